@@ -1,0 +1,156 @@
+"""Merging similar visual tokens before the LLM: repeated bipartite matching (AIM, arXiv 2412.03248, section 3.2).
+
+Tensors only. How many tokens to leave is the caller's choice (`aim.schedule`); where the merged tokens go in the prompt is the engine's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from aim.schedule import frame_windows, merged_per_frame
+
+
+@dataclass(frozen=True)
+class Merge:
+    """W windows of T tokens, each merged into M.
+
+    Attributes:
+        tokens: merged embeddings [W, M, C], dtype of the input.
+        assignment: long [W, T], token → index of its merged token within the window, 0...M-1.
+        sizes: long [W, M], tokens in each merged token; each row sums to T.
+        anchors: long [W, M], the token (0...T-1) whose place each merged token keeps, ascending.
+    """
+
+    tokens: Tensor
+    assignment: Tensor
+    sizes: Tensor
+    anchors: Tensor
+
+
+@dataclass(frozen=True)
+class MergedClip:
+    """A clip of F frames of T tokens, merged into M in all: `Merge` with the windows laid end to end.
+
+    Attributes:
+        tokens: merged embeddings [M, C], in clip and raster order of their anchors.
+        assignment: long [F, T], token → index of its merged token in the clip, 0...M-1.
+        sizes: long [M], tokens in each merged token; they sum to F·T.
+        anchors: long [M], frame · T + token whose place each merged token keeps, ascending.
+    """
+
+    tokens: Tensor
+    assignment: Tensor
+    sizes: Tensor
+    anchors: Tensor
+
+
+def merge_clip(patches: Tensor, merge_ratio: float, merge_window: int = 1) -> MergedClip:
+    """Merge a clip's visual tokens frame by frame, or in windows of a few frames.
+
+    Args:
+        patches: projected visual tokens [F, T, C] in raster order.
+        merge_ratio: share of each window's tokens to leave, in (0, 1]; `int(merge_ratio · tokens)` of them, at least 1.
+        merge_window: frames merged together, ≥ 1; the paper's is 1. A last window is shorter where F does not divide.
+
+    Raises:
+        ValueError: a knob is out of range, or `patches` is not [F, T, C].
+    """
+    _check_embeddings(patches)
+    per_frame = patches.shape[1]
+    merges: list[Merge] = []
+    first_frame = 0
+    for windows, length in frame_windows(patches.shape[0], merge_window):
+        tokens = length * per_frame
+        part = patches[first_frame : first_frame + windows * length].reshape(windows, tokens, -1)
+        merges.append(merge_tokens(part, merged_per_frame(merge_ratio, tokens)))
+        first_frame += windows * length
+
+    assignments, anchors, merged_before, tokens_before = [], [], 0, 0
+    for merge in merges:
+        windows, target = merge.sizes.shape
+        tokens = merge.assignment.shape[1]
+        window = torch.arange(windows, device=patches.device)[:, None]
+        assignments.append((merge.assignment + window * target + merged_before).reshape(-1, per_frame))
+        anchors.append((merge.anchors + window * tokens + tokens_before).flatten())
+        merged_before += windows * target
+        tokens_before += windows * tokens
+    return MergedClip(
+        tokens=torch.cat([merge.tokens.flatten(0, 1) for merge in merges]),
+        assignment=torch.cat(assignments),
+        sizes=torch.cat([merge.sizes.flatten() for merge in merges]),
+        anchors=torch.cat(anchors),
+    )
+
+
+def merge_tokens(x: Tensor, target: int) -> Merge:
+    """Merge each window's T tokens into `target` by repeated bipartite steps (AIM, section 3.2).
+
+    One step splits the tokens into A (0, 2, 4...) and B (1, 3, 5...). Each A token links to its most similar B token (cosine, float32); the
+    strongest links are kept, ties to the lower index, and each B token becomes the plain mean of itself and the A tokens linked to it in
+    this step. The unlinked A tokens and all B tokens go on, in raster order. A step removes half of the tokens, or fewer where the
+    target is nearer. Later steps average means without weights, as the paper does, so a merged token need not be the mean of its patches.
+
+    Args:
+        x: embeddings [W, T, C], floating; windows never mix.
+        target: tokens to leave of each window, 1...T; T leaves everything as it is (and `tokens` is `x` itself).
+
+    Raises:
+        ValueError: target not in 1...T, or `x` is not [W, T, C].
+    """
+    _check_embeddings(x)
+    windows, num_tokens, _ = x.shape
+    if not 1 <= target <= num_tokens:
+        raise ValueError(
+            f"target is {target}; merging leaves 1 to {num_tokens} of a window's {num_tokens} tokens. Pass a number in that range."
+        )
+    identity = torch.arange(num_tokens, device=x.device).repeat(windows, 1)
+    assignment = anchors = identity
+    # Means are carried in float32 from step to step; half precision would round once a step.
+    merged = x if target == num_tokens else x.to(torch.promote_types(x.dtype, torch.float32))
+    while merged.shape[1] > target:
+        remove = min(merged.shape[1] - target, merged.shape[1] // 2)
+        merged, destination, kept = _bipartite_step(merged, remove)
+        assignment = destination.gather(1, assignment)
+        anchors = anchors.gather(1, kept)
+    sizes = torch.zeros_like(anchors).scatter_add_(1, assignment, torch.ones_like(assignment))
+    return Merge(tokens=merged.to(x.dtype), assignment=assignment, sizes=sizes, anchors=anchors)
+
+
+def _bipartite_step(x: Tensor, remove: int) -> tuple[Tensor, Tensor, Tensor]:
+    """One matching of [W, T, C] that removes `remove` (1...T//2) tokens of each window.
+
+    Returns:
+        merged [W, T - remove, C]; destination [W, T], old token → new index; kept [W, T - remove], new token → old index, ascending.
+    """
+    windows, num_tokens, channels = x.shape
+    unit = normalize(x.float(), dim=-1)
+    similarity = unit[:, 0::2] @ unit[:, 1::2].transpose(1, 2)  # [W, A, B]
+    strength, partner = similarity.max(dim=-1)  # [W, A]
+    linked = strength.argsort(dim=-1, descending=True, stable=True)[:, :remove]  # [W, remove], indices into A
+    partner_token = 2 * partner + 1
+
+    window = torch.arange(windows, device=x.device)[:, None]
+    into = partner_token.gather(1, linked)  # [W, remove], indices into T
+    merged, members = x.clone(), torch.ones(windows, num_tokens, device=x.device, dtype=x.dtype)
+    # index_put_ sums in a fixed order on every device; scatter_add_ on CUDA does not, and a last bit can turn a tie of the next step.
+    merged.index_put_((window, into), x.gather(1, (2 * linked)[..., None].expand(-1, -1, channels)), accumulate=True)
+    members.index_put_((window, into), torch.ones_like(into, dtype=x.dtype), accumulate=True)
+    merged /= members[..., None]
+
+    stays = torch.ones(windows, num_tokens, device=x.device, dtype=torch.long).scatter_(1, 2 * linked, 0)
+    kept = stays.argsort(dim=1, descending=True, stable=True)[:, : num_tokens - remove]
+    goes_to = torch.arange(num_tokens, device=x.device).repeat(windows, 1).scatter_(1, 2 * linked, into)
+    destination = (stays.cumsum(1) - 1).gather(1, goes_to)
+    return merged.gather(1, kept[..., None].expand(-1, -1, channels)), destination, kept
+
+
+def _check_embeddings(x: Tensor) -> None:
+    if x.ndim != 3 or not x.is_floating_point():
+        raise ValueError(
+            f"embeddings have shape {tuple(x.shape)} and dtype {x.dtype}; merging takes floating [windows, tokens, channels]. "
+            "Pass one clip's projected visual tokens, one row of tokens a frame."
+        )

@@ -1,0 +1,108 @@
+"""How many visual tokens are left: after merging, and in each layer of the LLM. Plain numbers, no tensors."""
+
+from __future__ import annotations
+
+
+def ramp(num_layers: int, l1: int, l2: int) -> list[float]:
+    """The linear pruning schedule (AIM, arXiv 2412.03248, the scheduler of section 3.3).
+
+    keep(i) = 1 for i < l1 and max(0, 1 - (i - l1 + 1) / (l2 - l1)) for i ≥ l1: layers ≥ l2 - 1 run on no visual token. Layer 0 always keeps
+    everything, since no attention has been seen before it; with l1 = 0 pruning therefore starts at layer 1, where the ramp then is.
+
+    Args:
+        num_layers: layers of the LLM, at least 1.
+        l1: first layer whose input is pruned, ≥ 0; with l1 ≥ num_layers nothing is pruned.
+        l2: where the ramp would reach zero, > l1; may lie beyond the last layer.
+
+    Returns:
+        For each layer the share, in [0, 1], of the merged visual tokens that it runs on; never rising.
+
+    Raises:
+        ValueError: l1 < 0, l1 ≥ l2 or num_layers < 1.
+    """
+    if num_layers < 1:
+        raise ValueError(f"num_layers is {num_layers}; a model has at least 1 layer. Pass the LLM's number of layers.")
+    if l1 < 0:
+        raise ValueError(f"l1 is {l1}; layers are counted from 0. Use 0 or more.")
+    if l1 >= l2:
+        raise ValueError(f"l1 is {l1} and l2 is {l2}; pruning ends after it starts, so l1 < l2. Raise l2 or lower l1.")
+    return [1.0 if i < max(l1, 1) else max(0.0, 1 - (i - l1 + 1) / (l2 - l1)) for i in range(num_layers)]
+
+
+def tokens_kept(keep: list[float], visual_tokens: int) -> list[int]:
+    """Visual tokens each layer runs on: int(keep(i) · N), as the paper's FLOPs table counts them.
+
+    Args:
+        keep: share of the tokens per layer, each in [0, 1] (see `ramp`).
+        visual_tokens: N, the visual tokens entering the LLM, ≥ 0.
+
+    Raises:
+        ValueError: a share outside [0, 1] or a negative number of tokens.
+    """
+    if visual_tokens < 0:
+        raise ValueError(f"visual_tokens is {visual_tokens}; it counts tokens, so it is 0 or more. Pass the number after merging.")
+    for share in keep:
+        if not 0 <= share <= 1:
+            raise ValueError(f"keep holds {share}; each layer keeps a share of its tokens from 0 to 1. Check the schedule.")
+    return [int(share * visual_tokens) for share in keep]
+
+
+def merged_per_frame(merge_ratio: float, tokens_per_frame: int) -> int:
+    """Tokens merging leaves of one frame: int(merge_ratio · T), at least 1 (AIM: 196 → 98, 49, 24, 12, 6, 3).
+
+    Raises:
+        ValueError: merge_ratio outside (0, 1] or tokens_per_frame < 1.
+    """
+    if not 0 < merge_ratio <= 1:
+        raise ValueError(
+            f"merge_ratio is {merge_ratio}; it is the share of visual tokens kept, above 0 and up to 1. Use 1 to merge nothing."
+        )
+    if tokens_per_frame < 1:
+        raise ValueError(
+            f"tokens_per_frame is {tokens_per_frame}; a frame has at least 1 token. Pass what the vision tower makes of one frame."
+        )
+    return max(1, int(merge_ratio * tokens_per_frame))
+
+
+def frame_windows(frames: int, merge_window: int) -> list[tuple[int, int]]:
+    """Cut a clip into windows of frames that are merged together, as (number of windows, frames in each) in clip order.
+
+    All windows are `merge_window` frames long except a shorter last one where the frames do not divide: (10, 4) → [(2, 4), (1, 2)].
+
+    Raises:
+        ValueError: frames < 1 or merge_window < 1.
+    """
+    if frames < 1:
+        raise ValueError(f"frames is {frames}; a clip has at least 1 frame. Pass the number of sampled frames.")
+    if merge_window < 1:
+        raise ValueError(f"merge_window is {merge_window}; use 1 (frame by frame, the paper's) or a few frames.")
+    whole, rest = divmod(frames, merge_window)
+    return [(windows, length) for windows, length in ((whole, merge_window), (1, rest)) if windows and length]
+
+
+def merged_per_clip(merge_ratio: float, frames: int, tokens_per_frame: int, merge_window: int = 1) -> int:
+    """Tokens merging leaves of a whole clip: `merged_per_frame` of each window of frames, summed.
+
+    Raises:
+        ValueError: as `merged_per_frame` and `frame_windows`.
+    """
+    return sum(
+        windows * merged_per_frame(merge_ratio, length * tokens_per_frame) for windows, length in frame_windows(frames, merge_window)
+    )
+
+
+def scale_to_depth(l1: int, l2: int, num_layers: int, paper_layers: int = 28) -> tuple[int, int]:
+    """Carry layers stated for a `paper_layers`-deep model to one with `num_layers`: l · num_layers / paper_layers, rounded, halves up.
+
+    Returns:
+        (l1, l2) with 0 ≤ l1 < l2, whatever rounding does: l2 is raised where both would fall together.
+
+    Raises:
+        ValueError: l1 < 0, l1 ≥ l2, or a depth below 1.
+    """
+    if not 0 <= l1 < l2:
+        raise ValueError(f"l1 is {l1} and l2 is {l2}; layers count from 0 and pruning ends after it starts, so 0 ≤ l1 < l2. Change either.")
+    if num_layers < 1 or paper_layers < 1:
+        raise ValueError(f"num_layers is {num_layers} and paper_layers {paper_layers}; a model has at least 1 layer. Pass both depths.")
+    first, last = ((2 * layer * num_layers + paper_layers) // (2 * paper_layers) for layer in (l1, l2))
+    return first, max(last, first + 1)
