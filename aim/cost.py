@@ -1,0 +1,137 @@
+"""What a prefill costs, as plain arithmetic on shapes: FLOPs (a fused multiply-add counts 2) and bytes of KV cache.
+
+`prefill_flops` is the paper's account (AIM, arXiv 2412.03248) and reproduces its table. That account leaves out the vision tower, merging
+and PageRank, and counts the output head at half; each has its own function here, to be reported beside it and never added in. Not
+covered: biases, rotary embeddings, data movement. Times cannot be read off these figures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The numbers of a decoder-only LLM with gated MLPs and grouped-query attention (Qwen2, Llama)."""
+
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    num_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    vocab_size: int
+
+    @property
+    def layer_weights(self) -> int:
+        """Weights in one layer's seven matrices: q, k, v, o and gate, up, down."""
+        attention = 2 * self.num_heads * self.head_dim + 2 * self.num_key_value_heads * self.head_dim
+        return self.hidden_size * (attention + 3 * self.intermediate_size)
+
+
+@dataclass(frozen=True)
+class VisionShape:
+    """The numbers of a ViT with two-matrix MLPs (SigLIP, CLIP) and of the two-matrix projector behind it.
+
+    `patch_pixels` is channels · patch side², the inputs of one patch. `projector_size` is the LLM's hidden size, which the projector maps
+    every patch to and then once more; 0 counts no projector.
+    """
+
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    patches_per_frame: int
+    patch_pixels: int
+    projector_size: int = 0
+
+
+def layer_flops(shape: ModelShape, tokens: int) -> int:
+    """FLOPs of one decoder layer on n tokens, as the paper counts them, without causal halving.
+
+    2n · weights (linears) + 4n²·H·d (q·kᵀ and attention · v) + 5·H·n² (softmax) + 14·n·h (two norms) + n·h (one residual add)
+    + 2·n·h (activation), with H query heads of size d and hidden size h.
+    """
+    linears = 2 * tokens * shape.layer_weights
+    attention = 4 * tokens**2 * shape.num_heads * shape.head_dim
+    softmax = 5 * shape.num_heads * tokens**2
+    return linears + attention + softmax + 17 * tokens * shape.hidden_size
+
+
+def prefill_flops(shape: ModelShape, lengths: list[int]) -> int:
+    """FLOPs of all decoder layers, and h · vocabulary for the output head: the paper's figure, to its printed digits.
+
+    The paper's calculator counts the head once, without the 2 of a multiply-add (`lm_head_flops` has it). `lengths` is the tokens each
+    layer runs on, text included.
+
+    Raises:
+        ValueError: not one length for each layer.
+    """
+    head = shape.hidden_size * shape.vocab_size
+    return head + sum(layer_flops(shape, tokens) for tokens in _checked(shape, lengths))
+
+
+def kv_bytes(shape: ModelShape, lengths: list[int], bytes_per_value: int = 2) -> int:
+    """Bytes of keys and values after the prefill: 2 · KV heads · d · n · bytes, summed over the layers.
+
+    Raises:
+        ValueError: not one length for each layer.
+    """
+    return 2 * shape.num_key_value_heads * shape.head_dim * bytes_per_value * sum(_checked(shape, lengths))
+
+
+def lm_head_flops(shape: ModelShape) -> int:
+    """FLOPs of the output head at the prefill: 2 · h · vocabulary, for the one position whose next token is wanted."""
+    return 2 * shape.hidden_size * shape.vocab_size
+
+
+def vision_flops(vision: VisionShape, frames: int) -> int:
+    """FLOPs of the vision tower and projector on `frames` frames, each of P patches attending to one another.
+
+    A frame: 2·P·patch_pixels·h (patch embedding) + layers · (2·P·(4·h² + 2·h·intermediate) (q, k, v, o and the MLP's two matrices) + 4·P²·h
+    (q·kᵀ and attention · v)) + 2·P·(h·p + p²) (projector to p). Matrix products only: norms, softmax and activations, around 1 %, are
+    left out.
+    """
+    patches, hidden, projected = vision.patches_per_frame, vision.hidden_size, vision.projector_size
+    embedding = 2 * patches * vision.patch_pixels * hidden
+    linears = 2 * patches * (4 * hidden**2 + 2 * hidden * vision.intermediate_size)
+    attention = 4 * patches**2 * hidden
+    projector = 2 * patches * (hidden * projected + projected**2)
+    return frames * (embedding + vision.num_layers * (linears + attention) + projector)
+
+
+def merge_flops(hidden: int, frames: int, tokens_per_frame: int, target: int) -> int:
+    """FLOPs of `aim.merging.merge_tokens` on `frames` windows of T = `tokens_per_frame` embeddings of size C = `hidden`, left at `target`.
+
+    Each step from T tokens, removing r = min(T - target, T // 2): 2·⌈T/2⌉·⌊T/2⌋·C (similarities) + 3·T·C (normalising: squares,
+    their sum, division) + (r + ⌊T/2⌋)·C (sums and division of the means). Sorting is left out.
+
+    Raises:
+        ValueError: target not in 1...tokens_per_frame.
+    """
+    if not 1 <= target <= tokens_per_frame:
+        raise ValueError(
+            f"target is {target}; merging leaves 1 to {tokens_per_frame} of {tokens_per_frame} tokens. Pass a number in that range."
+        )
+    flops, tokens = 0, tokens_per_frame
+    while tokens > target:
+        half = tokens // 2
+        removed = min(tokens - target, half)
+        flops += (2 * (tokens - half) * half + 3 * tokens + removed + half) * hidden
+        tokens -= removed
+    return frames * flops
+
+
+def pagerank_flops(shape: ModelShape, lengths_scored: list[int], iterations: int) -> int:
+    """FLOPs of `aim.importance.pagerank` in the layers that are scored, with the tokens each of them runs on, text included.
+
+    A layer of n tokens: H · (2·n²·d (scores, computed again beside the attention kernel) + n² (temperature) + 5·n² (softmax)
+    + 2·iterations·n² (p·M)). Without causal halving, as `layer_flops`. The paper's 4.18 GFLOPs leave the scores out.
+    """
+    per_pair = 2 * shape.head_dim + 1 + 5 + 2 * iterations
+    return shape.num_heads * per_pair * sum(tokens**2 for tokens in lengths_scored)
+
+
+def _checked(shape: ModelShape, lengths: list[int]) -> list[int]:
+    if len(lengths) != shape.num_layers:
+        raise ValueError(f"lengths holds {len(lengths)} numbers; the model has {shape.num_layers} layers. Pass the tokens of each layer.")
+    return lengths

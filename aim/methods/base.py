@@ -1,0 +1,67 @@
+"""What a method is: a merger before the LLM, a scorer inside it, and a schedule that says how many visual tokens each layer runs on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from torch import Tensor
+
+from aim.cost import ModelShape
+from aim.merging import MergedClip
+from aim.schedule import tokens_kept
+
+
+@dataclass(frozen=True)
+class Method:
+    """Base of all methods, and itself the one that changes nothing.
+
+    A method is only its knobs. The state of a run lives in the engine, so one method object may serve any number of runs and models.
+    `positions` says how merged tokens are placed: "compact" numbers the kept tokens 0, 1, 2..., "original" leaves each where it was.
+    """
+
+    # Not annotated, so that they are no fields and a method's knobs come first.
+    name = "full"
+    positions = "original"
+
+    def for_depth(self, num_layers: int) -> Method:
+        """This method with every knob that depends on the model's depth filled in."""
+        return self
+
+    def merge(self, patches: Tensor) -> MergedClip | None:
+        """Merge projected visual tokens [F, T, C], or None to leave them as they are."""
+        return None
+
+    def merged_tokens(self, frames: int, tokens_per_frame: int) -> int:
+        """How many visual tokens `merge` leaves of frames · tokens_per_frame."""
+        return frames * tokens_per_frame
+
+    def keep(self, num_layers: int) -> list[float]:
+        """For each layer, the share (0 to 1) of the merged tokens that it runs on."""
+        return [1.0] * num_layers
+
+    def score(self, query: Tensor, key: Tensor, scaling: float, is_question: Tensor) -> Tensor | None:
+        """Importance of every token as one layer's attention tells it, float32 [n]; None for methods that never need one.
+
+        Args:
+            query: post-RoPE queries [H, n, d].
+            key: post-RoPE keys [KV, n, d], H a multiple of KV.
+            scaling: factor on the logits, usually d^-0.5.
+            is_question: bool [n], the text after the video.
+        """
+        return None
+
+    def merge_flops(self, shape: ModelShape, frames: int, tokens_per_frame: int) -> int:
+        """FLOPs of `merge`."""
+        return 0
+
+    def score_flops(self, shape: ModelShape, lengths: list[int]) -> int:
+        """FLOPs of `score` in the layers that are scored, with the tokens each of them runs on, text included."""
+        return 0
+
+    def visual_per_layer(self, num_layers: int, frames: int, tokens_per_frame: int) -> list[int]:
+        """Visual tokens each layer will run on: `int(keep(i) · N)` with N the merged tokens (AIM, section 3.3)."""
+        return tokens_kept(self.keep(num_layers), self.merged_tokens(frames, tokens_per_frame))
+
+    def params(self) -> dict:
+        """The knobs by name, for reports."""
+        return asdict(self)

@@ -1,0 +1,240 @@
+"""What a run would cost, from a model's shape alone: no weights, no video.
+
+Models come from a table, from the bundled checkpoint or from a folder with a config.json. A name alone can only be planned where the tokens
+of a frame do not depend on the video's resolution; Qwen2-VL's do, so it is not in the table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aim.cost import ModelShape, VisionShape, kv_bytes, lm_head_flops, prefill_flops, vision_flops
+from aim.methods import AIM, Method
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+TERA = 1e12
+
+
+@dataclass(frozen=True)
+class Known:
+    """A published model: its shapes and the visual tokens of one video frame."""
+
+    shape: ModelShape
+    vision: VisionShape
+    tokens_per_frame: int
+
+
+def _llava_onevision(layers: int, hidden: int, intermediate: int, heads: int, key_value_heads: int, vocabulary: int) -> Known:
+    """LLaVA-OneVision: a Qwen2 behind 26 layers of SigLIP so400m at 384 pixels, whose 27 x 27 patches are pooled to 14 x 14."""
+    return Known(
+        ModelShape(layers, hidden, intermediate, heads, key_value_heads, hidden // heads, vocabulary),
+        VisionShape(26, 1152, 4304, patches_per_frame=27 * 27, patch_pixels=3 * 14 * 14, projector_size=hidden),
+        tokens_per_frame=14 * 14,
+    )
+
+
+# From each checkpoint's config.json (llava-hf on the Hub).
+KNOWN: dict[str, Known] = {
+    "llava-onevision-qwen2-0.5b": _llava_onevision(24, 896, 4864, 14, 2, 152000),
+    "llava-onevision-qwen2-7b": _llava_onevision(28, 3584, 18944, 28, 4, 152128),
+    "llava-onevision-qwen2-72b": _llava_onevision(80, 8192, 29568, 64, 8, 152128),
+}
+HUB_PREFIX, HUB_SUFFIXES = "llava-hf/", ("-ov-hf", "-ov-chat-hf", "-si-hf")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The modelled cost of one prefill.
+
+    Attributes:
+        prefill_tflops: the LLM's layers on the tokens the method leaves, as the paper counts them (see `aim.cost.layer_flops`).
+        baseline_tflops: the same with every visual token in every layer.
+        speedup: baseline_tflops / prefill_tflops, a ratio of FLOPs and not of times.
+        kv_bytes, baseline_kv_bytes: KV cache after the prefill.
+        vision_tflops, merge_tflops, importance_tflops, lm_head_tflops: what the paper's figure leaves out, each on its own.
+        tokens_per_layer: (visual, text) tokens each layer runs on.
+    """
+
+    prefill_tflops: float
+    baseline_tflops: float
+    speedup: float
+    kv_bytes: int
+    baseline_kv_bytes: int
+    vision_tflops: float
+    merge_tflops: float
+    importance_tflops: float
+    lm_head_tflops: float
+    tokens_per_layer: list[tuple[int, int]]
+
+    def to_dict(self) -> dict:
+        """Plain numbers and lists, unrounded."""
+        return {**asdict(self), "tokens_per_layer": [list(pair) for pair in self.tokens_per_layer]}
+
+
+def plan(model: str, num_frames: int = 32, text_tokens: int = 100, method: Method | None = None) -> Plan:
+    """Plan one prefill of a video and a question.
+
+    Args:
+        model: a name in `KNOWN` (or its Hub id), "bundled", or a checkpoint folder.
+        num_frames: frames of the video, ≥ 1.
+        text_tokens: everything in the prompt that is not a patch: words, chat markers, separators; ≥ 1. The paper's table uses 100.
+        method: default `aim.AIM()`, the paper's setting scaled to the model's depth.
+
+    Raises:
+        ValueError: an unknown model, a folder without a usable config.json, or numbers out of range.
+    """
+    known = _known(model)
+    if known is None:
+        return plan_for(_config_of(model), num_frames, text_tokens, method)
+    return _plan(known, num_frames, text_tokens, method)
+
+
+def plan_for(config: PretrainedConfig, num_frames: int, text_tokens: int, method: Method | None = None, bytes_per_value: int = 2) -> Plan:
+    """As `plan`, for a model's transformers config.
+
+    Raises:
+        ValueError: a model family that is not supported, or numbers out of range.
+    """
+    return _plan(Known(*shape_of(config), tokens_per_frame(config)), num_frames, text_tokens, method, bytes_per_value)
+
+
+def cost_of(
+    config: PretrainedConfig,
+    tokens_per_layer: list[tuple[int, int]],
+    frames: int,
+    visual_tokens: int,
+    method: Method,
+    bytes_per_value: int = 2,
+) -> dict[str, float]:
+    """The modelled cost of a run that has taken place, from the (visual, text) tokens its layers executed.
+
+    Layers scored only to be looked at (`scores="all"`) are not counted in `importance_tflops`.
+
+    Args:
+        visual_tokens: what the vision tower made of all `frames` frames, before merging.
+
+    Returns:
+        `Plan.to_dict()` without `tokens_per_layer`.
+    """
+    cost = _cost(*shape_of(config), tokens_per_layer, frames, visual_tokens // frames, method, bytes_per_value).to_dict()
+    del cost["tokens_per_layer"]
+    return cost
+
+
+def shape_of(config: PretrainedConfig) -> tuple[ModelShape, VisionShape]:
+    """The numbers `aim.cost` needs, from a multimodal model's transformers config.
+
+    Raises:
+        ValueError: a model family that is not supported.
+    """
+    _family_of(config)
+    text, vision = config.text_config, config.vision_config
+    head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    shape = ModelShape(
+        num_layers=text.num_hidden_layers,
+        hidden_size=text.hidden_size,
+        intermediate_size=text.intermediate_size,
+        num_heads=text.num_attention_heads,
+        num_key_value_heads=text.num_key_value_heads,
+        head_dim=head_dim,
+        vocab_size=text.vocab_size,
+    )
+    return shape, VisionShape(
+        num_layers=vision.num_hidden_layers,
+        hidden_size=vision.hidden_size,
+        intermediate_size=vision.intermediate_size,
+        patches_per_frame=(vision.image_size // vision.patch_size) ** 2,
+        patch_pixels=vision.num_channels * vision.patch_size**2,
+        projector_size=text.hidden_size,
+    )
+
+
+def tokens_per_frame(config: PretrainedConfig) -> int:
+    """Visual tokens the model makes of one video frame, before any merging.
+
+    Raises:
+        ValueError: a model family that is not supported.
+    """
+    rows, columns = _family_of(config).grid(config)
+    return rows * columns
+
+
+def _plan(known: Known, num_frames: int, text_tokens: int, method: Method | None, bytes_per_value: int = 2) -> Plan:
+    if num_frames < 1:
+        raise ValueError(f"num_frames is {num_frames}; a clip has at least 1 frame. Use 32, for example.")
+    if text_tokens < 1:
+        raise ValueError(f"text_tokens is {text_tokens}; a prompt has at least 1 text token. Use 100, for example.")
+    method = (method or AIM()).for_depth(known.shape.num_layers)
+    visual = method.visual_per_layer(known.shape.num_layers, num_frames, known.tokens_per_frame)
+    tokens_per_layer = [(kept, text_tokens) for kept in visual]
+    return _cost(known.shape, known.vision, tokens_per_layer, num_frames, known.tokens_per_frame, method, bytes_per_value)
+
+
+def _cost(
+    shape: ModelShape,
+    vision: VisionShape,
+    tokens_per_layer: list[tuple[int, int]],
+    frames: int,
+    per_frame: int,
+    method: Method,
+    bytes_per_value: int,
+) -> Plan:
+    lengths = [visual + text for visual, text in tokens_per_layer]
+    unreduced = [frames * per_frame + text for _, text in tokens_per_layer]
+    prefill, baseline = prefill_flops(shape, lengths), prefill_flops(shape, unreduced)
+    return Plan(
+        prefill_tflops=prefill / TERA,
+        baseline_tflops=baseline / TERA,
+        speedup=baseline / prefill,
+        kv_bytes=kv_bytes(shape, lengths, bytes_per_value),
+        baseline_kv_bytes=kv_bytes(shape, unreduced, bytes_per_value),
+        vision_tflops=vision_flops(vision, frames) / TERA,
+        merge_tflops=method.merge_flops(shape, frames, per_frame) / TERA,
+        importance_tflops=method.score_flops(shape, _scored(tokens_per_layer)) / TERA,
+        lm_head_tflops=lm_head_flops(shape) / TERA,
+        tokens_per_layer=[(visual, text) for visual, text in tokens_per_layer],
+    )
+
+
+def _scored(tokens_per_layer: list[tuple[int, int]]) -> list[int]:
+    """Tokens of the layers whose scores decide what the next layer keeps."""
+    following = [visual for visual, _ in tokens_per_layer[1:]]
+    return [visual + text for (visual, text), kept in zip(tokens_per_layer, following, strict=False) if 0 < kept < visual]
+
+
+def _known(model: str) -> Known | None:
+    name = str(model).removeprefix(HUB_PREFIX)
+    for suffix in HUB_SUFFIXES:
+        name = name.removesuffix(suffix)
+    return KNOWN.get(name)
+
+
+def _config_of(model: str) -> PretrainedConfig:
+    """The config of the bundled model or of a checkpoint folder; nothing is fetched."""
+    # Here and below: transformers takes seconds to import, and a name in the table does without it.
+    from transformers import AutoConfig
+
+    from aim.checkpoints import locate
+
+    folder = Path(locate(model))
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f'"{model}" is not a model that can be planned; give one of {", ".join(KNOWN)}, "bundled", '
+            "or a checkpoint folder with a config.json."
+        )
+    try:
+        return AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f'The config.json of "{model}" cannot be read as a transformers model\'s. Give a checkpoint folder that loads.'
+        ) from error
+
+
+def _family_of(config: PretrainedConfig):
+    from aim.families import family_of
+
+    return family_of(config)
