@@ -1,0 +1,85 @@
+"""What one reduced run leaves behind: which patch went into which merged token, and how far each of those got."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Trace:
+    """The record of the latest prefill under `aim.reduce`, filled while the model runs.
+
+    F frames of T = rows·columns visual tokens each are merged into M; layers are numbered from 0. All tensors are on the CPU.
+
+    Attributes:
+        frames, rows, columns: the visual tokens' layout; before the first prefill `frames` is 0.
+        tokens_per_layer: (visual, text) tokens each layer really ran on. Text is everything that is not a patch: words, chat markers,
+            and the separators some models put after a video.
+        assignment: long [F, T], patch → index of its merged token, 0...M-1.
+        group_sizes: long [M], patches in each merged token.
+        survivors: for each layer, the merged tokens it ran on, long [visual], ascending.
+        scores: for each layer, the importance of those survivors as that layer's attention gives it, float32 [visual], or None where none
+            was computed. Text tokens take part in the PageRank, so a layer's scores need not sum to 1.
+        key_value_lengths: entries each layer holds in the KV cache after the prefill.
+        positions: for each merged token the position its rotary embedding was given, [M] (or [axes, M] for multi-axis models).
+        timings: seconds by stage. The engine writes `merge`, `importance` and `llm_prefill` (without the two before it).
+        peak_memory_bytes: see `aim.memory`; None outside the runtime.
+    """
+
+    num_layers: int = 0
+    frames: int = 0
+    rows: int = 0
+    columns: int = 0
+    tokens_per_layer: list[tuple[int, int]] = field(default_factory=list)
+    assignment: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.long))
+    group_sizes: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    survivors: list[Tensor] = field(default_factory=list)
+    scores: list[Tensor | None] = field(default_factory=list)
+    key_value_lengths: list[int] = field(default_factory=list)
+    positions: Tensor | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+    peak_memory_bytes: int | None = None
+
+    @property
+    def visual_tokens(self) -> int:
+        """Visual tokens the vision tower made, F·T."""
+        return self.frames * self.rows * self.columns
+
+    @property
+    def merged_tokens(self) -> int:
+        """Visual tokens that entered layer 0, M."""
+        return len(self.group_sizes)
+
+    def last_layer(self) -> Tensor:
+        """The last layer each merged token was alive in, long [M]; -1 for one no layer ran on."""
+        last = torch.full((self.merged_tokens,), -1, dtype=torch.long)
+        for layer, alive in enumerate(self.survivors):
+            last[alive] = layer
+        return last
+
+    def to_dict(self) -> dict:
+        """The whole trace as plain numbers and lists, for JSON."""
+        return {
+            "frames": self.frames,
+            "rows": self.rows,
+            "columns": self.columns,
+            "visual_tokens": self.visual_tokens,
+            "merged_tokens": self.merged_tokens,
+            "tokens_per_layer": [list(pair) for pair in self.tokens_per_layer],
+            "assignment": self.assignment.tolist(),
+            "group_sizes": self.group_sizes.tolist(),
+            "survivors": [alive.tolist() for alive in self.survivors],
+            "scores": [None if score is None else score.tolist() for score in self.scores],
+            "key_value_lengths": self.key_value_lengths,
+            "positions": None if self.positions is None else self.positions.tolist(),
+            "timings": self.timings,
+            "peak_memory_bytes": self.peak_memory_bytes,
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as one JSON object."""
+        return json.dumps(self.to_dict())
