@@ -1,0 +1,29 @@
+"""AIM Explorer: which visual tokens does a multimodal LLM really need?
+
+`reduce` runs AIM on a stock transformers model, `load` gives a model that answers questions about clips, `plan` tells the cost without
+running anything. Names are imported on first use, so `import aim` is light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_HOMES = {
+    "AIM": "aim.methods",
+    "Full": "aim.methods",
+    "METHODS": "aim.methods",
+    "reduce": "aim.engine",
+    "Trace": "aim.trace",
+    "plan": "aim.planning",
+    "Clip": "aim.video",
+    "read_video": "aim.video",
+    "load": "aim.runtime",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'aim' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

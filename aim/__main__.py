@@ -1,0 +1,5 @@
+"""`python -m aim`."""
+
+from aim.cli import main
+
+main()

@@ -1,0 +1,101 @@
+"""The command line: `python -m aim ask CLIP "QUESTION"` and `python -m aim plan MODEL`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+from aim.methods import METHODS, Method
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command. A mistake of the user's is one line on stderr and exit code 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        print(options.command(options))
+    except (ValueError, ImportError) as error:
+        print(f"aim: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="aim", description="Ask a video, and see which visual tokens the model needs.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    ask = commands.add_parser("ask", help="answer a question about a clip with fewer visual tokens")
+    ask.add_argument("clip", help="a video file")
+    ask.add_argument("question")
+    ask.add_argument("--model", default="bundled", help='"bundled", a checkpoint folder or a Hub id (default: %(default)s)')
+    ask.add_argument("--frames", type=int, default=8, help="frames sampled uniformly in time (default: %(default)s)")
+    ask.add_argument("--max-new-tokens", type=int, default=64, help="longest answer (default: %(default)s)")
+    ask.add_argument("--device", help="cpu, cuda, cuda:1... (default: cuda where there is one)")
+    ask.set_defaults(command=_ask)
+
+    plan = commands.add_parser("plan", help="what a setting costs, without weights")
+    plan.add_argument("model", help='a known name such as llava-onevision-qwen2-7b, "bundled", or a folder with a config.json')
+    plan.add_argument("--frames", type=int, default=32, help="frames (default: %(default)s)")
+    plan.add_argument("--text-tokens", type=int, default=100, help="tokens of the prompt that are not patches (default: %(default)s)")
+    plan.set_defaults(command=_plan)
+
+    for command in (ask, plan):
+        command.add_argument("--method", choices=sorted(METHODS), default="aim", help="(default: %(default)s)")
+        command.add_argument("--merge-ratio", type=float, help="share of visual tokens kept by merging, above 0 up to 1")
+        command.add_argument("--l1", type=int, help="first layer whose input is pruned")
+        command.add_argument("--l2", type=int, help="where the pruning ramp reaches zero")
+        command.add_argument("--positions", choices=("compact", "original"), help="positions of merged tokens")
+        command.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _method(options: argparse.Namespace) -> Method:
+    """The chosen method with the knobs that were given; the rest stay at their defaults."""
+    knobs = {name: getattr(options, name) for name in ("merge_ratio", "l1", "l2", "positions")}
+    given = {name: value for name, value in knobs.items() if value is not None}
+    try:
+        return METHODS[options.method](**given)
+    except TypeError:
+        known = ", ".join(METHODS[options.method].__dataclass_fields__) or "none"
+        raise ValueError(
+            f"--method {options.method} takes these knobs: {known}; given: {', '.join(given)}. Leave the others out."
+        ) from None
+
+
+def _ask(options: argparse.Namespace) -> str:
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from transformers.utils.logging import disable_progress_bar
+
+    from aim.runtime import load
+    from aim.video import read_video
+
+    disable_progress_bar()
+    method = _method(options)
+    clip = read_video(options.clip, options.frames)
+    answer = load(options.model, options.device).ask(clip, options.question, method, options.max_new_tokens)
+    if options.json:
+        report = answer.to_dict()
+        del report["trace"]
+        return json.dumps(report)
+    cost, times = answer.cost, answer.timings
+    return (
+        f"{answer.text}\n\n"
+        f"{answer.trace.visual_tokens} visual tokens, {answer.trace.merged_tokens} after merging, "
+        f"{answer.trace.tokens_per_layer[-1][0]} in the last layer\n"
+        f"prefill {cost['prefill_tflops'] * 1000:.3g} GFLOP, {cost['speedup']:.2f} x less than the full model's; "
+        f"KV cache {cost['kv_bytes'] / 1e6:.3g} MB, {cost['baseline_kv_bytes'] / cost['kv_bytes']:.2f} x less\n"
+        + ", ".join(f"{stage.replace('_', ' ')} {seconds * 1000:.0f} ms" for stage, seconds in times.items())
+    )
+
+
+def _plan(options: argparse.Namespace) -> str:
+    from aim.planning import plan
+
+    result = plan(options.model, options.frames, options.text_tokens, _method(options))
+    if options.json:
+        return json.dumps(result.to_dict())
+    layers = "\n".join(f"  layer {i:2}: {visual:6} visual + {text} text" for i, (visual, text) in enumerate(result.tokens_per_layer))
+    return (
+        f"prefill {result.prefill_tflops:.2f} TFLOP, {result.speedup:.2f} x less than the full model's {result.baseline_tflops:.2f}\n"
+        f"KV cache {result.kv_bytes / 1e6:.1f} MB, {result.baseline_kv_bytes / result.kv_bytes:.2f} x less\n{layers}"
+    )

@@ -1,0 +1,66 @@
+"""Stock `generate` in a thread of its own, so that its text can be streamed, timed and stopped."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import torch
+from transformers import StoppingCriteria, TextIteratorStreamer
+
+from aim.engine import reduce
+from aim.methods import Method
+from aim.trace import Trace
+
+
+class Generation(threading.Thread):
+    """Stock `generate` under `aim.reduce`, beside the thread that hands out its text."""
+
+    def __init__(self, model, method: Method, scores: str, arguments: dict, streamer: TimedStreamer):
+        super().__init__(daemon=True)
+        self._work = (model, method, scores, arguments, streamer)
+        self.trace: Trace | None = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        model, method, scores, arguments, streamer = self._work
+        try:
+            with torch.inference_mode(), reduce(model, method, scores) as self.trace:
+                model.generate(**arguments)
+        except BaseException as error:  # handed to the caller's thread, which raises it
+            self.error = error
+        finally:
+            streamer.text_queue.put(streamer.stop_signal)
+
+
+class TimedStreamer(TextIteratorStreamer):
+    """Notes when each token arrived. The first `put` is the prompt."""
+
+    def __init__(self, tokenizer, **options):
+        super().__init__(tokenizer, **options)
+        self._start = time.perf_counter()
+        self._times: list[float] = []
+
+    @property
+    def tokens(self) -> int:
+        return max(0, len(self._times) - 1)
+
+    def put(self, value) -> None:
+        self._times.append(time.perf_counter())
+        super().put(value)
+
+    def timings(self) -> dict[str, float]:
+        """Seconds to the first token and from there to the last; empty if none came."""
+        if self.tokens == 0:
+            return {}
+        return {"first_token": self._times[1] - self._start, "decode": self._times[-1] - self._times[1]}
+
+
+class StopOn(StoppingCriteria):
+    """Ends generation once an event is set."""
+
+    def __init__(self, event: threading.Event):
+        self._event = event
+
+    def __call__(self, input_ids: torch.Tensor, scores, **kwargs) -> torch.Tensor:
+        return torch.full((input_ids.shape[0],), self._event.is_set(), dtype=torch.bool, device=input_ids.device)
