@@ -1,0 +1,117 @@
+"""Write the example clips: `python -m aim.shapes.examples --out assets/examples`.
+
+Scenes of the "validation" split, drawn larger than in training and encoded as H.264. For each kind of question the first scenes are tried
+until the bundled model, reading the finished file and reduced as the app reduces it by default, gives the right answer: the examples
+show the model where it is right, and its accuracy is told elsewhere. Needs PyAV (`av`, in tests/requirements.txt) to encode.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from aim.methods import AIM, Full
+from aim.runtime import VLM, load
+from aim.shapes.questions import NUMBERS, Question
+from aim.shapes.scenes import Scene, frame_times, make_scene, render
+from aim.video import read_video
+
+SIZE, SECONDS, RATE = 336, 4, 24
+FRAMES_ASKED = 8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the example clips and their questions.")
+    parser.add_argument("--out", type=Path, default=Path("assets/examples"))
+    parser.add_argument("--model", default="bundled")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    vlm, listed, index = load(options.model), [], 0
+    for name, question_about in EXAMPLES.items():
+        while True:
+            scene = make_scene("validation", index)
+            index += 1
+            question = question_about(scene)
+            if question is None:
+                continue
+            path = options.out / f"{name}.mp4"
+            write_clip(scene, path)
+            if _is_answered(vlm, path, question):
+                listed.append({"file": path.name, "question": question.text, "answer": question.answer})
+                print(f"{path.name}: scene {index - 1}, {question.text} {question.answer}")
+                break
+    (options.out / "examples.json").write_text(json.dumps(listed, indent=2) + "\n")
+
+
+def write_clip(scene: Scene, path: Path) -> None:
+    """Encode a scene as an H.264 MP4 of `SIZE` pixels, `SECONDS` long, at `RATE` frames a second."""
+    import av
+
+    frames, _ = render(scene, frame_times(SECONDS * RATE), SIZE, supersample=2)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE, options={"crf": "18", "preset": "slow"})
+        stream.width = stream.height = SIZE
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = Fraction(1, RATE)
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _is_answered(vlm: VLM, path: Path, question: Question) -> bool:
+    clip = read_video(path, FRAMES_ASKED)
+    methods = (Full(), AIM(), AIM(merge_ratio=0.5), AIM(merge_ratio=0.1))
+    return all(vlm.ask(clip, question.text, method, max_new_tokens=4).text == question.answer for method in methods)
+
+
+def _colour(scene: Scene) -> Question | None:
+    if len(scene.items) < 3:
+        return None
+    item = scene.items[0]
+    return Question("colour", f"What color is the {item.shape}?", item.colour)
+
+
+def _count(scene: Scene) -> Question | None:
+    if len(scene.items) != 3 or any(item.moment != "always" for item in scene.items):
+        return None
+    return Question("count", "How many shapes are there?", NUMBERS[2])
+
+
+def _shape(scene: Scene) -> Question | None:
+    brief = [item for item in scene.items if item.moment == "middle"]
+    return Question("shape", f"What shape is {brief[0].colour}?", brief[0].shape) if brief else None
+
+
+def _largest(scene: Scene) -> Question | None:
+    if len(scene.items) != 3:
+        return None
+    return Question("size", "Which shape is the largest?", max(scene.items, key=lambda item: item.radius).shape)
+
+
+def _exist(scene: Scene) -> Question | None:
+    stars = [item for item in scene.items if item.shape == "star"]
+    return Question("exist", "Is there a star in the video?", "yes") if stars and len(scene.items) > 1 else None
+
+
+def _when(scene: Scene) -> Question | None:
+    brief = [item for item in scene.items if item.moment == "end"]
+    return Question("when", f"When does the {brief[0].shape} appear?", "end") if brief else None
+
+
+EXAMPLES: dict[str, Callable[[Scene], Question | None]] = {
+    "colour": _colour,
+    "count": _count,
+    "shape": _shape,
+    "largest": _largest,
+    "exist": _exist,
+    "when": _when,
+}
+
+
+if __name__ == "__main__":
+    main()

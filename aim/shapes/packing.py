@@ -1,0 +1,144 @@
+"""Many questions about one clip in one training row, each seeing the clip and itself only.
+
+A row is `<|im_start|>user <video>...` once, then for each question `text <|im_end|><|im_start|>assistant answer`. Positions restart after
+the clip for every question, and attention is cut between questions, so each is exactly the single-turn prompt the app will send.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from aim.shapes.model import MEAN, STD
+from aim.shapes.questions import TYPES, Question
+from aim.shapes.scenes import Scene, render
+
+PREFIX_WORDS = ("<|im_start|>", "user")
+NO_LABEL = -100
+
+
+@dataclass
+class PackedBatch:
+    """Tensors for `num_clips` rows of `length` tokens; the first `prefix` of each are the shared clip.
+
+    `input_ids`, `positions` (float, see `pack`), `labels` (the answer and the end token, else -100) and `types` (index into `TYPES`
+    at the place that predicts the answer, else -1) are [num_clips, length]; `mask` is bool [num_clips, 1, length - prefix, length],
+    which keys each question token may see.
+    """
+
+    input_ids: torch.Tensor
+    positions: torch.Tensor
+    labels: torch.Tensor
+    types: torch.Tensor
+    mask: torch.Tensor
+    prefix: int
+
+    def to(self, device: torch.device | str) -> PackedBatch:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return PackedBatch(**{k: v.to(device) if torch.is_tensor(v) else v for k, v in values.items()})
+
+
+def pack(questions: list[list[Question]], visual_tokens: int, tokenizer, strides: list[float] | None = None) -> PackedBatch:
+    """Lay out each clip's questions.
+
+    `visual_tokens` counts the clip's placeholders. `strides` gives for each clip the distance between the positions of neighbouring visual
+    tokens (1 = as in the stock model). Smaller ones mimic the compact positions of a merged clip without merging anything.
+    """
+    token = tokenizer.get_vocab()
+    prefix = len(PREFIX_WORDS) + visual_tokens
+    rows = [_row(qs, visual_tokens, token, tokenizer, 1.0 if strides is None else strides[i]) for i, qs in enumerate(questions)]
+    length = max(len(row["ids"]) for row in rows)
+    length = -(-length // 8) * 8
+
+    def padded(name: str, value: float, dtype: torch.dtype) -> torch.Tensor:
+        return torch.tensor([row[name] + [value] * (length - len(row[name])) for row in rows], dtype=dtype)
+
+    number = padded("number", -1, torch.long)  # 0 for the clip, 1... for the questions, -1 for padding
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    mask = causal & ((number[:, None, :] == 0) | (number[:, None, :] == number[:, :, None]))
+    return PackedBatch(
+        input_ids=padded("ids", token["<pad>"], torch.long),
+        positions=padded("positions", 0.0, torch.float32),
+        labels=padded("labels", NO_LABEL, torch.long),
+        types=padded("types", -1, torch.long),
+        mask=mask[:, None, prefix:],
+        prefix=prefix,
+    )
+
+
+def _row(questions: list[Question], visual_tokens: int, token: dict[str, int], tokenizer, stride: float) -> dict[str, list]:
+    words = [token[w] for w in PREFIX_WORDS]
+    ids = [*words, *[token["<video>"]] * visual_tokens]
+    positions = [*map(float, range(len(words))), *(len(words) + stride * i for i in range(visual_tokens))]
+    start = len(words) + float(np.ceil(stride * visual_tokens))
+    labels, types, number = [NO_LABEL] * len(ids), [-1] * len(ids), [0] * len(ids)
+    for index, question in enumerate(questions):
+        prompt = tokenizer(f"{question.text}<|im_end|><|im_start|>assistant", add_special_tokens=False)["input_ids"]
+        turn = [*prompt, token[question.answer]]
+        ids += turn
+        positions += [start + i for i in range(len(turn))]
+        labels += [*[NO_LABEL] * (len(prompt) - 1), token[question.answer], token["<|im_end|>"]]
+        types += [*[-1] * (len(prompt) - 1), TYPES.index(question.type), -1]
+        number += [index + 1] * len(turn)
+    return {"ids": ids, "positions": positions, "labels": labels, "types": types, "number": number}
+
+
+def to_pixels(frames: np.ndarray) -> torch.Tensor:
+    """uint8 [n, height, width, 3] → normalised float32 [n, 3, height, width], as the checkpoint's processor settings say."""
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(255)
+    return pixels.sub_(torch.tensor(MEAN).view(1, 3, 1, 1)).div_(torch.tensor(STD).view(1, 3, 1, 1))
+
+
+def camera(scene: Scene, times: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Frames of a scene with what a camera and a video codec add: half of them smooth-edged, half with a little noise."""
+    frames, _ = render(scene, times, size, supersample=2 if rng.random() < 0.5 else 1)
+    if rng.random() < 0.5:
+        noise = rng.normal(0, rng.uniform(1, 5), frames.shape[1:]).astype(np.float32)
+        frames = np.clip(frames + noise, 0, 255).astype(np.uint8)
+    return frames
+
+
+def packed_logits(model, batch: PackedBatch, visual: torch.Tensor) -> torch.Tensor:
+    """Logits [labelled places, vocabulary] at every place where `batch.labels` asks for a token.
+
+    `visual` is float [num_clips, placeholders, hidden]: the projected clip with its newline token.
+    """
+    language_model = model.model.language_model
+    words = language_model.embed_tokens(batch.input_ids)
+    start = len(PREFIX_WORDS)
+    embeddings = torch.cat([words[:, :start], visual.to(words.dtype), words[:, batch.prefix :]], dim=1)
+    hidden = language_model(
+        inputs_embeds=embeddings, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
+    ).last_hidden_state
+    return model.lm_head(hidden[batch.labels != NO_LABEL])
+
+
+def visual_embeddings(model, pixels: torch.Tensor, num_clips: int, train_tower: bool = False) -> torch.Tensor:
+    """Pixels [clips·frames, 3, height, width] → projected, pooled tokens and the newline: [clips, frames·T + 1, hidden]."""
+    core = model.model
+    with torch.set_grad_enabled(train_tower):
+        hidden = core.vision_tower(pixels).last_hidden_state
+    tokens = core.apply_pooling(core.multi_modal_projector(hidden)).float()
+    tokens = tokens.reshape(num_clips, -1, tokens.shape[-1])
+    return torch.cat([tokens, core.image_newline[None, None].expand(num_clips, 1, -1)], dim=1)
+
+
+def packed_attention(module, query, key, value, attention_mask, scaling=None, **_):
+    """Attention of packed rows: plain causal inside the clip, masked for the questions. query [B, H, N, d], mask [B, 1, N - prefix, N]."""
+    prefix = query.shape[2] - attention_mask.shape[2]
+    key = key.repeat_interleave(module.num_key_value_groups, dim=1)
+    value = value.repeat_interleave(module.num_key_value_groups, dim=1)
+    clip = scaled_dot_product_attention(query[:, :, :prefix], key[:, :, :prefix], value[:, :, :prefix], is_causal=True, scale=scaling)
+    asked = scaled_dot_product_attention(query[:, :, prefix:], key, value, attn_mask=attention_mask, scale=scaling)
+    return torch.cat([clip, asked], dim=2).transpose(1, 2).contiguous(), None
+
+
+def use_packed_attention(model) -> None:
+    """Switch a model's language part to `packed_attention`, for training and packed evaluation."""
+    AttentionInterface.register("shapes_packed", packed_attention)
+    AttentionMaskInterface.register("shapes_packed", lambda *args, attention_mask=None, **kwargs: attention_mask)
+    model.model.language_model.config._attn_implementation = "shapes_packed"
