@@ -43,7 +43,7 @@ def evaluate(model, tokenizer, clips: int, frames: int = 8, split: str = "test")
             questions.append(choose(ask_about(scene, rng), QUESTIONS_PER_CLIP, rng))
         batch = pack(questions, TOKENS_PER_FRAME * frames + 1, tokenizer)
         with torch.no_grad():
-            logits = packed_logits(model, batch, visual_embeddings(model, to_pixels(np.concatenate(seen)), len(seen)))
+            logits = packed_logits(model, batch, visual_embeddings(model, to_pixels(np.stack(seen))))
         truth, types = batch.labels[batch.labels != NO_LABEL], batch.types[batch.labels != NO_LABEL]
         for token, guess, number in zip(truth.tolist(), logits.argmax(-1).tolist(), types.tolist(), strict=True):
             if number >= 0:
@@ -62,14 +62,14 @@ def _row(right: int, questions: int, commonest: int) -> dict[str, float]:
     return {"right": share, "low": centre - half, "high": centre + half, "chance": commonest / questions, "questions": questions}
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Accuracy of the bundled model on held-out clips, by question type.")
     parser.add_argument("--model", default="bundled", help="a checkpoint folder (default: %(default)s)")
     parser.add_argument("--clips", type=int, default=400, help="held-out clips, ten questions each (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=8, help="frames a clip (default: %(default)s)")
     parser.add_argument("--split", default="test", choices=("validation", "test"))
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     checkpoint = load_checkpoint(options.model, device="cpu")
     table = evaluate(checkpoint.model, checkpoint.tokenizer, options.clips, options.frames, options.split)
     if options.json:

@@ -25,11 +25,11 @@ SIZE, SECONDS, RATE = 336, 4, 24
 FRAMES_ASKED = 8
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Write the example clips and their questions.")
     parser.add_argument("--out", type=Path, default=Path("assets/examples"))
     parser.add_argument("--model", default="bundled")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     vlm, listed, index = load(options.model), [], 0
     for name, question_about in EXAMPLES.items():

@@ -70,6 +70,8 @@ def build_model() -> LlavaOnevisionForConditionalGeneration:
         image_size=IMAGE_SIZE,
         patch_size=PATCH_SIZE,
         vision_use_head=False,
+        # Features after the tower's last norm; stock SigLIP gives LLaVA-OneVision those before it, which are harder to learn from.
+        tie_last_hidden_states=True,
     )
     text = Qwen2Config(
         vocab_size=len(token),

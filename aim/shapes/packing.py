@@ -87,10 +87,10 @@ def _row(questions: list[Question], visual_tokens: int, token: dict[str, int], t
     return {"ids": ids, "positions": positions, "labels": labels, "types": types, "number": number}
 
 
-def to_pixels(frames: np.ndarray) -> torch.Tensor:
-    """uint8 [n, height, width, 3] → normalised float32 [n, 3, height, width], as the checkpoint's processor settings say."""
-    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(255)
-    return pixels.sub_(torch.tensor(MEAN).view(1, 3, 1, 1)).div_(torch.tensor(STD).view(1, 3, 1, 1))
+def to_pixels(clips: np.ndarray) -> torch.Tensor:
+    """uint8 [clips, frames, height, width, 3] → normalised float32 [clips, frames, 3, height, width], as the processor settings say."""
+    pixels = torch.from_numpy(clips).movedim(-1, -3).float().div_(255)
+    return pixels.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1))
 
 
 def camera(scene: Scene, times: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -117,14 +117,9 @@ def packed_logits(model, batch: PackedBatch, visual: torch.Tensor) -> torch.Tens
     return model.lm_head(hidden[batch.labels != NO_LABEL])
 
 
-def visual_embeddings(model, pixels: torch.Tensor, num_clips: int, train_tower: bool = False) -> torch.Tensor:
-    """Pixels [clips·frames, 3, height, width] → projected, pooled tokens and the newline: [clips, frames·T + 1, hidden]."""
-    core = model.model
-    with torch.set_grad_enabled(train_tower):
-        hidden = core.vision_tower(pixels).last_hidden_state
-    tokens = core.apply_pooling(core.multi_modal_projector(hidden)).float()
-    tokens = tokens.reshape(num_clips, -1, tokens.shape[-1])
-    return torch.cat([tokens, core.image_newline[None, None].expand(num_clips, 1, -1)], dim=1)
+def visual_embeddings(model, pixels: torch.Tensor) -> torch.Tensor:
+    """Pixels [clips, frames, 3, height, width] → the stock model's projected tokens and newline, float32 [clips, frames·T + 1, hidden]."""
+    return model.model.get_video_features(pixels, return_dict=True).pooler_output.float()
 
 
 def packed_attention(module, query, key, value, attention_mask, scaling=None, **_):

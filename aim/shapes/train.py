@@ -36,7 +36,7 @@ CLIPS_PER_STEP = {2: 40, 4: 24, 8: 14, 16: 6}
 SEED = 2412_03248
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train the bundled shapes model from scratch.")
     parser.add_argument("--out", type=Path, default=Path("assets/shapes-vlm"), help="checkpoint folder to write")
     parser.add_argument("--work", type=Path, default=Path(".training"), help="folder for state and log; an unfinished run resumes there")
@@ -49,7 +49,7 @@ def main() -> None:
         help="bfloat16 products; on a CPU without bf16 instructions they are 30 times slower than float32, with them 4 times faster",
     )
     parser.add_argument("--processes", type=int, default=None, help="default: one on a GPU, else one a core, two at most")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.work.mkdir(parents=True, exist_ok=True)
     processes = options.processes or (1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1))
     if processes == 1:
@@ -150,12 +150,10 @@ class Trainer:
             places.append([item.centre(moment) if item else (0.5, 0.5) for item in items])
         colours, shapes, sizes = (torch.tensor(v, device=self.device) for v in (colours, shapes, sizes))
         places = torch.tensor(places, device=self.device, dtype=torch.float32)
-        core = self.model.model
-        pixels = to_pixels(np.stack(frames)).to(self.device)
+        pixels = to_pixels(np.stack(frames)[:, None]).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bfloat16):
-            tokens = core.apply_pooling(core.multi_modal_projector(core.vision_tower(pixels).last_hidden_state))
-        tokens = tokens.float()
-        words = core.language_model.embed_tokens.weight
+            tokens = visual_embeddings(self.model, pixels)[:, :-1]
+        words = self.model.model.language_model.embed_tokens.weight
         known = {"colour": [*COLOURS, "nothing"], "shape": [*SHAPES, "nothing"]}
         loss = torch.zeros((), device=self.device)
         shown = sizes != NO_LABEL
@@ -185,7 +183,7 @@ class Trainer:
             strides.append(rng.uniform(0.1, 1.0) if progress > 0.4 and rng.random() < 0.5 else 1.0)
         batch = pack(questions, TOKENS_PER_FRAME * frames_per_clip + 1, self.tokenizer, strides).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bfloat16):
-            visual = visual_embeddings(self.model, to_pixels(np.concatenate(clips)).to(self.device), len(clips))
+            visual = visual_embeddings(self.model, to_pixels(np.stack(clips)).to(self.device))
             logits = packed_logits(self.model, batch, visual).float()
         truth = batch.labels[batch.labels != NO_LABEL]
         weight = torch.where(truth == self.token["<|im_end|>"], 0.05, 1.0)
