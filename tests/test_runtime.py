@@ -57,7 +57,7 @@ def test_an_answer_equals_stock_generate_on_the_same_inputs(vlm):
     video = "<video>" * (4 * 36 + 1)
     ids = tokenizer(f"<|im_start|>user {video} {QUESTION}<|im_end|><|im_start|>assistant", return_tensors="pt")["input_ids"]
     with torch.no_grad():
-        stock = vlm.model.generate(input_ids=ids, pixel_values_videos=to_pixels(seen.frames)[None], max_new_tokens=12, do_sample=False)
+        stock = vlm.model.generate(input_ids=ids, pixel_values_videos=to_pixels(seen.frames[None]), max_new_tokens=12, do_sample=False)
     assert ours.text == tokenizer.decode(stock[0, ids.shape[1] :], skip_special_tokens=True).strip()
 
 

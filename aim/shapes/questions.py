@@ -76,11 +76,12 @@ class Question:
     answer: str
 
 
-def ask_about(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    """Every question the scene can answer, each in a random wording."""
+def ask_about(scene: Scene, rng: np.random.Generator, plain: bool = False) -> list[Question]:
+    """Every question the scene can answer, each in a random wording, or with `plain` in the first of its wordings."""
 
     def word(template: str, **names: str) -> str:
-        return str(rng.choice(TEMPLATES[template])).format(**names).replace(" a orange", " an orange")
+        wording = TEMPLATES[template][0] if plain else str(rng.choice(TEMPLATES[template]))
+        return wording.format(**names).replace(" a orange", " an orange")
 
     questions = []
     for item in scene.items:
