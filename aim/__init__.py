@@ -16,6 +16,7 @@ _HOMES = {
     "Trace": "aim.trace",
     "plan": "aim.planning",
     "Clip": "aim.video",
+    "clip_from_frames": "aim.video",
     "read_video": "aim.video",
     "load": "aim.runtime",
 }

@@ -1,0 +1,162 @@
+"""Small test clips, encoded on the spot with PyAV; every frame carries its own number as black and white blocks.
+
+Import this before decord is loaded: decord makes its own, older codec libraries global, and PyAV's VP9 encoder then fails.
+"""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.stream import Disposition
+
+BIT_ROWS, BIT_COLUMNS = 2, 4
+
+
+def numbered_frame(number: int, width: int, height: int) -> np.ndarray:
+    """An RGB frame [height, width, 3] whose 2×4 blocks are the bits of `number` (0...255), most significant first."""
+    bits = np.array([(number >> (7 - bit)) & 1 for bit in range(8)], dtype=np.uint8).reshape(BIT_ROWS, BIT_COLUMNS)
+    rows, columns = np.arange(height) * BIT_ROWS // height, np.arange(width) * BIT_COLUMNS // width
+    return np.repeat((16 + bits[rows][:, columns] * 224)[..., None], 3, axis=2)
+
+
+def number_of(frame: np.ndarray) -> int:
+    """The number that `numbered_frame` painted, read back from the middles of the blocks."""
+    height, width = frame.shape[:2]
+    rows = (np.arange(BIT_ROWS) * 2 + 1) * height // (2 * BIT_ROWS)
+    columns = (np.arange(BIT_COLUMNS) * 2 + 1) * width // (2 * BIT_COLUMNS)
+    bits = frame[rows][:, columns].mean(axis=2).ravel() > 127
+    return int(sum(int(bit) << (7 - place) for place, bit in enumerate(bits)))
+
+
+def numbers_of(frames: np.ndarray) -> list[int]:
+    return [number_of(frame) for frame in frames]
+
+
+def encode(
+    path: Path,
+    frames: int = 24,
+    width: int = 64,
+    height: int = 48,
+    rate: int = 10,
+    codec: str = "libx264",
+    group: int = 12,
+    b_frames: int = 2,
+    starts: list[int] | None = None,
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+) -> Path:
+    """A clip of numbered frames, at a constant `rate` or each starting at the given millisecond (variable frame rate)."""
+    settings = {"preset": "ultrafast", "bf": str(b_frames)} if codec == "libx264" else {}
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        stream = container.add_stream(codec, rate=rate, options=settings | (options or {}))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.gop_size = group
+        stream.codec_context.max_b_frames = b_frames
+        if starts is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for number in range(frames):
+            picture = av.VideoFrame.from_ndarray(numbered_frame(number, width, height), format="rgb24")
+            picture.pts = number if starts is None else starts[number]
+            picture.time_base = Fraction(1, rate) if starts is None else Fraction(1, 1000)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path
+
+
+def second_opinion(path: Path) -> tuple[np.ndarray, list[float]]:
+    """All frames of a clip as PyAV decodes them, not rotated: uint8 [N, H, W, 3] and start times in seconds from the first."""
+    with av.open(str(path)) as container:
+        decoded = [(frame.to_ndarray(format="rgb24"), frame.time) for frame in container.decode(video=0)]
+    return np.stack([picture for picture, _ in decoded]), [start - decoded[0][1] for _, start in decoded]
+
+
+def sound_only(path: Path, cover: bool = False) -> Path:
+    """A second of silence in a file that is called a video; with a cover picture, as music players write it."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        stream.layout = "mono"
+        if cover:
+            picture = container.add_stream("mjpeg", rate=1)
+            picture.width, picture.height, picture.pix_fmt = 64, 48, "yuvj420p"
+            picture.disposition = Disposition.attached_pic
+            container.mux(picture.encode(av.VideoFrame(64, 48, "yuvj420p")))
+            container.mux(picture.encode())
+        for start in range(0, 16000, 1024):
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            silence.sample_rate, silence.pts = 16000, start
+            container.mux(stream.encode(silence))
+        container.mux(stream.encode())
+    return path
+
+
+def without_frames(path: Path) -> Path:
+    """A container with a video stream and nothing in it."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.start_encoding()
+    return path
+
+
+def _box(data: bytes, kind: bytes) -> int:
+    """Where the payload of the first `kind` box of an MP4 file begins (moov after mdat, as PyAV writes it, so boxes may grow)."""
+    return data.index(kind) + len(kind)
+
+
+def rotate(source: Path, path: Path, quarter_turns: int) -> Path:
+    """The same MP4 with a display matrix that turns the picture clockwise by quarter_turns·90° (tkhd, ISO 14496-12 8.3.2)."""
+    cos, sin = [(1, 0), (0, 1), (-1, 0), (0, -1)][quarter_turns % 4]
+    data = bytearray(source.read_bytes())
+    matrix = _box(data, b"tkhd") + 40
+    struct.pack_into(">9i", data, matrix, cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+def trim(source: Path, path: Path, *stretches: tuple[float, float]) -> Path:
+    """The same MP4 with an edit list that shows only stretches (start, seconds), as phones trim without encoding again (elst, 8.6.6)."""
+    data = bytearray(source.read_bytes())
+    (movie_scale,) = struct.unpack_from(">I", data, _box(data, b"mvhd") + 12)
+    (media_scale,) = struct.unpack_from(">I", data, _box(data, b"mdhd") + 12)
+    edits = _box(data, b"elst")
+    (first,) = struct.unpack_from(">i", data, edits + 12)
+    entries = [(round(seconds * movie_scale), first + round(start * media_scale), 1 << 16) for start, seconds in stretches]
+    data[edits + 4 : edits + 20] = struct.pack(">I", len(entries)) + b"".join(struct.pack(">IiI", *entry) for entry in entries)
+    for kind in (b"moov", b"trak", b"edts", b"elst"):
+        at = _box(data, kind) - 8
+        struct.pack_into(">I", data, at, struct.unpack_from(">I", data, at)[0] + 12 * (len(entries) - 1))
+    path.write_bytes(data)
+    return path
+
+
+def cut(source: Path, path: Path, share: float) -> Path:
+    data = source.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+def spoil(source: Path, path: Path) -> Path:
+    """Bytes overwritten in the middle of the pictures."""
+    data = bytearray(source.read_bytes())
+    middle = (data.index(b"mdat") + data.index(b"moov")) // 2
+    data[middle : middle + 400] = b"\xff" * 400
+    path.write_bytes(data)
+    return path
+
+
+def wrote(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def still_picture(path: Path) -> Path:
+    with av.open(str(path), "w", format="image2", options={"update": "1"}) as container:
+        stream = container.add_stream("png", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb24"
+        container.mux(stream.encode(av.VideoFrame(64, 48, "rgb24")))
+        container.mux(stream.encode())
+    return path
