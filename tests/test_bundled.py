@@ -1,0 +1,129 @@
+"""The bundled model and the example clips, by the road a visitor takes: file → command line → answer."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import LlavaOnevisionForConditionalGeneration
+
+import aim
+from aim.checkpoints import BUNDLED, load_checkpoint
+from aim.schedule import merged_per_clip, ramp
+from aim.shapes.evaluate import evaluate
+from aim.shapes.model import build_model
+
+EXAMPLES = Path(__file__).parent.parent / "assets" / "examples"
+LISTED = json.loads((EXAMPLES / "examples.json").read_text())
+
+
+def ask(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "aim", "ask", *map(str, arguments)], capture_output=True, text=True, cwd=EXAMPLES.parents[1]
+    )
+
+
+def test_it_loads_like_any_checkpoint_and_is_small_enough_to_ship():
+    model = LlavaOnevisionForConditionalGeneration.from_pretrained(BUNDLED)
+    assert model.dtype == torch.float16
+    assert model.num_parameters() == build_model().num_parameters()
+    assert sum(file.stat().st_size for file in BUNDLED.iterdir()) < 10_000_000
+    with safe_open(BUNDLED / "model.safetensors", "pt") as weights:
+        assert {str(weights.get_tensor(name).dtype) for name in weights.keys()} == {"torch.float16"}  # noqa: SIM118
+
+
+def test_held_out_accuracy_is_what_is_claimed_for_it():
+    checkpoint = load_checkpoint("bundled", device="cpu")
+    table = evaluate(checkpoint.model, checkpoint.tokenizer, clips=60)
+    for kind in ("colour", "shape", "count"):
+        assert table[kind]["right"] >= 0.9, (kind, table[kind])
+    for kind, row in table.items():
+        assert row["low"] > row["chance"], (kind, row)
+
+
+def test_there_are_enough_examples_and_each_is_small():
+    assert len(LISTED) >= 4
+    assert all((EXAMPLES / entry["file"]).stat().st_size <= 1_000_000 for entry in LISTED)
+
+
+@pytest.mark.parametrize("entry", LISTED, ids=lambda entry: entry["file"])
+def test_each_example_is_answered_right_and_its_counts_are_those_of_the_schedule(entry):
+    result = ask(EXAMPLES / entry["file"], entry["question"], "--json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["answer"] == entry["answer"]
+    merged = merged_per_clip(0.25, 8, 36)
+    assert (report["frames"], report["visual_tokens"], report["merged_tokens"]) == (8, 288, merged)
+    assert [visual for visual, _ in report["tokens_per_layer"]] == [int(share * merged) for share in ramp(12, 6, 9)]
+    assert set(report) >= {
+        "answer",
+        "model",
+        "method",
+        "params",
+        "frames",
+        "tokens_per_layer",
+        "merged_tokens",
+        "visual_tokens",
+        "timings",
+        "cost",
+    }
+
+
+def test_the_answer_comes_first_when_printed_for_people():
+    entry = LISTED[0]
+    result = ask(EXAMPLES / entry["file"], entry["question"], "--merge-ratio", 0.5, "--l1", 6, "--l2", 9)
+    assert result.stdout.splitlines()[0] == entry["answer"]
+    assert "144 after merging" in result.stdout
+    assert result.stderr == ""
+
+
+def test_the_readmes_python_lines_run():
+    text = (EXAMPLES.parents[1] / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0].split("with aim.reduce")[0]
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=EXAMPLES.parents[1])
+    assert result.returncode == 0, result.stderr
+    assert "(72, " in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no-such.mp4", "what?"], "no-such.mp4"),
+        ([EXAMPLES / "examples.json", "what?"], "is not a video this app can read"),
+        ([EXAMPLES / LISTED[0]["file"], ""], "characters; 1 to 2,000 are accepted"),
+        ([EXAMPLES / LISTED[0]["file"], "x" * 10_000], "10,000 characters"),
+        ([EXAMPLES / LISTED[0]["file"], "what?", "--frames", 0], "1 to 512"),
+        ([EXAMPLES / LISTED[0]["file"], "what?", "--frames", 10_000], "1 to 512"),
+        ([EXAMPLES / LISTED[0]["file"], "what?", "--l1", 9, "--l2", 4], "l1 < l2"),
+        ([EXAMPLES / LISTED[0]["file"], "what?", "--merge-ratio", 0], "above 0 and up to 1"),
+        ([EXAMPLES / LISTED[0]["file"], "what?", "--method", "full", "--l1", 3], "takes these knobs: none"),
+        ([EXAMPLES / LISTED[0]["file"], "what?", "--model", "no-such-model"], "No model could be loaded"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(map(str, value))[-30:],
+)
+def test_a_mistake_is_one_line_on_stderr_and_exit_code_two(arguments, message):
+    result = ask(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1 and result.stderr.startswith("aim: ")
+    assert "Traceback" not in result.stderr and str(EXAMPLES) not in result.stderr
+    assert result.stdout == ""
+
+
+def test_plan_prints_the_papers_figure_as_json():
+    command = "plan llava-onevision-qwen2-7b --frames 32 --text-tokens 100 --merge-ratio 0.25 --l1 14 --l2 22 --json"
+    result = subprocess.run([sys.executable, "-m", "aim", *command.split()], capture_output=True, text=True, cwd=EXAMPLES.parents[1])
+    report = json.loads(result.stdout)
+    assert round(report["prefill_tflops"], 2) == 14.76 and round(report["baseline_tflops"], 2) == 99.63
+    assert set(report) >= {"prefill_tflops", "baseline_tflops", "speedup", "kv_bytes", "tokens_per_layer"}
+
+
+def test_an_unreduced_run_of_the_bundled_model_equals_stock_generate():
+    clip, question = aim.read_video(EXAMPLES / LISTED[0]["file"], 8), LISTED[0]["question"]
+    vlm = aim.load("bundled", device="cpu")
+    full = vlm.ask(clip, question, aim.Full(), max_new_tokens=4)
+    identity = vlm.ask(clip, question, aim.AIM(merge_ratio=1.0, l1=12, l2=13), max_new_tokens=4)
+    assert full.text == identity.text == LISTED[0]["answer"]
