@@ -1,0 +1,236 @@
+"""Trace and frames to one picture a frame, with its caption: where tokens were merged, how far they got, what they scored.
+
+Every view paints one frame:
+
+    picture: the frame at display size, RGB
+    grid:    int [rows, columns], the merged token each of its patches belongs to
+    layer:   the LLM layer whose scores to show (only "PageRank" looks at it)
+
+`VIEWS` is the table the app offers; a new view is a function, its legend and a line in that table. The work is done patch by patch and
+left to pillow for the pixels, because 64 frames should redraw in the blink of an eye.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from aim.trace import Trace
+from aim.views.colour import GREY, Scale, colour_bar, colour_map
+
+SMALLEST, LARGEST = 384, 640  # pixels of a picture's long side
+SCORE_DECADES = 8
+TINT, HEAT = 0.6, 0.7
+# A patch dropped first keeps this share of its picture under a hatched veil, which also shows on frames that are dark themselves.
+DARKEST, VEIL, HATCHING = 0.15, (26, 28, 36), (74, 78, 92)
+LUMINANCE = np.array([0.299, 0.587, 0.114])
+
+
+def merged_regions(picture: Image.Image, grid: np.ndarray, trace: Trace, layer: int | None = None) -> Image.Image:
+    """Each merged token's patches tinted with their common mean colour, thin lines between patches of different tokens."""
+    means, areas = patch_means(picture, grid.shape)
+    _, region = np.unique(grid, return_inverse=True)
+    region = region.ravel()
+    weights = np.bincount(region, weights=areas.ravel())
+    colours = [np.bincount(region, weights=(means[..., channel] * areas).ravel()) / weights for channel in range(3)]
+    tint = np.stack(colours, axis=1)[region].reshape(means.shape)
+    tinted = Image.blend(picture, patches(tint, picture.size), TINT)
+    return draw_borders(tinted, grid, TINT * tint + (1 - TINT) * means, opacity=0.75)
+
+
+def group_size(picture: Image.Image, grid: np.ndarray, trace: Trace, layer: int | None = None) -> Image.Image:
+    """How many patches share each patch's token, on a logarithmic colour scale."""
+    colours = colour_map(_group_scale(trace)(np.asarray(trace.group_sizes)))[grid]
+    return draw_borders(_heat(picture, colours), grid, colours, opacity=0.4)
+
+
+def survival(picture: Image.Image, grid: np.ndarray, trace: Trace, layer: int | None = None) -> Image.Image:
+    """Each patch as dark as its token left early: the last ones to go stay as they are."""
+    last = np.asarray(trace.last_layer())
+    clear = Scale.over(last)(last)[grid]
+    hidden = Image.blend(picture, _veil(picture.size), 1 - DARKEST)
+    faded = Image.composite(picture, hidden, patches(255 * clear, picture.size))
+    return draw_borders(faded, last[grid], np.zeros((*grid.shape, 3)), opacity=0.4)
+
+
+def page_rank(picture: Image.Image, grid: np.ndarray, trace: Trace, layer: int | None = None) -> Image.Image:
+    """Importance of each patch's token in that layer, on a logarithmic colour scale; tokens dropped before it are grey."""
+    layer = scored_layer(trace, layer)
+    colours = np.tile(np.float32(GREY), (trace.merged_tokens, 1))
+    if layer is not None:
+        colours[np.asarray(trace.survivors[layer])] = colour_map(_score_scale(trace, layer)(np.asarray(trace.scores[layer])))
+    return _heat(picture, colours[grid])
+
+
+def _group_legend(trace: Trace, layer: int | None) -> str:
+    return colour_bar("patches per merged token", _ticks(_group_scale(trace), lambda value: f"{value:.3g}"))
+
+
+def _survival_legend(trace: Trace, layer: int | None) -> str:
+    last = np.asarray(trace.last_layer())
+    first, final = int(last.min()), int(last.max())
+    if first == final:
+        return colour_bar("last layer a patch is in", [f"layer {final} for all of them"], np.array([(255, 255, 255)]))
+    return colour_bar("last layer a patch is in", [str(first), str(final)], np.array([VEIL, (255, 255, 255)]))
+
+
+def _score_legend(trace: Trace, layer: int | None) -> str:
+    layer = scored_layer(trace, layer)
+    if layer is None:
+        return colour_bar("PageRank", ["no layer was scored, because no token is dropped"], np.array([GREY]))
+    scale = _score_scale(trace, layer)
+    ticks = _ticks(scale, lambda value: f"{value:.2g}")
+    if float(np.asarray(trace.scores[layer]).min()) < scale.low:
+        ticks[0] = f"≤ {ticks[0]}"
+    return colour_bar(f"PageRank in layer {layer}", ticks, note="grey: dropped before")
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to look at the frames: how to paint one, the legend's HTML, one line on how to read it, and whether it shows one layer."""
+
+    paint: Callable[[Image.Image, np.ndarray, Trace, int | None], Image.Image]
+    legend: Callable[[Trace, int | None], str]
+    reading: str
+    by_layer: bool = False
+
+
+VIEWS = {
+    "Merged regions": View(
+        merged_regions,
+        lambda trace, layer: "",
+        "Patches that became one token share one flat colour; lines separate different tokens. "
+        "Large flat areas cost little, fine detail keeps its own tokens.",
+    ),
+    "Group size": View(
+        group_size, _group_legend, "How many patches of the frame each token stands for. Yellow: many patches in one token."
+    ),
+    "Survival": View(
+        survival,
+        _survival_legend,
+        "How deep each patch's token got into the language model. Dark and hatched: dropped early. Clear: among the last to go.",
+    ),
+    "PageRank": View(
+        page_rank,
+        _score_legend,
+        "How much attention flows to each token in one layer. The lowest scores are dropped before the next layer.",
+        by_layer=True,
+    ),
+}
+
+
+def draw_frames(
+    frames: np.ndarray, timestamps: np.ndarray, trace: Trace, view: str, layer: int | None = None
+) -> list[tuple[Image.Image, str]]:
+    """One (picture, caption) for every frame of the trace.
+
+    Args:
+        frames: uint8 [N, H, W, 3]. A model that joins frames in time has a trace of fewer frames; each shows the first it stands for.
+        timestamps: [N] seconds.
+        view: a key of `VIEWS`.
+        layer: for views of one layer; None is the last layer that has scores.
+    """
+    pictures = []
+    for index, assignment in enumerate(np.asarray(trace.assignment)):
+        source = index * len(frames) // trace.frames
+        painted = VIEWS[view].paint(enlarge(frames[source]), assignment.reshape(trace.rows, trace.columns), trace, layer)
+        pictures.append((painted, caption(float(timestamps[source]), len(np.unique(assignment)))))
+    return pictures
+
+
+def caption(seconds: float, tokens: int) -> str:
+    """For example "0:01.3 · 9 tokens"."""
+    tenths = round(seconds * 10)
+    return f"{tenths // 600}:{tenths % 600 / 10:04.1f} · {tokens:,} token{'s' * (tokens != 1)}"
+
+
+def scored_layers(trace: Trace) -> list[int]:
+    """The layers that have scores, ascending."""
+    return [layer for layer, scores in enumerate(trace.scores) if scores is not None and len(scores)]
+
+
+def scored_layer(trace: Trace, layer: int | None) -> int | None:
+    """`layer` if it has scores, otherwise the last one that has; None where none has."""
+    layers = scored_layers(trace)
+    return layer if layer in layers else (layers[-1] if layers else None)
+
+
+def enlarge(frame: np.ndarray) -> Image.Image:
+    """The frame scaled so that its long side is at least 384 and at most 640 pixels; proportions are kept."""
+    picture = Image.fromarray(frame)
+    scale = min(max(1.0, SMALLEST / max(picture.size)), LARGEST / max(picture.size))
+    size = tuple(max(1, round(side * scale)) for side in picture.size)
+    return picture if size == picture.size else picture.resize(size, Image.Resampling.BICUBIC)
+
+
+def starts(count: int, length: int) -> np.ndarray:
+    """The first pixel of each of `count` patches along `length` pixels."""
+    return -(-np.arange(count) * length // count)
+
+
+def patches(values: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """A picture of (width, height) in which each patch has one colour [rows, columns, 3] or grey value [rows, columns] (0 to 255)."""
+    width, height = size
+    rows = np.arange(height) * values.shape[0] // height
+    columns = np.arange(width) * values.shape[1] // width
+    return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8)[rows][:, columns])
+
+
+def patch_means(picture: Image.Image, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean colour [rows, columns, 3] and area in pixels [rows, columns] of each patch."""
+    pixels = np.asarray(picture, dtype=np.float32)
+    edges = [starts(count, length) for count, length in zip(shape, pixels.shape[:2], strict=True)]
+    sums = np.add.reduceat(np.add.reduceat(pixels, edges[0], axis=0), edges[1], axis=1)
+    heights, widths = (np.diff(edge, append=length) for edge, length in zip(edges, pixels.shape[:2], strict=True))
+    areas = np.outer(heights, widths)
+    return sums / areas[..., None], areas
+
+
+def draw_borders(picture: Image.Image, grid: np.ndarray, colours: np.ndarray, opacity: float) -> Image.Image:
+    """A copy with lines between neighbouring patches whose `grid` values differ, one pixel wide for every 180 of the long side.
+
+    Lines are white beside dark colours [rows, columns, 3] and black beside light ones, so that they show on any frame.
+    """
+    drawn = picture.copy()
+    canvas = ImageDraw.Draw(drawn, "RGBA")
+    (width, height), thick = picture.size, max(1, max(picture.size) // 180)
+    top, left = (starts(count, length).tolist() for count, length in zip(grid.shape, (height, width), strict=True))
+    bottom, right = [*top[1:], height], [*left[1:], width]
+    light = colours @ LUMINANCE > 150
+    white, black = ((ink,) * 3 + (round(255 * opacity),) for ink in (255, 0))
+    half = thick // 2
+    for row, column in np.argwhere(grid[:, 1:] != grid[:, :-1]):
+        ink = black if light[row, column] and light[row, column + 1] else white
+        x = left[column + 1] - half
+        canvas.rectangle((x, top[row], x + thick - 1, bottom[row] - 1), fill=ink)
+    for row, column in np.argwhere(grid[1:] != grid[:-1]):
+        ink = black if light[row, column] and light[row + 1, column] else white
+        y = top[row + 1] - half
+        canvas.rectangle((left[column], y, right[column] - 1, y + thick - 1), fill=ink)
+    return drawn
+
+
+def _veil(size: tuple[int, int]) -> Image.Image:
+    width, height = size
+    hatched = (np.arange(height)[:, None] + np.arange(width)) % 12 < 2
+    return Image.fromarray(np.where(hatched[..., None], np.uint8(HATCHING), np.uint8(VEIL)))
+
+
+def _heat(picture: Image.Image, colours: np.ndarray) -> Image.Image:
+    # Over a grey frame, because its own colours would be mistaken for values.
+    return Image.blend(picture.convert("L").convert("RGB"), patches(colours, picture.size), HEAT)
+
+
+def _group_scale(trace: Trace) -> Scale:
+    return Scale.over(np.asarray(trace.group_sizes), log=True)
+
+
+def _score_scale(trace: Trace, layer: int) -> Scale:
+    return Scale.over(np.asarray(trace.scores[layer]), log=True, decades=SCORE_DECADES)
+
+
+def _ticks(scale: Scale, write: Callable[[float], str]) -> list[str]:
+    return [write(scale.low)] if scale.high <= scale.low else [write(value) for value in (scale.low, scale.middle(), scale.high)]

@@ -1,0 +1,91 @@
+"""A small trace made by hand and a model that is not one, for what draws and for what happens on a click."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from aim.methods import AIM
+from aim.runtime import Answer
+from aim.trace import Trace
+from aim.video import Clip, clip_from_frames
+
+FRAMES, ROWS, COLUMNS = 2, 2, 3
+ASSIGNMENT = [[0, 0, 1, 2, 0, 1], [3, 4, 4, 3, 5, 5]]
+COST = {
+    "prefill_tflops": 0.002,
+    "baseline_tflops": 0.01,
+    "speedup": 5.0,
+    "kv_bytes": 2000,
+    "baseline_kv_bytes": 8000,
+    "vision_tflops": 0.003,
+    "merge_tflops": 1e-6,
+    "importance_tflops": 2e-6,
+    "lm_head_tflops": 1e-8,
+}
+
+
+def make_trace(scored: bool = True) -> Trace:
+    """2 frames of 2×3 patches merged into 6 tokens; 3 of them are left in layer 2 and none in layer 3."""
+    everything, some = torch.arange(6), torch.tensor([0, 2, 5])
+    scores = [None, torch.tensor([0.4, 0.01, 0.2, 0.001, 0.02, 0.1]), torch.tensor([0.3, 0.2, 0.1]), None]
+    return Trace(
+        num_layers=4,
+        frames=FRAMES,
+        rows=ROWS,
+        columns=COLUMNS,
+        tokens_per_layer=[(6, 5), (6, 5), (3, 5), (0, 5)],
+        assignment=torch.tensor(ASSIGNMENT),
+        group_sizes=torch.tensor([3, 2, 1, 2, 2, 2]),
+        survivors=[everything, everything, some, torch.zeros(0, dtype=torch.long)],
+        scores=scores if scored else [None] * 4,
+        timings={"llm_prefill": 0.02, "total": 0.05},
+    )
+
+
+def make_clip(num_frames: int = FRAMES) -> Clip:
+    """Frames of 40×60 pixels, each patch of another colour."""
+    rng = np.random.default_rng(num_frames)
+    colours = rng.integers(60, 256, (num_frames, ROWS, COLUMNS, 3), dtype=np.uint8)
+    return clip_from_frames(colours.repeat(20, axis=1).repeat(20, axis=2), frames_per_second=2)
+
+
+class FakeVlm:
+    """Answers with `words`, one at a time; `seconds` pass between them. Records what it was asked."""
+
+    num_layers, tokens_per_frame, max_frames = 4, ROWS * COLUMNS, 8
+    is_bundled, name, device, dtype = False, "fake/model", torch.device("cpu"), torch.float32
+
+    def __init__(self, words: tuple[str, ...] = ("a ", "red ", "circle"), seconds: float = 0.0, error: Exception | None = None):
+        self.words, self.seconds, self.error = words, seconds, error
+        self.asked: list[SimpleNamespace] = []
+        self.said = 0
+
+    def text_tokens(self, question: str) -> int:
+        return 3 + len(question.split())
+
+    def plan(self, num_frames: int, text_tokens: int, method: AIM) -> SimpleNamespace:
+        visual = method.visual_per_layer(self.num_layers, num_frames, self.tokens_per_frame)
+        pairs = [(count, text_tokens) for count in visual]
+        return SimpleNamespace(tokens_per_layer=pairs, prefill_tflops=0.002, baseline_tflops=0.01, speedup=5.0)
+
+    def stream(
+        self, clip: Clip, question: str, method: AIM, max_new_tokens: int = 64, stop: threading.Event | None = None, scores: str = "pruning"
+    ) -> Iterator[Answer]:
+        self.asked.append(SimpleNamespace(clip=clip, question=question, method=method, max_new_tokens=max_new_tokens, scores=scores))
+        if self.error is not None:
+            raise self.error
+        text = ""
+        for word in self.words:
+            if stop is not None and stop.is_set():
+                break
+            text, self.said = text + word, self.said + 1
+            yield Answer(text=text, model=self.name, method=method)
+            time.sleep(self.seconds)
+        stop.set()  # as the real one does when it ends, by whatever way
+        yield Answer(text=text, model=self.name, method=method, trace=make_trace(), timings={"llm_prefill": 0.02, "total": 0.05}, cost=COST)
