@@ -115,10 +115,14 @@ class Visitor:
         return self.tab.locator("#answer textarea").input_value()
 
     def pictures(self) -> list[bytes]:
+        self.tab.locator("#gallery .grid-container img").first.wait_for()
         return [self.context.request.get(source).body() for source in self.sources()]
 
-    def bars(self) -> list[int]:
-        return self.tab.evaluate("Array.from(document.querySelector('#chart .js-plotly-plot').data[0].y)")
+    def bars(self, first: int) -> list[int]:
+        """Visual tokens of each layer, once the chart shows `first` for layer 0. Plotly draws a while after the status."""
+        shown = "document.querySelector('#chart .js-plotly-plot')?.data?.[0]?.y"
+        self.tab.wait_for_function(f"first => {shown}?.[0] === first", arg=first)
+        return self.tab.evaluate(f"Array.from({shown})")
 
     def set(self, knob: str, value: float) -> None:
         box = self.tab.locator(f"#{knob} input[type=number]")
@@ -177,15 +181,17 @@ def test_a_lower_merge_ratio_changes_pictures_chart_and_figures(visit):
     visitor = visit()
     pick_example(visitor, 0)
     visitor.run()
-    before = visitor.pictures(), visitor.bars(), visitor.tab.locator("#figures").inner_text()
+    before = visitor.pictures(), visitor.bars(first=72), visitor.tab.locator("#figures").inner_text()
     plan = visitor.tab.locator("#plan").inner_text()
     visitor.set("merge-ratio", 0.1)
     visitor.tab.wait_for_function("before => document.querySelector('#plan').innerText !== before", arg=plan)
     visitor.run("Vision features reused")
-    after = visitor.pictures(), visitor.bars(), visitor.tab.locator("#figures").inner_text()
+    after = visitor.pictures(), visitor.bars(first=24), visitor.tab.locator("#figures").inner_text()
     assert len(after[0]) == len(before[0]) == 8
     assert all(new != old for new, old in zip(after[0], before[0], strict=True))
-    assert after[1][0] == 24 and before[1][0] == 72  # 8 frames of int(0.1 · 36) and int(0.25 · 36)
+    # 8 frames of int(0.25 · 36) and then of int(0.1 · 36); the ramp from layer 6 to 9 takes a third a layer.
+    assert before[1] == [72] * 6 + [48, 24, 0, 0, 0, 0]
+    assert after[1] == [24] * 6 + [16, 8, 0, 0, 0, 0]
     assert "288 → 24" in after[2] and "288 → 72" in before[2]
     assert "288 → 24" in visitor.tab.locator("#plan").inner_text()
 
@@ -202,7 +208,7 @@ def test_an_upload_of_ones_own_is_answered(visit, own_clip):
     with visitor.tab.expect_download() as download:
         visitor.tab.locator("#download").click()
     record = json.loads(Path(download.value.path()).read_text())
-    assert record["answer"] == visitor.answer() and [pair[0] for pair in record["tokens_per_layer"]] == visitor.bars()
+    assert record["answer"] == visitor.answer() and [pair[0] for pair in record["tokens_per_layer"]] == visitor.bars(first=72)
 
 
 def test_other_views_are_drawn_without_another_run(visit):
@@ -263,6 +269,7 @@ def test_a_phone_shows_one_column_in_the_order_of_use(visit, dark):
     assert visitor.overflow() == 0
     pick_example(visitor, 0)
     visitor.run()
+    visitor.bars(first=72)
     assert visitor.overflow() == 0
     order = ["#video", "#question", "#run", "#answer", "#figures", "#gallery", "#chart"]
     tops = [visitor.tab.locator(place).bounding_box()["y"] for place in order]

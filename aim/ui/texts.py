@@ -9,8 +9,8 @@ HEADER = """<header class="aim-header"><h1>AIM Explorer</h1>
 <a href="https://arxiv.org/abs/2412.03248" target="_blank" rel="noopener">AIM</a>, and see where they went.</p></header>"""
 
 BUNDLED = """<div class="aim-note"><b>A tiny model answers here</b> (2.8 M parameters), trained by this project on synthetic clips of moving
-shapes: one word about colour, shape, direction, when, count, size, or whether something is there. For real videos start with
-<code>AIM_MODEL=llava-hf/llava-onevision-qwen2-0.5b-ov-hf</code>.</div>"""
+shapes: one word about colour, shape, direction, when, count, size, or whether something is there;
+weakest at direction and when. For real videos start with <code>AIM_MODEL=llava-hf/llava-onevision-qwen2-0.5b-ov-hf</code>.</div>"""
 
 KNOBS = """<p class="aim-help">Before the language model, similar patches are merged until the share <b>merge ratio</b> of the
 visual tokens is left.
