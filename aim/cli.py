@@ -63,7 +63,8 @@ def _method(options: argparse.Namespace) -> Method:
 
 
 def _ask(options: argparse.Namespace) -> str:
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for library in ("TRANSFORMERS", "HF_HUB"):  # read on import; what goes wrong is said in one line of our own
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
     from transformers.utils.logging import disable_progress_bar
 
     from aim.runtime import load

@@ -164,7 +164,7 @@ def _shown(layers: int) -> dict[str, Any]:
         empty = gr.HTML(texts.PLACEHOLDER)
     with gr.Column(elem_classes="aim-pictures", visible=False) as pictures:
         with gr.Row(elem_classes="aim-views"):
-            view = gr.Radio(list(VIEWS), value=next(iter(VIEWS)), label="Frames", elem_id="view", scale=3, min_width=320)
+            view = gr.Radio(list(VIEWS), value=next(iter(VIEWS)), label="Frames", elem_id="view", scale=5, min_width=320)
             layer = gr.Slider(0, layers, layers, step=1, precision=0, label="Layer", visible=False, elem_id="layer", scale=2, min_width=200)
         legend = gr.HTML(elem_id="legend")
         gallery = gr.Gallery(

@@ -55,7 +55,12 @@ def layer_chart(trace: Trace, planned: list[tuple[int, int]] | None = None) -> g
         hoversubplots="axis",
         hoverlabel={"bgcolor": "#1f2430", "font": {"color": "#ffffff"}},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
-        modebar={"bgcolor": CLEAR, "remove": ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale", "resetscale"]},
+        modebar={
+            "bgcolor": CLEAR,
+            "color": PLANNED,
+            "activecolor": VISUAL,
+            "remove": ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale", "resetscale"],
+        },
         xaxis={
             "title": {"text": "layer of the language model"},
             "unifiedhovertitle": {"text": "layer %{x}"},

@@ -116,7 +116,7 @@ VIEWS = {
     "PageRank": View(
         page_rank,
         _score_legend,
-        "How much attention flows to each token in one layer. The lowest scores are dropped before the next layer.",
+        "How much attention flows to each token in one layer. From layer l1-1 on, the lowest scores are dropped before the next layer.",
         by_layer=True,
     ),
 }
