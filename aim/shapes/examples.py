@@ -17,12 +17,13 @@ import numpy as np
 
 from aim.methods import AIM, Full
 from aim.runtime import VLM, load
+from aim.shapes.drawing import render
 from aim.shapes.questions import NUMBERS, Question
-from aim.shapes.scenes import Scene, frame_times, make_scene, render
+from aim.shapes.scenes import Scene, frame_times
+from aim.shapes.world import make_scene
 from aim.video import Clip, clip_from_frames, read_video
 
 SIZE, SECONDS, RATE = 336, 4, 24
-FRAMES_ASKED = 8
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -32,20 +33,20 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     vlm, listed, index = load(options.model), [], 0
-    for name, question_about in EXAMPLES.items():
+    for name, (question_about, frames) in EXAMPLES.items():
         while True:
             scene = make_scene("validation", index)
             index += 1
             question = question_about(scene)
             if question is None:
                 continue
-            drawn = clip_from_frames(render(scene, frame_times(FRAMES_ASKED), SIZE)[0], FRAMES_ASKED / SECONDS)
+            drawn = clip_from_frames(render(scene, frame_times(frames), SIZE)[0], frames / SECONDS)
             if not _is_answered(vlm, drawn, question):  # before the slower way through a file
                 continue
             path = options.out / f"{name}.mp4"
             write_clip(scene, path)
-            if _is_answered(vlm, read_video(path, FRAMES_ASKED), question):
-                listed.append({"file": path.name, "question": question.text, "answer": question.answer})
+            if _is_answered(vlm, read_video(path, frames), question):
+                listed.append({"file": path.name, "question": question.text, "answer": question.answer, "frames": frames})
                 print(f"{path.name}: scene {index - 1}, {question.text} {question.answer}")
                 break
     (options.out / "examples.json").write_text(json.dumps(listed, indent=2) + "\n")
@@ -71,32 +72,23 @@ def _is_answered(vlm: VLM, clip: Clip, question: Question) -> bool:
 
 
 def _colour(scene: Scene) -> Question | None:
-    if len(scene.items) < 3:
+    if len(scene.items) < 3 or any(item.becomes for item in scene.items):
         return None
     item = scene.items[0]
-    return Question("colour", f"What color is the {item.shape}?", item.colour)
+    return Question("colour", f"What color is the {item.shape}?", item.colour) if item.moment == "always" else None
 
 
 def _count(scene: Scene) -> Question | None:
-    if len(scene.items) != 3 or any(item.moment != "always" for item in scene.items):
+    if len(scene.items) != 4 or any(item.moment == "needle" for item in scene.items):
         return None
-    return Question("count", "How many shapes are there?", NUMBERS[2])
+    return Question("count", "How many shapes are there?", NUMBERS[3])
 
 
-def _shape(scene: Scene) -> Question | None:
-    brief = [item for item in scene.items if item.moment == "middle"]
-    return Question("shape", f"What shape is {brief[0].colour}?", brief[0].shape) if brief else None
-
-
-def _largest(scene: Scene) -> Question | None:
-    if len(scene.items) != 3:
+def _direction(scene: Scene) -> Question | None:
+    moving = [item for item in scene.items if item.direction != "nowhere" and item.moment == "always" and not item.bounces]
+    if len(scene.items) < 3 or len({item.direction for item in moving}) < 2:
         return None
-    return Question("size", "Which shape is the largest?", max(scene.items, key=lambda item: item.radius).shape)
-
-
-def _exist(scene: Scene) -> Question | None:
-    stars = [item for item in scene.items if item.shape == "star"]
-    return Question("exist", "Is there a star in the video?", "yes") if stars and len(scene.items) > 1 else None
+    return Question("direction", f"Which way does the {moving[0].shape} move?", moving[0].direction)
 
 
 def _when(scene: Scene) -> Question | None:
@@ -104,13 +96,44 @@ def _when(scene: Scene) -> Question | None:
     return Question("when", f"When does the {brief[0].shape} appear?", "end") if brief else None
 
 
-EXAMPLES: dict[str, Callable[[Scene], Question | None]] = {
-    "colour": _colour,
-    "count": _count,
-    "shape": _shape,
-    "largest": _largest,
-    "exist": _exist,
-    "when": _when,
+def _order(scene: Scene) -> Question | None:
+    late = [item for item in scene.items if item.moment == "late"]
+    steady = [item for item in scene.items if item.moment == "always"]
+    if not late or not steady:
+        return None
+    return Question("order", f"Which appears first, the {late[0].shape} or the {steady[0].shape}?", steady[0].shape)
+
+
+def _change(scene: Scene) -> Question | None:
+    changing = [item for item in scene.items if item.becomes]
+    if not changing or len(scene.items) < 2:
+        return None
+    return Question("change", f"What color does the {changing[0].shape} become?", changing[0].becomes)
+
+
+def _largest(scene: Scene) -> Question | None:
+    if len(scene.items) != 3 or any(item.growth > 1 or item.moment == "needle" for item in scene.items):
+        return None
+    return Question("size", "Which shape is the largest?", max(scene.items, key=lambda item: item.radius).shape)
+
+
+def _needle(scene: Scene) -> Question | None:
+    flashes = [item for item in scene.items if item.moment == "needle"]
+    # Unseen at eight frames, so that the clip shows what more frames buy.
+    if not flashes or any(flashes[0].is_visible(time) for time in frame_times(8)):
+        return None
+    return Question("needle", f"What color is the {flashes[0].shape} that flashes?", flashes[0].colour)
+
+
+EXAMPLES: dict[str, tuple[Callable[[Scene], Question | None], int]] = {
+    "colour": (_colour, 8),
+    "count": (_count, 8),
+    "direction": (_direction, 8),
+    "change": (_change, 8),
+    "order": (_order, 8),
+    "when": (_when, 8),
+    "largest": (_largest, 8),
+    "needle": (_needle, 32),
 }
 
 

@@ -1,6 +1,6 @@
 """The bundled model's architecture and tokenizer: LLaVA-OneVision's own classes, a few million parameters.
 
-Sizes: SigLIP tower 4 layers of 128 on 96-pixel frames (12 x 12 patches, pooled to 6 x 6 tokens), Qwen2 with 12 layers of 128.
+Sizes: SigLIP tower 4 layers of 128 on 112-pixel frames (14 x 14 patches, pooled to 7 x 7 tokens), Qwen2 with 12 layers of 160.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from aim.shapes.questions import ANSWERS, TEMPLATES
+from aim.shapes.questions import WORDS_OF_ANSWERS
+from aim.shapes.wordings import OPENINGS, TEMPLATES
 
-IMAGE_SIZE, PATCH_SIZE = 96, 8
+IMAGE_SIZE, PATCH_SIZE = 112, 8
+MAX_POSITIONS = 4096
 GRID = IMAGE_SIZE // PATCH_SIZE // 2
 TOKENS_PER_FRAME = GRID * GRID
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -37,9 +39,10 @@ CHAT_TEMPLATE = (
 
 def vocabulary() -> list[str]:
     """Special tokens first, then every word of the questions and answers, sorted."""
-    texts = [text for wordings in TEMPLATES.values() for text in wordings] + [word for words in ANSWERS.values() for word in words]
-    words = set(re.findall(r"\w+|[^\w\s]", " ".join(re.sub(r"\{\w+\}", "", text) for text in texts)))
-    return [*SPECIAL, *sorted(words | {"user", "assistant", "system", "an", "nothing", ".", ","})]
+    texts = [text for wordings in TEMPLATES.values() for text in wordings]
+    texts = [re.sub(r"\{\w+\}", "", text) for text in texts] + [*OPENINGS, *WORDS_OF_ANSWERS]
+    words = set(re.findall(r"\w+|[^\w\s]", " ".join(texts)))
+    return [*SPECIAL, *sorted(words | {"user", "assistant", "system", "an", "nothing", "object", ".", ",", "!"})]
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -53,7 +56,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         unk_token="<unk>",
         eos_token="<|im_end|>",
         extra_special_tokens=list(SPECIAL[2:]),
-        model_max_length=4096,
+        model_max_length=MAX_POSITIONS,
         padding_side="left",
         chat_template=CHAT_TEMPLATE,
     )
@@ -75,12 +78,13 @@ def build_model() -> LlavaOnevisionForConditionalGeneration:
     )
     text = Qwen2Config(
         vocab_size=len(token),
-        hidden_size=128,
-        intermediate_size=320,
+        hidden_size=160,
+        intermediate_size=384,
         num_hidden_layers=12,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=4096,
+        head_dim=32,
+        max_position_embeddings=MAX_POSITIONS,
         tie_word_embeddings=True,
         initializer_range=0.05,
         pad_token_id=token["<pad>"],

@@ -15,7 +15,6 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from aim.shapes.model import MEAN, STD
 from aim.shapes.questions import TYPES, Question
-from aim.shapes.scenes import Scene, render
 
 PREFIX_WORDS = ("<|im_start|>", "user")
 NO_LABEL = -100
@@ -93,28 +92,21 @@ def to_pixels(clips: np.ndarray) -> torch.Tensor:
     return pixels.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1))
 
 
-def camera(scene: Scene, times: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Frames of a scene with what a camera and a video codec add: half of them smooth-edged, half with a little noise."""
-    frames, _ = render(scene, times, size, supersample=2 if rng.random() < 0.5 else 1)
-    if rng.random() < 0.5:
-        noise = rng.normal(0, rng.uniform(1, 5), frames.shape[1:]).astype(np.float32)
-        frames = np.clip(frames + noise, 0, 255).astype(np.uint8)
-    return frames
+def packed_forward(model, batch: PackedBatch, visual: torch.Tensor, layers: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits [labelled places, vocabulary] wherever `batch.labels` asks for a token, and what `layers` layers made of the patches.
 
-
-def packed_logits(model, batch: PackedBatch, visual: torch.Tensor) -> torch.Tensor:
-    """Logits [labelled places, vocabulary] at every place where `batch.labels` asks for a token.
-
-    `visual` is float [num_clips, placeholders, hidden]: the projected clip with its newline token.
+    `visual` is float [num_clips, placeholders, hidden]: the projected clip with its newline token, last. The second result is
+    [num_clips, placeholders - 1, hidden].
     """
     language_model = model.model.language_model
     words = language_model.embed_tokens(batch.input_ids)
     start = len(PREFIX_WORDS)
     embeddings = torch.cat([words[:, :start], visual.to(words.dtype), words[:, batch.prefix :]], dim=1)
-    hidden = language_model(
-        inputs_embeds=embeddings, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
-    ).last_hidden_state
-    return model.lm_head(hidden[batch.labels != NO_LABEL])
+    output = language_model(
+        inputs_embeds=embeddings, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False, output_hidden_states=True
+    )
+    logits = model.lm_head(output.last_hidden_state[batch.labels != NO_LABEL])
+    return logits, output.hidden_states[layers][:, start : batch.prefix - 1]
 
 
 def visual_embeddings(model, pixels: torch.Tensor) -> torch.Tensor:
