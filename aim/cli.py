@@ -1,4 +1,4 @@
-"""The command line: `python -m aim ask CLIP "QUESTION"` and `python -m aim plan MODEL`."""
+"""The command line: `python -m aim ask CLIP "QUESTION"`, `python -m aim plan MODEL`, `python -m aim eval`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import json
 import os
 import sys
 
-from aim.methods import METHODS, Method
+from aim.evaluation.command import add_arguments
+from aim.knobs import add_knobs, methods_of
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -40,38 +41,21 @@ def _parser() -> argparse.ArgumentParser:
     plan.set_defaults(command=_plan)
 
     for command in (ask, plan):
-        command.add_argument("--method", choices=sorted(METHODS), default="aim", help="(default: %(default)s)")
-        command.add_argument("--merge-ratio", type=float, help="share of visual tokens kept by merging, above 0 up to 1")
-        command.add_argument("--l1", type=int, help="first layer whose input is pruned")
-        command.add_argument("--l2", type=int, help="where the pruning ramp reaches zero")
-        command.add_argument("--positions", choices=("compact", "original"), help="positions of merged tokens")
+        add_knobs(command)
         command.add_argument("--json", action="store_true", help="print one JSON object")
+
+    evaluation = commands.add_parser("eval", help="accuracy against cost on held-out clips, and the findings")
+    add_arguments(evaluation)
+    evaluation.set_defaults(command=_eval)
     return parser
 
 
-def _method(options: argparse.Namespace) -> Method:
-    """The chosen method with the knobs that were given; the rest stay at their defaults."""
-    knobs = {name: getattr(options, name) for name in ("merge_ratio", "l1", "l2", "positions")}
-    given = {name: value for name, value in knobs.items() if value is not None}
-    try:
-        return METHODS[options.method](**given)
-    except TypeError:
-        known = ", ".join(METHODS[options.method].__dataclass_fields__) or "none"
-        raise ValueError(
-            f"--method {options.method} takes these knobs: {known}; given: {', '.join(given)}. Leave the others out."
-        ) from None
-
-
 def _ask(options: argparse.Namespace) -> str:
-    for library in ("TRANSFORMERS", "HF_HUB"):  # read on import; what goes wrong is said in one line of our own
-        os.environ.setdefault(f"{library}_VERBOSITY", "error")
-    from transformers.utils.logging import disable_progress_bar
-
+    _hush()
     from aim.runtime import load
     from aim.video import read_video
 
-    disable_progress_bar()
-    method = _method(options)
+    [method] = methods_of(options)
     clip = read_video(options.clip, options.frames)
     answer = load(options.model, options.device).ask(clip, options.question, method, options.max_new_tokens)
     if options.json:
@@ -79,8 +63,9 @@ def _ask(options: argparse.Namespace) -> str:
         del report["trace"]
         return json.dumps(report)
     cost, times = answer.cost, answer.timings
+    note = f"{answer.note}\n\n" if answer.note else ""
     return (
-        f"{answer.text}\n\n"
+        f"{answer.text}\n\n{note}"
         f"{answer.trace.visual_tokens} visual tokens, {answer.trace.merged_tokens} after merging, "
         f"{answer.trace.tokens_per_layer[-1][0]} in the last layer\n"
         f"prefill {cost['prefill_tflops'] * 1000:.3g} GFLOP, {cost['speedup']:.2f} x less than the full model's; "
@@ -92,7 +77,8 @@ def _ask(options: argparse.Namespace) -> str:
 def _plan(options: argparse.Namespace) -> str:
     from aim.planning import plan
 
-    result = plan(options.model, options.frames, options.text_tokens, _method(options))
+    [method] = methods_of(options)
+    result = plan(options.model, options.frames, options.text_tokens, method)
     if options.json:
         return json.dumps(result.to_dict())
     layers = "\n".join(f"  layer {i:2}: {visual:6} visual + {text} text" for i, (visual, text) in enumerate(result.tokens_per_layer))
@@ -100,3 +86,19 @@ def _plan(options: argparse.Namespace) -> str:
         f"prefill {result.prefill_tflops:.2f} TFLOP, {result.speedup:.2f} x less than the full model's {result.baseline_tflops:.2f}\n"
         f"KV cache {result.kv_bytes / 1e6:.1f} MB, {result.baseline_kv_bytes / result.kv_bytes:.2f} x less\n{layers}"
     )
+
+
+def _eval(options: argparse.Namespace) -> str:
+    _hush()
+    from aim.evaluation.command import evaluate
+
+    return evaluate(options)
+
+
+def _hush() -> None:
+    """Let transformers say nothing of its own: what goes wrong is said in one line of ours. Its settings are read on import."""
+    for library in ("TRANSFORMERS", "HF_HUB"):
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()

@@ -13,6 +13,8 @@ from torch.nn.functional import normalize
 
 from aim.schedule import frame_windows, merged_per_frame
 
+MERGE_ORDERS = ("raster", "similarity")
+
 
 @dataclass(frozen=True)
 class Merge:
@@ -22,7 +24,7 @@ class Merge:
         tokens: merged embeddings [W, M, C], dtype of the input.
         assignment: long [W, T], token → index of its merged token within the window, 0...M-1.
         sizes: long [W, M], tokens in each merged token; each row sums to T.
-        anchors: long [W, M], the token (0...T-1) whose place each merged token keeps, ascending.
+        anchors: long [W, M], the token (0...T-1) whose place each merged token keeps; ascending in raster order.
     """
 
     tokens: Tensor
@@ -36,10 +38,10 @@ class MergedClip:
     """A clip of F frames of T tokens, merged into M in all: `Merge` with the windows laid end to end.
 
     Attributes:
-        tokens: merged embeddings [M, C], in clip and raster order of their anchors.
+        tokens: merged embeddings [M, C], window after window.
         assignment: long [F, T], token → index of its merged token in the clip, 0...M-1.
         sizes: long [M], tokens in each merged token; they sum to F·T.
-        anchors: long [M], frame · T + token whose place each merged token keeps, ascending.
+        anchors: long [M], frame · T + token whose place each merged token keeps; ascending in raster order.
     """
 
     tokens: Tensor
@@ -48,13 +50,14 @@ class MergedClip:
     anchors: Tensor
 
 
-def merge_clip(patches: Tensor, merge_ratio: float, merge_window: int = 1) -> MergedClip:
+def merge_clip(patches: Tensor, merge_ratio: float, merge_window: int = 1, merge_order: str = "raster") -> MergedClip:
     """Merge a clip's visual tokens frame by frame, or in windows of a few frames.
 
     Args:
         patches: projected visual tokens [F, T, C] in raster order.
         merge_ratio: share of each window's tokens to leave, in (0, 1]; `int(merge_ratio · tokens)` of them, at least 1.
         merge_window: frames merged together, ≥ 1; the paper's is 1. A last window is shorter where F does not divide.
+        merge_order: see `merge_tokens`.
 
     Raises:
         ValueError: a knob is out of range, or `patches` is not [F, T, C].
@@ -66,7 +69,7 @@ def merge_clip(patches: Tensor, merge_ratio: float, merge_window: int = 1) -> Me
     for windows, length in frame_windows(patches.shape[0], merge_window):
         tokens = length * per_frame
         part = patches[first_frame : first_frame + windows * length].reshape(windows, tokens, -1)
-        merges.append(merge_tokens(part, merged_per_frame(merge_ratio, tokens)))
+        merges.append(merge_tokens(part, merged_per_frame(merge_ratio, tokens), merge_order))
         first_frame += windows * length
 
     assignments, anchors, merged_before, tokens_before = [], [], 0, 0
@@ -86,7 +89,7 @@ def merge_clip(patches: Tensor, merge_ratio: float, merge_window: int = 1) -> Me
     )
 
 
-def merge_tokens(x: Tensor, target: int) -> Merge:
+def merge_tokens(x: Tensor, target: int, merge_order: str = "raster") -> Merge:
     """Merge each window's T tokens into `target` by repeated bipartite steps (AIM, section 3.2).
 
     One step splits the tokens into A (0, 2, 4...) and B (1, 3, 5...). Each A token links to its most similar B token (cosine, float32); the
@@ -97,9 +100,11 @@ def merge_tokens(x: Tensor, target: int) -> Merge:
     Args:
         x: embeddings [W, T, C], floating; windows never mix.
         target: tokens to leave of each window, 1...T; T leaves everything as it is (and `tokens` is `x` itself).
+        merge_order: "raster" keeps the merged tokens in the order of their anchors; "similarity" hands the very same ones out as the last
+            step ranked them: the unlinked A tokens from the most to the least similar, then the B tokens.
 
     Raises:
-        ValueError: target not in 1...T, or `x` is not [W, T, C].
+        ValueError: target not in 1...T, an unknown merge_order, or `x` is not [W, T, C].
     """
     _check_embeddings(x)
     windows, num_tokens, _ = x.shape
@@ -107,30 +112,34 @@ def merge_tokens(x: Tensor, target: int) -> Merge:
         raise ValueError(
             f"target is {target}; merging leaves 1 to {num_tokens} of a window's {num_tokens} tokens. Pass a number in that range."
         )
+    if merge_order not in MERGE_ORDERS:
+        raise ValueError(f"merge_order is {merge_order!r}; use one of {', '.join(MERGE_ORDERS)}.")
     identity = torch.arange(num_tokens, device=x.device).repeat(windows, 1)
     assignment = anchors = identity
     # Means are carried in float32 from step to step; half precision would round once a step.
     merged = x if target == num_tokens else x.to(torch.promote_types(x.dtype, torch.float32))
     while merged.shape[1] > target:
         remove = min(merged.shape[1] - target, merged.shape[1] // 2)
-        merged, destination, kept = _bipartite_step(merged, remove)
+        is_last = merged.shape[1] - remove == target
+        merged, destination, kept = _bipartite_step(merged, remove, merge_order if is_last else "raster")
         assignment = destination.gather(1, assignment)
         anchors = anchors.gather(1, kept)
     sizes = torch.zeros_like(anchors).scatter_add_(1, assignment, torch.ones_like(assignment))
     return Merge(tokens=merged.to(x.dtype), assignment=assignment, sizes=sizes, anchors=anchors)
 
 
-def _bipartite_step(x: Tensor, remove: int) -> tuple[Tensor, Tensor, Tensor]:
+def _bipartite_step(x: Tensor, remove: int, merge_order: str) -> tuple[Tensor, Tensor, Tensor]:
     """One matching of [W, T, C] that removes `remove` (1...T//2) tokens of each window.
 
     Returns:
-        merged [W, T - remove, C]; destination [W, T], old token → new index; kept [W, T - remove], new token → old index, ascending.
+        merged [W, T - remove, C]; destination [W, T], old token → new index; kept [W, T - remove], new token → old index, in merge_order.
     """
     windows, num_tokens, channels = x.shape
     unit = normalize(x.float(), dim=-1)
     similarity = unit[:, 0::2] @ unit[:, 1::2].transpose(1, 2)  # [W, A, B]
     strength, partner = similarity.max(dim=-1)  # [W, A]
-    linked = strength.argsort(dim=-1, descending=True, stable=True)[:, :remove]  # [W, remove], indices into A
+    ranked = strength.argsort(dim=-1, descending=True, stable=True)  # [W, A], indices into A
+    linked, unlinked = ranked[:, :remove], ranked[:, remove:]
     partner_token = 2 * partner + 1
 
     window = torch.arange(windows, device=x.device)[:, None]
@@ -141,10 +150,12 @@ def _bipartite_step(x: Tensor, remove: int) -> tuple[Tensor, Tensor, Tensor]:
     members.index_put_((window, into), torch.ones_like(into, dtype=x.dtype), accumulate=True)
     merged /= members[..., None]
 
-    stays = torch.ones(windows, num_tokens, device=x.device, dtype=torch.long).scatter_(1, 2 * linked, 0)
-    kept = stays.argsort(dim=1, descending=True, stable=True)[:, : num_tokens - remove]
-    goes_to = torch.arange(num_tokens, device=x.device).repeat(windows, 1).scatter_(1, 2 * linked, into)
-    destination = (stays.cumsum(1) - 1).gather(1, goes_to)
+    tokens = torch.arange(num_tokens, device=x.device).repeat(windows, 1)
+    kept = torch.cat([2 * unlinked, tokens[:, 1::2]], dim=1)
+    if merge_order == "raster":
+        kept = kept.sort(dim=1).values
+    new_index = torch.zeros_like(tokens).scatter_(1, kept, tokens[:, : num_tokens - remove])
+    destination = new_index.gather(1, tokens.scatter(1, 2 * linked, into))
     return merged.gather(1, kept[..., None].expand(-1, -1, channels)), destination, kept
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -39,6 +40,7 @@ class Answer:
         cost: modelled cost of the executed token counts, see `aim.planning.cost_of`.
         features_reused: the clip's vision features came from an earlier question.
         new_tokens: tokens generated, the end token included.
+        note: what the reader should know before trusting the text, such as words of the question that the model does not know.
     """
 
     text: str = ""
@@ -49,6 +51,7 @@ class Answer:
     cost: dict[str, float] = field(default_factory=dict)
     features_reused: bool = False
     new_tokens: int = 0
+    note: str = ""
 
     def to_dict(self) -> dict:
         """Plain numbers and lists, the whole trace included."""
@@ -66,6 +69,7 @@ class Answer:
             "cost": self.cost,
             "features_reused": self.features_reused,
             "new_tokens": self.new_tokens,
+            "note": self.note,
             "trace": trace.to_dict(),
         }
 
@@ -124,7 +128,7 @@ class VLM:
 
     def text_tokens(self, question: str) -> int:
         """Tokens of the prompt that are not patches: words, chat markers, separators."""
-        return len(self._prompt_ids(question, 1)) - 1 + self.checkpoint.family.separators
+        return len(self.prompt_ids(question, 1)) - 1 + self.checkpoint.family.separators
 
     def ask(self, clip: Clip, question: str, method: Method | None = None, max_new_tokens: int = 64, **generation) -> Answer:
         """Answer a question about a clip.
@@ -162,14 +166,14 @@ class VLM:
         family, config = self.checkpoint.family, self.model.config
         frames = len(clip.frames)
         placeholders = frames * self.tokens_per_frame + family.separators
-        ids = self._prompt_ids(question, placeholders)
+        ids = self.prompt_ids(question, placeholders)
         self._check_context(ids, frames, method)
         stop = stop or threading.Event()
         with self._lock:
             started = time.perf_counter()
             reset_peak(self.device)
             features, timings = self._encode(clip)
-            answer = Answer(model=self.name, method=method, features_reused="vision_tower" not in timings)
+            answer = Answer(model=self.name, method=method, features_reused="vision_tower" not in timings, note=self._note_on(question))
             streamer = TimedStreamer(self.checkpoint.tokenizer, skip_prompt=True, skip_special_tokens=True)
             inputs = torch.tensor([ids], device=self.device)
             arguments = {
@@ -200,6 +204,20 @@ class VLM:
             cost = cost_of(config, trace.tokens_per_layer, trace.frames, trace.visual_tokens, method, bytes_per_value=self.dtype.itemsize)
             yield replace(answer, text=answer.text.strip(), trace=trace, timings=timings, cost=cost, new_tokens=streamer.tokens)
 
+    def unknown_words(self, question: str) -> list[str]:
+        """Words of a question that the tokenizer has no token for, in order, each once. Tokenizers that spell out any word know all."""
+        tokenizer = self.checkpoint.tokenizer
+        if tokenizer.unk_token_id is None:
+            return []
+        words = dict.fromkeys(re.findall(r"\w+", question.lower()))
+        return [word for word in words if tokenizer.unk_token_id in tokenizer(word, add_special_tokens=False)["input_ids"]]
+
+    def _note_on(self, question: str) -> str:
+        unknown = self.unknown_words(question)
+        if not unknown:
+            return ""
+        return f"Outside this model's world: it does not know {', '.join(f'“{word}”' for word in unknown[:5])}."
+
     def _encode(self, clip: Clip) -> tuple[BaseModelOutputWithPooling, dict[str, float]]:
         """The clip's vision features, from memory if it was seen lately, and the seconds spent on them."""
         if clip.digest in self._features:
@@ -220,8 +238,12 @@ class VLM:
             self._features.popitem(last=False)
         return features, timings
 
-    def _prompt_ids(self, question: str, placeholders: int) -> list[int]:
-        """The chat prompt's ids with that many placeholders for the video."""
+    def prompt_ids(self, question: str, placeholders: int) -> list[int]:
+        """The chat prompt's ids for a question about one video, which takes that many placeholders.
+
+        Raises:
+            ValueError: a question that is empty or too long.
+        """
         tokenizer, family = self.checkpoint.tokenizer, self.checkpoint.family
         for marker in tokenizer.get_added_vocab():  # a typed "<video>" must not become a placeholder
             question = question.replace(marker, " ")

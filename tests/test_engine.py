@@ -19,6 +19,7 @@ SETTINGS = [
     {"merge_ratio": 0.1, "l1": 1, "l2": 20},
     {"merge_ratio": 0.5, "l1": 2, "l2": 5, "positions": "original"},
     {"merge_ratio": 0.5, "l1": 2, "l2": 5, "merge_window": 3},
+    {"merge_ratio": 0.5, "l1": 2, "l2": 5, "merge_order": "similarity"},
     {"merge_ratio": 0.5, "l1": 2, "l2": 5, "damping": 0.2, "restart": "question"},
 ]
 

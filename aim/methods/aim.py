@@ -8,7 +8,7 @@ from torch import Tensor
 
 from aim.cost import ModelShape, merge_flops, pagerank_flops
 from aim.importance import pagerank
-from aim.merging import MergedClip, merge_clip
+from aim.merging import MERGE_ORDERS, MergedClip, merge_clip
 from aim.methods.base import Method
 from aim.schedule import frame_windows, merged_per_clip, merged_per_frame, ramp, scale_to_depth
 
@@ -33,6 +33,7 @@ class AIM(Method):
         damping: chance in [0, 1) that the walk restarts at every step. The paper has none.
         restart: where a damped walk restarts, "uniform" or "question" (the question's tokens; beyond the paper, needs damping > 0).
         merge_window: frames merged together, at least 1. The paper merges frame by frame.
+        merge_order: order of the merged tokens, "raster" (of the place each keeps) or "similarity" (as the official code lays them).
 
     Raises:
         ValueError: a knob is out of range.
@@ -47,6 +48,7 @@ class AIM(Method):
     damping: float = 0.0
     restart: str = "uniform"
     merge_window: int = 1
+    merge_order: str = "raster"
 
     name = "aim"
 
@@ -75,6 +77,8 @@ class AIM(Method):
             raise ValueError(f"damping is {self.damping}; use 0 (the paper's) or a share below 1.")
         if self.merge_window < 1:
             raise ValueError(f"merge_window is {self.merge_window}; use 1 (frame by frame, the paper's) or a few frames.")
+        if self.merge_order not in MERGE_ORDERS:
+            raise ValueError(f"merge_order is {self.merge_order!r}; use one of {', '.join(MERGE_ORDERS)}.")
 
     def for_depth(self, num_layers: int) -> AIM:
         if self.l1 is not None and self.l2 is not None:
@@ -87,7 +91,7 @@ class AIM(Method):
         return replace(self, l1=l1, l2=l2)
 
     def merge(self, patches: Tensor) -> MergedClip | None:
-        return None if self.merge_ratio == 1 else merge_clip(patches, self.merge_ratio, self.merge_window)
+        return None if self.merge_ratio == 1 else merge_clip(patches, self.merge_ratio, self.merge_window, self.merge_order)
 
     def merged_tokens(self, frames: int, tokens_per_frame: int) -> int:
         return merged_per_clip(self.merge_ratio, frames, tokens_per_frame, self.merge_window)
