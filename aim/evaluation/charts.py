@@ -1,0 +1,121 @@
+"""Accuracy as plotly charts that can be read on light and dark grounds and on a narrow screen."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from aim.evaluation.summary import ALL, Summary
+
+# Okabe and Ito's colours, distinguishable with any colour vision, and marks that differ too.
+COLOURS = ("#3d8fd1", "#e69f00", "#2a9d7f", "#d55e9c", "#8a8f98", "#b7a46a")
+MARKS = ("circle", "diamond", "square", "triangle-up", "x", "cross")
+CLEAR, GRID, TEXT = "rgba(0,0,0,0)", "rgba(128,128,128,0.25)", "#5c6370"
+
+
+def finding_chart(finding: dict) -> go.Figure:
+    """A finding's points (see `findings.judge`): accuracy with 95 % intervals, a line a series, one panel for each type of question."""
+    kinds, figure = finding["kinds"], go.Figure()
+    series = list(dict.fromkeys(point["series"] for point in finding["points"]))
+    height = 1 / len(kinds)
+    for panel, kind in enumerate(kinds):
+        axes = {"xaxis": f"x{panel + 1}", "yaxis": f"y{panel + 1}"} if panel else {}
+        for number, name in enumerate(series):
+            points = [point for point in finding["points"] if point["series"] == name]
+            accuracy = [point["accuracy"][kind] for point in points]
+            figure.add_scatter(
+                x=[point["x"] for point in points],
+                name=name,
+                legendgroup=name,
+                showlegend=panel == 0,
+                customdata=[[point["setting"], point["prefill_gflops"]] for point in points],
+                hovertemplate="%{y:.1f} %<br>%{customdata[0]}<br>%{customdata[1]:.3g} GFLOP prefill<extra></extra>",
+                **_shares(accuracy),
+                **_look(number, finding["lines"]),
+                **axes,
+            )
+        shown = [point["accuracy"][kind] for point in finding["points"]]
+        span = [100 * min(row["low"] for row in shown) - 2, 100 * max(row["high"] for row in shown) + 2]  # grouped points would start at 0
+        top = 1 - panel * height
+        figure.update_layout(
+            {
+                f"yaxis{panel + 1 if panel else ''}": {
+                    **_percent_axis("right, all questions" if kind == ALL else f"right, {kind}"),
+                    "range": span,
+                    "domain": [top - height + (0.1 if len(kinds) > 1 else 0), top],
+                },
+                f"xaxis{panel + 1 if panel else ''}": {
+                    "type": "category",
+                    "title": {"text": finding["axis"] if panel == len(kinds) - 1 else ""},
+                    "anchor": f"y{panel + 1 if panel else ''}",
+                    "showgrid": False,
+                    "zeroline": False,
+                    "automargin": True,
+                },
+            }
+        )
+    # Points of several series at one place stand side by side, so that their intervals can be told apart.
+    figure.update_layout(scattermode="group", scattergap=0.7)
+    _dress(figure, height=180 + 180 * len(kinds) + 22 * len(series))
+    return figure
+
+
+def cost_chart(summaries: list[Summary]) -> go.Figure:
+    """Accuracy over all questions against the modelled FLOPs of the prefill, a colour for each number of frames."""
+    figure = go.Figure()
+    for number, frames in enumerate(dict.fromkeys(summary.setting.frames for summary in summaries)):
+        those = sorted((s for s in summaries if s.setting.frames == frames), key=lambda s: s.cost["prefill_tflops"])
+        figure.add_scatter(
+            x=[1000 * summary.cost["prefill_tflops"] for summary in those],
+            name=f"{frames} frames",
+            customdata=[[summary.setting.label, summary.milliseconds] for summary in those],
+            hovertemplate="%{y:.1f} %, %{x:.3g} GFLOP<br>%{customdata[0]}<br>%{customdata[1]:.1f} ms prefill measured<extra></extra>",
+            **_shares([vars(summary.accuracy[ALL]) for summary in those]),
+            **_look(number, lines=True),
+        )
+    figure.update_layout(
+        xaxis={"title": {"text": "modelled prefill, GFLOP"}, "type": "log", "gridcolor": GRID}, yaxis=_percent_axis("right, all questions")
+    )
+    _dress(figure, height=480)
+    return figure
+
+
+def _shares(accuracy: list[dict]) -> dict:
+    """Shares in percent with intervals."""
+    return {
+        "y": [100 * row["right"] for row in accuracy],
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [100 * (row["high"] - row["right"]) for row in accuracy],
+            "arrayminus": [100 * (row["right"] - row["low"]) for row in accuracy],
+            "thickness": 1.5,
+            "width": 3,
+        },
+    }
+
+
+def _look(number: int, lines: bool) -> dict:
+    colour = COLOURS[number % len(COLOURS)]
+    return {
+        "mode": "lines+markers" if lines else "markers",
+        "line": {"color": colour, "width": 1.5},
+        "marker": {"color": colour, "size": 8, "symbol": MARKS[number % len(MARKS)]},
+    }
+
+
+def _percent_axis(title: str) -> dict:
+    return {"title": {"text": title}, "ticksuffix": " %", "gridcolor": GRID, "zeroline": False, "automargin": True}
+
+
+def _dress(figure: go.Figure, height: int) -> None:
+    figure.update_layout(
+        template="none",
+        height=height,
+        margin={"l": 56, "r": 12, "t": 12, "b": 48},
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
+        font={"color": TEXT, "size": 12},
+        hoverlabel={"bgcolor": "#1f2430", "font": {"color": "#ffffff"}},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        modebar={"bgcolor": CLEAR, "color": "#8a8f98", "activecolor": COLOURS[0]},
+    )

@@ -1,0 +1,43 @@
+"""AIM with another importance than PageRank: what PageRank has to beat. For the benchmark only, so not in the table of methods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import torch
+from torch import Tensor
+
+from aim.cost import ModelShape
+from aim.methods import AIM
+
+
+@dataclass(frozen=True)
+class LastToken(AIM):
+    """A token's importance is the attention the prompt's last token pays it, mean over the heads (FastV, arXiv 2403.06764)."""
+
+    name = "last-token attention"
+
+    def score(self, query: Tensor, key: Tensor, scaling: float, is_question: Tensor) -> Tensor:
+        heads, key_heads = query.shape[0], key.shape[0]
+        keys = key.float().repeat_interleave(heads // key_heads, dim=0)  # [H, n, d]
+        logits = (keys @ query[:, -1, :, None].float())[..., 0] * scaling
+        return logits.softmax(dim=-1).mean(dim=0)
+
+    def score_flops(self, shape: ModelShape, lengths: list[int]) -> int:
+        return sum(shape.num_heads * (2 * shape.head_dim + 5) * tokens for tokens in lengths)
+
+
+@dataclass(frozen=True)
+class RandomScore(AIM):
+    """Importance drawn by lot. The seed is the last token's query, so that the same question about the same clip draws the same lots."""
+
+    name = "random"
+
+    def score(self, query: Tensor, key: Tensor, scaling: float, is_question: Tensor) -> Tensor:
+        content = query[:, -1].float().cpu().numpy().tobytes()
+        generator = torch.Generator().manual_seed(int.from_bytes(blake2b(content, digest_size=7).digest()))
+        return torch.rand(query.shape[1], generator=generator).to(query.device)
+
+    def score_flops(self, shape: ModelShape, lengths: list[int]) -> int:
+        return 0

@@ -1,0 +1,139 @@
+"""The paper's claims as checks on paired differences, and the verdicts that follow from them by rule.
+
+A check compares two settings on the same questions. "better" is confirmed when the whole 95 % interval of the difference lies above 0, "as
+good" when it lies above -`MARGIN`; what the measurement leaves open is not confirmed. All checks of a finding confirmed: "holds"; some:
+"holds partly"; none: "does not hold here". Which claims there are: `suites`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from aim.checkpoints import BUNDLED
+from aim.evaluation.settings import Setting
+from aim.evaluation.statistics import Interval
+from aim.evaluation.summary import ALL, Evaluation
+
+FINDINGS_FILE = BUNDLED.parent / "findings.json"
+MARGIN = 0.02
+BETTER, AS_GOOD = "better", "as good"
+HOLDS, PARTLY, DOES_NOT_HOLD = "holds", "holds partly", "does not hold here"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A setting in a finding's chart and table: the line it belongs to and its place on the axis."""
+
+    series: str
+    x: str
+    setting: Setting
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the claim expects of the accuracy under `first` less that under `second`, on questions of type `kind`.
+
+    `expected` is BETTER or AS_GOOD, or None for a comparison that is told but claimed by nobody. `told` ones make the finding's sentence.
+    """
+
+    label: str
+    first: Setting
+    second: Setting
+    expected: str | None
+    kind: str = ALL
+    told: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim of the paper, the settings measured for it, and the checks that decide it.
+
+    `axis` names what `Point.x` is, `kinds` the question types that are shown; `lines` connects a series where the axis has an order.
+    """
+
+    number: int
+    title: str
+    claim: str
+    axis: str
+    points: list[Point]
+    checks: list[Check]
+    kinds: tuple[str, ...] = (ALL,)
+    lines: bool = True
+
+    def settings(self) -> list[Setting]:
+        """Every setting of the finding, once."""
+        points, pairs = [point.setting for point in self.points], [s for check in self.checks for s in (check.first, check.second)]
+        return list(dict.fromkeys(points + pairs))
+
+
+def confirmed(expected: str, difference: Interval) -> bool:
+    """Whether a measured difference bears out what was expected of it, see the head of this module."""
+    return difference.low > {BETTER: 0.0, AS_GOOD: -MARGIN}[expected]
+
+
+def verdict(confirmations: list[bool]) -> str:
+    """The verdict on a finding from its claimed checks, at least one."""
+    if all(confirmations):
+        return HOLDS
+    return PARTLY if any(confirmations) else DOES_NOT_HOLD
+
+
+def judge(finding: Finding, evaluation: Evaluation) -> dict:
+    """A finding with its measured points, checks, verdict and one sentence, as plain values for JSON. No times: they differ every run."""
+    checks = [_judged(check, evaluation) for check in finding.checks]
+    claimed = [check["confirmed"] for check in checks if check["expected"] is not None]
+    return {
+        "number": finding.number,
+        "title": finding.title,
+        "claim": finding.claim,
+        "verdict": verdict(claimed),
+        "sentence": _sentence(claimed, [check for check, stated in zip(checks, finding.checks, strict=True) if stated.told]),
+        "command": f"python -m aim eval --findings {finding.number}",
+        "questions": evaluation.questions(),
+        "axis": finding.axis,
+        "kinds": list(finding.kinds),
+        "lines": finding.lines,
+        "points": [_measured(point, finding.kinds, evaluation) for point in finding.points],
+        "checks": checks,
+    }
+
+
+def _judged(check: Check, evaluation: Evaluation) -> dict:
+    difference = evaluation.difference(check.first, check.second, check.kind)
+    return {
+        "label": check.label,
+        "kind": check.kind,
+        "questions": evaluation.questions(check.kind),
+        "expected": check.expected,
+        "difference": difference.value,
+        "low": difference.low,
+        "high": difference.high,
+        "confirmed": None if check.expected is None else confirmed(check.expected, difference),
+    }
+
+
+def _measured(point: Point, kinds: tuple[str, ...], evaluation: Evaluation) -> dict:
+    summary = evaluation.summary(point.setting)
+    return {
+        "series": point.series,
+        "x": point.x,
+        "setting": point.setting.label,
+        "visual_per_layer": summary.visual_per_layer,
+        "prefill_gflops": 1000 * summary.cost["prefill_tflops"],
+        "vision_gflops": 1000 * summary.cost["vision_tflops"],
+        "overhead_gflops": 1000 * (summary.cost["merge_tflops"] + summary.cost["importance_tflops"]),
+        "accuracy": {kind: asdict(summary.accuracy[kind]) for kind in kinds},
+        "agreement": summary.agreement,
+    }
+
+
+def _sentence(claimed: list[bool], told: list[dict]) -> str:
+    differences = "; ".join(
+        f"{check['label']} {signed(check['difference'])} points ({signed(check['low'])} to {signed(check['high'])})" for check in told
+    )
+    return f"{sum(claimed)} of {len(claimed)} checks confirmed. Accuracy: {differences}."
+
+
+def signed(share: float) -> str:
+    """A difference of shares in points, with its sign: 0.031 → "+3.1"."""
+    return f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,142 @@
+"""All questions about one clip under all settings: the clip is encoded once for each number of frames, each answer is a prefill of its own.
+
+The answer is the greedy first token, among the whole vocabulary, of one forward under `aim.reduce`: tokens are really removed. What ground
+truth adds: *evidence recall*, the share of the asked items' patches whose merged token a layer still ran on, and *localisation*, the mean
+score of those patches over the mean score elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aim.engine import reduce
+from aim.evaluation.clips import HeldOutClip, film
+from aim.evaluation.settings import Setting
+from aim.runtime import VLM
+from aim.shapes.questions import Question
+from aim.trace import Trace
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One question under one setting.
+
+    Attributes:
+        type, truth: of the question; `answer` is the model's word, `right` compares their tokens.
+        text_tokens: tokens of the prompt that are not patches.
+        recall: evidence recall for each layer, in [0, 1]; None where the question is about no item or no frame shows it.
+        localisation: for each layer the ratio of mean scores, 1 = no preference; None where there were no scores to compare.
+    """
+
+    type: str
+    truth: str
+    answer: str
+    right: bool
+    text_tokens: int
+    recall: list[float] | None
+    localisation: list[float | None] | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One clip under one setting.
+
+    Attributes:
+        setting: `Setting.key`.
+        visual_per_layer: visual tokens each layer really ran on; the same for all questions.
+        outcomes: in the order of the clip's questions.
+        milliseconds: measured prefill of each question, merging and scoring included. No part of a result: it differs from run to run.
+    """
+
+    setting: str
+    clip: int
+    visual_per_layer: list[int]
+    outcomes: list[Outcome]
+    milliseconds: list[float]
+
+
+@torch.inference_mode()
+def measure_clip(vlm: VLM, clip: HeldOutClip, settings: list[Setting]) -> Iterator[Record]:
+    """One record for each setting, those of the same number of frames together.
+
+    Raises:
+        ValueError: a method or model that `aim.reduce` does not take, or a grid that `clips.film` does not.
+    """
+    for frames in dict.fromkeys(setting.frames for setting in settings):
+        grid = round(vlm.tokens_per_frame**0.5)
+        pictures, owners = film(clip, frames, grid)
+        family = vlm.checkpoint.family
+        features = family.encode(vlm.model, family.pixel_values(pictures, vlm.checkpoint.pictures))
+        placeholders = frames * vlm.tokens_per_frame + family.separators
+        prompts = [torch.tensor([vlm.prompt_ids(question.text, placeholders)], device=vlm.device) for question in clip.questions]
+        evidence = [torch.from_numpy(np.isin(owners, question.about)) for question in clip.questions]
+        for setting in settings:
+            if setting.frames != frames:
+                continue
+            outcomes, milliseconds = [], []
+            with reduce(vlm.model, setting.method) as trace:
+                for question, prompt, patches in zip(clip.questions, prompts, evidence, strict=True):
+                    logits = vlm.model(
+                        input_ids=prompt, mm_encoder_outputs={"video": features}, use_cache=False, logits_to_keep=1
+                    ).logits  # no cache: nothing is decoded
+                    outcomes.append(_outcome(vlm, question, patches, trace, int(logits[0, -1].argmax())))
+                    milliseconds.append(1000 * sum(trace.timings.values()))
+            yield Record(setting.key, clip.index, [visual for visual, _ in trace.tokens_per_layer], outcomes, milliseconds)
+
+
+def _outcome(vlm: VLM, question: Question, patches: Tensor, trace: Trace, token: int) -> Outcome:
+    tokenizer = vlm.checkpoint.tokenizer
+    return Outcome(
+        type=question.type,
+        truth=question.answer,
+        answer=tokenizer.decode([token]).strip(),
+        right=token == tokenizer(question.answer, add_special_tokens=False)["input_ids"][0],
+        text_tokens=trace.tokens_per_layer[0][1],
+        recall=evidence_recall(trace, patches),
+        localisation=localisation(trace, patches),
+    )
+
+
+def evidence_recall(trace: Trace, evidence: Tensor) -> list[float] | None:
+    """For each layer, the share of the evidence patches whose merged token it ran on. `evidence` is bool [F, T]; None if there is none."""
+    groups = trace.assignment[evidence]
+    if len(groups) == 0:
+        return None
+    return [_present(alive, trace.merged_tokens)[groups].float().mean().item() for alive in trace.survivors]
+
+
+def localisation(trace: Trace, evidence: Tensor) -> list[float | None] | None:
+    """For each layer, the mean score on evidence patches over the mean score elsewhere.
+
+    A patch has the score of its merged token, undivided, because that is what decides whether it stays; patches dropped earlier have none
+    and count on neither side. None for a layer that was not scored, or in which one side has no patch left or no score above 0.
+
+    Args:
+        evidence: bool [F, T].
+
+    Returns:
+        One ratio a layer, ≥ 0; None if there is no evidence.
+    """
+    if not bool(evidence.any()):
+        return None
+    ratios: list[float | None] = []
+    for alive, scores in zip(trace.survivors, trace.scores, strict=True):
+        if scores is None:
+            ratios.append(None)
+            continue
+        of_group = torch.zeros(trace.merged_tokens, dtype=torch.float64).scatter_(0, alive, scores.double())
+        there, score = _present(alive, trace.merged_tokens)[trace.assignment], of_group[trace.assignment]
+        on, elsewhere = score[there & evidence], score[there & ~evidence]
+        usable = len(on) > 0 and len(elsewhere) > 0 and elsewhere.mean() > 0
+        ratios.append((on.mean() / elsewhere.mean()).item() if usable else None)
+    return ratios
+
+
+def _present(alive: Tensor, merged_tokens: int) -> Tensor:
+    """bool [M], which merged tokens are among `alive`."""
+    return torch.zeros(merged_tokens, dtype=torch.bool).scatter_(0, alive, True)

@@ -1,0 +1,105 @@
+"""The folder of a run: what was measured so far, one line of JSON for each setting and clip, so that a run goes on where it was cut off.
+
+`records.jsonl` holds answers, `times.jsonl` the measured milliseconds, which are never the same twice. `of.json` says of which model,
+clips and code, so that records of another are not taken for these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import nn
+
+import aim
+from aim.evaluation.measure import Outcome, Record
+
+# What an answer depends on, beside the weights. Editing one of them starts a run anew.
+SOURCES = (
+    "engine.py",
+    "families.py",
+    "importance.py",
+    "merging.py",
+    "schedule.py",
+    "methods/*.py",
+    "evaluation/clips.py",
+    "evaluation/controls.py",
+    "evaluation/measure.py",
+    "shapes/drawing.py",
+    "shapes/questions.py",
+    "shapes/scenes.py",
+    "shapes/wordings.py",
+    "shapes/world.py",
+)
+
+
+class Results:
+    """The records in one folder; `add` appends, a line cut off in the middle is dropped.
+
+    Raises:
+        ValueError: the folder belongs to a run on another model, split or code.
+    """
+
+    def __init__(self, folder: Path, weights: str, split: str):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        subject = {"weights": weights, "split": split, "code": code_digest()}
+        label = folder / "of.json"
+        if label.exists() and json.loads(label.read_text()) != subject:
+            raise ValueError(f'The results in "{folder.name}" are of another model, split or code; give --out another folder or delete it.')
+        label.write_text(json.dumps(subject) + "\n")
+        times = {(line["setting"], line["clip"]): line["milliseconds"] for line in _read(folder / "times.jsonl")}
+        self._records: dict[tuple[str, int], Record] = {}
+        for line in _read(folder / "records.jsonl"):
+            place = line["setting"], line["clip"]
+            if place in times:  # its times come first, so a record without them was never finished
+                outcomes = [Outcome(**outcome) for outcome in line["outcomes"]]
+                self._records[place] = Record(*place, line["visual_per_layer"], outcomes, times[place])
+
+    def __contains__(self, place: tuple[str, int]) -> bool:
+        return place in self._records
+
+    def __getitem__(self, place: tuple[str, int]) -> Record:
+        """The record of (setting key, clip)."""
+        return self._records[place]
+
+    def add(self, record: Record) -> None:
+        place = {"setting": record.setting, "clip": record.clip}
+        answers = asdict(record)
+        milliseconds = answers.pop("milliseconds")
+        _append(self.folder / "times.jsonl", {**place, "milliseconds": [round(value, 3) for value in milliseconds]})
+        _append(self.folder / "records.jsonl", answers)
+        self._records[record.setting, record.clip] = record
+
+
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 of a model's weights, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def code_digest() -> str:
+    """SHA-256 of the files in `SOURCES`, in hexadecimal."""
+    root = Path(aim.__file__).parent
+    files = sorted(file for pattern in SOURCES for file in root.glob(pattern))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _read(file: Path) -> list[dict]:
+    """The lines of a file of JSON lines, which is cut back to its last whole line."""
+    if not file.exists():
+        return []
+    whole, _, rest = file.read_text(encoding="utf-8").rpartition("\n")
+    if rest:
+        file.write_text(whole + "\n" if whole else "", encoding="utf-8")
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def _append(file: Path, line: dict) -> None:
+    with file.open("a", encoding="utf-8") as out:
+        out.write(json.dumps(line) + "\n")

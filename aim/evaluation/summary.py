@@ -1,0 +1,130 @@
+"""From records to figures: for each setting accuracy by question type, cost, agreement with the full model, recall and localisation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from statistics import fmean, median
+
+import numpy as np
+
+from aim.evaluation.measure import Outcome, Record
+from aim.evaluation.settings import Setting
+from aim.evaluation.statistics import Interval, paired_difference, wilson
+from aim.planning import cost_of
+from aim.shapes.questions import TYPES
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Right answers to one type of question: share with its 95 % interval, what a constant guess would get, number of questions."""
+
+    right: float
+    low: float
+    high: float
+    constant_guess: float
+    questions: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One setting, over all clips.
+
+    Attributes:
+        setting: see `Setting`.
+        accuracy: by question type, those asked at least once, and "all", where the constant guess knows the type.
+        agreement: share of questions answered as the full model on the same frames answers, or None where that was not run.
+        visual_per_layer: visual tokens each layer ran on.
+        cost: means over the questions of `aim.planning.cost_of`.
+        milliseconds: median measured prefill, merging and scoring included.
+        recall, localisation: for each layer the mean evidence recall, and the median localisation; None where there was none.
+    """
+
+    setting: Setting
+    accuracy: dict[str, Accuracy]
+    agreement: float | None
+    visual_per_layer: list[int]
+    cost: dict[str, float]
+    milliseconds: float
+    recall: list[float | None]
+    localisation: list[float | None]
+
+
+class Evaluation:
+    """The records of a run, by setting.
+
+    Args:
+        config: the model's transformers config.
+        tokens_per_frame: before merging.
+    """
+
+    def __init__(self, records: list[Record], config, tokens_per_frame: int):
+        self._config, self._tokens_per_frame = config, tokens_per_frame
+        self._records: dict[str, list[Record]] = {}
+        for record in sorted(records, key=lambda record: record.clip):
+            self._records.setdefault(record.setting, []).append(record)
+
+    def questions(self, kind: str = ALL) -> int:
+        """Questions of a type, the same under every setting."""
+        return len(self._outcomes(next(iter(self._records)), kind))
+
+    def summary(self, setting: Setting) -> Summary:
+        """The figures of a setting that was run."""
+        records, outcomes = self._records[setting.key], self._outcomes(setting.key)
+        full = self._outcomes(setting.reference.key) if setting.reference.key in self._records else []
+        layers = range(len(records[0].visual_per_layer))
+        recall = [outcome.recall for outcome in outcomes if outcome.recall is not None]
+        ratios = [outcome.localisation for outcome in outcomes if outcome.localisation is not None]
+        return Summary(
+            setting=setting,
+            accuracy=accuracy_by_type(outcomes),
+            agreement=fmean(o.answer == f.answer for o, f in zip(outcomes, full, strict=True)) if full else None,
+            visual_per_layer=records[0].visual_per_layer,
+            cost=self._cost(setting, records[0].visual_per_layer, outcomes),
+            milliseconds=median(value for record in records for value in record.milliseconds),
+            recall=[_over(fmean, [shares[layer] for shares in recall]) for layer in layers],
+            localisation=[_over(median, [row[layer] for row in ratios if row[layer] is not None]) for layer in layers],
+        )
+
+    def difference(self, first: Setting, second: Setting, kind: str = ALL) -> Interval:
+        """Accuracy under `first` less that under `second` on the questions of a type, with its interval (`paired_difference`)."""
+        clips = [record.clip for record in self._records[first.key] for o in record.outcomes if kind in (ALL, o.type)]
+        right = ([outcome.right for outcome in self._outcomes(setting.key, kind)] for setting in (first, second))
+        return paired_difference(*map(np.array, right), np.array(clips))
+
+    def _outcomes(self, key: str, kind: str = ALL) -> list[Outcome]:
+        return [outcome for record in self._records[key] for outcome in record.outcomes if kind in (ALL, outcome.type)]
+
+    def _cost(self, setting: Setting, visual: list[int], outcomes: list[Outcome]) -> dict[str, float]:
+        """The mean over the questions, which differ in their text tokens only."""
+        counts = Counter(outcome.text_tokens for outcome in outcomes)
+        total: Counter[str] = Counter()
+        for text, count in counts.items():
+            pairs = [(tokens, text) for tokens in visual]
+            cost = cost_of(self._config, pairs, setting.frames, setting.frames * self._tokens_per_frame, setting.method)
+            total.update({name: value * count for name, value in cost.items()})
+        return {name: value / len(outcomes) for name, value in total.items()}
+
+
+def accuracy_by_type(outcomes: list[Outcome]) -> dict[str, Accuracy]:
+    """Accuracy for each type that was asked, in the order of `TYPES`, and over all questions as "all"."""
+    table, guessed = {}, 0
+    for kind in TYPES:
+        asked = [outcome for outcome in outcomes if outcome.type == kind]
+        if asked:
+            commonest = max(Counter(outcome.truth for outcome in asked).values())
+            table[kind] = _accuracy(asked, commonest)
+            guessed += commonest
+    table[ALL] = _accuracy(outcomes, guessed)
+    return table
+
+
+def _accuracy(asked: list[Outcome], guessed: int) -> Accuracy:
+    share = wilson(sum(outcome.right for outcome in asked), len(asked))
+    return Accuracy(share.value, share.low, share.high, guessed / len(asked), len(asked))
+
+
+def _over(mean, values: list[float]) -> float | None:
+    return mean(values) if values else None

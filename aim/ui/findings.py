@@ -1,0 +1,101 @@
+"""The "Findings" tab: what the benchmark measured of the paper's claims, read from `assets/findings.json`. Nothing runs here."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+
+from aim.evaluation.charts import finding_chart
+from aim.evaluation.findings import DOES_NOT_HOLD, FINDINGS_FILE, HOLDS, MARGIN, PARTLY, signed
+
+# Dark enough for white letters (WCAG AA), on either ground.
+BADGES = {HOLDS: "#1e7d5f", PARTLY: "#8a5a00", DOES_NOT_HOLD: "#b03a5b"}
+
+STYLE = """<style>
+.aim-finding { overflow-wrap: anywhere; }
+.aim-finding h3 { display: flex; flex-wrap: wrap; gap: 0.3rem 0.7rem; align-items: center; margin: 1.2rem 0 0.3rem; font-size: 1.1rem; }
+.aim-finding p { margin: 0.25rem 0; line-height: 1.45; }
+.aim-finding b { color: var(--body-text-color); }
+.aim-finding .aim-badge { color: #fff !important; font-size: 0.8rem; font-weight: 600; padding: 0.1rem 0.6rem;
+  border-radius: 999px; white-space: nowrap; }
+.aim-table { overflow-x: auto; }
+.aim-table table { border-collapse: collapse; font-size: 0.82rem; font-variant-numeric: tabular-nums; width: 100%; margin: 0.4rem 0; }
+.aim-table th, .aim-table td { padding: 0.2rem 0.5rem !important; text-align: right; border: 0;
+  border-bottom: 1px solid var(--border-color-primary); white-space: nowrap; overflow-wrap: normal; }
+.aim-table th:first-child, .aim-table td:first-child { text-align: left; white-space: normal; min-width: 9rem; }
+.aim-finding-chart .main-svg text:not(.hoverlayer text) { fill: var(--body-text-color) !important; }
+.aim-finding-chart .gridlayer path { stroke: var(--border-color-primary) !important; }
+</style>"""
+
+MISSING = """<p>Nothing has been measured yet. <code>python -m aim eval --findings --write</code> measures the paper's claims on this
+model and puts them here.</p>"""
+
+
+def build_tab(file: Path = FINDINGS_FILE) -> None:
+    """Fill the tab (or any block) that is open: for each finding claim, verdict, sentence, chart, tables and command.
+
+    Args:
+        file: what `python -m aim eval --findings --write` wrote; without it the tab says how to get it.
+    """
+    if not file.exists():
+        gr.HTML(MISSING)
+        return
+    report = json.loads(file.read_text(encoding="utf-8"))
+    gr.HTML(STYLE + introduction(report), padding=False)
+    for finding in report["findings"]:
+        gr.HTML(heading(finding), padding=False)
+        gr.Plot(finding_chart(finding), show_label=False, container=False, elem_classes="aim-finding-chart")
+        gr.HTML(tables(finding), padding=False)
+
+
+def introduction(report: dict) -> str:
+    """How the findings were measured and when a verdict is given."""
+    questions = max(finding["questions"] for finding in report["findings"])
+    return (
+        '<div class="aim-finding"><p>Does what the paper found on large models hold for the tiny one bundled here? '
+        f"Measured on <b>{questions:,} questions</b> about {report['clips']:,} held-out clips, the same under every setting. Whiskers and "
+        "ranges are 95 % intervals; for differences, which are paired, clips are drawn whole. A claim counts as confirmed when "
+        f"“better” has its whole interval above 0 points, “as good” above {signed(-MARGIN)}; all confirmed: holds, some: holds partly, "
+        "none: does not hold here.</p></div>"
+    )
+
+
+def heading(finding: dict) -> str:
+    """Title, verdict, claim and what was found, as HTML."""
+    badge = f'<span class="aim-badge" style="background:{BADGES[finding["verdict"]]}">{escape(finding["verdict"])}</span>'
+    return (
+        f'<div class="aim-finding"><h3>{finding["number"]}. {escape(finding["title"])} {badge}</h3>'
+        f"<p><b>The paper:</b> {escape(finding['claim'])}</p><p><b>Here:</b> {escape(finding['sentence'])}</p></div>"
+    )
+
+
+def tables(finding: dict) -> str:
+    """The measured points and the checks, folded away, and the command that prints them, as HTML."""
+    kinds = finding["kinds"]
+    points = [["", finding["axis"], "tokens", "prefill GFLOP", *(f"right, {kind}" for kind in kinds)]]
+    for point in finding["points"]:
+        shares = [_share(point["accuracy"][kind]) for kind in kinds]
+        points.append([point["series"], point["x"], f"{point['visual_per_layer'][0]:,}", f"{point['prefill_gflops']:.3g}", *shares])
+    checks = [["difference in accuracy", "questions", "points", "95 % interval", "expected", ""]]
+    for check in finding["checks"]:
+        interval = f"{signed(check['low'])} to {signed(check['high'])}"
+        outcome = {True: "confirmed", False: "not confirmed", None: ""}[check["confirmed"]]
+        checks.append([check["label"], f"{check['questions']:,}", signed(check["difference"]), interval, check["expected"] or "", outcome])
+    return (
+        f'<div class="aim-finding"><details><summary>Figures and checks</summary>{_table(points)}{_table(checks)}</details>'
+        f"<p><code>{escape(finding['command'])}</code></p></div>"
+    )
+
+
+def _share(accuracy: dict) -> str:
+    return f"{100 * accuracy['right']:.1f} % ({100 * accuracy['low']:.1f}–{100 * accuracy['high']:.1f})"
+
+
+def _table(rows: list[list[str]]) -> str:
+    head, *body = rows
+    cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    lines = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body)
+    return f'<div class="aim-table"><table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table></div>'

@@ -1,0 +1,163 @@
+"""One question under one setting: the answer is what stock generate begins with, recall and localisation are what plain loops find."""
+
+from statistics import fmean
+
+import numpy as np
+import pytest
+import torch
+
+import aim
+from aim.evaluation.clips import QUESTIONS_PER_CLIP, film, held_out_clip
+from aim.evaluation.controls import LastToken, RandomScore
+from aim.evaluation.measure import evidence_recall, localisation, measure_clip
+from aim.evaluation.settings import Setting
+from tests.benchmark import untrained
+
+FRAMES, GRID = 3, 7
+METHODS = [
+    aim.Full(),
+    aim.AIM(merge_ratio=0.5, l1=2, l2=6),
+    aim.AIM(merge_ratio=0.25, l1=12, l2=13),
+    aim.AIM(merge_ratio=0.3, l1=3, l2=5, merge_window=2, merge_order="similarity"),
+    LastToken(merge_ratio=1.0, l1=2, l2=8),
+    RandomScore(merge_ratio=1.0, l1=2, l2=8),
+]
+
+
+@pytest.fixture(scope="module")
+def vlm(tmp_path_factory):
+    return untrained(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return held_out_clip(4)
+
+
+@pytest.fixture(scope="module")
+def records(vlm, clip):
+    return list(measure_clip(vlm, clip, [Setting(method, FRAMES) for method in METHODS]))
+
+
+def prompt(vlm, clip, question):
+    """Everything stock generate needs for a question about a clip, and the evidence patches, from the clip's masks."""
+    pictures, owners = film(clip, FRAMES, GRID)
+    with torch.no_grad():
+        features = vlm.checkpoint.family.encode(vlm.model, vlm.checkpoint.family.pixel_values(pictures, vlm.checkpoint.pictures))
+    ids = torch.tensor([vlm.prompt_ids(question.text, FRAMES * GRID * GRID + 1)])
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_encoder_outputs": {"video": features}}
+    return inputs, [[patch in question.about for patch in frame] for frame in owners.tolist()]
+
+
+@pytest.mark.parametrize("number", range(len(METHODS)), ids=[method.name + str(i) for i, method in enumerate(METHODS)])
+def test_answer_counts_recall_and_localisation_are_those_of_stock_generate_and_its_trace(vlm, clip, records, number):
+    record = records[number]
+    for question, outcome in zip(clip.questions[::3], record.outcomes[::3], strict=True):
+        inputs, evidence = prompt(vlm, clip, question)
+        with aim.reduce(vlm.model, METHODS[number]) as trace:
+            output = vlm.model.generate(**inputs, max_new_tokens=1, do_sample=False)
+        word = vlm.checkpoint.tokenizer.decode(output[0, -1:]).strip()
+        assert (outcome.type, outcome.truth, outcome.answer) == (question.type, question.answer, word)
+        assert outcome.right == (word == question.answer)
+        assert [(visual, outcome.text_tokens) for visual in record.visual_per_layer] == trace.tokens_per_layer
+        expected_recall, expected_ratio = by_loops(trace.to_dict(), evidence)
+        for measured, expected in ((outcome.recall, expected_recall), (outcome.localisation, expected_ratio)):
+            assert (measured is None) == (expected is None)
+            for value, other in zip(measured or [], expected or [], strict=True):
+                assert value is None and other is None or value == pytest.approx(other, rel=1e-5)
+
+
+def by_loops(trace, evidence):
+    """Recall and localisation, patch by patch from a trace's plain lists."""
+    asked = [(f, p) for f, row in enumerate(evidence) for p, is_asked in enumerate(row) if is_asked]
+    if not asked:
+        return None, None
+    recall, ratios = [], []
+    for alive, scores in zip(trace["survivors"], trace["scores"], strict=True):
+        recall.append(sum(trace["assignment"][f][p] in alive for f, p in asked) / len(asked))
+        if scores is None:
+            ratios.append(None)
+            continue
+        on, elsewhere = [], []
+        for f, row in enumerate(trace["assignment"]):
+            for p, group in enumerate(row):
+                if group in alive:
+                    (on if evidence[f][p] else elsewhere).append(scores[alive.index(group)])
+        ratios.append(fmean(on) / fmean(elsewhere) if on and elsewhere and sum(elsewhere) else None)
+    return recall, ratios
+
+
+def test_the_settings_under_test_do_lose_evidence_and_do_score_it(records):
+    pruned = [record for record in records if record.visual_per_layer[-1] < record.visual_per_layer[0]]
+    assert len(pruned) == 4
+    for record in pruned:
+        shares = [share for outcome in record.outcomes if outcome.recall for share in outcome.recall]
+        assert min(shares) < 1 and max(shares) == 1
+        assert any(ratio is not None for outcome in record.outcomes if outcome.localisation for ratio in outcome.localisation)
+
+
+def test_without_evidence_there_is_neither_recall_nor_localisation(vlm, clip):
+    inputs, _ = prompt(vlm, clip, clip.questions[0])
+    with aim.reduce(vlm.model, METHODS[1]) as trace, torch.no_grad():
+        vlm.model(**inputs)
+    nothing = torch.zeros(FRAMES, GRID * GRID, dtype=torch.bool)
+    assert evidence_recall(trace, nothing) is None and localisation(trace, nothing) is None
+    everything = ~nothing
+    assert localisation(trace, everything) == [None] * 12
+
+
+def test_measuring_again_gives_the_same_but_for_the_times(vlm, clip, records):
+    again = list(measure_clip(vlm, clip, [Setting(method, FRAMES) for method in METHODS]))
+    for before, after in zip(records, again, strict=True):
+        assert (before.setting, before.visual_per_layer, before.outcomes) == (after.setting, after.visual_per_layer, after.outcomes)
+        assert len(after.milliseconds) == len(clip.questions)
+
+
+def test_last_token_attention_is_the_last_row_of_an_eager_models_attention(vlm, clip):
+    inputs, _ = prompt(vlm, clip, clip.questions[0])
+    with aim.reduce(vlm.model, LastToken(merge_ratio=1.0, l1=3, l2=5)) as trace, torch.no_grad():
+        vlm.model(**inputs)
+    vlm.model.set_attn_implementation("eager")
+    try:
+        with torch.no_grad():
+            weights = vlm.model(**inputs, output_attentions=True).attentions[2][0]  # layer l1 - 1, [heads, n, n]
+    finally:
+        vlm.model.set_attn_implementation("sdpa")
+    torch.testing.assert_close(trace.scores[2], weights[:, -1].mean(0)[2 : 2 + FRAMES * GRID * GRID], rtol=1e-4, atol=1e-7)
+
+
+def test_random_scores_are_the_same_for_the_same_content_and_favour_no_place():
+    query, key = torch.randn(4, 2000, 8, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 2000, 8)
+    method, is_question = RandomScore(), torch.zeros(2000, dtype=torch.bool)
+    first, again = (method.score(query, key, 1.0, is_question) for _ in range(2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, method.score(query + 1, key, 1.0, is_question))
+    assert first.unique().numel() > 1900 and 0.48 < first.mean() < 0.52
+    assert abs(np.corrcoef(first.numpy(), np.arange(2000))[0, 1]) < 0.1
+
+
+def test_a_clips_questions_are_its_own_different_and_hold_every_needle():
+    needles = 0
+    for index in range(30):
+        clip = held_out_clip(index)
+        assert clip.questions == held_out_clip(index).questions
+        assert 1 <= len(clip.questions) == len(set(clip.questions)) <= QUESTIONS_PER_CLIP
+        asked = sum(question.type == "needle" for question in clip.questions)
+        assert asked == 2 * any(item.moment == "needle" for item in clip.scene.items)
+        needles += asked
+    assert needles > 0
+    assert held_out_clip(1).scene.items != held_out_clip(1, "validation").scene.items
+
+
+def test_more_frames_show_the_same_clip_through_the_same_camera():
+    clip = held_out_clip(2)
+    few, few_owners = film(clip, 2, GRID)
+    many, many_owners = film(clip, 6, GRID)
+    assert few.shape == (2, 112, 112, 3) and many_owners.shape == (6, 49)
+    # The centres of halves are those of every third sixth.
+    assert np.array_equal(few, many[1::3]) and np.array_equal(few_owners, many_owners[1::3])
+
+
+def test_a_grid_that_does_not_divide_the_picture_is_refused():
+    with pytest.raises(ValueError, match="9 x 9 tokens"):
+        film(held_out_clip(0), 2, 9)
