@@ -40,6 +40,7 @@ class Answer:
         cost: modelled cost of the executed token counts, see `aim.planning.cost_of`.
         features_reused: the clip's vision features came from an earlier question.
         new_tokens: tokens generated, the end token included.
+        note: what the reader should know before trusting the text, such as words of the question that the model does not know.
     """
 
     text: str = ""
@@ -50,6 +51,7 @@ class Answer:
     cost: dict[str, float] = field(default_factory=dict)
     features_reused: bool = False
     new_tokens: int = 0
+    note: str = ""
 
     def to_dict(self) -> dict:
         """Plain numbers and lists, the whole trace included."""
@@ -67,6 +69,7 @@ class Answer:
             "cost": self.cost,
             "features_reused": self.features_reused,
             "new_tokens": self.new_tokens,
+            "note": self.note,
             "trace": trace.to_dict(),
         }
 
