@@ -1,7 +1,7 @@
 """What the frame explorer in the browser needs of a run: the frames as one picture, and the trace as compact arrays.
 
-The other half is assets/explorer/: trace.js decodes, draw.js paints, frames.js and time.js are the two tabs. The page and the offline report
-run the very same scripts on this payload; no move of a scrubber asks anything of Python.
+The other half is assets/explorer/: trace.js decodes, draw.js paints, frames.js and time.js are the two tabs. The page and the offline
+report run the very same scripts on this payload; no move of a scrubber asks anything of Python.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def payload(frames: np.ndarray, timestamps: np.ndarray, trace: Trace, picture_pi
     Returns:
         frames, rows, columns, layers: F, rows, columns, L.
         times: [F] seconds.
-        picture: {data, width, height, columns}: a JPEG data URL with frame f at column f % columns and row f // columns, each width × height.
+        picture: {data, width, height, columns}: a JPEG data URL frame f is at column f % columns and row f // columns, width × height.
         assignment: packed [F · T], patch → merged token.
         last_layer: packed [M], the last layer each merged token was in, -1 for none.
         group_colours: packed uint8 [M · 3], mean colour (RGB) of each merged token's patches.

@@ -4,6 +4,7 @@ const VEIL = [26, 28, 36, 217];
 const JUST_DROPPED = [240, 130, 20, 150];
 const HATCH = "rgba(150, 156, 172, 0.5)";
 const CHOSEN = "#ffd60a";
+const THUMBNAIL = 256; // pixels of the longer side
 
 // Every view says, for one group under a look (view, layer, fill), which colour [r, g, b, opacity] lies over its patches, whether they are
 // hatched, and a number: lines run between patches whose numbers differ.
@@ -87,10 +88,14 @@ function drawPhoto(canvas, pictures, frame) {
 }
 
 // draw(canvas, frame, look) with look = {view, layer, fill, chosen: a Set of groups, box: {frame, top, left, bottom, right} or null}.
+// A canvas as small as a thumbnail has no room for hatching, and for lines only where they are all there is to see.
 function makePainter(trace, pictures, colours) {
   const tile = makeCanvas(trace.columns, trace.rows);
   const tileContext = tile.getContext("2d", { willReadFrequently: true });
   const pixels = tileContext.createImageData(trace.columns, trace.rows);
+
+  const mask = makeCanvas(1, 1);
+  const stripes = hatchTile();
 
   // One pixel a patch, stretched over the frame without smoothing: 750 patches cost as little as one.
   function stretch(context, colourOf, frame) {
@@ -108,11 +113,11 @@ function makePainter(trace, pictures, colours) {
   }
 
   function hatch(context, hatched, frame) {
-    const mask = makeCanvas(context.canvas.width, context.canvas.height);
+    Object.assign(mask, { width: context.canvas.width, height: context.canvas.height });
     const lines = mask.getContext("2d");
     if (!stretch(lines, (group) => hatched(group) && [0, 0, 0, 255], frame)) return;
     lines.globalCompositeOperation = "source-in";
-    lines.fillStyle = lines.createPattern(hatchTile(), "repeat");
+    lines.fillStyle = lines.createPattern(stripes, "repeat");
     lines.fillRect(0, 0, mask.width, mask.height);
     context.drawImage(mask, 0, 0);
   }
@@ -136,9 +141,13 @@ function makePainter(trace, pictures, colours) {
     const context = drawPhoto(canvas, pictures, frame);
     if (view.grey) desaturate(context);
     stretch(context, (group) => view.colour(trace, group, look, colours), frame);
-    hatch(context, (group) => view.hatched(trace, group, look), frame);
-    const thick = Math.max(1, Math.max(canvas.width, canvas.height) / 400);
-    twice(context, borders(canvas, frame, (group) => view.number(trace, group, look)), thick, "rgba(255, 255, 255, 0.9)");
+    const longest = Math.max(canvas.width, canvas.height);
+    const thick = Math.max(1, longest / 400);
+    const large = longest > THUMBNAIL;
+    if (large) hatch(context, (group) => view.hatched(trace, group, look), frame);
+    if (large || look.view === "merged") {
+      twice(context, borders(canvas, frame, (group) => view.number(trace, group, look)), thick, "rgba(255, 255, 255, 0.9)");
+    }
     if (look.chosen.size) {
       const edge = borders(canvas, frame, (group) => look.chosen.has(group));
       frameEdge(edge, canvas, trace, (place) => look.chosen.has(trace.assignment[frame * trace.patches + place]));

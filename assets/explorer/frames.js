@@ -1,9 +1,9 @@
 // The Frames tab: a contact sheet, one enlarged frame, two scrubbers, three views, and what became of a region. Nothing is asked of a server.
 
 const ENLARGED = 960;
-const THUMBNAIL = 256;
 const SAVED = 480;
 const PLAY_EVERY = 700; // milliseconds a layer
+const SLICE = 12; // milliseconds of every screen refresh that thumbnails may take
 
 function startFrames(element, props, watch) {
   const kept = { view: "merged", fill: false };
@@ -21,7 +21,7 @@ function buildFrames(payload, kept, onReady) {
 
   const views = Object.fromEntries(Object.entries(VIEWS).map(([name, view]) => [name, view.label]));
   const choices = makeChoices("View", views, kept.view, setView);
-  const fill = make("input", { type: "checkbox", checked: kept.fill, onchange: () => ((kept.fill = fill.checked), drawAll()) });
+  const fill = make("input", { type: "checkbox", checked: kept.fill, onchange: () => ((kept.fill = fill.checked), draw(true)) });
   const fillRow = make("label", { class: "aim-x-check" }, fill, make("span", {}, "Fill with mean colour"));
   const save = make("button", { type: "button", class: "aim-x-button", onclick: () => saveSheet() }, "Save as PNG");
   const stage = make("div", { class: "aim-x-stage" });
@@ -57,15 +57,14 @@ function buildFrames(payload, kept, onReady) {
   function setView(view) {
     kept.view = view;
     choices.choose(view);
-    drawAll();
+    draw(true);
   }
 
   function setFrame(frame) {
     state.frame = frame;
     state.hover = null;
     frameSlider.input.value = frame;
-    drawLarge();
-    write();
+    draw(false);
   }
 
   // Merging is over before layer 0, so a layer can only be followed in the other views.
@@ -73,20 +72,19 @@ function buildFrames(payload, kept, onReady) {
     state.layer = layer;
     layerSlider.input.value = layer;
     if (kept.view === "merged") setView("survival");
-    else drawAll();
+    else draw(true);
   }
 
   function choose(places, box) {
     state.pinned = places && { frame: state.frame, places };
     state.box = places && box && { frame: state.frame, ...box };
-    drawAll();
+    draw(true);
   }
 
   function hoverOver(place) {
     if (state.pinned || place === state.hover) return;
     state.hover = place;
-    drawLarge();
-    write();
+    draw(false);
   }
 
   function look() {
@@ -95,25 +93,26 @@ function buildFrames(payload, kept, onReady) {
     return { view: kept.view, fill: kept.fill, layer: state.layer, chosen, box: state.box };
   }
 
-  function drawLarge() {
-    if (!paint) return;
-    paint(large, state.frame, look());
-    thumbnails.forEach(({ button }, frame) => button.setAttribute("aria-pressed", String(frame === state.frame)));
-  }
-
-  // Many moves in one screen refresh are drawn once.
-  let waiting = false;
-  function drawAll() {
+  // The large frame at the next refresh of the screen, the thumbnails in slices after it, so that no move waits for sixty-four of them.
+  let request = null;
+  let next = trace.frames;
+  function draw(withThumbnails) {
     write();
-    if (waiting) return;
-    waiting = true;
-    requestAnimationFrame(() => {
+    if (!paint) return;
+    if (withThumbnails) next = 0;
+    cancelAnimationFrame(request);
+    sheet.setAttribute("aria-busy", "true");
+    const seen = look();
+    let waiting = true;
+    const slice = () => {
+      const start = performance.now();
+      if (waiting) paint(large, state.frame, seen);
       waiting = false;
-      if (!paint) return;
-      drawLarge();
-      const seen = look();
-      thumbnails.forEach(({ canvas }, frame) => paint(canvas, frame, seen));
-    });
+      for (; next < trace.frames && performance.now() - start < SLICE; next++) paint(thumbnails[next].canvas, next, seen);
+      if (next < trace.frames) request = requestAnimationFrame(slice);
+      else sheet.setAttribute("aria-busy", "false");
+    };
+    request = requestAnimationFrame(slice);
   }
 
   function write() {
@@ -122,7 +121,7 @@ function buildFrames(payload, kept, onReady) {
     const tokens = (index) => (merged ? trace.entered[index] : trace.left[index * trace.layers + layer]);
     const [time, entered] = [writeTime(trace.times[frame]), trace.entered[frame]];
     caption.textContent = merged
-      ? `Frame ${frame + 1} at ${time}: ${writeCount(trace.patches, "patch")} became ${writeCount(entered, "token")}`
+      ? `Frame ${frame + 1} at ${time}: ${writeCount(trace.patches, "patch")} in ${writeCount(entered, "token")}`
       : `Frame ${frame + 1} at ${time}: ${tokens(frame)} of ${writeCount(entered, "token")} left in layer ${layer}`;
     frameSlider.say(`${frame + 1} of ${trace.frames} · ${time}`);
     const whole = `${trace.alive[layer].toLocaleString("en")} of ${writeCount(trace.groups, "token")} left`;
@@ -133,6 +132,7 @@ function buildFrames(payload, kept, onReady) {
     reading.replaceChildren(...VIEWS[kept.view].reading.flatMap((text) => [text, make("br")]));
     thumbnails.forEach(({ button, text }, index) => {
       text.textContent = `${writeTime(trace.times[index])} · ${tokens(index)}`;
+      button.setAttribute("aria-pressed", String(index === frame));
       button.setAttribute("aria-label", `Frame ${index + 1}, ${writeTime(trace.times[index])}, ${writeCount(tokens(index), "token")}`);
     });
     const shown = state.pinned ?? (state.hover === null ? null : { frame, places: [state.hover] });
@@ -157,8 +157,8 @@ function buildFrames(payload, kept, onReady) {
     stage.append(large);
     pickPatches(large, trace, choose, hoverOver);
     thumbnails.forEach((thumbnail) => thumbnail.button.prepend((thumbnail.canvas = frameCanvas(pictures, THUMBNAIL))));
-    drawAll();
-    requestAnimationFrame(onReady);
+    draw(true);
+    onReady();
   });
   write();
 
