@@ -5,9 +5,10 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from tests.visitor import ARGUMENTS, CHROMIUM, Visitor, serve  # noqa: E402
+from tests.visitor import ARGUMENTS, CHROMIUM, EXAMPLES, Visitor, examples, serve  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -49,10 +50,17 @@ def visit(browser, app):
 
 @pytest.fixture
 def own_clip(tmp_path):
-    """A clip that is none of the examples."""
-    from aim.shapes.examples import write_clip
-    from aim.shapes.scenes import make_scene
+    """A clip that is none of the examples: one of them in a mirror, encoded anew."""
+    import av
+
+    import aim
 
     path = tmp_path / "own clip.mp4"
-    write_clip(make_scene("validation", 1000), path)
+    frames = aim.read_video(EXAMPLES / examples()[1]["file"], num_frames=24).frames[:, :, ::-1]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=6)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode())
     return path

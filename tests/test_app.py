@@ -7,7 +7,6 @@ import json
 import pytest
 
 import aim
-from aim.ui.knobs import defaults
 from tests.fakes import FakeVlm
 from tests.visitor import examples, needs_browser, serve
 
@@ -20,10 +19,10 @@ def vlm():
     return aim.load("bundled")
 
 
-def opinion(vlm, path, question: str) -> str:
-    """The answer without the app, with the knobs the page starts with."""
-    frames = defaults(vlm)["num_frames"]
-    return vlm.ask(aim.read_video(path, frames), question, aim.AIM(), max_new_tokens=8).text
+def opinion(vlm, path, visitor) -> str:
+    """The answer to what the visitor asks about a file, without the app."""
+    clip = aim.read_video(path, int(visitor.knob("frames")))
+    return vlm.ask(clip, visitor.question.input_value(), aim.AIM(), max_new_tokens=8).text
 
 
 def test_every_example_is_answered_rightly(visit):
@@ -61,7 +60,7 @@ def test_an_upload_of_ones_own_is_answered_on_enter(visit, own_clip, vlm):
     visitor.question.fill("how many shapes are there?")
     visitor.question.press("Enter")
     visitor.wait_for_status("Done")
-    assert visitor.answer() == opinion(vlm, own_clip, "how many shapes are there?") != ""
+    assert visitor.answer() == opinion(vlm, own_clip, visitor) != ""
 
 
 def test_the_bundled_model_says_what_world_it_knows(visit):
@@ -136,7 +135,7 @@ def test_two_visitors_with_different_clips_at_once_do_not_meet(visit, own_clip, 
     for visitor in (first, second):
         visitor.wait_for_status("Done")
     assert first.answer() == examples()[0]["answer"]
-    assert second.answer() == opinion(vlm, own_clip, "how many shapes are there?")
+    assert second.answer() == opinion(vlm, own_clip, second)
     assert examples()[0]["file"] in first.link() and "example=" not in second.link()
     records = [json.loads(visitor.download("#trace").read_text()) for visitor in (first, second)]
     assert [record["answer"] for record in records] == [first.answer(), second.answer()]

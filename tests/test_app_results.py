@@ -55,7 +55,7 @@ def test_the_layers_tab_gives_exact_numbers_on_hover(finished):
     finished.tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
     hover = finished.tab.locator("#chart .hoverlayer")
     hover.filter(has_text="layer 0").wait_for()
-    shown = hover.inner_text()
+    shown = hover.text_content()
     assert f"{visual} visual tokens" in shown and f"{text} text tokens" in shown and f"{visual + text} planned in all" in shown
     assert "PageRank" in shown and "quartiles" in shown and "range" in shown
 

@@ -34,7 +34,9 @@ def serve(vlm):
 
     demo = build_demo(vlm)
     demo.queue(max_size=16)
-    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, inbrowser=False, share=False, **launch_options())
+    # `_frontend=False` only leaves out Gradio's look at its own page, for which it allows three seconds: too few on a busy machine.
+    options = {"prevent_thread_lock": True, "quiet": True, "inbrowser": False, "share": False, "_frontend": False}
+    _, address, _ = demo.launch(**options, **launch_options())
     return demo, address
 
 

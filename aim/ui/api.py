@@ -94,6 +94,8 @@ def build_api(vlm, knobs: dict[str, Any]) -> None:
 def _told(work, vlm, request: Request) -> dict[str, Any]:
     try:
         return work(vlm, request)
+    except ValueError as error:  # plain text: no page renders it
+        raise gr.Error(str(error), print_exception=False) from None
     except Exception as error:
         raise message(error) from None
 

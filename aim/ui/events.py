@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import gradio as gr
@@ -49,7 +50,7 @@ def connect_run(vlm, asking: Asking, inputs: list, results: Results, examples: P
         except ValueError as error:
             raise message(error) from None
         stop.begin()
-        label = "Answer with these knobs" if request.compare else "Answer"
+        label = f"{'With these knobs' if request.compare else 'Answer'}: {shorten(request.question, 80, placeholder='…')}"
         return handlers.status("Waiting for the model…", busy=True), gr.Textbox(label=label), gr.Textbox(visible=request.compare)
 
     @politely

@@ -45,7 +45,7 @@ def build_answer() -> dict[str, gr.Component]:
         with gr.Row(elem_classes="aim-answers"):
             text = {"interactive": False, "lines": 1, "max_lines": 14, "buttons": ["copy"], "min_width": 160}
             shown["answer"] = gr.Textbox(label="Answer", elem_id="answer", **text)
-            shown["full_answer"] = gr.Textbox(label="The full model's answer", visible=False, elem_id="full-answer", **text)
+            shown["full_answer"] = gr.Textbox(label="The full model", visible=False, elem_id="full-answer", **text)
         shown["note"] = gr.HTML(elem_id="note")
         shown["figures"] = gr.HTML(elem_id="figures")
     return shown
