@@ -46,9 +46,9 @@ FOLLOWED = """([frames, perFrame, before]) => {
 
 def test_the_plan_follows_while_a_slider_is_dragged(visit, per_frame):
     visitor = visit()
-    visitor.tab.evaluate(LATENCY)
     slider = visitor.tab.locator("#merge-ratio input[type=range]")
     slider.scroll_into_view_if_needed()
+    visitor.tab.evaluate(LATENCY)
     box, frames = slider.bounding_box(), int(visitor.knob("frames"))
     mouse, middle, seen = visitor.tab.mouse, box["y"] + box["height"] / 2, []
     mouse.move(box["x"] + box["width"] * 0.23, middle)

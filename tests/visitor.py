@@ -27,6 +27,14 @@ PATIENCE = 120_000  # milliseconds; a busy machine of two cores is slow, and not
 EXAMPLES = Path(__file__).parent.parent / "assets" / "examples"
 needs_browser = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="no Chromium here; set AIM_CHROMIUM to one")
 
+# Notes that the status line was busy after this, or the last run's "Done" would be taken for this one's.
+WATCH = """() => {
+    window.wasBusy = false;
+    const status = document.querySelector('#status');
+    const look = () => { window.wasBusy ||= status.querySelector('.aim-busy') !== null; };
+    new MutationObserver(look).observe(status, { childList: true, subtree: true });
+}"""
+
 
 def serve(vlm):
     """(demo, address) of the app around a model, on a port of its own."""
@@ -88,8 +96,9 @@ class Visitor:
 
     def run(self, status: str = "Done") -> None:
         """Press Run and wait for the answer; what is drawn after it, a test waits for where it looks at it."""
+        self.tab.evaluate(WATCH)
         self.tab.locator("#run").click()
-        self.wait_for_status(status)
+        self.tab.wait_for_function("text => window.wasBusy && document.querySelector('#status').innerText.includes(text)", arg=status)
 
     def wait_for_status(self, text: str) -> None:
         self.tab.locator("#status").filter(has_text=text).wait_for()
