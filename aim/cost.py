@@ -84,6 +84,21 @@ def lm_head_flops(shape: ModelShape) -> int:
     return 2 * shape.hidden_size * shape.vocab_size
 
 
+def decode_flops(shape: ModelShape, lengths: list[int], steps: int) -> int:
+    """FLOPs of `steps` decoding steps after a prefill that left `lengths` entries in the layers' KV caches.
+
+    A step runs every layer on one token, which attends to the cache and itself, n entries in all: 2 · weights + 4·n·H·d + 5·H·n + 17·h (the
+    terms of `layer_flops`), and the output head.
+
+    Raises:
+        ValueError: not one length for each layer.
+    """
+    attended = steps * sum(_checked(shape, lengths)) + shape.num_layers * steps * (steps + 1) // 2
+    for_each_entry = 4 * shape.num_heads * shape.head_dim + 5 * shape.num_heads
+    for_each_layer = 2 * shape.layer_weights + 17 * shape.hidden_size
+    return steps * (shape.num_layers * for_each_layer + lm_head_flops(shape)) + attended * for_each_entry
+
+
 def vision_flops(vision: VisionShape, frames: int) -> int:
     """FLOPs of the vision tower and projector on `frames` frames, each of P patches attending to one another.
 

@@ -52,7 +52,7 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning") -> Iterato
         model: a supported `...ForConditionalGeneration` (see `aim.families.FAMILIES`), on any device, not in use by another `reduce`.
         method: what to merge and prune, for example `aim.AIM(merge_ratio=0.25, l1=14, l2=22)`.
         scores: "pruning" scores only the layers whose scores decide something; "all" scores every layer that still has visual tokens,
-            to be looked at (this takes time, reported as `importance`).
+            to be looked at; the time that takes is reported apart, as `inspection`.
 
     Raises:
         ValueError: unsupported family; model already being reduced; and at the prefill: batch > 1, no or several videos in the
@@ -211,8 +211,9 @@ class _Run:
         self.trace.survivors.append(self.alive)
         self.trace.scores.append(None)
         following = self.visual_per_layer[index + 1] if index + 1 < len(self.visual_per_layer) else target
-        if len(self.alive) and (self.score_all or 0 < following < len(self.alive)):
-            kwargs = {**kwargs, "observe": self.observe}
+        decides = 0 < following < len(self.alive)
+        if len(self.alive) and (self.score_all or decides):
+            kwargs = {**kwargs, "observe": partial(self.observe, "importance" if decides else "inspection")}
         return hidden, kwargs
 
     def _choose(self, target: int) -> Tensor:
@@ -231,9 +232,9 @@ class _Run:
             self.sliced["attention_mask"] = kwargs["attention_mask"][..., here, :][..., here]
         return {**kwargs, **self.sliced}
 
-    def observe(self, query: Tensor, key: Tensor, scaling: float) -> None:
-        """Inside a layer's attention: score its tokens. query [1, H, n, d], key [1, KV, n, d]."""
-        with self.watch.measure("importance"):
+    def observe(self, stage: str, query: Tensor, key: Tensor, scaling: float) -> None:
+        """Inside a layer's attention: score its tokens, timed under `stage`. query [1, H, n, d], key [1, KV, n, d]."""
+        with self.watch.measure(stage):
             is_question = torch.zeros(query.shape[2], dtype=torch.bool, device=query.device)
             is_question[self.start + len(self.alive) + self.layout.separators :] = True
             score = self.method.score(query[0], key[0], scaling, is_question)
@@ -248,9 +249,11 @@ class _Run:
         trace.assignment, trace.group_sizes, trace.positions = trace.assignment.cpu(), trace.group_sizes.cpu(), trace.positions.cpu()
         trace.survivors = [alive.cpu() for alive in trace.survivors]
         trace.scores = [None if score is None else score.float().cpu() for score in trace.scores]
-        trace.key_value_lengths = [] if self.cache is None else [layer.get_seq_length() for layer in self.cache.layers]
+        cached = [] if self.cache is None else self.cache.layers
+        trace.key_value_lengths = [layer.get_seq_length() for layer in cached]
+        trace.key_value_bytes = sum(layer.keys.nbytes + layer.values.nbytes for layer in cached)
         seconds = {"merge": 0.0, "importance": 0.0, **self.watch.seconds()}
-        seconds["llm_prefill"] -= seconds["merge"] + seconds["importance"]
+        seconds["llm_prefill"] -= seconds["merge"] + seconds["importance"] + seconds.get("inspection", 0.0)
         trace.timings = seconds
         self.score = self.sliced = None
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aim.cost import ModelShape, VisionShape, kv_bytes, lm_head_flops, prefill_flops, vision_flops
+from aim.cost import ModelShape, VisionShape, decode_flops, kv_bytes, lm_head_flops, prefill_flops, vision_flops
 from aim.methods import AIM, Method
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def cost_of(
     visual_tokens: int,
     method: Method,
     bytes_per_value: int = 2,
+    new_tokens: int = 1,
 ) -> dict[str, float]:
     """The modelled cost of a run that has taken place, from the (visual, text) tokens its layers executed.
 
@@ -116,13 +117,15 @@ def cost_of(
 
     Args:
         visual_tokens: what the vision tower made of all `frames` frames, before merging.
+        new_tokens: tokens the answer has, the first of which the prefill gives.
 
     Returns:
-        `Plan.to_dict()` without `tokens_per_layer`.
+        `Plan.to_dict()` without `tokens_per_layer`, and `decode_tflops`, of the tokens after the first.
     """
-    cost = _cost(*shape_of(config), tokens_per_layer, frames, visual_tokens // frames, method, bytes_per_value).to_dict()
+    shape, vision = shape_of(config)
+    cost = _cost(shape, vision, tokens_per_layer, frames, visual_tokens // frames, method, bytes_per_value).to_dict()
     del cost["tokens_per_layer"]
-    return cost
+    return {**cost, "decode_tflops": decode_flops(shape, [sum(pair) for pair in tokens_per_layer], new_tokens - 1) / TERA}
 
 
 def shape_of(config: PretrainedConfig) -> tuple[ModelShape, VisionShape]:

@@ -29,14 +29,15 @@ CLIPS_REMEMBERED = 4
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, growing while it streams. `trace` is None until it is complete.
+    """An answer, growing while it streams. `trace` is None until it is complete; `timings` has the stages that have ended.
 
     Attributes:
         text: what the model has said so far.
         method: the method with every knob filled in.
         trace: see `aim.Trace`.
         timings: seconds by stage: `decode_video`, `preprocess`, `vision_tower` (these three only when they ran), `merge`, `importance`,
-            `llm_prefill`, `first_token` (from the start of generation), `decode`, `total` (of the question, without decoding the video).
+            `inspection` (only where `scores="all"` was asked for), `llm_prefill`, `first_token` (from the start of generation), `decode`,
+            `total` (of the question, without decoding the video).
         cost: modelled cost of the executed token counts, see `aim.planning.cost_of`.
         features_reused: the clip's vision features came from an earlier question.
         new_tokens: tokens generated, the end token included.
@@ -156,7 +157,8 @@ class VLM:
         scores: str = "pruning",
         **generation,
     ) -> Iterator[Answer]:
-        """As `ask`, yielding the answer while it grows; the last one is complete.
+        """As `ask`, yielding the answer while it grows: first without text, when the clip is encoded, then with every token, the first of
+        which comes when the prefill has ended. The last one is complete.
 
         Setting `stop` or closing the iterator ends the model within a token. `scores` is passed to `aim.reduce`.
         """
@@ -173,7 +175,14 @@ class VLM:
             started = time.perf_counter()
             reset_peak(self.device)
             features, timings = self._encode(clip)
-            answer = Answer(model=self.name, method=method, features_reused="vision_tower" not in timings, note=self._note_on(question))
+            answer = Answer(
+                model=self.name,
+                method=method,
+                timings=timings,
+                features_reused="vision_tower" not in timings,
+                note=self._note_on(question),
+            )
+            yield answer
             streamer = TimedStreamer(self.checkpoint.tokenizer, skip_prompt=True, skip_special_tokens=True)
             inputs = torch.tensor([ids], device=self.device)
             arguments = {
@@ -189,8 +198,8 @@ class VLM:
             worker = Generation(self.model, method, scores, arguments, streamer)
             worker.start()
             try:
-                for text in filter(None, streamer):
-                    answer = replace(answer, text=answer.text + text)
+                for text in streamer:
+                    answer = replace(answer, text=answer.text + text, timings=timings | worker.trace.timings)
                     yield answer
             finally:
                 stop.set()
@@ -199,9 +208,11 @@ class VLM:
                 raise worker.error
             trace = worker.trace
             trace.peak_memory_bytes = read_peak(self.device)
-            timings |= trace.timings | streamer.timings() | {"total": time.perf_counter() - started}
+            timings = timings | trace.timings | streamer.timings() | {"total": time.perf_counter() - started}
             trace.timings = timings
-            cost = cost_of(config, trace.tokens_per_layer, trace.frames, trace.visual_tokens, method, bytes_per_value=self.dtype.itemsize)
+            cost = cost_of(
+                config, trace.tokens_per_layer, trace.frames, trace.visual_tokens, method, self.dtype.itemsize, new_tokens=streamer.tokens
+            )
             yield replace(answer, text=answer.text.strip(), trace=trace, timings=timings, cost=cost, new_tokens=streamer.tokens)
 
     def unknown_words(self, question: str) -> list[str]:

@@ -25,8 +25,10 @@ class Trace:
         scores: for each layer, the importance of those survivors as that layer's attention gives it, float32 [visual], or None where none
             was computed. Text tokens take part in the PageRank, so a layer's scores need not sum to 1.
         key_value_lengths: entries each layer holds in the KV cache after the prefill.
+        key_value_bytes: what those entries take, read off the cache itself.
         positions: for each merged token the position its rotary embedding was given, [M] (or [axes, M] for multi-axis models).
-        timings: seconds by stage. The engine writes `merge`, `importance` and `llm_prefill` (without the two before it).
+        timings: seconds by stage. The engine writes `merge`, `importance`, with `scores="all"` also `inspection` (the scores that decide
+            nothing), and `llm_prefill` (without the others).
         peak_memory_bytes: see `aim.memory`; None outside the runtime.
     """
 
@@ -40,6 +42,7 @@ class Trace:
     survivors: list[Tensor] = field(default_factory=list)
     scores: list[Tensor | None] = field(default_factory=list)
     key_value_lengths: list[int] = field(default_factory=list)
+    key_value_bytes: int = 0
     positions: Tensor | None = None
     timings: dict[str, float] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
@@ -75,6 +78,7 @@ class Trace:
             "survivors": [alive.tolist() for alive in self.survivors],
             "scores": [None if score is None else score.tolist() for score in self.scores],
             "key_value_lengths": self.key_value_lengths,
+            "key_value_bytes": self.key_value_bytes,
             "positions": None if self.positions is None else self.positions.tolist(),
             "timings": self.timings,
             "peak_memory_bytes": self.peak_memory_bytes,

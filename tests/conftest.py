@@ -4,3 +4,63 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from tests.visitor import ARGUMENTS, CHROMIUM, EXAMPLES, Visitor, examples, serve  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def app():
+    """The address of the app around the real bundled model."""
+    import aim
+
+    demo, address = serve(aim.load("bundled"))
+    yield address
+    demo.close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if CHROMIUM is None:
+        pytest.fail("CI has no Chromium, so the browser tests cannot run. Install it or set AIM_CHROMIUM.")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visit(browser, app):
+    """`visit(...)` opens a tab; at the end no tab may have had anything to complain about."""
+    visitors = []
+
+    def open_tab(address: str = app, **options) -> Visitor:
+        visitors.append(Visitor(browser, address, **options))
+        return visitors[-1]
+
+    yield open_tab
+    for visitor in visitors:
+        visitor.context.close()
+        assert visitor.complaints == []
+
+
+@pytest.fixture
+def own_clip(tmp_path):
+    """A clip that is none of the examples: one of them in a mirror, encoded anew."""
+    import av
+
+    import aim
+
+    path = tmp_path / "own clip.mp4"
+    frames = aim.read_video(EXAMPLES / examples()[1]["file"], num_frames=24).frames[:, :, ::-1]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=6)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode())
+    return path

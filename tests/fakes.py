@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 
-from aim.methods import AIM
+from aim.methods import Method
+from aim.planning import Plan
 from aim.runtime import Answer
 from aim.trace import Trace
 from aim.video import Clip, clip_from_frames
@@ -27,7 +29,9 @@ COST = {
     "merge_tflops": 1e-6,
     "importance_tflops": 2e-6,
     "lm_head_tflops": 1e-8,
+    "decode_tflops": 3e-6,
 }
+TIMINGS = {"merge": 0.001, "importance": 0.002, "llm_prefill": 0.02, "first_token": 0.03, "decode": 0.01, "total": 0.05}
 
 
 def make_trace(scored: bool = True) -> Trace:
@@ -44,7 +48,10 @@ def make_trace(scored: bool = True) -> Trace:
         group_sizes=torch.tensor([3, 2, 1, 2, 2, 2]),
         survivors=[everything, everything, some, torch.zeros(0, dtype=torch.long)],
         scores=scores if scored else [None] * 4,
-        timings={"llm_prefill": 0.02, "total": 0.05},
+        key_value_lengths=[11, 11, 8, 5],
+        key_value_bytes=2000,
+        peak_memory_bytes=300_000_000,
+        timings=TIMINGS,
     )
 
 
@@ -56,36 +63,54 @@ def make_clip(num_frames: int = FRAMES) -> Clip:
 
 
 class FakeVlm:
-    """Answers with `words`, one at a time; `seconds` pass between them. Records what it was asked."""
+    """Answers with `words`, one at a time; `seconds` pass between them. Records what it was asked, and remembers clips it has seen."""
 
     num_layers, tokens_per_frame, max_frames = 4, ROWS * COLUMNS, 8
     is_bundled, name, device, dtype = False, "fake/model", torch.device("cpu"), torch.float32
+    note = ""
 
     def __init__(self, words: tuple[str, ...] = ("a ", "red ", "circle"), seconds: float = 0.0, error: Exception | None = None):
         self.words, self.seconds, self.error = words, seconds, error
         self.asked: list[SimpleNamespace] = []
         self.said = 0
+        self.seen: set[str] = set()
 
     def text_tokens(self, question: str) -> int:
         return 3 + len(question.split())
 
-    def plan(self, num_frames: int, text_tokens: int, method: AIM) -> SimpleNamespace:
+    def plan(self, num_frames: int, text_tokens: int, method: Method) -> Plan:
         visual = method.visual_per_layer(self.num_layers, num_frames, self.tokens_per_frame)
         pairs = [(count, text_tokens) for count in visual]
-        return SimpleNamespace(tokens_per_layer=pairs, prefill_tflops=0.002, baseline_tflops=0.01, speedup=5.0)
+        return Plan(**{name: COST[name] for name in COST if name != "decode_tflops"}, tokens_per_layer=pairs)
 
     def stream(
-        self, clip: Clip, question: str, method: AIM, max_new_tokens: int = 64, stop: threading.Event | None = None, scores: str = "pruning"
+        self,
+        clip: Clip,
+        question: str,
+        method: Method,
+        max_new_tokens: int = 64,
+        stop: threading.Event | None = None,
+        scores: str = "pruning",
     ) -> Iterator[Answer]:
         self.asked.append(SimpleNamespace(clip=clip, question=question, method=method, max_new_tokens=max_new_tokens, scores=scores))
         if self.error is not None:
             raise self.error
-        text = ""
+        text, reused = "", clip.digest in self.seen
+        self.seen.add(clip.digest)
+        timings = {} if reused else {"decode_video": 0.1, "preprocess": 0.01, "vision_tower": 0.2}
+        told = Answer(model=self.name, method=method, timings=timings, features_reused=reused, note=self.note)
+        yield told
+        told = replace(told, timings=timings | {name: TIMINGS[name] for name in ("merge", "importance", "llm_prefill")})
         for word in self.words:
             if stop is not None and stop.is_set():
                 break
             text, self.said = text + word, self.said + 1
-            yield Answer(text=text, model=self.name, method=method)
+            yield replace(told, text=text)
             time.sleep(self.seconds)
-        stop.set()  # as the real one does when it ends, by whatever way
-        yield Answer(text=text, model=self.name, method=method, trace=make_trace(), timings={"llm_prefill": 0.02, "total": 0.05}, cost=COST)
+        if stop is not None:
+            stop.set()  # as the real one does when it ends, by whatever way
+        yield replace(told, text=text, trace=make_trace(), timings=timings | TIMINGS, cost=COST, new_tokens=len(self.words))
+
+    def ask(self, clip: Clip, question: str, method: Method, max_new_tokens: int = 64, **options) -> Answer:
+        *_, answer = self.stream(clip, question, method, max_new_tokens, **options)
+        return answer

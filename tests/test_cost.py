@@ -14,6 +14,7 @@ from transformers import DynamicCache, Qwen2Config, Qwen2Model, SiglipVisionConf
 from aim.cost import (
     ModelShape,
     VisionShape,
+    decode_flops,
     kv_bytes,
     layer_flops,
     lm_head_flops,
@@ -65,6 +66,20 @@ def test_a_layers_weights_are_the_models():
 def test_the_prefill_is_the_sum_of_its_layers():
     head = TINY.hidden_size * TINY.vocab_size
     assert prefill_flops(TINY, [40, 20, 5]) == layer_flops(TINY, 40) + layer_flops(TINY, 20) + layer_flops(TINY, 5) + head
+
+
+def test_decoding_steps_count_the_products_that_run():
+    model, cache = tiny_qwen2(), DynamicCache()
+    with torch.no_grad():
+        model(input_ids=torch.zeros(1, 17, dtype=torch.long), past_key_values=cache)
+        with FlopCounterMode(display=False) as counter:
+            for _ in range(4):
+                model(input_ids=torch.zeros(1, 1, dtype=torch.long), past_key_values=cache)
+    measured = sum(counted(counter, f"Qwen2Model.layers.{layer}") for layer in range(TINY.num_layers))
+    softmax = sum(5 * TINY.num_heads * (17 + step) * TINY.num_layers for step in (1, 2, 3, 4))
+    rest = 4 * (TINY.num_layers * 17 * TINY.hidden_size + lm_head_flops(TINY))
+    assert decode_flops(TINY, [17] * 3, 4) == measured + softmax + rest
+    assert decode_flops(TINY, [17] * 3, 0) == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -271,6 +271,15 @@ def test_the_trace_counts_the_time_of_each_stage(model):
         generate(model, clip_inputs())
     assert set(trace.timings) == {"merge", "importance", "llm_prefill"}
     assert all(seconds > 0 for seconds in trace.timings.values())
+    with aim.reduce(model, aim.AIM(merge_ratio=0.5, l1=2, l2=5), scores="all") as trace:
+        generate(model, clip_inputs())
+    assert set(trace.timings) == {"merge", "importance", "inspection", "llm_prefill"} and trace.timings["inspection"] > 0
+
+
+def test_the_bytes_of_the_cache_are_read_off_the_cache(model):
+    with aim.reduce(model, aim.AIM(merge_ratio=0.5, l1=2, l2=5)) as trace:
+        generate(model, clip_inputs())
+    assert trace.key_value_bytes == sum(trace.key_value_lengths) * 2 * 2 * 8 * 4  # keys and values, 2 heads of 8, float32
 
 
 class TestRefusals:

@@ -1,15 +1,16 @@
-"""What happens on a click, with a model that is not one."""
+"""What happens on Run, with a model that is not one."""
 
 import copy
-import json
-from pathlib import Path
+import re
 
 import pytest
-from PIL import Image
 
+from aim.methods import Full
 from aim.ui import handlers
-from aim.ui.handlers import Pictures, Request, Run, StopSignal, answer, check, follow_l1, follow_l2, plan, redraw, request_stop
-from tests.fakes import FakeVlm, make_clip, make_trace
+from aim.ui.handlers import answer, request_stop, status
+from aim.ui.request import Request, check
+from aim.ui.stop import StopSignal
+from tests.fakes import FakeVlm, make_clip
 
 
 def request(**changes) -> Request:
@@ -27,40 +28,84 @@ class Reader:
         return make_clip(num_frames)
 
 
-def run(vlm, request, clips=None, stop=None, folder=None, read=None):
-    return list(answer(vlm, request, clips or {}, stop or StopSignal(), folder, read or Reader()))
+def run(vlm, request, clips=None, stop=None, read=None):
+    return list(answer(vlm, request, clips or {}, stop or StopSignal(), read or Reader()))
 
 
-def test_the_answer_streams_and_the_last_screen_has_a_value_for_everything(tmp_path):
+def words(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+def test_the_answer_streams_and_the_last_screen_has_a_value_for_everything():
     vlm = FakeVlm()
-    screens = run(vlm, request(), folder=tmp_path)
+    screens = run(vlm, request())
     assert [screen.answer for screen in screens if screen.answer] == ["a ", "a red ", "a red circle", "a red circle"]
     last = screens[-1]
     assert all(value is not None for value in vars(last).values())
     assert "Done" in last.status and "aim-busy" not in last.status and "aim-busy" in screens[0].status
-    assert json.loads(Path(last.download).read_text())["answer"] == "a red circle"
-    assert Path(last.download).parent.parent == tmp_path
-    assert list(last.chart.data[0].y) == [6, 6, 3, 0]
+    assert last.run.answer.text == "a red circle" and last.run.trace is last.run.answer.trace
+    assert [pair[0] for pair in last.run.plan.tokens_per_layer] == [6, 6, 3, 0]
     assert vlm.asked[0].method.merge_ratio == 0.5 and vlm.asked[0].scores == "pruning"
 
 
 def test_knobs_reach_the_model():
     vlm = FakeVlm()
-    run(vlm, request(positions="original", max_new_tokens=7, score_every_layer=True))
+    turned = {"positions": "original", "temperature": 0.3, "iterations": 7, "damping": 0.2, "restart": "question", "merge_window": 2}
+    run(vlm, request(**turned, max_new_tokens=9, score_every_layer=True))
     asked = vlm.asked[0]
-    assert (asked.method.l1, asked.method.l2, asked.method.positions) == (2, 4, "original")
-    assert (asked.max_new_tokens, asked.scores) == (7, "all")
+    assert (asked.method.l1, asked.method.l2) == (2, 4)
+    assert turned == {name: getattr(asked.method, name) for name in turned}
+    assert (asked.max_new_tokens, asked.scores) == (9, "all")
 
 
-def test_a_clip_is_read_once_for_the_same_video_and_frames():
+def test_stages_are_told_with_their_times_as_they_end():
+    shown = [words(screen.status) for screen in run(FakeVlm(), request())]
+    assert "decode 100 ms" not in shown[0]
+    assert any("vision 210 ms" in text and "prefill 22.0 ms" not in text for text in shown)
+    assert any("prefill 22.0 ms" in text and "answer 10.0 ms" not in text for text in shown)
+    for stage in ("decode", "vision 210 ms", "merge 1.00 ms", "prefill 22.0 ms", "answer 10.0 ms"):
+        assert stage in shown[-1]
+
+
+def test_a_second_run_on_the_clip_skips_decode_and_vision_and_says_so():
     vlm, read = FakeVlm(), Reader()
-    clips = run(vlm, request(), read=read)[-1].clips
-    clips = run(vlm, request(question="and now?", merge_ratio=0.2), clips, read=read)[-1].clips
-    assert read.calls == [("clip.mp4", 2)]
-    assert vlm.asked[0].clip is vlm.asked[1].clip
-    for num_frames in (3, 4, 5):
-        clips = run(vlm, request(num_frames=num_frames), clips, read=read)[-1].clips
+    first = run(vlm, request(), read=read)[-1]
+    again = run(vlm, request(question="and now?", merge_ratio=0.2), first.clips, read=read)[-1]
+    assert read.calls == [("clip.mp4", 2)] and vlm.asked[0].clip is vlm.asked[1].clip
+    assert "reused" not in words(first.status)
+    assert "decode reused" in words(again.status) and "vision reused" in words(again.status) and handlers.REUSED in again.status
+
+
+def test_a_session_keeps_the_last_clips_only():
+    vlm, clips = FakeVlm(), {}
+    for num_frames in (2, 3, 4, 5):
+        clips = run(vlm, request(num_frames=num_frames), clips)[-1].clips
     assert len(clips) == handlers.CLIPS_KEPT and ("clip.mp4", 5) in clips
+
+
+def test_the_full_model_runs_after_the_knobs_when_asked_to():
+    vlm = FakeVlm()
+    screens = run(vlm, request(compare=True))
+    assert [type(asked.method) is Full for asked in vlm.asked] == [False, True]
+    assert vlm.asked[0].clip is vlm.asked[1].clip
+    last = screens[-1]
+    assert last.full_answer == last.answer == "a red circle" and last.run.full is not None
+    assert "Both give the same answer." in last.figures and "full model" in last.figures
+    assert [screen.full_answer for screen in screens if screen.full_answer][:2] == ["a ", "a red "]
+
+
+def test_without_being_asked_to_the_full_model_does_not_run():
+    vlm = FakeVlm()
+    last = run(vlm, request())[-1]
+    assert len(vlm.asked) == 1 and last.full_answer == "" and last.run.full is None and "full model" not in last.figures
+
+
+def test_what_the_model_wants_said_stands_beside_the_answer_and_is_no_markup():
+    vlm = FakeVlm()
+    vlm.note = 'it does not know "<b>dog</b>"'
+    last = run(vlm, request())[-1]
+    assert "&lt;b&gt;dog&lt;/b&gt;" in last.note and "<b>" not in last.note
+    assert run(FakeVlm(), request())[-1].note == ""
 
 
 @pytest.mark.parametrize(
@@ -74,6 +119,7 @@ def test_a_clip_is_read_once_for_the_same_video_and_frames():
         ({"num_frames": 10_000}, "10,000 frames"),
         ({"l1": 3, "l2": 3}, "l1"),
         ({"merge_ratio": 0}, "merge_ratio"),
+        ({"restart": "question"}, "damping"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence_before_anything_is_read(changes, words):
@@ -85,15 +131,27 @@ def test_bad_input_is_refused_in_a_sentence_before_anything_is_read(changes, wor
     assert not read.calls
 
 
+def stop_at(vlm, stop, wanted, **changes):
+    """Run, and press Stop when the screen shows what is wanted."""
+    screens = []
+    for screen in answer(vlm, request(**changes), {}, stop, read=Reader()):
+        screens.append(screen)
+        if wanted(screen):
+            stop.ask()
+    return screens
+
+
 def test_stop_ends_the_run_within_a_word_and_keeps_what_was_said():
     vlm, stop = FakeVlm(words=("a ",) * 1000), StopSignal()
-    screens = []
-    for screen in answer(vlm, request(), {}, stop, read=Reader()):
-        screens.append(screen)
-        if screen.answer == "a a ":
-            stop.ask()
-    assert vlm.said == 2
+    screens = stop_at(vlm, stop, lambda screen: screen.answer == "a a ", compare=True)
+    assert vlm.said == 2 and len(vlm.asked) == 1
     assert "Stopped." in screens[-1].status and screens[-1].answer == "a a " and screens[-1].run is not None
+
+
+def test_stop_ends_the_full_model_too():
+    vlm, stop = FakeVlm(words=("a ",) * 50), StopSignal()
+    screens = stop_at(vlm, stop, lambda screen: screen.full_answer == "a a a ", compare=True)
+    assert vlm.said == 50 + 3 and "Stopped." in screens[-1].status and screens[-1].full_answer == "a a a "
 
 
 def test_a_stop_while_waiting_in_the_queue_runs_nothing():
@@ -119,37 +177,12 @@ def test_stop_says_whether_there_was_anything_to_stop():
     assert "Stopping…" in request_stop(stop) and stop.is_set()
     stop.begin()  # Enter, pressed once more before the run has ended
     assert stop.is_set()
+    stop.rearm()  # a model ended, but it was the visitor who wanted that
+    assert stop.is_set()
     stop.end()
     stop.begin()
     assert not stop.is_set()
 
 
-def test_another_view_is_drawn_from_what_is_left_of_the_run(tmp_path):
-    clip = make_clip()
-    last = Run(clip.frames, clip.timestamps, make_trace())
-    first, second = (redraw(last, view, folder=tmp_path) for view in ("Merged regions", "PageRank"))
-    assert (first.by_layer, second.by_layer) == (False, True)
-    assert second.layers == [1, 2] and second.layer == 2
-    assert redraw(last, "PageRank", 1).layer == 1 and redraw(last, "PageRank", 0).layer == 2
-    assert [caption for _, caption in first.images] == [caption for _, caption in second.images]
-    assert Path(first.images[0][0]).read_bytes() != Path(second.images[0][0]).read_bytes()
-    with Image.open(first.images[0][0]) as picture:
-        assert picture.size == (384, 256)
-    assert redraw(None, "Survival") == Pictures([], "")
-
-
-def test_the_plan_needs_no_run_and_follows_the_question():
-    vlm = FakeVlm()
-    assert "Plan: 12 → 6 visual tokens" in plan(vlm, "", 0.5, 2, 4, 2)
-    assert "Plan: 12 → 12 visual tokens" in plan(vlm, "what is there?", 1, 2, 4, 2)
-    assert "l1" in plan(vlm, None, 0.5, 4, 4, 2)
-    assert not vlm.asked
-
-
-def test_l1_and_l2_follow_each_other():
-    assert follow_l1(5, 4) == 6 and follow_l1(4, 4) == 5 and follow_l1(2, 4) == 4
-    assert follow_l2(5, 4) == 3 and follow_l2(4, 4) == 3 and follow_l2(2, 4) == 2
-
-
 def test_what_a_visitor_typed_is_never_markup():
-    assert "<img" not in handlers.status("<img src=x>", note="<img src=x>")
+    assert "<img" not in status("<img src=x>")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import LlavaOnevisionConfig, Qwen2Config, Qwen2Model, SiglipVisionConfig
 
-from aim.cost import kv_bytes, merge_flops, prefill_flops
+from aim.cost import decode_flops, kv_bytes, merge_flops, prefill_flops
 from aim.methods import AIM, Full
 from aim.planning import KNOWN, cost_of, plan, plan_for, shape_of, tokens_per_frame
 from aim.schedule import tokens_kept
@@ -184,7 +184,10 @@ def test_the_cost_of_a_run_is_its_plan_when_it_ran_as_planned():
     cost = cost_of(config, planned.tokens_per_layer, 4, 36, method, bytes_per_value=4)
     expected = planned.to_dict()
     del expected["tokens_per_layer"]
-    assert cost == expected
+    assert cost == expected | {"decode_tflops": 0}
+    lengths = [sum(pair) for pair in planned.tokens_per_layer]
+    answered = cost_of(config, planned.tokens_per_layer, 4, 36, method, new_tokens=6)
+    assert answered["decode_tflops"] == decode_flops(shape_of(config)[0], lengths, 5) / 1e12
 
 
 @pytest.mark.parametrize("model", ["no-such-model", "somebody/some-model", ""])

@@ -67,6 +67,8 @@ def test_a_streamed_answer_grows_and_ends_complete(vlm):
     assert all(later.startswith(earlier.strip()) for earlier, later in zip(texts[:-1], texts[1:], strict=False))
     assert all(step.trace is None for step in steps[:-1])
     assert steps[-1].trace.frames == 4
+    assert list(steps[0].timings) == ["decode_video", "preprocess", "vision_tower"] and not steps[0].text
+    assert list(steps[1].timings) == ["decode_video", "preprocess", "vision_tower", "merge", "importance", "llm_prefill"]
     assert steps[-1].text == vlm.ask(clip(4), QUESTION, max_new_tokens=6).text
 
 

@@ -1,136 +1,67 @@
-"""What happens on every click, as functions of plain values: no component, no browser, no global state.
+"""What happens on Run, as a function of plain values: no component, no browser, no global state.
 
-Expected mistakes are `ValueError`s with a sentence for the visitor; the layout turns them into messages.
+Expected mistakes are `ValueError`s with a sentence for the visitor; `events` turns them into messages.
 """
 
 from __future__ import annotations
 
-import tempfile
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
 import numpy as np
-import plotly.graph_objects as go
-from PIL import Image
 
-from aim.methods import AIM
+from aim.methods import Full
+from aim.planning import Plan
+from aim.runtime import Answer
 from aim.trace import Trace
+from aim.ui.request import Request, check
+from aim.ui.stop import StopSignal
 from aim.video import Clip, read_video
-from aim.views.charts import layer_chart
-from aim.views.figures import STAGES, figures, plan_line, seconds
-from aim.views.frames import VIEWS, draw_frames, scored_layer, scored_layers
+from aim.views.figures import KEPT, comparison, figures, steps
+from aim.views.units import seconds
 
-MAX_QUESTION = 2000
-TYPICAL_TEXT_TOKENS = 20
 CLIPS_KEPT = 2
 STOPPED_EARLY = "Stopped, before there was anything new to show."
-READY = "Pick an example or upload a video, ask, and press Run."
-
-
-class StopSignal(threading.Event):
-    """One visitor's Stop button. `asked` tells a visitor's stop from a run that ended by itself; `busy` says there is something to stop.
-
-    Gradio copies a state's first value for every session; a copy is a fresh signal, because locks cannot be copied.
-    """
-
-    asked = busy = False
-
-    def __deepcopy__(self, memo: dict) -> StopSignal:
-        return StopSignal()
-
-    def ask(self) -> None:
-        self.asked = True
-        self.set()
-
-    def begin(self) -> None:
-        """A run was asked for. While one is waiting or running, its own stop stays as it is."""
-        if not self.busy:
-            self.busy, self.asked = True, False
-            self.clear()
-
-    def end(self) -> None:
-        self.busy = False
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the visitor asks for: one field a component, in the order the layout passes them."""
-
-    video: str | None
-    question: str | None
-    merge_ratio: float
-    l1: int
-    l2: int
-    num_frames: int
-    positions: str = "compact"
-    max_new_tokens: int = 64
-    score_every_layer: bool = False
-
-    def method(self) -> AIM:
-        """Raises ValueError when knobs contradict each other."""
-        return AIM(merge_ratio=float(self.merge_ratio), l1=int(self.l1), l2=int(self.l2), positions=self.positions)
+READY = "Press Run: a clip and a question are waiting. Or bring your own."
+REUSED = "Same clip: frames and vision features reused, only the language model ran."
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is left of a finished run for drawing it again without the model."""
+    """All that is left of a finished run, for drawing and saving it without the model. `full` is the full model's answer, if asked for."""
 
     frames: np.ndarray
     timestamps: np.ndarray
-    trace: Trace
+    answer: Answer
+    plan: Plan
+    request: Request
+    full: Answer | None = None
+
+    @property
+    def trace(self) -> Trace:
+        return self.answer.trace
 
 
 @dataclass(frozen=True)
 class Screen:
-    """What to show; None leaves a component as it is. The last screen of a run has a value for each."""
+    """What to show while a run goes on; None leaves a component as it is. The last screen of a run has a value for each."""
 
     status: str
     answer: str | None = None
+    note: str | None = None
+    full_answer: str | None = None
     figures: str | None = None
-    chart: go.Figure | None = None
-    download: str | None = None
     run: Run | None = None
     clips: dict | None = None
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """The frames of a run in one view, as (path, caption), and for views by layer which layers there are and which is shown."""
-
-    images: list[tuple[str, str]]
-    legend: str
-    columns: int = 4
-    layers: list[int] = field(default_factory=list)
-    layer: int | None = None
-    by_layer: bool = False
-
-
-def check(request: Request, max_frames: int) -> None:
-    """Raises ValueError, worded for the visitor, when something is missing or out of range."""
-    if not request.video:
-        raise ValueError("There is no video yet. Upload one or pick an example.")
-    question = (request.question or "").strip()
-    if not question:
-        raise ValueError("There is no question yet. Type one, for example: what happens?")
-    if len(question) > MAX_QUESTION:
-        raise ValueError(f"The question has {len(question):,} characters; up to {MAX_QUESTION:,} are accepted. Please shorten it.")
-    if not 1 <= request.num_frames <= max_frames:
-        raise ValueError(f"{request.num_frames:,} frames were asked for; this model takes 1 to {max_frames}. Choose a number in between.")
-    request.method()
-
-
-def answer(
-    vlm, request: Request, clips: dict, stop: StopSignal, folder: str | Path | None = None, read: Callable[..., Clip] = read_video
-) -> Iterator[Screen]:
-    """Run the model, yielding what to show while it works.
+def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[..., Clip] = read_video) -> Iterator[Screen]:
+    """Run the model, and after it the full model if asked to, yielding what to show while they work.
 
     Args:
         clips: the session's decoded clips, (path, frames) → clip.
         stop: already asked for while waiting in the queue, or any time later.
-        folder: where the trace for download is written; default the system's temporary folder.
 
     Raises:
         ValueError: see `check`, and whatever the video reader and the model refuse.
@@ -139,29 +70,39 @@ def answer(
     if stop.asked:
         yield Screen(status(STOPPED_EARLY))
         return
-    known = (request.video, request.num_frames) in clips
-    yield Screen(status("Frames are still here from the last run." if known else "Reading the video…", busy=True), answer="")
+    decoded = (request.video, request.num_frames) in clips
+    reused = KEPT[:1] if decoded else ()
+    yield Screen(status("Working", steps({}, reused, "vision" if decoded else "decode"), busy=True), answer="", note="", full_answer="")
     clips = remember(clips, request, read)
     clip = clips[request.video, request.num_frames]
-    yield Screen(status("Looking at the frames and the question…", {} if known else {"decode_video": clip.decode_seconds}, busy=True))
+    times = {} if decoded else {"decode_video": clip.decode_seconds}
+    yield Screen(status("Working", steps(times, reused, "vision"), busy=True))
+
     current = None
     scores = "all" if request.score_every_layer else "pruning"
     for current in vlm.stream(clip, request.question, request.method(), int(request.max_new_tokens), stop=stop, scores=scores):
         if current.trace is None:
-            yield Screen(status("Answering…", current.timings, busy=True), answer=current.text)
+            yield Screen(_progress("Working", current, times, decoded), answer=current.text, note=note(current))
     if current is None or current.trace is None or not current.trace.tokens_per_layer:
         yield Screen(status(STOPPED_EARLY), clips=clips)
         return
-    trace = current.trace
-    text_tokens = trace.tokens_per_layer[0][1]
-    planned = vlm.plan(trace.frames, text_tokens, request.method()).tokens_per_layer
+
+    full = None
+    if request.compare and not stop.asked:
+        stop.rearm()
+        for full in vlm.stream(clip, request.question, Full(), int(request.max_new_tokens), stop=stop):
+            if full.trace is None:
+                yield Screen(_progress("Now the full model", full, {}, True), answer=current.text, full_answer=full.text)
+        if full.trace is None or not full.trace.tokens_per_layer:
+            full = None
+    finished = Run(clip.frames, clip.timestamps, current, _plan(vlm, current, request), request, full)
     yield Screen(
-        status=status("Stopped." if stop.asked else f"Done in {seconds(current.timings['total'])}.", note=_reuse(current)),
+        status=status(_ending(current, stop), steps(times | current.timings, _reused(current, decoded))),
         answer=current.text,
-        figures=figures(trace.visual_tokens, trace.merged_tokens, current.cost, current.timings, current.features_reused),
-        chart=layer_chart(trace, planned),
-        download=save_trace(current.to_json(), folder),
-        run=Run(clip.frames, clip.timestamps, trace),
+        note=note(current),
+        full_answer=full.text if full else "",
+        figures=figures(current) + (comparison(current, full) if full else ""),
+        run=finished,
         clips=clips,
     )
 
@@ -174,38 +115,6 @@ def remember(clips: dict, request: Request, read: Callable[..., Clip] = read_vid
     return dict([*others[-(CLIPS_KEPT - 1) :], (key, clip)])
 
 
-def redraw(run: Run | None, view: str, layer: int | None = None, folder: str | Path | None = None) -> Pictures:
-    """The frames of the last run in another view, without running the model."""
-    if run is None:
-        return Pictures([], "")
-    chosen = VIEWS[view]
-    layer = scored_layer(run.trace, layer)
-    images = save_pictures(draw_frames(run.frames, run.timestamps, run.trace, view, layer), folder)
-    legend = f'{chosen.legend(run.trace, layer)}<p class="aim-reading">{escape(chosen.reading)}</p>'
-    return Pictures(images, legend, 4 if len(images) <= 12 else 6, scored_layers(run.trace), layer, chosen.by_layer)
-
-
-def plan(vlm, question: str | None, merge_ratio: float, l1: int, l2: int, num_frames: int) -> str:
-    """The planned cost of these knobs, as HTML, without running the model. Knobs in between two valid settings give a hint instead."""
-    try:
-        method = replace(AIM(), merge_ratio=float(merge_ratio), l1=int(l1), l2=int(l2))
-        text_tokens = vlm.text_tokens(question.strip()[:MAX_QUESTION]) if (question or "").strip() else TYPICAL_TEXT_TOKENS
-        planned = vlm.plan(int(num_frames), text_tokens, method)
-    except ValueError as error:
-        return f'<div class="aim-plan">{escape(str(error))}</div>'
-    return plan_line(int(num_frames) * vlm.tokens_per_frame, planned.tokens_per_layer, planned.prefill_tflops, planned.speedup)
-
-
-def follow_l1(l1: int, l2: int) -> int:
-    """Where l2 belongs after l1 was moved: l1 < l2."""
-    return max(int(l2), int(l1) + 1)
-
-
-def follow_l2(l1: int, l2: int) -> int:
-    """Where l1 belongs after l2 was moved: l1 < l2."""
-    return min(int(l1), int(l2) - 1)
-
-
 def request_stop(stop: StopSignal) -> str:
     """Ask the run to end; the status line."""
     if not stop.busy:
@@ -214,30 +123,31 @@ def request_stop(stop: StopSignal) -> str:
     return status("Stopping…", busy=True)
 
 
-def status(text: str, timings: dict[str, float] | None = None, busy: bool = False, note: str = "") -> str:
-    """The status line: what goes on, and the stages finished so far with their times."""
-    done = "".join(f"<span>{STAGES[name][0]} {seconds(spent)}</span>" for name, spent in (timings or {}).items() if name in STAGES)
-    remark = f"<span>{escape(note)}</span>" if note else ""
-    return f'<div class="aim-status{" aim-busy" if busy else ""}" role="status">{escape(text)}{done}{remark}</div>'
+def status(text: str, stages: str = "", busy: bool = False) -> str:
+    """The status line: what goes on, and below it the stages (`aim.views.figures.steps`)."""
+    return f'<div class="aim-status" role="status"><p class="{"aim-busy" if busy else "aim-idle"}">{escape(text)}</p>{stages}</div>'
 
 
-def save_pictures(pictures: list[tuple[Image.Image, str]], folder: str | Path | None = None) -> list[tuple[str, str]]:
-    """Write the pictures to a folder of their own, as JPEG with full colour resolution (thin lines need it); (path, caption) each."""
-    folder = Path(tempfile.mkdtemp(prefix="aim-", dir=folder))
-    written = []
-    for number, (picture, caption) in enumerate(pictures, start=1):
-        path = folder / f"frame-{number:02d}.jpg"
-        picture.save(path, quality=90, subsampling=0)
-        written.append((str(path), caption))
-    return written
+def note(answer: Answer) -> str:
+    """What the model wants said beside its answer, such as words it does not know; "" for nothing."""
+    return f'<div class="aim-note aim-warning" role="note">{escape(answer.note)}</div>' if answer.note else ""
 
 
-def save_trace(text: str, folder: str | Path | None = None) -> str:
-    """Write the JSON to a folder of its own, so that two visitors' files never meet; the path."""
-    path = Path(tempfile.mkdtemp(prefix="aim-", dir=folder)) / "aim-trace.json"
-    path.write_text(text, encoding="utf-8")
-    return str(path)
+def _progress(text: str, answer: Answer, times: dict[str, float], decoded: bool) -> str:
+    running = "answer" if "llm_prefill" in answer.timings else "prefill"
+    return status(text, steps(times | answer.timings, _reused(answer, decoded), running), busy=True)
 
 
-def _reuse(current) -> str:
-    return "Vision features reused: only the language model ran." if current.features_reused else ""
+def _reused(answer: Answer, decoded: bool) -> tuple[str, ...]:
+    """The stages another run had already done: frames in this session, vision features in the model's memory."""
+    return tuple(stage for stage, kept in zip(KEPT, (decoded, answer.features_reused), strict=True) if kept)
+
+
+def _ending(answer: Answer, stop: StopSignal) -> str:
+    if stop.asked:
+        return "Stopped. What was said so far stays."
+    return f"Done in {seconds(answer.timings['total'])}. {REUSED if answer.features_reused else ''}".strip()
+
+
+def _plan(vlm, answer: Answer, request: Request) -> Plan:
+    return vlm.plan(answer.trace.frames, answer.trace.tokens_per_layer[0][1], request.method())

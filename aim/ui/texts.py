@@ -3,29 +3,55 @@
 from __future__ import annotations
 
 from html import escape
+from pathlib import Path
+
+from aim.families import FAMILIES
 
 HEADER = """<header class="aim-header"><h1>AIM Explorer</h1>
-<p>Which visual tokens does a video language model really need? Ask about a clip, merge and prune its tokens with
-<a href="https://arxiv.org/abs/2412.03248" target="_blank" rel="noopener">AIM</a>, and see where they went.</p></header>"""
+<p>Which visual tokens does a video language model really need?
+<a href="https://arxiv.org/abs/2412.03248" target="_blank" rel="noopener">AIM</a> merges patches that look alike, then drops those
+nobody attends to. See it happen on a clip, and what it saves.</p></header>"""
 
-BUNDLED = """<div class="aim-note"><b>A tiny model answers here</b> (2.8 M parameters), trained by this project on synthetic clips of moving
-shapes: one word about colour, shape, direction, when, count, size, or whether something is there;
-weakest at direction and when. For real videos start with <code>AIM_MODEL=llava-hf/llava-onevision-qwen2-0.5b-ov-hf</code>.</div>"""
-
-KNOBS = """<p class="aim-help">Before the language model, similar patches are merged until the share <b>merge ratio</b> of the
-visual tokens is left.
-Inside it, layers 0…<b>l1</b>-1 see all merged tokens; from l1 on the least important ones are dropped layer by layer; from layer
+KNOBS = """<p class="aim-help">Before the language model, similar patches are merged until the share <b>merge ratio</b> of the visual
+tokens is left. Inside it, layers 0…<b>l1</b>-1 see all merged tokens; from l1 on the least important are dropped layer by layer; from layer
 <b>l2</b>-1 on there are none. With l1 = 0 dropping starts at layer 1, because nothing is scored before layer 0.</p>"""
 
 PLACEHOLDER = """<div class="aim-empty"><p><b>After a run you see here</b></p><ul>
-<li><b>the frames</b>, with the patches that became one token drawn as one region</li>
-<li><b>the layers</b>, with the tokens each one really ran on and how important they were</li>
-<li><b>the figures</b>: tokens, cost, and measured time</li></ul></div>"""
+<li><b>Frames</b>: which patches became one token, which survived, and how important each was, layer by layer</li>
+<li><b>Layers</b> and <b>Time</b>: how many tokens each layer ran on, and which moments they came from</li>
+<li><b>Cost</b>: modelled FLOPs and measured time of every stage</li>
+<li><b>Take away</b>: the record, a report, a picture, the code and a link</li></ul></div>"""
+
+LAYERS = """<p class="aim-reading">Bars: tokens each layer really ran on, visual (blue) and text (orange); the dotted line was planned.<br>
+Below: how PageRank, the importance that decides who is dropped, is spread over a layer's visual tokens. Hover for numbers.</p>"""
+
+TAKE_AWAY = """<p class="aim-reading">The trace is the whole record; the report opens in any browser, offline, without this app.<br>
+The code and the link give the same run again. A link to an uploaded video holds the question and the knobs, not the video.</p>"""
+
+
+def model_note(vlm) -> str:
+    """Which model answers and where it runs; for the bundled one, what world it knows."""
+    return (_bundled_note(vlm) if vlm.is_bundled else "") + model_line(vlm)
+
+
+def _bundled_note(vlm) -> str:
+    real = " or ".join(family.title for family in FAMILIES.values())
+    return (
+        '<div class="aim-note"><b>A tiny model answers here. Its world: moving coloured shapes.</b> One word about colour, shape, '
+        "direction, when, how many, how large, or whether something is there. It knows nothing about real videos: for those pick "
+        f"{escape(real)}, "
+        "for example <code>AIM_MODEL=llava-hf/llava-onevision-qwen2-0.5b-ov-hf python app.py</code>.</div>"
+    )
+
+
+def public_name(name: str) -> str:
+    """A model's name as visitors may see it: of a folder on the host only its last part."""
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 def model_line(vlm) -> str:
-    """Which model answers, and where it runs."""
-    name = "the bundled shapes model" if vlm.is_bundled else vlm.name
+    """Name, depth, tokens a frame, device."""
+    name = "the bundled shapes model" if vlm.is_bundled else public_name(vlm.name)
     dtype = str(vlm.dtype).removeprefix("torch.")
     facts = (name, f"{vlm.num_layers} layers", f"{vlm.tokens_per_frame} visual tokens a frame", f"{vlm.device} {dtype}")
     return f'<div class="aim-model">{" · ".join(escape(str(fact)) for fact in facts)}</div>'

@@ -1,9 +1,8 @@
-"""Numbers to colours: a perceptually uniform colour map, linear and logarithmic scales, and the bar that explains them."""
+"""Numbers to colours: a perceptually uniform colour map, linear and logarithmic scales."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
@@ -67,25 +66,3 @@ class Scale:
     def middle(self) -> float:
         """The value half-way along the scale."""
         return float(np.sqrt(self.low * self.high)) if self.log else (self.low + self.high) / 2
-
-
-def colour_bar(title: str, labels: list[str], colours: np.ndarray | None = None, note: str = "") -> str:
-    """An HTML strip from the first label to the last, evenly spaced.
-
-    Args:
-        title: what is measured, with its unit.
-        labels: numbers under the bar, from its left end to its right end; one label means everything has that value.
-        colours: [n, 3] from left to right (0 to 255); the colour map when not given.
-        note: a remark shown at the right, such as what grey means.
-    """
-    stops = VIRIDIS if colours is None else np.asarray(colours)
-    if len(labels) == 1:
-        stops = stops[-1:].repeat(2, axis=0)
-    gradient = ",".join(f"rgb({int(r)},{int(g)},{int(b)})" for r, g, b in stops)
-    ticks = "".join(f"<span>{escape(label)}</span>" for label in labels)
-    remark = f'<span class="aim-legend-note">{escape(note)}</span>' if note else ""
-    return (
-        f'<div class="aim-legend"><span class="aim-legend-title">{escape(title)}</span>'
-        f'<div class="aim-bar"><div class="aim-bar-strip" style="background:linear-gradient(90deg,{gradient})"></div>'
-        f'<div class="aim-bar-ticks">{ticks}</div></div>{remark}</div>'
-    )

@@ -1,60 +1,52 @@
-"""The figures of a run as HTML: cards with tokens, cost and time, the stages as a strip, and the plan while sliders move.
+"""The figures of a run as HTML: its stages with their times, the cards under the answer, and two runs side by side.
 
 Every text that is not a number of ours is escaped. Modelled figures say so; the others are measured.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
+from typing import TYPE_CHECKING
 
-# Stage → (label, colour) and its modelled cost. `first_token` and `total` overlap the others and are not stages.
-STAGES = {
-    "decode_video": ("read video", "#8a8f98"),
-    "preprocess": ("resize", "#b7a46a"),
-    "vision_tower": ("vision tower", "#3d8fd1"),
-    "merge": ("merge", "#2a9d7f"),
-    "importance": ("importance", "#d55e9c"),
-    "llm_prefill": ("LLM prefill", "#e69f00"),
-    "decode": ("further words", "#7a6fd0"),
+from aim.views.units import flops, number, seconds, size, times
+
+if TYPE_CHECKING:
+    from aim.runtime import Answer
+
+# What the visitor waits for, in order, and the timings of `Answer` each stage is made of.
+STEPS = {
+    "decode": ("decode_video",),
+    "vision": ("preprocess", "vision_tower"),
+    "merge": ("merge",),
+    "prefill": ("llm_prefill", "importance", "inspection"),
+    "answer": ("decode",),
 }
-STAGE_COSTS = {"vision_tower": "vision_tflops", "merge": "merge_tflops", "importance": "importance_tflops", "llm_prefill": "prefill_tflops"}
+KEPT = ("decode", "vision")
+COMPARING = (
+    "One run each, so times vary. The modelled × counts FLOPs and bytes, not time: small models and short prompts save less time."
+    "<br>Prefill includes merging and scoring. Peak memory holds the model's weights, on a CPU the whole program."
+)
 
 
-def number(value: float) -> str:
-    """Three significant digits, without an exponent: 0.0123, 1.23, 12.3, 1,234."""
-    if value == 0:
-        return "0"
-    digits = max(0, 2 - int(f"{abs(value):.2e}".split("e")[1]))
-    return f"{value:,.{digits}f}"
+def steps(timings: dict[str, float], reused: Iterable[str] = (), running: str | None = None) -> str:
+    """The stages of a run as a list: those that ended with their times, those reused from an earlier run, and the one going on.
 
-
-def _unit(value: float, units: tuple[tuple[float, str], ...]) -> str:
-    value = float(f"{value:.2e}")  # rounded first, or 0.9999 TFLOP would read 1,000 GFLOP
-    for size, name in units:
-        if value >= size:
-            return f"{number(value / size)} {name}"
-    size, name = units[-1]
-    return f"{number(value / size)} {name}"
-
-
-def flops(teraflops: float) -> str:
-    """Floating-point operations in a unit that suits their size; a multiply-add counts as two."""
-    return _unit(teraflops, ((1, "TFLOP"), (1e-3, "GFLOP"), (1e-6, "MFLOP"), (1e-9, "kFLOP")))
-
-
-def size(count: float) -> str:
-    """Bytes in a unit that suits their size."""
-    return _unit(count, ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")))
-
-
-def seconds(value: float) -> str:
-    """A time span in a unit that suits it."""
-    return _unit(value, ((1, "s"), (1e-3, "ms"), (1e-6, "µs")))
-
-
-def times(ratio: float) -> str:
-    """A factor, for example "4.1×"."""
-    return f"{ratio:,.0f}×" if ratio >= 100 else f"{ratio:.1f}×"
+    Args:
+        timings: `Answer.timings` so far, seconds.
+        reused: keys of `STEPS` that did not have to run.
+        running: the key of `STEPS` that is being worked on.
+    """
+    items = []
+    for name, parts in STEPS.items():
+        spent = [timings[part] for part in parts if part in timings]
+        if name in reused:
+            items.append(f'<li class="aim-step-done">{name} <b>reused</b></li>')
+        elif spent and name != running:
+            items.append(f'<li class="aim-step-done">{name} <b>{seconds(sum(spent))}</b></li>')
+        else:
+            items.append(f'<li class="{"aim-step-now" if name == running else "aim-step-later"}">{name}</li>')
+    return f'<ol class="aim-steps">{"".join(items)}</ol>'
 
 
 def card(label: str, value: str, detail: str = "", kind: str = "") -> str:
@@ -66,85 +58,81 @@ def card(label: str, value: str, detail: str = "", kind: str = "") -> str:
     )
 
 
-def figures(visual_tokens: int, merged_tokens: int, cost: dict[str, float], timings: dict[str, float], reused: bool) -> str:
-    """The cards and the stage strip of one finished run.
-
-    Args:
-        visual_tokens, merged_tokens: before and after merging.
-        cost: `Answer.cost`; FLOPs in TFLOP, sizes in bytes.
-        timings: `Answer.timings`, seconds by stage.
-        reused: the vision features came from an earlier question about the clip.
-    """
+def figures(answer: Answer) -> str:
+    """The cards of one finished run."""
+    trace, cost = answer.trace, answer.cost
     cards = [
-        card("Visual tokens", f"{visual_tokens:,} → {merged_tokens:,}", f"{merged_tokens / max(1, visual_tokens):.0%} kept by merging"),
         card(
-            "LLM prefill cost",
+            "Visual tokens",
+            f"{trace.visual_tokens:,} → {trace.merged_tokens:,}",
+            f"{trace.tokens_per_layer[-1][0]:,} left in the last layer",
+            "counted",
+        ),
+        card(
+            "Prefill FLOPs",
             f"{times(cost['speedup'])} less",
-            f"{flops(cost['prefill_tflops'])} instead of {flops(cost['baseline_tflops'])}",
+            f"{flops(cost['prefill_tflops'])}, not {flops(cost['baseline_tflops'])}",
             "modelled",
         ),
         card(
             "KV cache",
-            f"{times(cost['baseline_kv_bytes'] / max(1, cost['kv_bytes']))} smaller",
-            f"{size(cost['kv_bytes'])} instead of {size(cost['baseline_kv_bytes'])}",
+            f"{times(kv_ratio(cost))} smaller",
+            f"{size(cost['kv_bytes'])}, not {size(cost['baseline_kv_bytes'])}",
             "modelled",
         ),
+        card(
+            "First word",
+            seconds(first_word(answer)),
+            "after the vision tower" if not answer.features_reused else "vision features reused",
+            "measured",
+        ),
     ]
-    if "llm_prefill" in timings:
-        overhead = timings.get("merge", 0) + timings.get("importance", 0)
-        cards.append(card("LLM prefill", seconds(timings["llm_prefill"]), f"and {seconds(overhead)} to merge and score", "measured"))
-    if "first_token" in timings:
-        detail = "vision features reused" if reused else "after the vision tower"
-        cards.append(card("First word after", seconds(timings["first_token"]), detail, "measured"))
-    if "total" in timings:
-        cards.append(card("Whole answer after", seconds(timings["total"]), "without reading the video", "measured"))
-    return f'<div class="aim-cards">{"".join(cards)}</div>{stage_strip(timings, cost, reused)}'
+    return f'<div class="aim-cards">{"".join(cards)}</div>'
 
 
-def stage_strip(timings: dict[str, float], cost: dict[str, float], reused: bool = False) -> str:
-    """The measured stages as one bar, each as long as its share of the time; below it their times and, where modelled, their cost."""
-    stages = [(name, timings[name]) for name in STAGES if name in timings]
-    if not stages:
-        return ""
-    bar, keys = "", ""
-    for name, spent in stages:
-        label, colour = STAGES[name]
-        modelled = f" · {flops(cost[STAGE_COSTS[name]])}" if cost.get(STAGE_COSTS.get(name)) else ""
-        bar += f'<span style="flex-grow:{max(spent, 1e-6) * 1000:.4f};background:{colour}" title="{escape(label)} {seconds(spent)}"></span>'
-        keys += f'<li><i style="background:{colour}"></i>{escape(label)} <b>{seconds(spent)}</b>{modelled}</li>'
-    if cost.get("lm_head_tflops"):
-        keys += f"<li>output layer {flops(cost['lm_head_tflops'])}</li>"
-    if reused:
-        keys += "<li>vision features reused from an earlier question</li>"
-    return f'<div class="aim-stages"><div class="aim-stage-bar">{bar}</div><ul>{keys}</ul></div>'
+def kv_ratio(cost: dict[str, float]) -> float:
+    """How much smaller the modelled KV cache is than the full model's."""
+    return cost["baseline_kv_bytes"] / max(1, cost["kv_bytes"])
 
 
-def plan_line(visual_tokens: int, tokens_per_layer: list[tuple[int, int]], prefill_tflops: float, speedup: float) -> str:
-    """What the knobs will do, without running the model: one line of figures, the curve, and where tokens go in words."""
-    merged = tokens_per_layer[0][0]
-    peak = max(1, max(visual for visual, _ in tokens_per_layer))
-    bars = "".join(f'<i style="height:{max(4, 100 * visual / peak):.0f}%"></i>' for visual, _ in tokens_per_layer)
+def prefill(answer: Answer) -> float:
+    """Seconds the prefill took, with merging and scoring, without scores that are only looked at."""
+    return sum(answer.timings.get(part, 0.0) for part in ("merge", "importance", "llm_prefill"))
+
+
+def first_word(answer: Answer) -> float:
+    """Seconds from the start of generation to the first token, without scores that are only looked at."""
+    return answer.timings.get("first_token", 0.0) - answer.timings.get("inspection", 0.0)
+
+
+def tokens_per_second(answer: Answer) -> float | None:
+    """Speed after the first token; None for an answer too short to tell."""
+    spent = answer.timings.get("decode", 0.0)
+    return (answer.new_tokens - 1) / spent if answer.new_tokens > 1 and spent > 0 else None
+
+
+def comparison(reduced: Answer, full: Answer) -> str:
+    """Both runs' measured figures side by side, and the measured ratio beside the modelled one where there is a model."""
+    cost = reduced.cost
+    rows = [
+        _compared("prefill", prefill(reduced), prefill(full), seconds, cost["baseline_tflops"] / cost["prefill_tflops"]),
+        _compared("first word", first_word(reduced), first_word(full), seconds),
+        _compared("tokens a second", tokens_per_second(reduced), tokens_per_second(full), number, more_is_better=True),
+        _compared("peak memory", reduced.trace.peak_memory_bytes, full.trace.peak_memory_bytes, size),
+        _compared("KV cache", reduced.trace.key_value_bytes, full.trace.key_value_bytes, size, kv_ratio(cost)),
+    ]
+    same = reduced.text.strip().lower() == full.text.strip().lower()
+    verdict = "Both give the same answer." if same else "The answers differ."
+    heads = "".join(f'<th scope="col">{head}</th>' for head in ("what", "these knobs", "full model", "measured ×", "modelled ×"))
     return (
-        '<div class="aim-plan"><div class="aim-plan-text">'
-        f"<b>Plan: {visual_tokens:,} → {merged:,} visual tokens</b>, prefill {flops(prefill_tflops)}, <b>{times(speedup)} less</b>"
-        f'<div class="aim-plan-detail">{escape(in_words([visual for visual, _ in tokens_per_layer]))}</div></div>'
-        f'<div class="aim-plan-curve" aria-hidden="true">{bars}</div></div>'
+        f'<div class="aim-compare"><p class="aim-verdict aim-{"same" if same else "differ"}">{verdict}</p>'
+        '<table class="aim-table"><caption class="aim-hidden">This run beside the full model</caption>'
+        f'<thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table><p class="aim-reading">{COMPARING}</p></div>'
     )
 
 
-def in_words(visual: list[int]) -> str:
-    """Which layers see all merged tokens, fewer and fewer, or none."""
-    layers, merged = len(visual), visual[0]
-    full = next((layer for layer, count in enumerate(visual) if count < merged), layers)
-    gone = next((layer for layer, count in enumerate(visual) if count == 0), layers)
-    parts = [f"{_span(0, full)} all {merged:,}"] if full else []
-    if gone > full:
-        parts.append(f"{_span(full, gone)} fewer and fewer")
-    if gone < layers:
-        parts.append(f"{_span(gone, layers)} none")
-    sentence = ", ".join(parts)
-    return sentence[0].upper() + sentence[1:] + "."
-
-
-def _span(first: int, end: int) -> str:
-    return f"layer {first} sees" if end - first == 1 else f"layers {first}–{end - 1} see"
+def _compared(name: str, ours: float | None, full: float | None, write, modelled: float | None = None, more_is_better: bool = False) -> str:
+    known = bool(ours) and bool(full)
+    ratio = (ours / full if more_is_better else full / ours) if known else None
+    cells = [write(value) if value else "–" for value in (ours, full)] + [times(value) if value else "–" for value in (ratio, modelled)]
+    return f'<tr><th scope="row">{name}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'

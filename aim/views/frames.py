@@ -6,7 +6,7 @@ Every view paints one frame:
     grid:    int [rows, columns], the merged token each of its patches belongs to
     layer:   the LLM layer whose scores to show (only "PageRank" looks at it)
 
-`VIEWS` is the table the app offers; a new view is a function, its legend and a line in that table. The work is done patch by patch and
+`VIEWS` is the table the app offers for its sheets; a new view is a function and a line in that table. The work is done patch by patch and
 left to pillow for the pixels, because 64 frames should redraw in the blink of an eye.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from aim.trace import Trace
-from aim.views.colour import GREY, Scale, colour_bar, colour_map
+from aim.views.colour import GREY, Scale, colour_map
 
 SMALLEST, LARGEST = 384, 640  # pixels of a picture's long side
 SCORE_DECADES = 8
@@ -65,59 +65,20 @@ def page_rank(picture: Image.Image, grid: np.ndarray, trace: Trace, layer: int |
     return _heat(picture, colours[grid])
 
 
-def _group_legend(trace: Trace, layer: int | None) -> str:
-    return colour_bar("patches per merged token", _ticks(_group_scale(trace), lambda value: f"{value:.3g}"))
-
-
-def _survival_legend(trace: Trace, layer: int | None) -> str:
-    last = np.asarray(trace.last_layer())
-    first, final = int(last.min()), int(last.max())
-    if first == final:
-        return colour_bar("last layer a patch is in", [f"layer {final} for all of them"], np.array([(255, 255, 255)]))
-    return colour_bar("last layer a patch is in", [str(first), str(final)], np.array([VEIL, (255, 255, 255)]))
-
-
-def _score_legend(trace: Trace, layer: int | None) -> str:
-    layer = scored_layer(trace, layer)
-    if layer is None:
-        return colour_bar("PageRank", ["no layer was scored, because no token is dropped"], np.array([GREY]))
-    scale = _score_scale(trace, layer)
-    ticks = _ticks(scale, lambda value: f"{value:.2g}")
-    if float(np.asarray(trace.scores[layer]).min()) < scale.low:
-        ticks[0] = f"≤ {ticks[0]}"
-    return colour_bar(f"PageRank in layer {layer}", ticks, note="grey: dropped before")
-
-
 @dataclass(frozen=True)
 class View:
-    """One way to look at the frames: how to paint one, the legend's HTML, one line on how to read it, and whether it shows one layer."""
+    """One way to look at the frames: how to paint one, and how to read it."""
 
     paint: Callable[[Image.Image, np.ndarray, Trace, int | None], Image.Image]
-    legend: Callable[[Trace, int | None], str]
     reading: str
-    by_layer: bool = False
 
 
 VIEWS = {
-    "Merged regions": View(
-        merged_regions,
-        lambda trace, layer: "",
-        "Patches that became one token share one flat colour; lines separate different tokens. "
-        "Large flat areas cost little, fine detail keeps its own tokens.",
-    ),
-    "Group size": View(
-        group_size, _group_legend, "How many patches of the frame each token stands for. Yellow: many patches in one token."
-    ),
-    "Survival": View(
-        survival,
-        _survival_legend,
-        "How deep each patch's token got into the language model. Dark and hatched: dropped early. Clear: among the last to go.",
-    ),
+    "Merged regions": View(merged_regions, "Patches that became one token share one flat colour; lines separate different tokens."),
+    "Group size": View(group_size, "How many patches each token stands for: dark violet few, yellow many."),
+    "Survival": View(survival, "Dark and hatched: dropped early inside the language model. Clear: among the last to go."),
     "PageRank": View(
-        page_rank,
-        _score_legend,
-        "How much attention flows to each token in one layer. From layer l1-1 on, the lowest scores are dropped before the next layer.",
-        by_layer=True,
+        page_rank, "Attention flowing to each token in the last scored layer: yellow much, dark violet little, grey dropped before."
     ),
 }
 
@@ -230,7 +191,3 @@ def _group_scale(trace: Trace) -> Scale:
 
 def _score_scale(trace: Trace, layer: int) -> Scale:
     return Scale.over(np.asarray(trace.scores[layer]), log=True, decades=SCORE_DECADES)
-
-
-def _ticks(scale: Scale, write: Callable[[float], str]) -> list[str]:
-    return [write(scale.low)] if scale.high <= scale.low else [write(value) for value in (scale.low, scale.middle(), scale.high)]

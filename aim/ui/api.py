@@ -1,0 +1,106 @@
+"""The app's API: `/ask` and `/plan`, two endpoints with plain JSON. Everything else the page does is private to it.
+
+They are events of buttons nobody sees, because only an input that is a `gr.Video` refuses files the caller has not uploaded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from aim.methods import Full
+from aim.runtime import Answer
+from aim.ui.errors import message
+from aim.ui.knobs import PLANNED, TYPICAL_TEXT_TOKENS
+from aim.ui.request import KNOBS, Request, check
+from aim.video import read_video
+
+ASK = """Ask a question about a video with fewer visual tokens, and get the answer with its account as JSON.
+
+video: an uploaded MP4, MOV, MKV, WebM, AVI or MPG file. question: 1 to 2,000 characters. merge_ratio: share of each frame's visual tokens
+that merging leaves, above 0 up to 1. l1: first layer whose input is pruned; l2: where the ramp reaches zero, above l1. num_frames: frames
+sampled evenly in time. temperature, iterations, damping, restart ("uniform" or "question", which needs damping above 0): of the PageRank.
+merge_window: frames merged together. positions: "compact" or "original". max_new_tokens: longest answer. score_every_layer: also score
+layers that drop nothing. compare: also run the full model, returned as "full".
+
+Returns answer, model, method, params, frames, visual_tokens, merged_tokens, tokens_per_layer (visual, text), timings in seconds by stage
+(measured), cost (modelled: FLOPs in TFLOP, sizes in bytes), features_reused, new_tokens, note (what the model wants said, or "")."""
+PLAN = """What a setting would cost on this app's model, without running it, as JSON.
+
+question: only its length counts; may be empty. num_frames, merge_ratio, l1, l2, merge_window: as in /ask.
+
+Returns prefill_tflops, baseline_tflops, speedup, kv_bytes, baseline_kv_bytes, vision_tflops, merge_tflops, importance_tflops,
+lm_head_tflops, tokens_per_layer. All modelled."""
+
+
+def ask(vlm, request: Request) -> dict[str, Any]:
+    """The answer's account without the trace's tensors; with `compare` also the full model's, as "full".
+
+    Raises:
+        ValueError: as the page does.
+    """
+    check(request, vlm.max_frames)
+    clip = read_video(request.video, num_frames=int(request.num_frames))
+    scores = "all" if request.score_every_layer else "pruning"
+    tokens = int(request.max_new_tokens)
+    account = _account(vlm.ask(clip, request.question, request.method(), tokens, scores=scores))
+    if request.compare:
+        account["full"] = _account(vlm.ask(clip, request.question, Full(), tokens))
+    return account
+
+
+def plan(vlm, request: Request) -> dict[str, Any]:
+    """`Plan.to_dict()` for the knobs of a request.
+
+    Raises:
+        ValueError: knobs out of range.
+    """
+    question = (request.question or "").strip()
+    text_tokens = vlm.text_tokens(question) if question else TYPICAL_TEXT_TOKENS
+    return vlm.plan(int(request.num_frames), text_tokens, request.method()).to_dict()
+
+
+def build_api(vlm, knobs: dict[str, Any]) -> None:
+    """Add the two endpoints to the page being built; the page's own knobs give the parameters their types, ranges and defaults."""
+    with gr.Row(visible=False):
+        video, question = gr.Video(label="video", sources=["upload"]), gr.Textbox(label="question")
+        optional_question = gr.Textbox("", label="question")
+        result = gr.JSON(label="result")
+        ask_button, plan_button = gr.Button("ask"), gr.Button("plan")
+
+    def answer(**values) -> dict[str, Any]:
+        return _told(ask, vlm, Request(**values))
+
+    def cost(**values) -> dict[str, Any]:
+        return _told(plan, vlm, Request(video=None, **values))
+
+    everything = {"video": video, "question": question, **{name: knobs[name] for name in KNOBS}}
+    shape = {"question": optional_question, **{name: knobs[name] for name in PLANNED}}
+    ask_button.click(
+        answer,
+        outputs=result,
+        inputs_kwargs=everything,
+        api_name="ask",
+        api_description=" ".join(ASK.split()),
+        concurrency_limit=1,
+        concurrency_id="model",
+    )
+    plan_button.click(
+        cost, outputs=result, inputs_kwargs=shape, api_name="plan", api_description=" ".join(PLAN.split()), concurrency_limit=None
+    )
+
+
+def _told(work, vlm, request: Request) -> dict[str, Any]:
+    try:
+        return work(vlm, request)
+    except ValueError as error:  # plain text: no page renders it
+        raise gr.Error(str(error), print_exception=False) from None
+    except Exception as error:
+        raise message(error) from None
+
+
+def _account(answer: Answer) -> dict[str, Any]:
+    account = answer.to_dict()
+    del account["trace"]
+    return account

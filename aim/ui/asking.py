@@ -1,0 +1,65 @@
+"""The part of the page where one asks: video, question, Run and Stop, examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from aim.ui import texts
+from aim.ui.examples import Example
+from aim.ui.request import MAX_QUESTION
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Its components; the gallery is filled by `build_gallery`, once there are knobs for it to set."""
+
+    video: gr.Video
+    upload: gr.UploadButton
+    question: gr.Textbox
+    run: gr.Button
+    stop: gr.Button
+    compare: gr.Checkbox
+    gallery: gr.Column
+
+
+def build_asking(vlm, first: Example | None) -> Asking:
+    """Starts with an example, so that Run is all it takes."""
+    with gr.Column(elem_classes="aim-ask"):
+        video = gr.Video(first and str(first.path), label="Video", sources=["upload"], height=240, elem_id="video")
+        question = gr.Textbox(
+            first and first.question,
+            label="Question",
+            placeholder="What happens in the video?",
+            lines=1,
+            max_lines=4,
+            max_length=MAX_QUESTION,
+            elem_id="question",
+        )
+        with gr.Row(elem_classes="aim-run"):
+            run = gr.Button("Run", variant="primary", scale=3, min_width=120, elem_id="run")
+            stop = gr.Button("Stop", variant="secondary", scale=1, min_width=80, elem_id="stop")
+        compare = gr.Checkbox(False, label="Also run the full model, side by side", container=False, elem_id="compare")
+    with gr.Column(elem_classes="aim-examples"):
+        upload = gr.UploadButton("Use your own video…", file_types=["video"], size="sm", elem_id="upload")
+        gallery = gr.Column()
+        gr.HTML(texts.model_note(vlm))
+    return Asking(video, upload, question, run, stop, compare, gallery)
+
+
+def build_gallery(asking: Asking, examples: list[Example], num_frames: gr.Slider) -> None:
+    """Thumbnails that set video, question and number of frames."""
+    if not examples:
+        return
+    with asking.gallery:
+        gr.Examples(
+            [[str(example.path), example.question, example.frames or num_frames.value] for example in examples],
+            inputs=[asking.video, asking.question, num_frames],
+            visible_columns=[0, 1],
+            cache_examples=False,
+            examples_per_page=12,
+            label="Or pick an example",
+            elem_id="examples",
+            api_visibility="private",
+        )

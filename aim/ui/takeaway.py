@@ -1,0 +1,72 @@
+"""What a visitor takes home from a run: files, and the Python that does it again."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from aim.methods import AIM
+from aim.report import write_report
+from aim.ui.handlers import Run
+from aim.views.frames import VIEWS, draw_frames
+from aim.views.sheet import contact_sheet
+
+TRACE = "aim-trace.json"
+
+
+def save_trace(run: Run, folder: str | Path | None = None) -> str:
+    """The whole record as JSON; the path of the file."""
+    path = _fresh(folder) / TRACE
+    path.write_text(run.answer.to_json(), encoding="utf-8")
+    return str(path)
+
+
+def save_report(run: Run, example: str | None, folder: str | Path | None = None) -> str:
+    """One HTML file that opens offline; its path. `example` as for `python_code`."""
+    python = python_code(run, example)
+    return str(write_report(run.answer, run, run.plan, _fresh(folder), run.request.question, python, run.full))
+
+
+def save_sheet(run: Run, view: str, folder: str | Path | None = None) -> str:
+    """All frames in one view (a key of `VIEWS`) on one PNG; its path."""
+    pictures = draw_frames(run.frames, run.timestamps, run.trace, view)
+    request, trace = run.request, run.trace
+    knobs = f"merge ratio {request.merge_ratio:g}, l1 {request.l1}, l2 {request.l2}"
+    subtitle = f"{view} · {trace.visual_tokens:,} → {trace.merged_tokens:,} visual tokens · {knobs} · {run.answer.model}"
+    path = _fresh(folder) / f"aim-{view.lower().replace(' ', '-')}.png"
+    contact_sheet(pictures, f"{request.question} – {run.answer.text}", [subtitle, VIEWS[view].reading]).save(path)
+    return str(path)
+
+
+def python_code(run: Run, example: str | None) -> str:
+    """A script that gives the same answer from the same tokens. Knobs that are at their defaults are left out.
+
+    Args:
+        example: the example clip's file name, None for an upload, of which only the name is known.
+    """
+    request, method = run.request, run.answer.method
+    clip = f"assets/examples/{example}" if example else Path(request.video).name
+    default = AIM()
+    changed = [(name, value) for name, value in method.params().items() if value != getattr(default, name)]
+    arguments = ", ".join(f"{name}={value!r}" for name, value in changed)
+    scores = ', scores="all"' if request.score_every_layer else ""
+    return f"""import aim
+
+vlm = aim.load({run.answer.model!r})
+clip = aim.read_video({clip!r}, num_frames={int(request.num_frames)})
+method = aim.AIM({arguments})
+answer = vlm.ask(clip, {request.question!r}, method, max_new_tokens={int(request.max_new_tokens)}{scores})
+
+print(answer.text)
+print(answer.trace.tokens_per_layer)
+"""
+
+
+def sheet_views() -> list[str]:
+    """The views a sheet can be made of."""
+    return list(VIEWS)
+
+
+def _fresh(folder: str | Path | None) -> Path:
+    """A new folder, so that two visitors' files never meet."""
+    return Path(tempfile.mkdtemp(prefix="aim-", dir=folder))

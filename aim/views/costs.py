@@ -1,0 +1,70 @@
+"""Where the work of a run went: modelled FLOPs and measured time of every stage side by side, overhead included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from aim.views.units import flops, seconds
+
+if TYPE_CHECKING:
+    from aim.runtime import Answer
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A row: its name, the entry of `Answer.timings` it was measured in, and the entry of `Answer.cost` that models it; "" where none."""
+
+    name: str
+    timing: str
+    cost: str
+    remark: str = ""
+
+
+STAGES = (
+    Stage("read the video", "decode_video", ""),
+    Stage("resize frames", "preprocess", ""),
+    Stage("vision tower", "vision_tower", "vision_tflops"),
+    Stage("merging", "merge", "merge_tflops", "overhead"),
+    Stage("importance", "importance", "importance_tflops", "overhead"),
+    Stage("scores only to look at", "inspection", "", "not part of the method"),
+    Stage("LLM prefill", "llm_prefill", "prefill_tflops", "the paper's figure"),
+    Stage("output layer", "", "lm_head_tflops", "timed within the first word"),
+    Stage("further words", "decode", "decode_tflops"),
+)
+ONCE_A_CLIP = ("decode_video", "preprocess", "vision_tower")
+READING = (
+    "Blue: modelled FLOPs, each bar its share of all FLOPs. Orange: measured time, its share of all time. "
+    "Where orange is much longer than blue, the stage costs more time than its arithmetic explains.<br>"
+    "Merging and importance are what the method adds; the paper's FLOPs leave them out, and the vision tower too."
+)
+
+
+def cost_table(answer: Answer) -> str:
+    """The table of one finished run. Stages that another run on the same clip had already done say so instead of a time."""
+    timings, cost = answer.timings, answer.cost
+    shown = [stage for stage in STAGES if stage.timing in timings or cost.get(stage.cost) or stage.timing in ONCE_A_CLIP]
+    all_flops = sum(cost.get(stage.cost, 0.0) for stage in shown) or 1.0
+    all_time = sum(timings.get(stage.timing, 0.0) for stage in shown) or 1.0
+    rows = "".join(_row(stage, timings, cost, all_flops, all_time) for stage in shown)
+    heads = ("stage", *(f'{what} <span class="aim-kind">{kind}</span>' for what, kind in (("FLOPs", "modelled"), ("time", "measured"))))
+    heading = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    together = f'<tr><th scope="row">together</th><td>{flops(all_flops)}</td><td>{seconds(all_time)}</td></tr>'
+    return (
+        '<table class="aim-table aim-costs"><caption class="aim-hidden">Cost of each stage</caption>'
+        f'<thead><tr>{heading}</tr></thead><tbody>{rows}{together}</tbody></table><p class="aim-reading">{READING}</p>'
+    )
+
+
+def _row(stage: Stage, timings: dict[str, float], cost: dict[str, float], all_flops: float, all_time: float) -> str:
+    work, spent = cost.get(stage.cost), timings.get(stage.timing)
+    absent = "reused" if stage.timing in ONCE_A_CLIP else "–"
+    remark = f"<small>{escape(stage.remark)}</small>" if stage.remark else ""
+    left = f"{flops(work)}{_bar(work / all_flops, 'modelled')}" if work else "–"
+    right = f"{seconds(spent)}{_bar(spent / all_time, 'measured')}" if spent is not None else absent
+    return f'<tr><th scope="row">{escape(stage.name)}{remark}</th><td>{left}</td><td>{right}</td></tr>'
+
+
+def _bar(share: float, kind: str) -> str:
+    return f'<i class="aim-share aim-share-{kind}" style="width:{max(0.5, 100 * share):.1f}%" title="{share:.1%}"></i>'

@@ -1,0 +1,128 @@
+"""What the frame explorer in the browser needs of a run: the frames as one picture, and the trace as compact arrays.
+
+The other half is assets/explorer/: trace.js decodes, draw.js paints, frames.js and time.js are the two tabs. The page and the offline
+report run the very same scripts on this payload; no move of a scrubber asks anything of Python.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from aim.trace import Trace
+from aim.views.colour import VIRIDIS, Scale
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets" / "explorer"
+SCRIPTS = ("trace.js", "draw.js", "page.js", "frames.js", "time.js")
+# All frames together; 16 frames of 640 × 360 fit whole, 64 are 408 × 229 each.
+PICTURE_PIXELS = 6_000_000
+LARGEST = 640  # pixels of a frame's longer side
+PICTURES_ACROSS = 8
+SCORE_DECADES = 8
+LEVELS = 65535
+
+
+def payload(frames: np.ndarray, timestamps: np.ndarray, trace: Trace, picture_pixels: int = PICTURE_PIXELS, scores: bool = True) -> dict:
+    """A run as plain JSON values for the explorer. F frames of T = rows · columns patches became M merged tokens; L layers.
+
+    Args:
+        frames: uint8 [N, H, W, 3]. A model that joins frames in time has a trace of F < N frames; each shows the first it stands for.
+        timestamps: [N] seconds.
+        trace: of a finished run. Nothing is assumed about the order of merged tokens, and a token may hold patches of several frames.
+        picture_pixels: how many pixels all frames together may have; frames are shrunk to fit, never enlarged.
+        scores: whether to send them; the Time tab does without.
+
+    Returns:
+        frames, rows, columns, layers: F, rows, columns, L.
+        times: [F] seconds.
+        picture: {data, width, height, columns}: a JPEG data URL frame f is at column f % columns and row f // columns, width × height.
+        assignment: packed [F · T], patch → merged token.
+        last_layer: packed [M], the last layer each merged token was in, -1 for none.
+        group_colours: packed uint8 [M · 3], mean colour (RGB) of each merged token's patches.
+        scores: [L]; None or {low, high, clipped, levels}: levels packed uint16, one for each merged token alive in the layer in ascending
+            order, 0...65535 for low...high on a logarithmic scale. Scores below `low` count as `low`, and `clipped` says there were any.
+        colour_map: [9] of [r, g, b], equally spaced, for fractions 0...1.
+        A packed array is {dtype, data}: little-endian numbers in base64.
+
+    Raises:
+        ValueError: the trace is empty, or frames and timestamps do not fit each other.
+    """
+    if not trace.frames or not trace.tokens_per_layer:
+        raise ValueError("The trace is empty; the explorer shows a finished run. Run the model once, then pass its trace.")
+    if len(frames) != len(timestamps) or len(frames) < trace.frames:
+        raise ValueError(
+            f"There are {len(frames)} frames, {len(timestamps)} timestamps and a trace of {trace.frames} frames; "
+            "pass the frames of that run and a timestamp for each."
+        )
+    shown = [index * len(frames) // trace.frames for index in range(trace.frames)]
+    pictures = [Image.fromarray(frames[index]) for index in shown]
+    assignment = np.asarray(trace.assignment).reshape(-1)
+    layers = len(trace.tokens_per_layer)
+    return {
+        "frames": trace.frames,
+        "rows": trace.rows,
+        "columns": trace.columns,
+        "layers": layers,
+        "times": [round(float(timestamps[index]), 3) for index in shown],
+        "picture": _picture(pictures, picture_pixels),
+        "assignment": pack(assignment, "uint16" if trace.merged_tokens <= 65536 else "uint32"),
+        "last_layer": pack(np.asarray(trace.last_layer()), "int16"),
+        "group_colours": pack(group_colours(pictures, trace), "uint8"),
+        "scores": [_scores(trace, layer) if scores else None for layer in range(layers)],
+        "colour_map": VIRIDIS.astype(int).tolist(),
+    }
+
+
+def pack(values: np.ndarray, dtype: str) -> dict[str, str]:
+    """Numbers of any shape as {dtype, data}: row by row, little-endian, base64."""
+    raw = np.ascontiguousarray(values).astype(np.dtype(dtype).newbyteorder("<")).tobytes()
+    return {"dtype": dtype, "data": base64.b64encode(raw).decode("ascii")}
+
+
+def group_colours(pictures: list[Image.Image], trace: Trace) -> np.ndarray:
+    """Mean colour of each merged token's patches over all frames, uint8 [M, 3]."""
+    # A box filter down to one pixel a patch is the mean of each patch, whatever the sizes.
+    patches = np.stack([np.asarray(picture.resize((trace.columns, trace.rows), Image.Resampling.BOX)) for picture in pictures])
+    token = np.asarray(trace.assignment).reshape(-1)
+    counts = np.maximum(np.bincount(token, minlength=trace.merged_tokens), 1)
+    sums = [np.bincount(token, weights=patches[..., channel].reshape(-1), minlength=trace.merged_tokens) for channel in range(3)]
+    return np.round(np.stack(sums, axis=1) / counts[:, None]).astype(np.uint8)
+
+
+def script(start: str) -> str:
+    """The explorer's JavaScript followed by one statement, for example `startFrames(element, props, watch)`."""
+    return "\n".join([*((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS), f"{start};"])
+
+
+def stylesheet() -> str:
+    """The explorer's CSS. It reads Gradio's theme variables."""
+    return (ASSETS / "style.css").read_text(encoding="utf-8")
+
+
+def _picture(pictures: list[Image.Image], picture_pixels: int) -> dict:
+    width, height = pictures[0].size
+    scale = min(1.0, LARGEST / max(width, height), (picture_pixels / len(pictures) / (width * height)) ** 0.5)
+    width, height = max(1, int(width * scale)), max(1, int(height * scale))
+    across = min(PICTURES_ACROSS, len(pictures))
+    sheet = Image.new("RGB", (across * width, -(-len(pictures) // across) * height))
+    for index, picture in enumerate(pictures):
+        sheet.paste(
+            picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2), (index % across * width, index // across * height)
+        )
+    buffer = io.BytesIO()
+    sheet.save(buffer, "JPEG", quality=80)
+    data = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return {"data": data, "width": width, "height": height, "columns": across}
+
+
+def _scores(trace: Trace, layer: int) -> dict | None:
+    if trace.scores[layer] is None or not len(trace.scores[layer]):
+        return None
+    scores = np.asarray(trace.scores[layer], np.float64)[np.argsort(np.asarray(trace.survivors[layer]))]
+    scale = Scale.over(scores, log=True, decades=SCORE_DECADES)
+    levels = pack(np.round(scale(scores) * LEVELS), "uint16")
+    return {"low": scale.low, "high": scale.high, "clipped": bool(scores.min() < scale.low), "levels": levels}

@@ -1,0 +1,42 @@
+"""Numbers as people read them: three significant digits and a unit that fits."""
+
+from __future__ import annotations
+
+_PREFIXES = ((1, "T"), (1e-3, "G"), (1e-6, "M"), (1e-9, "k"))
+
+
+def number(value: float) -> str:
+    """Three significant digits, without an exponent: 0.0123, 1.23, 12.3, 1,234."""
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - int(f"{abs(value):.2e}".split("e")[1]))
+    return f"{value:,.{digits}f}"
+
+
+def flops(teraflops: float) -> str:
+    """Floating-point operations with a prefix and without a unit, for where the heading says FLOPs: "14.8 T". A multiply-add counts two."""
+    return _unit(teraflops, _PREFIXES)
+
+
+def size(count: float) -> str:
+    """Bytes in a unit that suits their size."""
+    return _unit(count, ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")))
+
+
+def seconds(value: float) -> str:
+    """A time span in a unit that suits it."""
+    return _unit(value, ((1, "s"), (1e-3, "ms"), (1e-6, "µs")))
+
+
+def times(ratio: float) -> str:
+    """A factor, for example "4.1×"."""
+    return f"{ratio:,.0f}×" if ratio >= 100 else f"{ratio:.1f}×" if ratio >= 0.95 else f"{ratio:.2f}×"
+
+
+def _unit(value: float, units: tuple[tuple[float, str], ...]) -> str:
+    value = float(f"{value:.2e}")  # rounded first, or 0.9999 T would read 1,000 G
+    for least, name in units:
+        if value >= least:
+            return f"{number(value / least)} {name}"
+    least, name = units[-1]
+    return f"{number(value / least)} {name}"

@@ -1,0 +1,265 @@
+// The Frames tab: a contact sheet, one enlarged frame, two scrubbers, three views, and what became of a region. Nothing is asked of a server.
+
+const ENLARGED = 960;
+const SAVED = 480;
+const PLAY_EVERY = 700; // milliseconds a layer
+const SLICE = 12; // milliseconds of every screen refresh that thumbnails may take
+
+function startFrames(element, props, watch) {
+  const kept = { view: "merged", fill: false };
+  mount(element, props, watch, "After a run, the frames are here: which patches were merged, and how far each of them got.", (payload, root) =>
+    buildFrames(payload, kept, () => root.setAttribute("data-ready", "")),
+  );
+}
+
+function buildFrames(payload, kept, onReady) {
+  const trace = readTrace(payload);
+  const colours = makeColours(payload.colour_map);
+  const state = { frame: 0, layer: tellingLayer(trace), pinned: null, hover: null, box: null };
+  let pictures = null;
+  let paint = null;
+
+  const views = Object.fromEntries(Object.entries(VIEWS).map(([name, view]) => [name, view.label]));
+  const choices = makeChoices("View", views, kept.view, setView);
+  const fill = make("input", { type: "checkbox", checked: kept.fill, onchange: () => ((kept.fill = fill.checked), draw(true)) });
+  const fillRow = make("label", { class: "aim-x-check" }, fill, make("span", {}, "Fill with mean colour"));
+  const save = make("button", { type: "button", class: "aim-x-button", onclick: () => saveSheet() }, "Save as PNG");
+  const stage = make("div", { class: "aim-x-stage" });
+  const caption = make("p", { class: "aim-x-caption" });
+  const frameSlider = makeSlider("Frame", trace.frames - 1, 0, setFrame);
+  const play = make("button", { type: "button", class: "aim-x-button", onclick: () => (timer ? pause() : start()) }, "▶ Play");
+  const layerSlider = makeSlider("Layer", trace.layers - 1, state.layer, (layer) => (pause(), setLayer(layer)), play);
+  const legend = make("div", { class: "aim-x-legend" });
+  const said = make("p", { class: "aim-x-said", "aria-live": "polite" });
+  const details = make("p", { class: "aim-x-details" });
+  const reading = make("p", { class: "aim-x-reading" });
+  const sheet = make("div", { class: "aim-x-sheet", role: "group", "aria-label": "All frames" });
+  const thumbnails = Array.from({ length: trace.frames }, (_, frame) => {
+    const text = make("span", {});
+    const button = make("button", { type: "button", class: "aim-x-thumb", onclick: () => setFrame(frame) }, text);
+    sheet.append(button);
+    return { button, text, canvas: null };
+  });
+
+  let timer = null;
+  function start() {
+    if (kept.view === "merged") setView("survival");
+    if (state.layer === trace.layers - 1) setLayer(0);
+    play.textContent = "❚❚ Pause";
+    timer = setInterval(() => (!play.isConnected || state.layer === trace.layers - 1 ? pause() : setLayer(state.layer + 1)), PLAY_EVERY);
+  }
+  function pause() {
+    clearInterval(timer);
+    timer = null;
+    play.textContent = "▶ Play";
+  }
+
+  function setView(view) {
+    kept.view = view;
+    choices.choose(view);
+    draw(true);
+  }
+
+  function setFrame(frame) {
+    state.frame = frame;
+    state.hover = null;
+    frameSlider.input.value = frame;
+    draw(false);
+  }
+
+  // Merging is over before layer 0, so a layer can only be followed in the other views.
+  function setLayer(layer) {
+    state.layer = layer;
+    layerSlider.input.value = layer;
+    if (kept.view === "merged") setView("survival");
+    else draw(true);
+  }
+
+  function choose(places, box) {
+    state.pinned = places && { frame: state.frame, places };
+    state.box = places && box && { frame: state.frame, ...box };
+    draw(true);
+  }
+
+  function hoverOver(place) {
+    if (state.pinned || place === state.hover) return;
+    state.hover = place;
+    draw(false);
+  }
+
+  function look() {
+    const { frame, places } = state.pinned ?? { frame: state.frame, places: state.hover === null ? [] : [state.hover] };
+    const chosen = new Set(places.map((place) => trace.assignment[frame * trace.patches + place]));
+    return { view: kept.view, fill: kept.fill, layer: state.layer, chosen, box: state.box };
+  }
+
+  // The large frame at the next refresh of the screen, the thumbnails in slices after it, so that no move waits for sixty-four of them.
+  let request = null;
+  let next = trace.frames;
+  function draw(withThumbnails) {
+    write();
+    if (!paint) return;
+    if (withThumbnails) next = 0;
+    cancelAnimationFrame(request);
+    sheet.setAttribute("aria-busy", "true");
+    const seen = look();
+    let waiting = true;
+    const slice = () => {
+      const start = performance.now();
+      if (waiting) paint(large, state.frame, seen);
+      waiting = false;
+      for (; next < trace.frames && performance.now() - start < SLICE; next++) paint(thumbnails[next].canvas, next, seen);
+      if (next < trace.frames) request = requestAnimationFrame(slice);
+      else sheet.setAttribute("aria-busy", "false");
+    };
+    request = requestAnimationFrame(slice);
+  }
+
+  function write() {
+    const { frame, layer } = state;
+    const merged = kept.view === "merged";
+    const tokens = (index) => (merged ? trace.entered[index] : trace.left[index * trace.layers + layer]);
+    const [time, entered] = [writeTime(trace.times[frame]), trace.entered[frame]];
+    caption.textContent = merged
+      ? `Frame ${frame + 1} at ${time}: ${writeCount(trace.patches, "patch")} in ${writeCount(entered, "token")}`
+      : `Frame ${frame + 1} at ${time}: ${tokens(frame)} of ${writeCount(entered, "token")} left in layer ${layer}`;
+    frameSlider.say(`${frame + 1} of ${trace.frames} · ${time}`);
+    const whole = `${trace.alive[layer].toLocaleString("en")} of ${writeCount(trace.groups, "token")} left`;
+    const before = `before layer 0: ${writeCount(trace.assignment.length, "patch")} became ${writeCount(trace.groups, "token")}`;
+    layerSlider.say(merged ? before : `${layer} of 0–${trace.layers - 1} · ${whole}`);
+    fillRow.hidden = !merged;
+    legend.replaceChildren(...makeLegend(trace, kept.view, layer, colours));
+    reading.replaceChildren(...VIEWS[kept.view].reading.flatMap((text) => [text, make("br")]));
+    thumbnails.forEach(({ button, text }, index) => {
+      text.textContent = `${writeTime(trace.times[index])} · ${tokens(index)}`;
+      button.setAttribute("aria-pressed", String(index === frame));
+      button.setAttribute("aria-label", `Frame ${index + 1}, ${writeTime(trace.times[index])}, ${writeCount(tokens(index), "token")}`);
+    });
+    const shown = state.pinned ?? (state.hover === null ? null : { frame, places: [state.hover] });
+    const idle = ["Tap a patch or draw a box on the frame: what became of it?", "Arrow keys work too: Shift for a box, Escape to let go."];
+    const [sentence, more] = shown ? describePatches(trace, shown.frame, shown.places, layer) : idle;
+    said.textContent = sentence;
+    details.textContent = more;
+  }
+
+  function saveSheet() {
+    if (!paint) return;
+    const canvas = drawSheet(trace, pictures, paint, look(), `${VIEWS[kept.view].label}${kept.view === "merged" ? "" : `, layer ${state.layer}`}`);
+    make("a", { href: canvas.toDataURL("image/png"), download: `aim-${kept.view}.png` }).click();
+  }
+
+  let large = null;
+  loadPictures(payload).then((loaded) => {
+    pictures = loaded;
+    paint = makePainter(trace, pictures, colours);
+    large = frameCanvas(pictures, ENLARGED);
+    large.className = "aim-x-large";
+    stage.append(large);
+    pickPatches(large, trace, choose, hoverOver);
+    thumbnails.forEach((thumbnail) => thumbnail.button.prepend((thumbnail.canvas = frameCanvas(pictures, THUMBNAIL))));
+    draw(true);
+    onReady();
+  });
+  write();
+
+  const top = make("div", { class: "aim-x-top" }, choices.row, fillRow, save);
+  const main = make("div", { class: "aim-x-main" }, stage, caption, frameSlider.row, layerSlider.row);
+  const notes = make("div", { class: "aim-x-notes" }, said, details, legend, reading);
+  return make("div", {}, top, make("div", { class: "aim-x-body" }, main, notes, sheet));
+}
+
+function makeLegend(trace, view, layer, colours) {
+  const earlier = swatch("hatched", "dropped earlier");
+  if (view === "merged") return [swatch("border", "border between merged tokens"), swatch("chosen", "patches of one token")];
+  if (view === "survival") return [swatch("clear", "still there"), swatch("orange", `dropped just before layer ${layer}`), earlier];
+  const score = trace.scores[layer];
+  if (score) {
+    const ticks = score.high > score.low ? [0, 0.5, 1].map((part) => writeScore(scoreAt(score, part))) : [writeScore(score.high)];
+    if (score.clipped) ticks[0] = `≤ ${ticks[0]}`;
+    return colourBar(`Score in layer ${layer}`, colours, ticks, earlier);
+  }
+  const scored = scoredLayers(trace);
+  const why = trace.alive[layer] ? `Layer ${layer} was not scored` : `No visual token is left in layer ${layer}`;
+  return [make("span", {}, `${why}. ${scored.length ? `Layers with scores: ${writeSpans(scored)}.` : "No layer of this run was scored."}`), earlier];
+}
+
+// Click, tap, drag a box, or arrow keys. choose(places or null, box or null) pins; hover(place or null) only looks.
+function pickPatches(canvas, { rows, columns }, choose, hover) {
+  canvas.tabIndex = 0;
+  canvas.setAttribute("role", "application");
+  canvas.setAttribute("aria-label", "Enlarged frame. Arrow keys choose a patch, Shift and arrow keys a box, Escape lets go.");
+  let [anchor, cursor, dragging] = [null, null, false];
+
+  function patchAt(event) {
+    const bounds = canvas.getBoundingClientRect();
+    const part = (value, from, length, count) => Math.min(count - 1, Math.max(0, Math.floor(((value - from) / length) * count)));
+    return [part(event.clientY, bounds.top, bounds.height, rows), part(event.clientX, bounds.left, bounds.width, columns)];
+  }
+
+  function pick() {
+    const [top, bottom] = [Math.min(anchor[0], cursor[0]), Math.max(anchor[0], cursor[0])];
+    const [left, right] = [Math.min(anchor[1], cursor[1]), Math.max(anchor[1], cursor[1])];
+    const places = [];
+    for (let row = top; row <= bottom; row++) for (let column = left; column <= right; column++) places.push(row * columns + column);
+    choose(places, { top, left, bottom, right });
+  }
+
+  function release() {
+    [anchor, cursor, dragging] = [null, null, false];
+    choose(null, null);
+  }
+
+  canvas.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    canvas.setPointerCapture(event.pointerId);
+    dragging = true;
+    anchor = cursor = patchAt(event);
+    pick();
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    const [row, column] = patchAt(event);
+    if (dragging && (row !== cursor[0] || column !== cursor[1])) {
+      cursor = [row, column];
+      pick();
+    } else if (!dragging && event.pointerType === "mouse") hover(row * columns + column);
+  });
+  canvas.addEventListener("pointerup", () => (dragging = false));
+  canvas.addEventListener("pointercancel", release); // the finger was scrolling the page
+  canvas.addEventListener("pointerleave", () => hover(null));
+  const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+  canvas.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") return release();
+    const move = moves[event.key];
+    if (!move) return;
+    event.preventDefault();
+    const from = cursor ?? [Math.floor(rows / 2), Math.floor(columns / 2)];
+    const inside = (value, count) => Math.min(count - 1, Math.max(0, value));
+    if (cursor) cursor = [inside(from[0] + move[0], rows), inside(from[1] + move[1], columns)];
+    else cursor = from;
+    if (!event.shiftKey || !anchor) anchor = cursor;
+    pick();
+  });
+}
+
+// All frames with their times on one canvas, for keeping.
+function drawSheet(trace, pictures, paint, look, title) {
+  const across = Math.min(trace.frames, Math.ceil(Math.sqrt(trace.frames * 1.5)));
+  const cell = frameCanvas(pictures, SAVED);
+  const [gap, line] = [12, 30];
+  const canvas = makeCanvas(across * (cell.width + gap) + gap, Math.ceil(trace.frames / across) * (cell.height + line + gap) + line + 2 * gap);
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#ffffff";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.fillStyle = "#1f2430";
+  context.font = "600 20px system-ui, sans-serif";
+  context.fillText(title, gap, line);
+  context.font = "16px system-ui, sans-serif";
+  for (let frame = 0; frame < trace.frames; frame++) {
+    paint(cell, frame, look);
+    const left = gap + (frame % across) * (cell.width + gap);
+    const top = line + 2 * gap + Math.floor(frame / across) * (cell.height + line + gap);
+    context.drawImage(cell, left, top);
+    context.fillText(writeTime(trace.times[frame]), left, top + cell.height + 20);
+  }
+  return canvas;
+}

@@ -1,0 +1,127 @@
+"""The explorer in a page of its own, and a person who scrubs and points in it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from aim.ui.explorer import build_frames, build_time, explorer_value, time_value
+from tests.made_run import last_layers, make_run
+from tests.visitor import PATIENCE
+
+RUN, OTHER = make_run(), make_run(seed=7, frames=3, rows=5, columns=3, window=1)
+ASSIGNMENT, LAST = RUN.trace.assignment.numpy(), last_layers(RUN.trace)
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """The address of a page with both tabs and a button for each of two runs and for none."""
+    values = {"run": RUN, "other": OTHER, "nothing": None}
+    with gr.Blocks(analytics_enabled=False) as demo:
+        buttons = {name: gr.Button(name) for name in values}
+        with gr.Tab("Frames"):
+            frames = build_frames()
+        with gr.Tab("Time"):
+            time = build_time()
+        for name, button in buttons.items():
+            run = values[name]
+            button.click(lambda run=run: (explorer_value(run), time_value(run)), None, [frames, time], api_visibility="private")
+    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, inbrowser=False, share=False)
+    try:
+        yield address
+    finally:
+        demo.close()
+
+
+@contextmanager
+def opener(browser, address: str):
+    """`open(...)` opens a tab; at the end no tab may have had anything to complain about."""
+    opened = []
+
+    def open_tab(**options) -> Explorer:
+        opened.append(Explorer(browser, address, **options))
+        return opened[-1]
+
+    yield open_tab
+    for explorer in opened:
+        explorer.context.close()
+        assert explorer.complaints == []
+
+
+class Explorer:
+    """One tab with the explorer in it; whatever the browser complains about or asks for is collected."""
+
+    def __init__(self, browser, address: str, width: int = 1400, dark: bool = False):
+        self.context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme="dark" if dark else "light")
+        self.tab = self.context.new_page()
+        self.tab.set_default_timeout(PATIENCE)
+        self.complaints, self.requests = [], []
+        self.tab.on("console", lambda entry: self.complaints.append(entry.text) if entry.type == "error" else None)
+        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.tab.on("request", lambda request: self.requests.append(request.url))
+        self.tab.goto(address)
+        self.frames, self.time = self.tab.locator("#explorer"), self.tab.locator("#timeline")
+        self.large = self.frames.locator(".aim-x-large")
+
+    def show(self, name: str = "run") -> Explorer:
+        self.tab.get_by_role("button", name=name, exact=True).click()
+        self.frames.locator("[data-ready]").wait_for()
+        self.settle()
+        return self
+
+    def view(self, name: str) -> None:
+        self.frames.get_by_label(name, exact=True).check()
+        self.settle()
+
+    def scrub(self, slider: str, value: int) -> None:
+        self.frames.get_by_role("slider", name=slider).fill(str(value))
+        self.settle()
+
+    def settle(self) -> None:
+        """Moves are drawn at the next refresh of the screen, thumbnails in the ones after it."""
+        self.frames.locator(".aim-x-sheet[aria-busy=false]").wait_for()
+
+    def said(self) -> str:
+        return self.frames.locator(".aim-x-said").inner_text()
+
+    def click_patch(self, row: int, column: int, run=RUN) -> None:
+        box = self.large.bounding_box()
+        position = {"x": (column + 0.5) * box["width"] / run.trace.columns, "y": (row + 0.5) * box["height"] / run.trace.rows}
+        self.large.click(position=position)
+        self.settle()
+
+    def drag(self, first: tuple[int, int], last: tuple[int, int]) -> None:
+        self.large.scroll_into_view_if_needed()
+        box = self.large.bounding_box()
+        across, down = box["width"] / RUN.trace.columns, box["height"] / RUN.trace.rows
+        self.tab.mouse.move(box["x"] + (first[1] + 0.5) * across, box["y"] + (first[0] + 0.5) * down)
+        self.tab.mouse.down()
+        self.tab.mouse.move(box["x"] + (last[1] + 0.5) * across, box["y"] + (last[0] + 0.5) * down, steps=3)
+        self.tab.mouse.up()
+        self.settle()
+
+    def overflow(self) -> int:
+        return self.tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+def pixels(canvas) -> np.ndarray:
+    data = canvas.evaluate("canvas => canvas.toDataURL('image/png')").split(",", 1)[1]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA")).astype(float)
+
+
+def patch_colours(shown: np.ndarray, run=RUN) -> np.ndarray:
+    """Mean colour [T, 3] of the middle of every patch on a canvas."""
+    rows, columns = run.trace.rows, run.trace.columns
+    height, width = shown.shape[0] / rows, shown.shape[1] / columns
+    middles = [
+        shown[int((row + 0.3) * height) : int((row + 0.7) * height), int((column + 0.3) * width) : int((column + 0.7) * width), :3]
+        for row in range(rows)
+        for column in range(columns)
+    ]
+    return np.stack([middle.mean(axis=(0, 1)) for middle in middles])

@@ -1,0 +1,61 @@
+"""A run made by chance rather than by a model, awkward on purpose: tokens in no order, across frames, on a grid that is not square."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from aim.trace import Trace
+
+PIXELS = 20  # of a patch's side
+
+
+def make_run(
+    seed: int = 0, frames: int = 5, rows: int = 4, columns: int = 7, window: int = 2, kept: tuple[float, ...] = ()
+) -> SimpleNamespace:
+    """Frames of one flat, darkish colour a patch; windows of `window` frames merged at random to a third of their patches.
+
+    Args:
+        kept: for each layer the share of tokens it runs on; layers that see some, and whose next one sees fewer, have scores.
+    """
+    kept = kept or (1, 1, 1, 0.8, 0.6, 0.35, 0.2, 0, 0)
+    rng = np.random.default_rng(seed)
+    patches = rows * columns
+    assignment, first = np.zeros((frames, patches), np.int64), 0
+    for start in range(0, frames, window):
+        length = min(window, frames - start)
+        tokens = max(1, length * patches // 3)
+        filled = np.concatenate([np.arange(tokens), rng.integers(0, tokens, length * patches - tokens)])
+        assignment[start : start + length] = first + rng.permutation(filled).reshape(length, patches)
+        first += tokens
+    assignment = rng.permutation(first)[assignment]
+    survivors = [torch.arange(first)]
+    for share in kept[1:]:
+        chosen = rng.permutation(survivors[-1].numpy())[: int(share * first)]
+        survivors.append(torch.from_numpy(np.sort(chosen)))
+    lengths = [len(alive) for alive in survivors]
+    scored = [0 < after < now for now, after in zip(lengths, [*lengths[1:], 0], strict=True)]
+    scores = [
+        torch.from_numpy(10 ** rng.uniform(-5, -1, count)).float() if has else None for count, has in zip(lengths, scored, strict=True)
+    ]
+    trace = Trace(
+        num_layers=len(kept),
+        frames=frames,
+        rows=rows,
+        columns=columns,
+        tokens_per_layer=[(count, 9) for count in lengths],
+        assignment=torch.from_numpy(assignment),
+        group_sizes=torch.from_numpy(np.bincount(assignment.ravel(), minlength=first)),
+        survivors=survivors,
+        scores=scores,
+    )
+    colours = rng.integers(40, 150, (frames, rows, columns, 3), dtype=np.uint8)
+    pictures = colours.repeat(PIXELS, axis=1).repeat(PIXELS, axis=2)
+    return SimpleNamespace(frames=pictures, timestamps=0.25 + 0.5 * np.arange(frames), trace=trace, colours=colours)
+
+
+def last_layers(trace: Trace) -> dict[int, int]:
+    """The last layer each merged token was in, by looking for it in every layer."""
+    return {token: max(layer for layer, alive in enumerate(trace.survivors) if token in alive) for token in range(trace.merged_tokens)}

@@ -1,0 +1,99 @@
+"""How the page looks and reads: one column on a phone, light and dark, accessible to everyone, quickly there."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.visitor import needs_browser
+
+pytestmark = needs_browser
+TABS = ("Frames", "Layers", "Time", "Cost", "Take away")
+SCHEMES = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+
+
+def lightness(colour: str) -> float:
+    return float(np.mean([float(value) for value in re.findall(r"[\d.]+", colour)[:3]]))
+
+
+def drawn(visitor, name: str) -> None:
+    """Open a tab and wait for what is in it."""
+    places = {
+        "Frames": "#explorer canvas",
+        "Layers": "#chart .main-svg",
+        "Time": "#timeline canvas",
+        "Cost": "#cost table",
+        "Take away": "#code .cm-content",
+    }
+    visitor.open(name)
+    visitor.tab.locator(places[name]).first.wait_for()
+
+
+@SCHEMES
+def test_a_phone_shows_one_column_in_the_order_of_use(visit, dark):
+    visitor = visit(width=400, dark=dark)
+    assert visitor.overflow() == 0
+    order = ["#video", "#question", "#run", "#answer", "#examples", "#tabs", "#merge-ratio"]
+    tops = [visitor.tab.locator(place).bounding_box()["y"] for place in order]
+    assert tops == sorted(tops)
+    visitor.tab.locator("#compare input").check()
+    visitor.run()
+    for name in TABS:
+        drawn(visitor, name)
+        assert visitor.overflow() == 0, name
+
+
+@SCHEMES
+def test_the_page_and_its_charts_follow_light_and_dark(visit, dark):
+    visitor = visit(dark=dark)
+    visitor.run()
+    drawn(visitor, "Layers")
+    page, text = (
+        visitor.tab.evaluate(f"getComputedStyle(document.querySelector('{place}')).{what}")
+        for place, what in (("body", "backgroundColor"), ("#chart .xtick text", "fill"))
+    )
+    assert (lightness(page) < 128) == dark and (lightness(text) > 128) == dark
+
+
+@SCHEMES
+def test_axe_finds_nothing_serious(visit, dark):
+    visitor = visit(dark=dark)
+    found = {"first": Axe().run(visitor.tab)}
+    visitor.tab.locator("#compare input").check()
+    visitor.run()
+    visitor.tab.locator("#more button").first.click()
+    for name in TABS:
+        drawn(visitor, name)
+        found[name] = Axe().run(visitor.tab)
+    serious = [
+        (place, violation["id"], [node["target"] for node in violation["nodes"]])
+        for place, results in found.items()
+        for violation in results.response["violations"]
+        if violation["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
+def test_everything_can_be_reached_and_run_by_keyboard(visit):
+    visitor = visit()
+    visitor.question.focus()
+    visitor.tab.keyboard.press("Enter")
+    visitor.wait_for_status("Done")
+    visitor.tab.locator("#merge-ratio input[type=range]").focus()
+    before = visitor.knob("merge-ratio")
+    plan = visitor.text("#plan")
+    for _ in range(12):
+        visitor.tab.keyboard.press("ArrowLeft")
+    assert visitor.knob("merge-ratio") < before
+    visitor.tab.wait_for_function("plan => document.querySelector('#plan').innerText !== plan", arg=plan)
+
+
+def test_the_first_paint_is_told(visit):
+    """Told and not asserted: a clock says nothing on a busy machine."""
+    visitor = visit()
+    paint = visitor.tab.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    print(f"first contentful paint after {paint:.0f} ms")
+    assert visitor.tab.locator("#run").is_visible()
