@@ -8,9 +8,11 @@ import pytest
 import torch
 
 import aim
-from aim.shapes.model import build_model, save
+from aim.shapes.drawing import render
+from aim.shapes.model import IMAGE_SIZE, TOKENS_PER_FRAME, build_model, save
 from aim.shapes.packing import to_pixels
-from aim.shapes.scenes import frame_times, make_scene, render
+from aim.shapes.scenes import frame_times
+from aim.shapes.world import make_scene
 from aim.video import clip_from_frames
 
 QUESTION = "what colour is the circle?"
@@ -29,7 +31,7 @@ def vlm(folder):
     return aim.load(str(folder))
 
 
-def clip(index=0, frames=4, size=96):
+def clip(index=0, frames=4, size=IMAGE_SIZE):
     return clip_from_frames(render(make_scene("test", index), frame_times(frames), size)[0], 4.0)
 
 
@@ -54,7 +56,7 @@ def test_the_vision_tower_runs_once_a_clip_whatever_knobs_and_question(vlm, monk
 def test_an_answer_equals_stock_generate_on_the_same_inputs(vlm):
     seen, tokenizer = clip(3), vlm.checkpoint.tokenizer
     ours = vlm.ask(seen, QUESTION, aim.Full(), max_new_tokens=12)
-    video = "<video>" * (4 * 36 + 1)
+    video = "<video>" * (4 * TOKENS_PER_FRAME + 1)
     ids = tokenizer(f"<|im_start|>user {video} {QUESTION}<|im_end|><|im_start|>assistant", return_tensors="pt")["input_ids"]
     with torch.no_grad():
         stock = vlm.model.generate(input_ids=ids, pixel_values_videos=to_pixels(seen.frames[None]), max_new_tokens=12, do_sample=False)
@@ -77,7 +79,7 @@ def test_a_report_names_every_stage_and_its_json_can_be_read_back(vlm):
     stages = ["decode_video", "preprocess", "vision_tower", "merge", "importance", "llm_prefill", "first_token", "decode", "total"]
     assert list(answer.timings) == stages
     report = json.loads(answer.to_json())
-    assert report["visual_tokens"] == 144 and report["merged_tokens"] == 36
+    assert report["visual_tokens"] == 4 * TOKENS_PER_FRAME and report["merged_tokens"] == 4 * (TOKENS_PER_FRAME // 4)
     assert report["tokens_per_layer"] == [list(pair) for pair in answer.trace.tokens_per_layer]
     assert report["params"]["l1"] == 6 and report["params"]["l2"] == 9
     assert report["cost"]["speedup"] > 1
@@ -131,7 +133,7 @@ def test_a_prompt_past_the_trained_context_is_refused_and_merging_makes_it_fit(v
     long = clip_from_frames(np.zeros((130, 96, 96, 3), np.uint8), 4.0)
     with pytest.raises(ValueError, match="130 frames make a prompt of .* this model takes 4,096"):
         vlm.ask(long, QUESTION, aim.Full())
-    assert vlm.ask(long, QUESTION, aim.AIM(merge_ratio=0.1), max_new_tokens=1).trace.merged_tokens == 130 * 3
+    assert vlm.ask(long, QUESTION, aim.AIM(merge_ratio=0.1), max_new_tokens=1).trace.merged_tokens == 130 * int(0.1 * TOKENS_PER_FRAME)
 
 
 def test_the_plan_of_a_run_equals_what_it_executed(vlm):
@@ -163,5 +165,5 @@ def test_a_model_that_cannot_be_loaded_is_refused_without_a_path(name):
 def test_frames_of_any_shape_become_the_models_size(vlm):
     wide = clip_from_frames(np.random.default_rng(0).integers(0, 255, (3, 60, 200, 3), np.uint8), 4.0)
     pixels = vlm.checkpoint.family.pixel_values(wide.frames, vlm.checkpoint.pictures)
-    assert pixels.shape == (1, 3, 3, 96, 96)
+    assert pixels.shape == (1, 3, 3, IMAGE_SIZE, IMAGE_SIZE)
     assert vlm.ask(wide, QUESTION, max_new_tokens=1).trace.frames == 3
