@@ -79,8 +79,8 @@ def test_stages_are_done_with_their_times_reused_running_or_still_to_come():
 
 def test_the_cards_say_what_is_modelled_and_what_is_measured():
     shown = words(figures(make_answer()))
-    assert "Visual tokens counted 12 → 6 0 left in the last layer" in shown
-    assert "Prefill FLOPs modelled 5.0× less 2.00 G, not 10.0 G" in shown
+    assert "Visual tokens counted 12 → 6 none in the last layers: the text has read them" in shown
+    assert "LLM prefill FLOPs modelled 5.0× less 2.00 G, not 10.0 G; vision tower apart" in shown
     assert "KV cache modelled 4.0× smaller 2.00 kB, not 8.00 kB" in shown
     assert "First word measured 30.0 ms" in shown
 
@@ -161,7 +161,7 @@ def test_numbers_have_three_digits_and_a_fitting_unit(text, expected):
 def test_the_plan_is_told_in_figures_a_curve_and_words():
     plan = FakeVlm().plan(4, 20, make_answer().method)
     html = plan_panel(plan, 24)
-    assert "modelled: prefill FLOPs 2.00 G , 5.0× less · KV cache 4.0× smaller 24 → 24 visual tokens." in words(html)
+    assert "modelled: LLM prefill FLOPs 2.00 G , 5.0× less · KV cache 4.0× smaller 24 → 24 visual tokens." in words(html)
     assert html.count("--kept:100.0%") == 4
 
 

@@ -146,7 +146,7 @@ def _reused(answer: Answer, decoded: bool) -> tuple[str, ...]:
 def _ending(answer: Answer, stop: StopSignal) -> str:
     if stop.asked:
         return "Stopped. What was said so far stays."
-    return f"Done in {seconds(answer.timings['total'])}. {REUSED if answer.features_reused else ''}".strip()
+    return f"Done in {seconds(answer.timings['total'])}, decoding apart. {REUSED if answer.features_reused else ''}".strip()
 
 
 def _plan(vlm, answer: Answer, request: Request) -> Plan:

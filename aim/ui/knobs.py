@@ -80,8 +80,8 @@ def build_knobs(vlm, example: Example | None) -> dict[str, Any]:
         parts["plan"] = gr.HTML(plan(vlm, example and example.question, *(first[name] for name in PLANNED)), elem_id="plan")
         parts["merge_ratio"] = slider("merge_ratio", "Merge ratio: share of tokens kept", "merge-ratio")
         with gr.Row():
-            parts["l1"] = slider("l1", "l1: drop from", "l1", min_width=140)
-            parts["l2"] = slider("l2", "l2: drop until", "l2", min_width=140)
+            parts["l1"] = slider("l1", "l1: first layer that drops", "l1", min_width=140)
+            parts["l2"] = slider("l2", "l2: none left from l2 - 1", "l2", min_width=140)
         parts["num_frames"] = slider("num_frames", "Frames taken from the video", "frames")
         gr.HTML(texts.KNOBS)
         with gr.Accordion("More", open=False, elem_id="more"):

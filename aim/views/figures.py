@@ -65,13 +65,13 @@ def figures(answer: Answer) -> str:
         card(
             "Visual tokens",
             f"{trace.visual_tokens:,} → {trace.merged_tokens:,}",
-            f"{trace.tokens_per_layer[-1][0]:,} left in the last layer",
+            last_layer(trace.tokens_per_layer[-1][0]),
             "counted",
         ),
         card(
-            "Prefill FLOPs",
+            "LLM prefill FLOPs",
             f"{times(cost['speedup'])} less",
-            f"{flops(cost['prefill_tflops'])}, not {flops(cost['baseline_tflops'])}",
+            f"{flops(cost['prefill_tflops'])}, not {flops(cost['baseline_tflops'])}; vision tower apart",
             "modelled",
         ),
         card(
@@ -88,6 +88,11 @@ def figures(answer: Answer) -> str:
         ),
     ]
     return f'<div class="aim-cards">{"".join(cards)}</div>'
+
+
+def last_layer(visual: int) -> str:
+    """What the last layer still sees."""
+    return f"{visual:,} left in the last layer" if visual else "none in the last layers: the text has read them"
 
 
 def kv_ratio(cost: dict[str, float]) -> float:

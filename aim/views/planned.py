@@ -25,7 +25,7 @@ def plan_panel(plan: Plan, visual_tokens: int, published: Row | None = None) -> 
     words = f"<b>{visual_tokens:,} → {visual[0]:,} visual tokens.</b> {escape(in_words(visual))}"
     return (
         '<div class="aim-plan"><div class="aim-plan-figures"><span class="aim-kind">modelled:</span> '
-        f"prefill FLOPs <b>{flops(plan.prefill_tflops)}</b>, "
+        f"LLM prefill FLOPs <b>{flops(plan.prefill_tflops)}</b>, "
         f"<b>{times(plan.speedup)} less</b> · KV cache <b>{times(plan.baseline_kv_bytes / max(1, plan.kv_bytes))} smaller</b></div>"
         f'<div class="aim-plan-curve" role="img" aria-label="Planned visual tokens in each layer">{bars}</div>'
         f'<div class="aim-plan-detail">{words}</div>{paper}</div>'

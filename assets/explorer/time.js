@@ -83,7 +83,7 @@ function buildTime(payload, onReady) {
   return make(
     "div",
     { class: "aim-x-time" },
-    make("div", { class: "aim-x-axes" }, make("div", { class: "aim-x-unit" }, "kept"), bars, make("div", {}), strip, layers, make("div", { class: "aim-x-map" }, map, cursor), make("div", { class: "aim-x-unit" }, "layer"), times),
+    make("div", { class: "aim-x-axes" }, make("div", { class: "aim-x-unit" }, "share"), bars, make("div", {}), strip, layers, make("div", { class: "aim-x-map" }, map, cursor), make("div", { class: "aim-x-unit" }, "layer"), times),
     said,
     details,
     legend,
