@@ -6,13 +6,8 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from aim.ui import explorer, takeaway, texts
+from aim.ui import explorer, findings, takeaway, texts
 from aim.ui.handlers import READY, status
-
-try:
-    from aim.ui import findings
-except ImportError:
-    findings = None
 
 
 @dataclass(frozen=True)
@@ -65,9 +60,8 @@ def build_results() -> Results:
             shown["time"] = explorer.build_time()
         with gr.Tab("Cost", interactive=False) as cost:
             shown["cost"] = gr.HTML(elem_id="cost")
-        if findings is not None:
-            with gr.Tab("Findings"):
-                findings.build_tab()
+        with gr.Tab("Findings"):
+            findings.build_tab()
         with gr.Tab("Take away", interactive=False) as take_away:
             shown |= build_take_away()
             gr.HTML(texts.TAKE_AWAY)
