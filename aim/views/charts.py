@@ -68,7 +68,13 @@ def layer_chart(trace: Trace, planned: list[tuple[int, int]] | None = None) -> g
             "zeroline": False,
             "showgrid": False,
         },
-        yaxis={"title": {"text": "tokens"}, "rangemode": "tozero", "automargin": True, "gridcolor": GRID, "zeroline": False},
+        yaxis={
+            "title": {"text": "tokens", "standoff": 12},
+            "rangemode": "tozero",
+            "automargin": True,
+            "gridcolor": GRID,
+            "zeroline": False,
+        },
     )
     if quantiles:
         _add_scores(figure, quantiles)
@@ -110,7 +116,7 @@ def _add_scores(figure: go.Figure, quantiles: dict[int, np.ndarray]) -> None:
         xaxis={"anchor": "y2"},
         yaxis={"domain": [0.44, 1]},
         yaxis2={
-            "title": {"text": "PageRank"},
+            "title": {"text": "PageRank", "standoff": 12},
             "domain": [0, 0.36],
             "type": "log",
             "dtick": max(1, round(decades / 4)),
