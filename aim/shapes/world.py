@@ -14,7 +14,6 @@ from aim.shapes.drawing import everything_can_be_seen
 from aim.shapes.scenes import COLOURS, DIRECTIONS, SHAPES, Item, Scene
 
 RADII = (0.075, 0.1, 0.13, 0.168)
-MOST_ITEMS = len(RADII)
 LARGEST_GROWTH = 1.6
 SPLITS = {"train": 1, "pretrain": 2, "validation": 3, "test": 4}
 HELD_OUT = {0: "test", 1: "validation"}  # of ten buckets; the others are for training
