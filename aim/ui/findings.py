@@ -21,11 +21,11 @@ STYLE = """<style>
 .aim-finding b { color: var(--body-text-color); }
 .aim-finding .aim-badge { color: #fff !important; font-size: 0.8rem; font-weight: 600; padding: 0.1rem 0.6rem;
   border-radius: 999px; white-space: nowrap; }
-.aim-table { overflow-x: auto; }
-.aim-table table { border-collapse: collapse; font-size: 0.82rem; font-variant-numeric: tabular-nums; width: 100%; margin: 0.4rem 0; }
-.aim-table th, .aim-table td { padding: 0.2rem 0.5rem !important; text-align: right; border: 0;
+.aim-checks { overflow-x: auto; }
+.aim-checks table { border-collapse: collapse; font-size: 0.82rem; font-variant-numeric: tabular-nums; width: 100%; margin: 0.4rem 0; }
+.aim-checks th, .aim-checks td { padding: 0.2rem 0.5rem !important; text-align: right; border: 0;
   border-bottom: 1px solid var(--border-color-primary); white-space: nowrap; overflow-wrap: normal; }
-.aim-table th:first-child, .aim-table td:first-child { text-align: left; white-space: normal; min-width: 9rem; }
+.aim-checks th:first-child, .aim-checks td:first-child { text-align: left; white-space: normal; min-width: 9rem; }
 .aim-finding-chart .main-svg text:not(.hoverlayer text) { fill: var(--body-text-color) !important; }
 .aim-finding-chart .gridlayer path { stroke: var(--border-color-primary) !important; }
 </style>"""
@@ -98,4 +98,4 @@ def _table(rows: list[list[str]]) -> str:
     head, *body = rows
     cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     lines = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body)
-    return f'<div class="aim-table"><table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table></div>'
+    return f'<div class="aim-checks"><table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table></div>'
