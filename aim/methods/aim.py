@@ -8,7 +8,7 @@ from torch import Tensor
 
 from aim.cost import ModelShape, merge_flops, pagerank_flops
 from aim.importance import pagerank
-from aim.merging import MERGE_ORDERS, MergedClip, merge_clip
+from aim.merging import MERGE_ORDERS, MergedClip, TowerAttention, merge_clip
 from aim.methods.base import Method
 from aim.schedule import frame_windows, merged_per_clip, merged_per_frame, ramp, scale_to_depth
 
@@ -90,7 +90,7 @@ class AIM(Method):
             l1, l2 = min(l1, self.l2 - 1), self.l2
         return replace(self, l1=l1, l2=l2)
 
-    def merge(self, patches: Tensor) -> MergedClip | None:
+    def merge(self, patches: Tensor, tower: TowerAttention | None = None) -> MergedClip | None:
         return None if self.merge_ratio == 1 else merge_clip(patches, self.merge_ratio, self.merge_window, self.merge_order)
 
     def merged_tokens(self, frames: int, tokens_per_frame: int) -> int:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from torch import Tensor
 
 from aim.cost import ModelShape
-from aim.merging import MergedClip
+from aim.merging import MergedClip, TowerAttention
 from aim.schedule import tokens_kept
 
 
@@ -16,19 +16,27 @@ class Method:
     """Base of all methods, and itself the one that changes nothing.
 
     A method is only its knobs. The state of a run lives in the engine, so one method object may serve any number of runs and models.
-    `positions` says how merged tokens are placed: "compact" numbers the kept tokens 0, 1, 2..., "original" leaves each where it was.
+
+    Class attributes:
+        name: its key in `METHODS`.
+        positions: how kept tokens are placed: "compact" numbers those that merging leaves 0, 1, 2..., "renumbered" does so again after every
+            drop inside the LLM, "original" leaves each where it was. Models with several position axes (M-RoPE) always keep the original.
+        needs_tower: `merge` wants to know what the vision tower attended to.
+        looks_ahead: scores come from the query and key projections of the layer that is about to run, not from the layer before.
     """
 
     # Not annotated, so that they are no fields and a method's knobs come first.
     name = "full"
     positions = "original"
+    needs_tower = False
+    looks_ahead = False
 
     def for_depth(self, num_layers: int) -> Method:
         """This method with every knob that depends on the model's depth filled in."""
         return self
 
-    def merge(self, patches: Tensor) -> MergedClip | None:
-        """Merge projected visual tokens [F, T, C], or None to leave them as they are."""
+    def merge(self, patches: Tensor, tower: TowerAttention | None = None) -> MergedClip | None:
+        """Merge projected visual tokens [F, T, C], or None to leave them as they are. `tower` is given where `needs_tower` asks for it."""
         return None
 
     def merged_tokens(self, frames: int, tokens_per_frame: int) -> int:
@@ -58,9 +66,13 @@ class Method:
         """FLOPs of `score` in the layers that are scored, with the tokens each of them runs on, text included."""
         return 0
 
+    def kept(self, num_layers: int, merged_tokens: int) -> list[int]:
+        """Visual tokens each layer runs on when merging has left N = `merged_tokens`: `int(keep(i) · N)` (AIM, section 3.3)."""
+        return tokens_kept(self.keep(num_layers), merged_tokens)
+
     def visual_per_layer(self, num_layers: int, frames: int, tokens_per_frame: int) -> list[int]:
-        """Visual tokens each layer will run on: `int(keep(i) · N)` with N the merged tokens (AIM, section 3.3)."""
-        return tokens_kept(self.keep(num_layers), self.merged_tokens(frames, tokens_per_frame))
+        """As `kept`, for a clip that is not there yet."""
+        return self.kept(num_layers, self.merged_tokens(frames, tokens_per_frame))
 
     def params(self) -> dict:
         """The knobs by name, for reports."""
