@@ -19,7 +19,7 @@ class Method:
 
     Class attributes:
         name: its key in `METHODS`.
-        positions: how kept tokens are placed: "compact" numbers those that merging leaves 0, 1, 2..., "renumbered" does so again after every
+        positions: how kept tokens are placed: "compact" numbers what merging leaves 0, 1, 2..., "renumbered" does so again after every
             drop inside the LLM, "original" leaves each where it was. Models with several position axes (M-RoPE) always keep the original.
         needs_tower: `merge` wants to know what the vision tower attended to.
         looks_ahead: scores come from the query and key projections of the layer that is about to run, not from the layer before.
