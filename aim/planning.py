@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aim.cost import ModelShape, VisionShape, decode_flops, kv_bytes, lm_head_flops, prefill_flops, vision_flops
+from aim.grid import Grid
 from aim.methods import AIM, Method
 
 if TYPE_CHECKING:
@@ -93,13 +94,24 @@ def plan(model: str, num_frames: int = 32, text_tokens: int = 100, method: Metho
     return _plan(known, num_frames, text_tokens, method)
 
 
-def plan_for(config: PretrainedConfig, num_frames: int, text_tokens: int, method: Method | None = None, bytes_per_value: int = 2) -> Plan:
-    """As `plan`, for a model's transformers config.
+def plan_for(
+    config: PretrainedConfig,
+    num_frames: int,
+    text_tokens: int,
+    method: Method | None = None,
+    bytes_per_value: int = 2,
+    grid: Grid | None = None,
+) -> Plan:
+    """As `plan`, for a model's transformers config. `grid` is the clip's; None: that of `num_frames` frames of 640 x 360 pixels.
 
     Raises:
         ValueError: a model family that is not supported, or numbers out of range.
     """
-    return _plan(Known(*shape_of(config), tokens_per_frame(config)), num_frames, text_tokens, method, bytes_per_value)
+    if num_frames < 1:
+        raise ValueError(f"num_frames is {num_frames}; a clip has at least 1 frame. Use 32, for example.")
+    grid = grid or grid_of(config, num_frames)
+    shape, vision = shape_of(config, grid)
+    return _plan(Known(shape, vision, grid.tokens_per_frame), grid.frames, text_tokens, method, bytes_per_value)
 
 
 def cost_of(
@@ -122,20 +134,19 @@ def cost_of(
     Returns:
         `Plan.to_dict()` without `tokens_per_layer`, and `decode_tflops`, of the tokens after the first.
     """
-    shape, vision = shape_of(config)
+    shape, vision = shape_of(config, Grid(frames, 1, visual_tokens // frames))
     cost = _cost(shape, vision, tokens_per_layer, frames, visual_tokens // frames, method, bytes_per_value).to_dict()
     del cost["tokens_per_layer"]
     return {**cost, "decode_tflops": decode_flops(shape, [sum(pair) for pair in tokens_per_layer], new_tokens - 1) / TERA}
 
 
-def shape_of(config: PretrainedConfig) -> tuple[ModelShape, VisionShape]:
-    """The numbers `aim.cost` needs, from a multimodal model's transformers config.
+def shape_of(config: PretrainedConfig, grid: Grid | None = None) -> tuple[ModelShape, VisionShape]:
+    """The numbers `aim.cost` needs, from a multimodal model's transformers config and a clip's grid (None: one frame of 640 x 360 pixels).
 
     Raises:
         ValueError: a model family that is not supported.
     """
-    _family_of(config)
-    text, vision = config.text_config, config.vision_config
+    family, text = _family_of(config), config.text_config
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     shape = ModelShape(
         num_layers=text.num_hidden_layers,
@@ -146,24 +157,21 @@ def shape_of(config: PretrainedConfig) -> tuple[ModelShape, VisionShape]:
         head_dim=head_dim,
         vocab_size=text.vocab_size,
     )
-    return shape, VisionShape(
-        num_layers=vision.num_hidden_layers,
-        hidden_size=vision.hidden_size,
-        intermediate_size=vision.intermediate_size,
-        patches_per_frame=(vision.image_size // vision.patch_size) ** 2,
-        patch_pixels=vision.num_channels * vision.patch_size**2,
-        projector_size=text.hidden_size,
-    )
+    return shape, family.vision_shape(config, grid or grid_of(config, 1))
 
 
-def tokens_per_frame(config: PretrainedConfig) -> int:
-    """Visual tokens the model makes of one video frame, before any merging.
+def grid_of(config: PretrainedConfig, num_frames: int, settings: dict | None = None, height: int = 360, width: int = 640) -> Grid:
+    """The grid of visual tokens the model makes of `num_frames` frames, before any merging. `settings` are the checkpoint's for pictures.
 
     Raises:
         ValueError: a model family that is not supported.
     """
-    rows, columns = _family_of(config).grid(config)
-    return rows * columns
+    return _family_of(config).grid(config, settings or {}, num_frames, height, width)
+
+
+def tokens_per_frame(config: PretrainedConfig) -> int:
+    """Visual tokens of one frame of 640 x 360 pixels; see `grid_of`."""
+    return grid_of(config, 1).tokens_per_frame
 
 
 def _plan(known: Known, num_frames: int, text_tokens: int, method: Method | None, bytes_per_value: int = 2) -> Plan:

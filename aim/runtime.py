@@ -2,81 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
 from transformers import StoppingCriteriaList
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from aim.answer import Answer
 from aim.checkpoints import Checkpoint, load_checkpoint
+from aim.families import Encoded
 from aim.generation import Generation, StopOn, TimedStreamer
+from aim.grid import Grid
 from aim.memory import read_peak, reset_peak
 from aim.methods import AIM, Method
 from aim.planning import Plan, cost_of, plan_for
-from aim.trace import Trace
 from aim.video import Clip
 
 MAX_QUESTION = 2000
 MAX_FRAMES = 64
 CLIPS_REMEMBERED = 4
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer, growing while it streams. `trace` is None until it is complete; `timings` has the stages that have ended.
-
-    Attributes:
-        text: what the model has said so far.
-        method: the method with every knob filled in.
-        trace: see `aim.Trace`.
-        timings: seconds by stage: `decode_video`, `preprocess`, `vision_tower` (these three only when they ran), `merge`, `importance`,
-            `inspection` (only where `scores="all"` was asked for), `llm_prefill`, `first_token` (from the start of generation), `decode`,
-            `total` (of the question, without decoding the video).
-        cost: modelled cost of the executed token counts, see `aim.planning.cost_of`.
-        features_reused: the clip's vision features came from an earlier question.
-        new_tokens: tokens generated, the end token included.
-        note: what the reader should know before trusting the text, such as words of the question that the model does not know.
-    """
-
-    text: str = ""
-    model: str = ""
-    method: Method = field(default_factory=Method)
-    trace: Trace | None = None
-    timings: dict[str, float] = field(default_factory=dict)
-    cost: dict[str, float] = field(default_factory=dict)
-    features_reused: bool = False
-    new_tokens: int = 0
-    note: str = ""
-
-    def to_dict(self) -> dict:
-        """Plain numbers and lists, the whole trace included."""
-        trace = self.trace or Trace()
-        return {
-            "answer": self.text,
-            "model": self.model,
-            "method": self.method.name,
-            "params": self.method.params(),
-            "frames": trace.frames,
-            "visual_tokens": trace.visual_tokens,
-            "merged_tokens": trace.merged_tokens,
-            "tokens_per_layer": [list(pair) for pair in trace.tokens_per_layer],
-            "timings": self.timings,
-            "cost": self.cost,
-            "features_reused": self.features_reused,
-            "new_tokens": self.new_tokens,
-            "note": self.note,
-            "trace": trace.to_dict(),
-        }
-
-    def to_json(self) -> str:
-        """`to_dict` as one JSON object."""
-        return json.dumps(self.to_dict())
 
 
 def load(name: str = "bundled", device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> VLM:
@@ -93,7 +43,7 @@ class VLM:
     def __init__(self, checkpoint: Checkpoint):
         self.checkpoint = checkpoint
         self.name, self.model = checkpoint.name, checkpoint.model
-        self._features: OrderedDict[str, BaseModelOutputWithPooling] = OrderedDict()
+        self._encoded: OrderedDict[str, Encoded] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -114,22 +64,28 @@ class VLM:
 
     @property
     def tokens_per_frame(self) -> int:
-        rows, columns = self.checkpoint.family.grid(self.model.config)
-        return rows * columns
+        """Visual tokens of a frame; where they depend on its size, of one of 640 x 360 pixels."""
+        return self.grid(1).tokens
 
     @property
     def max_frames(self) -> int:
         """Frames whose unmerged tokens fit the trained context with room for a question, `MAX_FRAMES` at most."""
         room = self.model.config.text_config.max_position_embeddings - 512
-        return max(1, min(MAX_FRAMES, room // self.tokens_per_frame))
+        fitting = (frames for frames in range(MAX_FRAMES, 1, -1) if self.grid(frames).tokens <= room)
+        return next(fitting, 1)
 
-    def plan(self, num_frames: int, text_tokens: int, method: Method) -> Plan:
-        """What a run would cost, without running it; see `aim.plan`."""
-        return plan_for(self.model.config, num_frames, text_tokens, method)
+    def grid(self, num_frames: int, height: int = 360, width: int = 640) -> Grid:
+        """The grid of visual tokens of so many frames of that size, before merging."""
+        return self.checkpoint.family.grid(self.model.config, self.checkpoint.pictures, num_frames, height, width)
 
-    def text_tokens(self, question: str) -> int:
+    def plan(self, num_frames: int, text_tokens: int, method: Method, grid: Grid | None = None) -> Plan:
+        """What a run would cost, without running it; see `aim.plan`. `grid` is the clip's; None: that of frames of 640 x 360 pixels."""
+        return plan_for(self.model.config, num_frames, text_tokens, method, grid=grid or self.grid(num_frames))
+
+    def text_tokens(self, question: str, num_frames: int = 1) -> int:
         """Tokens of the prompt that are not patches: words, chat markers, separators."""
-        return len(self.prompt_ids(question, 1)) - 1 + self.checkpoint.family.separators
+        grid = self.grid(num_frames)
+        return len(self.prompt_ids(question, grid)) - grid.tokens
 
     def ask(self, clip: Clip, question: str, method: Method | None = None, max_new_tokens: int = 64, **generation) -> Answer:
         """Answer a question about a clip.
@@ -165,16 +121,13 @@ class VLM:
         method = (method or AIM()).for_depth(self.num_layers)
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; at least one token must be generated. Use 64, for example.")
-        family, config = self.checkpoint.family, self.model.config
-        frames = len(clip.frames)
-        placeholders = frames * self.tokens_per_frame + family.separators
-        ids = self.prompt_ids(question, placeholders)
-        self._check_context(ids, frames, method)
+        grid = self.grid(len(clip.frames), *clip.frames.shape[1:3])
+        self._check_context(len(self.prompt_ids(question, grid)), grid, method)
         stop = stop or threading.Event()
         with self._lock:
             started = time.perf_counter()
             reset_peak(self.device)
-            features, timings = self._encode(clip)
+            encoded, timings = self._encode(clip)
             answer = Answer(
                 model=self.name,
                 method=method,
@@ -184,11 +137,8 @@ class VLM:
             )
             yield answer
             streamer = TimedStreamer(self.checkpoint.tokenizer, skip_prompt=True, skip_special_tokens=True)
-            inputs = torch.tensor([ids], device=self.device)
             arguments = {
-                "input_ids": inputs,
-                "attention_mask": torch.ones_like(inputs),
-                "mm_encoder_outputs": {"video": features},
+                **self.inputs(question, encoded),
                 "max_new_tokens": max_new_tokens,
                 "streamer": streamer,
                 "stopping_criteria": StoppingCriteriaList([StopOn(stop)]),
@@ -211,7 +161,13 @@ class VLM:
             timings = timings | trace.timings | streamer.timings() | {"total": time.perf_counter() - started}
             trace.timings = timings
             cost = cost_of(
-                config, trace.tokens_per_layer, trace.frames, trace.visual_tokens, method, self.dtype.itemsize, new_tokens=streamer.tokens
+                self.model.config,
+                trace.tokens_per_layer,
+                trace.frames,
+                trace.visual_tokens,
+                method,
+                self.dtype.itemsize,
+                new_tokens=streamer.tokens,
             )
             yield replace(answer, text=answer.text.strip(), trace=trace, timings=timings, cost=cost, new_tokens=streamer.tokens)
 
@@ -229,34 +185,49 @@ class VLM:
             return ""
         return f"Outside this model's world: it does not know {', '.join(f'“{word}”' for word in unknown[:5])}."
 
-    def _encode(self, clip: Clip) -> tuple[BaseModelOutputWithPooling, dict[str, float]]:
+    def encode(self, frames: np.ndarray) -> Encoded:
+        """Run the vision tower on uint8 [F, H, W, 3]; nothing is remembered."""
+        family = self.checkpoint.family
+        with torch.inference_mode():
+            return family.encode(self.model, family.pixel_values(self.model.config, frames, self.checkpoint.pictures))
+
+    def _encode(self, clip: Clip) -> tuple[Encoded, dict[str, float]]:
         """The clip's vision features, from memory if it was seen lately, and the seconds spent on them."""
-        if clip.digest in self._features:
-            self._features.move_to_end(clip.digest)
-            return self._features[clip.digest], {}
+        if clip.digest in self._encoded:
+            self._encoded.move_to_end(clip.digest)
+            return self._encoded[clip.digest], {}
         family, timings = self.checkpoint.family, {"decode_video": clip.decode_seconds}
         start = time.perf_counter()
-        pixels = family.pixel_values(clip.frames, self.checkpoint.pictures)
+        pixels = family.pixel_values(self.model.config, clip.frames, self.checkpoint.pictures)
         timings["preprocess"] = time.perf_counter() - start
         start = time.perf_counter()
         with torch.inference_mode():
-            features = family.encode(self.model, pixels)
+            encoded = family.encode(self.model, pixels)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         timings["vision_tower"] = time.perf_counter() - start
-        self._features[clip.digest] = features
-        while len(self._features) > CLIPS_REMEMBERED:
-            self._features.popitem(last=False)
-        return features, timings
+        self._encoded[clip.digest] = encoded
+        while len(self._encoded) > CLIPS_REMEMBERED:
+            self._encoded.popitem(last=False)
+        return encoded, timings
 
-    def prompt_ids(self, question: str, placeholders: int) -> list[int]:
-        """The chat prompt's ids for a question about one video, which takes that many placeholders.
+    def inputs(self, question: str, encoded: Encoded) -> dict[str, Any]:
+        """What the model's forward and `generate` take for a question about an encoded clip, batch 1."""
+        family, config = self.checkpoint.family, self.model.config
+        ids = torch.tensor([self.prompt_ids(question, encoded.grid)], device=self.device)
+        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_encoder_outputs": encoded.features}
+        if family.token_types:
+            inputs["mm_token_type_ids"] = (ids == family.image_token(config)).int() + 2 * (ids == family.video_token(config)).int()
+        return inputs | {name: _moved(value, self.device) for name, value in encoded.inputs.items()}
+
+    def prompt_ids(self, question: str, grid: Grid) -> list[int]:
+        """The chat prompt's ids for a question about one clip of this grid.
 
         Raises:
             ValueError: a question that is empty or too long.
         """
-        tokenizer, family = self.checkpoint.tokenizer, self.checkpoint.family
-        for marker in tokenizer.get_added_vocab():  # a typed "<video>" must not become a placeholder
+        tokenizer, family, config = self.checkpoint.tokenizer, self.checkpoint.family, self.model.config
+        for marker in [family.clip_text, *tokenizer.get_added_vocab()]:  # a typed "<video>" must not become a placeholder
             question = question.replace(marker, " ")
         question = question.strip()
         if not 1 <= len(question) <= MAX_QUESTION:
@@ -265,17 +236,29 @@ class VLM:
         text = tokenizer.apply_chat_template(
             conversation, chat_template=self.checkpoint.chat_template, add_generation_prompt=True, tokenize=False
         )
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        place = ids.index(family.video_token(self.model.config))
-        return [*ids[:place], *[ids[place]] * placeholders, *ids[place + 1 :]]
+        token = family.video_token(config)
+        token = family.image_token(config) if token is None else token
+        placeholder = tokenizer.convert_ids_to_tokens(token)
+        parts = family.prompt(grid)
+        stands = "".join(part if isinstance(part, str) else placeholder for part in parts)
+        counts = iter([part for part in parts if not isinstance(part, str)])
+        ids = []
+        for number in tokenizer(text.replace(family.clip_text, stands, 1), add_special_tokens=False)["input_ids"]:
+            ids += [number] * (next(counts) if number == token else 1)
+        return ids
 
-    def _check_context(self, ids: list[int], frames: int, method: Method) -> None:
+    def _check_context(self, length: int, grid: Grid, method: Method) -> None:
         """Refuse a prompt whose positions would run past what the model was trained on."""
-        longest = len(ids)
+        longest = length
         if method.positions == "compact":
-            longest -= frames * self.tokens_per_frame - method.merged_tokens(frames, self.tokens_per_frame)
+            longest -= grid.tokens - method.merged_tokens(grid.frames, grid.tokens_per_frame)
         limit = self.model.config.text_config.max_position_embeddings
         if longest > limit:
             raise ValueError(
-                f"{frames} frames make a prompt of {longest:,} tokens; this model takes {limit:,}. Use fewer frames or keep fewer tokens."
+                f"{grid.frames} frames make a prompt of {longest:,} tokens; this model takes {limit:,}. "
+                "Use fewer frames or keep fewer tokens."
             )
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    return value.to(device) if hasattr(value, "to") else value

@@ -164,6 +164,6 @@ def test_a_model_that_cannot_be_loaded_is_refused_without_a_path(name):
 
 def test_frames_of_any_shape_become_the_models_size(vlm):
     wide = clip_from_frames(np.random.default_rng(0).integers(0, 255, (3, 60, 200, 3), np.uint8), 4.0)
-    pixels = vlm.checkpoint.family.pixel_values(wide.frames, vlm.checkpoint.pictures)
+    pixels = vlm.checkpoint.family.pixel_values(vlm.model.config, wide.frames, vlm.checkpoint.pictures)["pixel_values_videos"]
     assert pixels.shape == (1, 3, 3, IMAGE_SIZE, IMAGE_SIZE)
     assert vlm.ask(wide, QUESTION, max_new_tokens=1).trace.frames == 3

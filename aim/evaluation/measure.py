@@ -70,10 +70,8 @@ def measure_clip(vlm: VLM, clip: HeldOutClip, settings: list[Setting]) -> Iterat
     for frames in dict.fromkeys(setting.frames for setting in settings):
         grid = round(vlm.tokens_per_frame**0.5)
         pictures, owners = film(clip, frames, grid)
-        family = vlm.checkpoint.family
-        features = family.encode(vlm.model, family.pixel_values(pictures, vlm.checkpoint.pictures))
-        placeholders = frames * vlm.tokens_per_frame + family.separators
-        prompts = [torch.tensor([vlm.prompt_ids(question.text, placeholders)], device=vlm.device) for question in clip.questions]
+        encoded = vlm.encode(pictures)
+        prompts = [vlm.inputs(question.text, encoded) for question in clip.questions]
         evidence = [torch.from_numpy(np.isin(owners, question.about)) for question in clip.questions]
         for setting in settings:
             if setting.frames != frames:
@@ -81,9 +79,7 @@ def measure_clip(vlm: VLM, clip: HeldOutClip, settings: list[Setting]) -> Iterat
             outcomes, milliseconds = [], []
             with reduce(vlm.model, setting.method) as trace:
                 for question, prompt, patches in zip(clip.questions, prompts, evidence, strict=True):
-                    logits = vlm.model(
-                        input_ids=prompt, mm_encoder_outputs={"video": features}, use_cache=False, logits_to_keep=1
-                    ).logits  # no cache: nothing is decoded
+                    logits = vlm.model(**prompt, use_cache=False, logits_to_keep=1).logits  # no cache: nothing is decoded
                     outcomes.append(_outcome(vlm, question, patches, trace, int(logits[0, -1].argmax())))
                     milliseconds.append(1000 * sum(trace.timings.values()))
             yield Record(setting.key, clip.index, [visual for visual, _ in trace.tokens_per_layer], outcomes, milliseconds)

@@ -19,10 +19,13 @@ from aim.evaluation.measure import Outcome, Record
 # What an answer depends on, beside the weights. Editing one of them starts a run anew.
 SOURCES = (
     "engine.py",
-    "families.py",
+    "families/*.py",
     "importance.py",
     "merging.py",
+    "prefill.py",
+    "prompt.py",
     "schedule.py",
+    "sequence.py",
     "methods/*.py",
     "evaluation/clips.py",
     "evaluation/controls.py",

@@ -1,0 +1,93 @@
+"""What a model family is: how its pictures lie in a prompt, and how frames become its inputs. One entry a family, in a file of its own.
+
+Everything else, the engine reads off the uniform shape transformers gives its multimodal models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aim.cost import VisionShape
+from aim.grid import Grid
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image or video in a prompt, as `length` placeholders.
+
+    Attributes:
+        grids: its grids, one after the other; an image that is also shown enlarged in tiles has two.
+        places: for each grid long [frames · rows · columns], each patch's place from the picture's first placeholder. Placeholders no grid
+            names are separators, and treated as text.
+        length: placeholders in all.
+    """
+
+    grids: tuple[Grid, ...]
+    places: tuple[Tensor, ...]
+    length: int
+
+
+def plain_picture(frames: int, rows: int, columns: int, separators: int = 0) -> Picture:
+    """A picture whose patches come first, in order, with `separators` behind them."""
+    grid = Grid(frames, rows, columns)
+    return Picture((grid,), (torch.arange(grid.tokens),), grid.tokens + separators)
+
+
+# Called with how many placeholders the run still holds, gives the next picture in it. Raises ValueError where they are not whole pictures.
+Reader = Callable[[int], Picture]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A clip as the model takes it, made once a clip.
+
+    Attributes:
+        features: what goes into `generate` as `mm_encoder_outputs`, so that the vision tower need not run again. The `attentions` of its
+            entry hold one `aim.merging.TowerAttention` where the family can tell.
+        inputs: further keyword arguments of `generate`, such as the grid's size.
+        grid: the clip's visual tokens.
+    """
+
+    features: dict[str, Any]
+    inputs: dict[str, Tensor]
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class Family:
+    """One model family.
+
+    Attributes:
+        title: its name for people.
+        image_token, video_token: (config) → id of the placeholder of an image or video, or None where it has none of its own.
+        images, videos: (config, keyword arguments of the model's forward) → `Reader` of the pictures at those placeholders.
+        grid: (config, picture settings, frames, height, width) → `Grid` of a clip of frames of that size; the settings may be empty.
+        pixel_values: (config, frames uint8 [F, H, W, 3], picture settings) → what `encode` takes, by keyword.
+        encode: (model, pixel values) → `Encoded`.
+        clip_text: what the chat template writes for a video; `prompt` replaces it.
+        prompt: (grid) → what stands for a clip in the prompt: strings, and numbers of placeholders.
+        vision_shape: (config, grid) → `VisionShape`, what the vision tower's cost is made of.
+        token_types: the model's forward wants `mm_token_type_ids`: 0 for text, 1 for images, 2 for videos.
+        watch_tower: (model, callback) → hook handles; the callback gets a `TowerAttention` for each pass of the vision tower, its frames in
+            order. None where the family has no tower that can be watched.
+    """
+
+    title: str
+    image_token: Callable[..., int | None]
+    video_token: Callable[..., int | None]
+    images: Callable[..., Reader]
+    videos: Callable[..., Reader] | None
+    grid: Callable[..., Grid]
+    pixel_values: Callable[[Any, np.ndarray, dict], dict[str, Tensor]]
+    encode: Callable[..., Encoded]
+    clip_text: str
+    prompt: Callable[[Grid], list[str | int]]
+    vision_shape: Callable[[Any, Grid], VisionShape]
+    token_types: bool = False
+    watch_tower: Callable[..., list] | None = None

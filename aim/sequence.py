@@ -1,0 +1,121 @@
+"""One prompt inside the LLM: which of its tokens are text, which merged tokens are still there, and where they stand."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from aim.grid import Grid
+from aim.merging import TowerAttention
+from aim.methods import Method
+from aim.prompt import Prompt
+from aim.trace import Trace
+
+
+class Sequence:
+    """Text and visual tokens in any order; places count from the first one behind the padding. `alive` are merged tokens still in it."""
+
+    def __init__(self, prompt: Prompt, trace: Trace, device: torch.device):
+        self.prompt, self.trace = prompt, trace
+        self.text, self.question = prompt.text.to(device), prompt.question.to(device)
+        self.visual = self.alive = self.text[:0]
+        self.targets: list[int] = []
+        self.score: Tensor | None = None
+
+    @property
+    def length(self) -> int:
+        return len(self.text) + len(self.visual)
+
+    def merge(self, method: Method, patches: Tensor, tower: dict[str, TowerAttention]) -> tuple[Tensor, Tensor] | None:
+        """Merge this prompt's embeddings [n, C]; None where nothing changes.
+
+        Returns:
+            The shorter embeddings [length, C], and for each of them the place it had in the prompt.
+        """
+        device, assignments, tokens, origins, sizes, merged = patches.device, [], [], [], [], 0
+        changed = False
+        for block, rows in zip(self.prompt.blocks, self.prompt.tower_rows, strict=True):
+            grid, places = block.grid, block.places.to(device)
+            visual = patches[places].view(grid.frames, grid.tokens_per_frame, -1)
+            result = method.merge(visual, _tower_of(tower, rows, grid)) if method.needs_tower else method.merge(visual)
+            if result is None:
+                own = torch.arange(grid.tokens, device=device)
+                assignment, size, anchors, kept = own.view(grid.frames, -1), torch.ones_like(own), own, visual.flatten(0, 1)
+            else:
+                assignment, size, anchors, kept, changed = result.assignment, result.sizes, result.anchors, result.tokens, True
+            assignments.append(assignment + merged)
+            sizes.append(size)
+            tokens.append(kept)
+            origins.append(places[anchors])
+            merged += len(anchors)
+        grids = [block.grid for block in self.prompt.blocks]
+        self.trace.grids = [(grid.frames, grid.rows, grid.columns) for grid in grids]
+        self.trace.frames = sum(grid.frames for grid in grids)
+        if len(grids) == 1:
+            self.trace.rows, self.trace.columns, self.trace.assignment = grids[0].rows, grids[0].columns, assignments[0]
+        else:
+            self.trace.assignment = torch.cat([part.flatten() for part in assignments])
+        self.trace.group_sizes = torch.cat(sizes)
+        self.alive = torch.arange(merged, device=device)
+        origin = torch.cat(origins)
+        if not changed:
+            self.visual = origin
+            return None
+        # Merged tokens stand where their anchors stood, in the order the method gave them.
+        order = self._settle(self.text, origin.sort().values)
+        embeddings = torch.cat([patches[self.prompt.text.to(device)], *tokens])[order]
+        return embeddings, torch.cat([self.prompt.text.to(device), origin])[order]
+
+    def _settle(self, text: Tensor, visual: Tensor) -> Tensor:
+        """Close the ranks: text and visual tokens at these places stay in this order; returns the order of [text, visual]."""
+        order = torch.cat([text, visual]).argsort()
+        rank = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+        self.text, self.visual = rank[: len(text)], rank[len(text) :]
+        return order
+
+    def cut(self, target: int) -> Tensor:
+        """Drop all but `target` visual tokens, the highest scores; equal scores fall to the earlier token on every device.
+
+        Returns:
+            The places that stay, ascending.
+        """
+        chosen = self.alive[:0]
+        if target:
+            chosen = self.score.argsort(descending=True, stable=True)[:target].sort().values.to(self.alive.device)
+        before = torch.cat([self.text, self.visual[chosen]])
+        self.alive = self.alive[chosen]
+        return before[self._settle(self.text, self.visual[chosen])]
+
+    def observe(self, method: Method, query: Tensor, key: Tensor, scaling: float) -> None:
+        """Score the tokens of a layer. query [H, n, d], key [KV, n, d], without padding."""
+        question = torch.zeros(self.length, dtype=torch.bool, device=query.device)
+        question.scatter_(0, self.text.to(query.device), self.question.to(query.device))
+        score = method.score(query, key, scaling, question)
+        self.score = None if score is None else score[self.visual.to(score.device)]
+
+    def finish(self, seconds: dict[str, float], cache_layers: list, paddings: list[int]) -> None:
+        """After the last layer: move the record to the CPU."""
+        trace = self.trace
+        trace.assignment, trace.group_sizes, trace.positions = trace.assignment.cpu(), trace.group_sizes.cpu(), trace.positions.cpu()
+        trace.survivors = [alive.cpu() for alive in trace.survivors]
+        trace.scores = [None if score is None else score.float().cpu() for score in trace.scores]
+        trace.key_value_lengths = [layer.get_seq_length() - padding for layer, padding in zip(cache_layers, paddings, strict=False)]
+        trace.key_value_bytes = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache_layers)
+        trace.timings = dict(seconds)
+        self.score = None
+
+
+def _tower_of(tower: dict[str, TowerAttention], rows: tuple[str, int, int], grid: Grid) -> TowerAttention:
+    """What the tower attended to in one block's frames.
+
+    Raises:
+        ValueError: it is not known, or the tower saw other patches than the LLM gets.
+    """
+    kind, first, last = rows
+    seen = tower.get(kind)
+    if seen is None or last > len(seen.received) or seen.received.shape[1] != grid.tokens_per_frame:
+        raise ValueError(
+            "This method needs what the vision tower attended to, patch by patch, and that is not known for this prompt's pictures. "
+            "Give frames or images of one grid and let the model encode them, or choose a method that does without."
+        )
+    return TowerAttention(seen.received[first:last], seen.keys[first:last])
