@@ -10,7 +10,13 @@ from importlib import import_module
 
 _HOMES = {
     "AIM": "aim.methods",
+    "FastV": "aim.methods",
     "Full": "aim.methods",
+    "PruMerge": "aim.methods",
+    "PyramidDrop": "aim.methods",
+    "Random": "aim.methods",
+    "ToMe": "aim.methods",
+    "VTW": "aim.methods",
     "METHODS": "aim.methods",
     "reduce": "aim.engine",
     "Trace": "aim.trace",

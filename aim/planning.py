@@ -87,10 +87,7 @@ def plan(model: str, num_frames: int = 32, text_tokens: int = 100, method: Metho
     Raises:
         ValueError: an unknown model, a folder without a usable config.json, or numbers out of range.
     """
-    known = _known(model)
-    if known is None:
-        return plan_for(_config_of(model), num_frames, text_tokens, method)
-    return _plan(known, num_frames, text_tokens, method)
+    return _plan(look_up(model), num_frames, text_tokens, method)
 
 
 def plan_for(config: PretrainedConfig, num_frames: int, text_tokens: int, method: Method | None = None, bytes_per_value: int = 2) -> Plan:
@@ -99,7 +96,21 @@ def plan_for(config: PretrainedConfig, num_frames: int, text_tokens: int, method
     Raises:
         ValueError: a model family that is not supported, or numbers out of range.
     """
-    return _plan(Known(*shape_of(config), tokens_per_frame(config)), num_frames, text_tokens, method, bytes_per_value)
+    return _plan(look_up(config), num_frames, text_tokens, method, bytes_per_value)
+
+
+def look_up(model: str | PretrainedConfig) -> Known:
+    """The shapes of a model: a name in `KNOWN` (or its Hub id), "bundled", a checkpoint folder, or a transformers config.
+
+    Raises:
+        ValueError: an unknown model, a folder without a usable config.json, or a family that is not supported.
+    """
+    if isinstance(model, str):
+        known = _known(model)
+        if known is not None:
+            return known
+        model = _config_of(model)
+    return Known(*shape_of(model), tokens_per_frame(model))
 
 
 def cost_of(
@@ -196,7 +207,8 @@ def _cost(
         kv_bytes=kv_bytes(shape, lengths, bytes_per_value),
         baseline_kv_bytes=kv_bytes(shape, unreduced, bytes_per_value),
         vision_tflops=vision_flops(vision, frames) / TERA,
-        merge_tflops=method.merge_flops(shape, frames, per_frame) / TERA,
+        # Layer 0 runs on all that merging left, in every method.
+        merge_tflops=method.merge_flops(shape, vision, frames, per_frame, tokens_per_layer[0][0]) / TERA,
         importance_tflops=method.score_flops(shape, _scored(tokens_per_layer)) / TERA,
         lm_head_tflops=lm_head_flops(shape) / TERA,
         tokens_per_layer=[(visual, text) for visual, text in tokens_per_layer],
