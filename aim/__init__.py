@@ -18,6 +18,7 @@ _HOMES = {
     "ToMe": "aim.methods",
     "VTW": "aim.methods",
     "METHODS": "aim.methods",
+    "match": "aim.matching",
     "reduce": "aim.engine",
     "Trace": "aim.trace",
     "plan": "aim.planning",
