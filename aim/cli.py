@@ -84,7 +84,9 @@ def _plan(options: argparse.Namespace) -> str:
     layers = "\n".join(f"  layer {i:2}: {visual:6} visual + {text} text" for i, (visual, text) in enumerate(result.tokens_per_layer))
     return (
         f"prefill {result.prefill_tflops:.2f} TFLOP, {result.speedup:.2f} x less than the full model's {result.baseline_tflops:.2f}\n"
-        f"KV cache {result.kv_bytes / 1e6:.1f} MB, {result.baseline_kv_bytes / result.kv_bytes:.2f} x less\n{layers}"
+        f"KV cache {result.kv_bytes / 1e6:.1f} MB, {result.baseline_kv_bytes / result.kv_bytes:.2f} x less\n"
+        f"not counted above: vision tower {result.vision_tflops:.2f} TFLOP, merging {result.merge_tflops:.4f}, "
+        f"scoring {result.importance_tflops:.4f}\n{layers}"
     )
 
 

@@ -259,10 +259,9 @@ class VLM:
 
     def _check_context(self, length: int, grid: Grid, method: Method) -> None:
         """Refuse a prompt whose positions would run past what the model was trained on."""
-        longest = length
-        if method.positions == "compact":
+        limit, longest = self.model.config.text_config.max_position_embeddings, length
+        if length > limit and method.positions != "original":
             longest -= grid.tokens - method.merged_tokens(grid.frames, grid.tokens_per_frame)
-        limit = self.model.config.text_config.max_position_embeddings
         if longest > limit:
             raise ValueError(
                 f"{grid.frames} frames make a prompt of {longest:,} tokens; this model takes {limit:,}. "
