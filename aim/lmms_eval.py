@@ -19,8 +19,9 @@ from lmms_eval.protocol import ChatMessages
 from loguru import logger
 from tqdm import tqdm
 
+from aim.answer import Answer
 from aim.methods import METHODS, Method
-from aim.runtime import Answer, load
+from aim.runtime import load
 from aim.video import Clip, read_video
 
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -16,6 +16,7 @@ from lmms_eval.tasks.mlvu.utils import mlvu_doc_to_text
 from lmms_eval.tasks.videomme.utils import videomme_doc_to_text
 
 import aim
+from aim.answer import Answer
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "assets" / "examples"
@@ -112,7 +113,7 @@ def vlm():
     return aim.load("bundled", "cpu")
 
 
-def ask(vlm, document: dict, question: str, new_tokens: int) -> aim.runtime.Answer:
+def ask(vlm, document: dict, question: str, new_tokens: int) -> Answer:
     return vlm.ask(aim.read_video(EXAMPLES / document["video"], FRAMES), question, METHOD, new_tokens)
 
 
