@@ -148,7 +148,7 @@ def kept_sheet(frames: np.ndarray, timestamps: np.ndarray, comparison: Compariso
         kept[record.kept_patches(layer).numpy()] = True
         grids = kept.reshape(record.frames, record.rows, record.columns)
         draw.text((4, top + height / 2 - 18), _title(run), (25, 30, 40), font)
-        draw.text((4, top + height / 2 + 2), f"{int(kept.sum()):,} tokens", (90, 98, 110), small)
+        draw.text((4, top + height / 2 + 2), f"{kept.sum():,} token{'s' * (kept.sum() != 1)}", (90, 98, 110), small)
         for column, (index, source) in enumerate(zip(shown, sources, strict=True)):
             picture = veiled(Image.fromarray(frames[source]).resize((CELL, height)), grids[index])
             sheet.paste(picture, (LABEL + column * (CELL + GAP), top))
