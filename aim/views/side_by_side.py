@@ -79,6 +79,24 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def comparison_text(comparison: Comparison) -> str:
+    """The table as text for a terminal."""
+    head = ("method", "answer", "same", "KL", "FLOPs", "prefill", "x faster", "KV cache", "setting")
+    rows = [head]
+    base = median(comparison.runs[0].prefill_seconds)
+    for run in comparison.runs:
+        answer, spent = run.answer, median(run.prefill_seconds)
+        figures = (f"{flops(answer.cost['prefill_tflops'])}", seconds(spent), f"{base / spent:.2f}", size(answer.trace.key_value_bytes))
+        rows.append(
+            (_title(run), " ".join(answer.text.split())[:40], "yes" if run.agrees else "no", number(run.divergence), *figures, setting(run))
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(
+        [*lines, f"budget {flops(comparison.tflops)}; KL and the first word against the full model; prefill: medians, taking turns"]
+    )
+
+
 def comparison_chart(comparison: Comparison) -> go.Figure:
     """Visual tokens in each layer, one line a method."""
     figure = go.Figure()
