@@ -7,11 +7,12 @@ from dataclasses import fields
 
 import pytest
 import torch
+from transformers import AutoConfig
 
 import aim
 from aim.cost import attention_merge_flops, last_token_flops, look_ahead_flops
 from aim.methods import METHODS
-from aim.planning import KNOWN, plan
+from aim.planning import KNOWN, cost_of, plan
 
 SEVEN_B = "llava-onevision-qwen2-7b"
 
@@ -147,6 +148,13 @@ def test_a_knob_out_of_range_is_refused(make, message: str):
 def test_an_adaptive_count_cannot_be_planned():
     with pytest.raises(ValueError, match="Give a keep_ratio"):
         plan(SEVEN_B, 32, 100, aim.PruMerge())
+
+
+def test_a_run_with_an_adaptive_count_is_costed_by_what_it_kept():
+    config = AutoConfig.from_pretrained("assets/shapes-vlm")
+    adaptive = cost_of(config, [(40, 20)] * 12, 4, 4 * 49, aim.PruMerge())
+    assert adaptive == cost_of(config, [(40, 20)] * 12, 4, 4 * 49, aim.PruMerge(keep_ratio=0.3))
+    assert adaptive["merge_tflops"] > cost_of(config, [(20, 20)] * 12, 4, 4 * 49, aim.PruMerge())["merge_tflops"] > 0
 
 
 def test_every_method_is_in_the_table_under_its_name_and_in_the_package():

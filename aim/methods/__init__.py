@@ -21,7 +21,7 @@ _FILES = {
 _CLASSES: dict[str, type[Method]] = {name: getattr(import_module(f"aim.methods.{file}"), name) for name, file in _FILES.items()}
 METHODS: dict[str, type[Method]] = {method.name: method for method in _CLASSES.values()}
 
-__all__ = ["METHODS", "Method", *_CLASSES]  # noqa: PLE0604
+__all__ = ["METHODS", "Method", *_CLASSES]
 
 
 def __getattr__(name: str) -> type[Method]:
