@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from aim.methods import Method
 from aim.trace import Trace
 
@@ -23,6 +25,8 @@ class Answer:
         cost: modelled cost of the executed token counts, see `aim.planning.cost_of`.
         features_reused: the clip's vision features came from an earlier question.
         new_tokens: tokens generated, the end token included.
+        next_token: log probabilities of the first token, float32 [vocabulary] on the CPU, before sampling changes them; None until it is
+            there. No part of `to_dict`.
         note: what the reader should know before trusting the text, such as words of the question that the model does not know.
     """
 
@@ -34,6 +38,7 @@ class Answer:
     cost: dict[str, float] = field(default_factory=dict)
     features_reused: bool = False
     new_tokens: int = 0
+    next_token: Tensor | None = field(default=None, repr=False, compare=False)
     note: str = ""
 
     def to_dict(self) -> dict:

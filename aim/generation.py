@@ -6,7 +6,8 @@ import threading
 import time
 
 import torch
-from transformers import StoppingCriteria, TextIteratorStreamer
+from torch import Tensor
+from transformers import LogitsProcessor, StoppingCriteria, TextIteratorStreamer
 
 from aim.engine import reduce
 from aim.methods import Method
@@ -62,5 +63,17 @@ class StopOn(StoppingCriteria):
     def __init__(self, event: threading.Event):
         self._event = event
 
-    def __call__(self, input_ids: torch.Tensor, scores, **kwargs) -> torch.Tensor:
+    def __call__(self, input_ids: Tensor, scores, **kwargs) -> Tensor:
         return torch.full((input_ids.shape[0],), self._event.is_set(), dtype=torch.bool, device=input_ids.device)
+
+
+class FirstToken(LogitsProcessor):
+    """Notes the log probabilities of the first token, and changes none."""
+
+    def __init__(self):
+        self.log_probabilities: Tensor | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if self.log_probabilities is None:
+            self.log_probabilities = scores[0].float().log_softmax(dim=-1).cpu()
+        return scores

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import StoppingCriteriaList
+from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from aim.answer import Answer
 from aim.checkpoints import Checkpoint, load_checkpoint
 from aim.families import Encoded
-from aim.generation import Generation, StopOn, TimedStreamer
+from aim.generation import FirstToken, Generation, StopOn, TimedStreamer
 from aim.grid import Grid
 from aim.memory import read_peak, reset_peak
 from aim.methods import AIM, Method
@@ -137,10 +137,12 @@ class VLM:
             )
             yield answer
             streamer = TimedStreamer(self.checkpoint.tokenizer, skip_prompt=True, skip_special_tokens=True)
+            first = FirstToken()
             arguments = {
                 **self.inputs(question, encoded),
                 "max_new_tokens": max_new_tokens,
                 "streamer": streamer,
+                "logits_processor": LogitsProcessorList([first]),
                 "stopping_criteria": StoppingCriteriaList([StopOn(stop)]),
                 "do_sample": False,
                 **generation,
@@ -170,7 +172,15 @@ class VLM:
                 new_tokens=streamer.tokens,
                 grid=encoded.grid,
             )
-            yield replace(answer, text=answer.text.strip(), trace=trace, timings=timings, cost=cost, new_tokens=streamer.tokens)
+            yield replace(
+                answer,
+                text=answer.text.strip(),
+                trace=trace,
+                timings=timings,
+                cost=cost,
+                new_tokens=streamer.tokens,
+                next_token=first.log_probabilities,
+            )
 
     def unknown_words(self, question: str) -> list[str]:
         """Words of a question that the tokenizer has no token for, in order, each once. Tokenizers that spell out any word know all."""

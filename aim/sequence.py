@@ -32,8 +32,8 @@ class Sequence:
         Returns:
             The shorter embeddings [length, C], and for each of them the place it had in the prompt.
         """
-        device, assignments, tokens, origins, sizes, merged = patches.device, [], [], [], [], 0
-        changed = False
+        device, assignments, tokens, origins, all_anchors, sizes = patches.device, [], [], [], [], []
+        merged, before, changed = 0, 0, False
         for block, rows in zip(self.prompt.blocks, self.prompt.tower_rows, strict=True):
             grid, places = block.grid, block.places.to(device)
             visual = patches[places].view(grid.frames, grid.tokens_per_frame, -1)
@@ -47,7 +47,9 @@ class Sequence:
             sizes.append(size)
             tokens.append(kept)
             origins.append(places[anchors])
+            all_anchors.append(anchors + before)
             merged += len(anchors)
+            before += grid.tokens
         grids = [block.grid for block in self.prompt.blocks]
         self.trace.grids = [(grid.frames, grid.rows, grid.columns) for grid in grids]
         self.trace.frames = sum(grid.frames for grid in grids)
@@ -55,7 +57,7 @@ class Sequence:
             self.trace.rows, self.trace.columns, self.trace.assignment = grids[0].rows, grids[0].columns, assignments[0]
         else:
             self.trace.assignment = torch.cat([part.flatten() for part in assignments])
-        self.trace.group_sizes = torch.cat(sizes)
+        self.trace.group_sizes, self.trace.anchors = torch.cat(sizes), torch.cat(all_anchors)
         self.alive = torch.arange(merged, device=device)
         origin = torch.cat(origins)
         if not changed:
@@ -96,7 +98,8 @@ class Sequence:
     def finish(self, seconds: dict[str, float], cache_layers: list, paddings: list[int]) -> None:
         """After the last layer: move the record to the CPU."""
         trace = self.trace
-        trace.assignment, trace.group_sizes, trace.positions = trace.assignment.cpu(), trace.group_sizes.cpu(), trace.positions.cpu()
+        for name in ("assignment", "group_sizes", "anchors", "positions"):
+            setattr(trace, name, getattr(trace, name).cpu())
         trace.survivors = [alive.cpu() for alive in trace.survivors]
         trace.scores = [None if score is None else score.float().cpu() for score in trace.scores]
         trace.key_value_lengths = [layer.get_seq_length() - padding for layer, padding in zip(cache_layers, paddings, strict=False)]

@@ -24,6 +24,7 @@ class Trace:
             and the separators some models put after a video.
         assignment: long [F, T], patch → index of its merged token, 0...M-1; with several grids long [patches], one grid after the other.
         group_sizes: long [M], patches in each merged token.
+        anchors: long [M], the patch (0...F·T-1, one grid after the other) whose place each merged token keeps.
         survivors: for each layer, the merged tokens it ran on, long [visual], ascending.
         scores: for each layer, the importance of those survivors as that layer's attention gives it, float32 [visual], or None where none
             was computed. Text tokens take part in the PageRank, so a layer's scores need not sum to 1.
@@ -44,6 +45,7 @@ class Trace:
     tokens_per_layer: list[tuple[int, int]] = field(default_factory=list)
     assignment: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.long))
     group_sizes: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    anchors: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     survivors: list[Tensor] = field(default_factory=list)
     scores: list[Tensor | None] = field(default_factory=list)
     key_value_lengths: list[int] = field(default_factory=list)
@@ -68,6 +70,10 @@ class Trace:
         """Visual tokens that entered layer 0, M."""
         return len(self.group_sizes)
 
+    def kept_patches(self, layer: int) -> Tensor:
+        """Patches whose places the visual tokens of a layer hold, long [visual], in the order of `survivors`."""
+        return self.anchors[self.survivors[layer]]
+
     def last_layer(self) -> Tensor:
         """The last layer each merged token was alive in, long [M]; -1 for one no layer ran on."""
         last = torch.full((self.merged_tokens,), -1, dtype=torch.long)
@@ -87,6 +93,7 @@ class Trace:
             "tokens_per_layer": [list(pair) for pair in self.tokens_per_layer],
             "assignment": self.assignment.tolist(),
             "group_sizes": self.group_sizes.tolist(),
+            "anchors": self.anchors.tolist(),
             "survivors": [alive.tolist() for alive in self.survivors],
             "scores": [None if score is None else score.tolist() for score in self.scores],
             "key_value_lengths": self.key_value_lengths,

@@ -42,10 +42,10 @@ def records(vlm, clip):
 def prompt(vlm, clip, question):
     """Everything stock generate needs for a question about a clip, and the evidence patches, from the clip's masks."""
     pictures, owners = film(clip, FRAMES, GRID)
-    with torch.no_grad():
-        features = vlm.checkpoint.family.encode(vlm.model, vlm.checkpoint.family.pixel_values(pictures, vlm.checkpoint.pictures))
-    ids = torch.tensor([vlm.prompt_ids(question.text, FRAMES * GRID * GRID + 1)])
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_encoder_outputs": {"video": features}}
+    family, config = vlm.checkpoint.family, vlm.model.config
+    pixels = family.pixel_values(config, pictures, vlm.checkpoint.pictures)
+    ids = torch.tensor([vlm.prompt_ids(question.text, vlm.grid(FRAMES))])
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **pixels}
     return inputs, [[patch in question.about for patch in frame] for frame in owners.tolist()]
 
 

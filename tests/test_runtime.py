@@ -167,3 +167,12 @@ def test_frames_of_any_shape_become_the_models_size(vlm):
     pixels = vlm.checkpoint.family.pixel_values(vlm.model.config, wide.frames, vlm.checkpoint.pictures)["pixel_values_videos"]
     assert pixels.shape == (1, 3, 3, IMAGE_SIZE, IMAGE_SIZE)
     assert vlm.ask(wide, QUESTION, max_new_tokens=1).trace.frames == 3
+
+
+def test_the_next_token_distribution_is_the_stock_models_whatever_is_sampled(vlm):
+    answer = vlm.ask(clip(), QUESTION, aim.Full(), max_new_tokens=2, do_sample=True, temperature=9.0)
+    inputs = vlm.inputs(QUESTION, vlm.encode(clip().frames))
+    with torch.no_grad():
+        expected = vlm.model(**inputs).logits[0, -1].log_softmax(-1)
+    torch.testing.assert_close(answer.next_token, expected, atol=1e-5, rtol=1e-5)
+    assert "next_token" not in answer.to_dict()
