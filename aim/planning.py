@@ -135,6 +135,7 @@ def cost_of(
     method: Method,
     bytes_per_value: int = 2,
     new_tokens: int = 1,
+    grid: Grid | None = None,
 ) -> dict[str, float]:
     """The modelled cost of a run that has taken place, from the (visual, text) tokens its layers executed.
 
@@ -143,11 +144,12 @@ def cost_of(
     Args:
         visual_tokens: what the vision tower made of all `frames` frames, before merging.
         new_tokens: tokens the answer has, the first of which the prefill gives.
+        grid: the clip's, where the tower's cost depends on more than the number of tokens.
 
     Returns:
         `Plan.to_dict()` without `tokens_per_layer`, and `decode_tflops`, of the tokens after the first.
     """
-    shape, vision = shape_of(config, Grid(frames, 1, visual_tokens // frames))
+    shape, vision = shape_of(config, grid or Grid(frames, 1, visual_tokens // frames))
     cost = _cost(shape, vision, tokens_per_layer, frames, visual_tokens // frames, method, bytes_per_value).to_dict()
     del cost["tokens_per_layer"]
     return {**cost, "decode_tflops": decode_flops(shape, [sum(pair) for pair in tokens_per_layer], new_tokens - 1) / TERA}

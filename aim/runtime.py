@@ -175,6 +175,7 @@ class VLM:
                 method,
                 self.dtype.itemsize,
                 new_tokens=streamer.tokens,
+                grid=encoded.grid,
             )
             yield replace(
                 answer,
@@ -218,6 +219,8 @@ class VLM:
         start = time.perf_counter()
         with torch.inference_mode():
             encoded = family.encode(self.model, pixels)
+        if family.timing is not None:
+            encoded = replace(encoded, inputs=encoded.inputs | family.timing(clip.duration / len(clip.frames)))
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         timings["vision_tower"] = time.perf_counter() - start
@@ -248,7 +251,7 @@ class VLM:
         longest = self.max_question
         if not 1 <= len(question) <= longest:
             raise ValueError(f"The question has {len(question):,} characters; 1 to {longest:,} are accepted. Ask one short question.")
-        conversation = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}]
+        conversation = [{"role": "user", "content": [{"type": family.clip_type}, {"type": "text", "text": question}]}]
         text = tokenizer.apply_chat_template(
             conversation, chat_template=self.checkpoint.chat_template, add_generation_prompt=True, tokenize=False
         )

@@ -1,17 +1,25 @@
-"""LLaVA-OneVision: SigLIP in front of Qwen2; a video frame is pooled to half its side, and one newline token ends a clip."""
+"""LLaVA-OneVision: SigLIP in front of Qwen2; a video frame is pooled to half its side, and one newline token ends a clip.
+
+An image that is alone in its prompt is shown twice, whole and enlarged in tiles; one of several is shown whole. Neither is pooled.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from transformers.image_processing_utils import select_best_resolution
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from aim.cost import VisionShape
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
 from aim.families.pixels import normalised_frames
+from aim.families.towers import recorded, seen_layer, watch_projections
 from aim.grid import Grid
+from aim.merging import TowerAttention
 
 
 def _side(config) -> int:
@@ -40,13 +48,43 @@ def _videos(config, _inputs: dict) -> Reader:
     return read
 
 
-def _images(config, _inputs: dict) -> Reader:
+def _images(config, inputs: dict) -> Reader:
     side = _side(config)
+    sizes, counts = inputs.get("image_sizes"), inputs.get("batch_num_images")
+    sizes = [] if sizes is None else sizes.tolist()
+    # Only an image that is alone in its prompt is also shown in tiles; without counts, every one is taken to be alone.
+    alone = [True] * len(sizes) if counts is None else [count == 1 for count in counts.tolist() for _ in range(count)]
+    tiled = iter(zip(sizes, alone, strict=False))
 
     def read(_placeholders: int) -> Picture:
-        return plain_picture(1, side, side, separators=1)
+        size, is_tiled = next(tiled, (None, False))
+        return _tiled_picture(config, *size) if is_tiled else plain_picture(1, side, side, separators=1)
 
     return read
+
+
+def _tiled_picture(config, height: int, width: int) -> Picture:
+    """The whole image, then its enlarged copy row by row, a newline token behind each row."""
+    base, (rows, columns) = _side(config), tile_grid(config, height, width)
+    whole = plain_picture(1, base, base)
+    rows_start = base * base + torch.arange(rows)[:, None] * (columns + 1)
+    places = (rows_start + torch.arange(columns)).flatten()
+    return Picture((*whole.grids, Grid(1, rows, columns)), (*whole.places, places), base * base + rows * (columns + 1))
+
+
+def tile_grid(config, height: int, width: int) -> tuple[int, int]:
+    """(rows, columns) of tokens of an image's enlarged copy: its tiles side by side, without the padding that fills them up, and reduced
+    where that is more than about `vision_aspect_ratio`'s number of tiles ("anyres_max_9" → 9)."""
+    side, tile = _side(config), config.vision_config.image_size
+    best = select_best_resolution((height, width), config.image_grid_pinpoints)
+    rows, columns = (length // tile * side for length in best)
+    if width / height > columns / rows:
+        rows -= (rows - int(round(height * (columns / width), 7))) // 2 * 2
+    else:
+        columns -= (columns - int(round(width * (rows / height), 7))) // 2 * 2
+    most = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
+    ratio = math.sqrt(rows * columns / (most * side**2))
+    return (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
 
 
 def _pixel_values(_config, frames: np.ndarray, settings: dict) -> dict[str, Tensor]:
@@ -55,11 +93,39 @@ def _pixel_values(_config, frames: np.ndarray, settings: dict) -> dict[str, Tens
     return {"pixel_values_videos": normalised_frames(frames, settings, size["height"], size["width"])[None]}
 
 
+def _pooled(config, values: Tensor) -> Tensor:
+    """A frame's patches pooled as its features are: [F, side · side, D] → [F, T, D]."""
+    side = _side(config)
+    planes = values.transpose(1, 2).unflatten(2, (side, side))
+    half = (math.ceil(side / 2),) * 2
+    return nn.functional.interpolate(planes, size=half, mode="bilinear").flatten(2).transpose(1, 2)
+
+
+def _watch_tower(model, callback: Callable) -> list:
+    """Frames are pooled and images are not, and one tower serves both: the model's inputs tell which comes next."""
+    config, kinds = model.config, []
+    attention = model.model.vision_tower.encoder.layers[seen_layer(config)].self_attn
+
+    def on_inputs(_module, _args: tuple, kwargs: dict) -> None:
+        given = {"image": kwargs.get("pixel_values"), "video": kwargs.get("pixel_values_videos")}
+        kinds[:] = [kind for kind, values in given.items() if values is not None]
+
+    def pool(values: Tensor) -> Tensor:
+        return values if kinds and kinds[0] == "image" else _pooled(config, values)
+
+    def report(seen: TowerAttention) -> None:
+        del kinds[:1]
+        callback(seen)
+
+    hooks = watch_projections(attention, attention.q_proj, attention.k_proj, attention.num_heads, pool, report)
+    return [*hooks, model.model.register_forward_pre_hook(on_inputs, with_kwargs=True)]
+
+
 def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
     """Projected, pooled tokens with the newline: pooler_output [1, F·T + 1, hidden]. Keeps nothing else of the tower's output alive."""
-    values = pixels["pixel_values_videos"]
-    output = model.model.get_video_features(values.to(model.device, model.dtype), return_dict=True)
-    features = {"video": BaseModelOutputWithPooling(pooler_output=output.pooler_output)}
+    values = pixels["pixel_values_videos"].to(model.device, model.dtype)
+    output, seen = recorded(_watch_tower, model, lambda: model.model.get_video_features(values, return_dict=True))
+    features = {"video": BaseModelOutputWithPooling(pooler_output=output.pooler_output, attentions=seen)}
     return Encoded(features, {}, _grid(model.config, {}, values.shape[1], 0, 0))
 
 
@@ -87,4 +153,5 @@ FAMILY = Family(
     clip_text="<video>",
     prompt=lambda grid: [grid.tokens + 1],
     vision_shape=_vision_shape,
+    watch_tower=_watch_tower,
 )

@@ -164,9 +164,10 @@ def kept_sheet(frames: np.ndarray, timestamps: np.ndarray, comparison: Compariso
         top, record = CAPTION + row * (height + GAP), run.answer.trace
         kept = np.zeros(record.visual_tokens, bool)
         kept[record.kept_patches(layer).numpy()] = True
+        count = int(kept.sum())
         grids = kept.reshape(record.frames, record.rows, record.columns)
         draw.text((4, top + height / 2 - 18), _title(run), (25, 30, 40), font)
-        draw.text((4, top + height / 2 + 2), f"{kept.sum():,} token{'s' * (kept.sum() != 1)}", (90, 98, 110), small)
+        draw.text((4, top + height / 2 + 2), f"{count:,} token{'s' * (count != 1)}", (90, 98, 110), small)
         for column, (index, source) in enumerate(zip(shown, sources, strict=True)):
             picture = veiled(Image.fromarray(frames[source]).resize((CELL, height)), grids[index])
             sheet.paste(picture, (LABEL + column * (CELL + GAP), top))
