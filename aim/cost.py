@@ -125,7 +125,7 @@ def vision_flops(vision: VisionShape, frames: int) -> int:
     return frames * (embedding + vision.num_layers * linears + attention + projector)
 
 
-def merge_flops(hidden: int, frames: int, tokens_per_frame: int, target: int) -> int:
+def merge_flops(hidden: int, frames: int, tokens_per_frame: int, target: int, weighted: bool = False) -> int:
     """FLOPs of `aim.merging.merge_tokens` on `frames` windows of T = `tokens_per_frame` embeddings of size C = `hidden`, left at `target`.
 
     Each step from T tokens, removing r = min(T - target, T // 2): 2·⌈T/2⌉·⌊T/2⌋·C (similarities) + 3·T·C (normalising: squares,
@@ -142,9 +142,29 @@ def merge_flops(hidden: int, frames: int, tokens_per_frame: int, target: int) ->
     while tokens > target:
         half = tokens // 2
         removed = min(tokens - target, half)
-        flops += (2 * (tokens - half) * half + 3 * tokens + removed + half) * hidden
+        weighing = tokens if weighted and tokens < tokens_per_frame else 0
+        flops += (2 * (tokens - half) * half + 3 * tokens + removed + half + weighing) * hidden
         tokens -= removed
     return frames * flops
+
+
+def attention_merge_flops(hidden: int, vision: VisionShape, frames: int, tokens_per_frame: int, merged: int, neighbours: int) -> int:
+    """FLOPs of `aim.attention_merging.merge_by_attention`, which leaves `merged` tokens of size C = `hidden`.
+
+    The tower's q·kᵀ once more, 2·P²·h a frame (its softmax and mean left out, as in `vision_flops`); 3·h a token (normalised keys) and
+    2·T·h a kept token (cosines); 2·neighbours·C a kept token and 2·C a token that is not (weighted sums); one merged token a frame is the
+    sum of those, so is not a kept one. Sorting is left out.
+    """
+    tokens, kept = frames * tokens_per_frame, merged - frames
+    received = frames * 2 * vision.patches_per_frame**2 * vision.hidden_size
+    cosines = (3 * tokens + 2 * kept * tokens_per_frame) * vision.hidden_size
+    return received + cosines + 2 * (kept * min(neighbours, tokens_per_frame - 1) + tokens - kept) * hidden
+
+
+def look_ahead_flops(shape: ModelShape, lengths_scored: list[int]) -> int:
+    """FLOPs of asking a layer for the queries and keys of n tokens before it runs: 7·n·h (norm) + 2·n·h·(H + KV)·d (projections)."""
+    heads = shape.num_heads + shape.num_key_value_heads
+    return shape.hidden_size * (7 + 2 * heads * shape.head_dim) * sum(lengths_scored)
 
 
 def pagerank_flops(shape: ModelShape, lengths_scored: list[int], iterations: int) -> int:
@@ -155,6 +175,15 @@ def pagerank_flops(shape: ModelShape, lengths_scored: list[int], iterations: int
     """
     per_pair = 2 * shape.head_dim + 1 + 5 + 2 * iterations
     return shape.num_heads * per_pair * sum(tokens**2 for tokens in lengths_scored)
+
+
+def last_token_flops(shape: ModelShape, lengths_scored: list[int]) -> int:
+    """FLOPs of `aim.importance.last_token_attention` in the layers that are scored, with the tokens each of them runs on, text included.
+
+    A layer of n tokens: H · (2·n·d (one query's scores) + 5·n (softmax)), as `decode_flops` counts them. Linear in n, so hardly a
+    thousandth of `pagerank_flops`; the scaling of the query and the mean over heads are left out.
+    """
+    return shape.num_heads * (2 * shape.head_dim + 5) * sum(lengths_scored)
 
 
 def _checked(shape: ModelShape, lengths: list[int]) -> list[int]:

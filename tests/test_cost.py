@@ -11,20 +11,24 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache, Qwen2Config, Qwen2Model, SiglipVisionConfig, SiglipVisionModel
 
+from aim.attention_merging import merge_by_attention
 from aim.cost import (
     ModelShape,
     VisionShape,
+    attention_merge_flops,
     decode_flops,
     kv_bytes,
+    last_token_flops,
     layer_flops,
     lm_head_flops,
+    look_ahead_flops,
     merge_flops,
     pagerank_flops,
     prefill_flops,
     vision_flops,
 )
-from aim.importance import pagerank
-from aim.merging import merge_tokens
+from aim.importance import last_token_attention, pagerank
+from aim.merging import TowerAttention, merge_tokens
 from aim.schedule import ramp, tokens_kept
 
 TINY = ModelShape(num_layers=3, hidden_size=48, intermediate_size=80, num_heads=6, num_key_value_heads=2, head_dim=8, vocab_size=100)
@@ -141,6 +145,33 @@ def test_merging_32_frames_costs_a_few_gigaflops():
     assert merge_flops(3584, 32, 196, 49) == pytest.approx(2.75e9, rel=0.06)
 
 
+def test_weighted_means_cost_one_product_a_token_from_the_second_step_on():
+    # 16 → 8 → 4: the second step weighs 8 tokens of 12 channels, in each of 3 windows.
+    assert merge_flops(12, 3, 16, 8, weighted=True) == merge_flops(12, 3, 16, 8)
+    assert merge_flops(12, 3, 16, 4, weighted=True) == merge_flops(12, 3, 16, 4) + 3 * 8 * 12
+
+
+def test_merging_by_attention_counts_the_products_that_run():
+    # 2 frames of 9 tokens, 5 and 4 left, so 4 and 3 kept; keys of 6 channels, embeddings of 12, 25 patches behind the 9 tokens.
+    tower = TowerAttention(torch.rand(2, 9), torch.randn(2, 9, 6))
+    queries, keys = torch.randn(2, 25, 6), torch.randn(2, 6, 25)
+    with FlopCounterMode(display=False) as counter:
+        merge_by_attention(torch.randn(2, 9, 12), tower, [5, 4], neighbours=3)
+        queries @ keys
+    # The products run over all 9 tokens, those not taken in with weight 0; what is counted is the 3 that are taken in, and the rest's sum.
+    as_they_run = counter.get_total_flops() - 2 * 7 * 9 * 12
+    vision = VisionShape(2, 6, 24, patches_per_frame=25, patch_pixels=48)
+    assert attention_merge_flops(12, vision, 2, 9, 9, 3) == as_they_run + 3 * 18 * 6 + 2 * 7 * 3 * 12 + 2 * 11 * 12
+
+
+def test_looking_ahead_counts_the_projections_that_run():
+    layer = tiny_qwen2().layers[0].self_attn
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        for n in (21, 9):
+            layer.q_proj(torch.zeros(n, TINY.hidden_size)), layer.k_proj(torch.zeros(n, TINY.hidden_size))
+    assert look_ahead_flops(TINY, [21, 9]) == counter.get_total_flops() + 7 * 30 * TINY.hidden_size
+
+
 def test_merging_to_a_target_out_of_range_is_refused():
     for target in (0, 17):
         with pytest.raises(ValueError, match="1 to 16"):
@@ -163,3 +194,20 @@ def test_pagerank_without_its_scores_is_the_papers_4_gigaflops():
     lengths = [kept + 100 for kept in tokens_kept(ramp(28, 14, 22), 1568)][13:21]
     without_scores = pagerank_flops(QWEN2_7B, lengths, 5) - 28 * 2 * 128 * sum(n**2 for n in lengths)
     assert round(without_scores / 1e9, 2) == 4.18
+
+
+def test_last_token_attention_counts_the_scores_that_run():
+    lengths = [21, 9]
+    with FlopCounterMode(display=False) as counter:
+        for n in lengths:
+            last_token_attention(torch.randn(6, n, 8), torch.randn(2, n, 8), 0.3)
+    softmax = 5 * 6 * sum(lengths)
+    assert last_token_flops(TINY, lengths) == counter.get_total_flops() + softmax
+
+
+def test_last_token_attention_is_what_one_decoding_step_scores():
+    # A step after n - 1 tokens scores n; beside the scores and their softmax it mixes the values and runs the rest of the layer.
+    n, shape = 40, TINY
+    rest = 2 * shape.layer_weights + 17 * shape.hidden_size + 2 * n * shape.num_heads * shape.head_dim
+    step = decode_flops(shape, [n - 1] * shape.num_layers, 1) - lm_head_flops(shape)
+    assert shape.num_layers * (last_token_flops(shape, [n]) + rest) == step

@@ -96,9 +96,7 @@ def encoder(watch: Callable) -> Callable[..., Encoded]:
     def encode(model, pixels: dict[str, Tensor]) -> Encoded:
         sizes, merge = pixels["video_grid_thw"], model.config.vision_config.spatial_merge_size
         values = pixels["pixel_values_videos"].to(model.device, model.dtype)
-        output, seen = recorded(
-            watch, model, lambda: model.model.get_video_features(values, sizes.to(model.device), return_dict=True)
-        )
+        output, seen = recorded(watch, model, lambda: model.model.get_video_features(values, sizes.to(model.device), return_dict=True))
         steps, rows, columns = sizes[0].tolist()
         features = {"video": BaseModelOutputWithPooling(pooler_output=output.pooler_output, attentions=seen)}
         return Encoded(features, {"video_grid_thw": sizes}, Grid(steps, rows // merge, columns // merge))
