@@ -234,9 +234,7 @@ def _words(count: int, generator) -> Part:
 
 
 TINY: dict[str, TinyFamily] = {
-    "llava_onevision": TinyFamily(
-        llava_onevision, _llava_onevision_clip, _llava_onevision_image, 25, lambda frames: 1, counts_images=True
-    ),
+    "llava_onevision": TinyFamily(llava_onevision, _llava_onevision_clip, _llava_onevision_image, 25, lambda frames: 1, counts_images=True),
     "llava": TinyFamily(llava, _llava_clip, _llava_image, 25, lambda frames: frames),
     "qwen2_vl": TinyFamily(qwen2_vl, _qwen_clip, _qwen_image, 35, lambda frames: 2, step=2, token_types=True),
     "qwen2_5_vl": TinyFamily(qwen2_5_vl, _qwen_clip, _qwen_image, 35, lambda frames: 2, step=2, token_types=True),

@@ -152,7 +152,7 @@ def _watch_tower(model, callback: Callable) -> list:
 
 def _watch_patches(model, callback: Callable, pool: Callable[[Tensor], Tensor] = lambda values: values) -> list:
     attention = model.model.vision_tower.encoder.layers[seen_layer(model.config)].self_attn
-    return watch_projections(attention, attention.q_proj, attention.k_proj, attention.num_heads, pool, callback)
+    return watch_projections(attention, attention.q_proj, attention.k_proj, callback, pool)
 
 
 def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
