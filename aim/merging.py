@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import embedding_bag, normalize
 
 from aim.schedule import frame_windows, merged_per_frame
 
@@ -134,7 +134,7 @@ def _bipartite_step(x: Tensor, remove: int, merge_order: str) -> tuple[Tensor, T
     Returns:
         merged [W, T - remove, C]; destination [W, T], old token → new index; kept [W, T - remove], new token → old index, in merge_order.
     """
-    windows, num_tokens, channels = x.shape
+    windows, num_tokens, _ = x.shape
     unit = normalize(x.float(), dim=-1)
     similarity = unit[:, 0::2] @ unit[:, 1::2].transpose(1, 2)  # [W, A, B]
     strength, partner = similarity.max(dim=-1)  # [W, A]
@@ -142,21 +142,26 @@ def _bipartite_step(x: Tensor, remove: int, merge_order: str) -> tuple[Tensor, T
     linked, unlinked = ranked[:, :remove], ranked[:, remove:]
     partner_token = 2 * partner + 1
 
-    window = torch.arange(windows, device=x.device)[:, None]
-    into = partner_token.gather(1, linked)  # [W, remove], indices into T
-    merged, members = x.clone(), torch.ones(windows, num_tokens, device=x.device, dtype=x.dtype)
-    # index_put_ sums in a fixed order on every device; scatter_add_ on CUDA does not, and a last bit can turn a tie of the next step.
-    merged.index_put_((window, into), x.gather(1, (2 * linked)[..., None].expand(-1, -1, channels)), accumulate=True)
-    members.index_put_((window, into), torch.ones_like(into, dtype=x.dtype), accumulate=True)
-    merged /= members[..., None]
-
     tokens = torch.arange(num_tokens, device=x.device).repeat(windows, 1)
+    into = partner_token.gather(1, linked)  # [W, remove], indices into T
     kept = torch.cat([2 * unlinked, tokens[:, 1::2]], dim=1)
     if merge_order == "raster":
         kept = kept.sort(dim=1).values
     new_index = torch.zeros_like(tokens).scatter_(1, kept, tokens[:, : num_tokens - remove])
     destination = new_index.gather(1, tokens.scatter(1, 2 * linked, into))
-    return merged.gather(1, kept[..., None].expand(-1, -1, channels)), destination, kept
+    return _means(x, destination, torch.cat([kept, 2 * linked], dim=1), kept.shape[1]), destination, kept
+
+
+def _means(x: Tensor, destination: Tensor, order: Tensor, merged: int) -> Tensor:
+    """Means [W, merged, C] of the tokens of x [W, T, C] that share a destination [W, T], summed in the sequence of `order` [W, T]."""
+    windows, num_tokens, channels = x.shape
+    groups, by_group = destination.gather(1, order).sort(dim=1, stable=True)
+    members = order.gather(1, by_group) + num_tokens * torch.arange(windows, device=x.device)[:, None]
+    sizes = groups.new_zeros(windows, merged).scatter_add_(1, groups, torch.ones_like(groups)).flatten()
+    # A bag is read once and summed in the same sequence whatever the number of threads. index_put_ on CPU and scatter_add_ on CUDA add in
+    # the sequence their threads happen to arrive in, and a last bit can turn a tie of the next step.
+    sums = embedding_bag(members.flatten(), x.reshape(-1, channels), sizes.cumsum(0) - sizes, mode="sum")
+    return sums.div_(sizes[:, None]).view(windows, -1, channels)
 
 
 def _check_embeddings(x: Tensor) -> None:
