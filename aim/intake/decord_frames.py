@@ -39,7 +39,7 @@ def read_with_decord(file: str, num_frames: int, max_side: int) -> tuple[np.ndar
 
 def _decode(decord: ModuleType, file: str, num_frames: int, max_side: int) -> tuple[np.ndarray, np.ndarray, float]:
     """(frames, timestamps, duration)."""
-    decoded, wanted = _sizes(_array(decord.VideoReader(file, num_threads=1).next()).shape, max_side)
+    decoded, wanted = _sizes(decord.VideoReader(file, num_threads=1).next().shape, max_side)
     reader = decord.VideoReader(file, width=decoded[0], height=decoded[1], fault_tol=_NO_REPLACED_FRAMES)
     rate = reader.get_avg_fps()
     step = 1 / rate if 0 < rate < math.inf else 1 / 25
@@ -100,7 +100,7 @@ def _read(reader: Any, picks: np.ndarray, wanted: tuple[int, int], keys: list[in
         for _ in range(start, pick + 1):
             frame = reader.next()
         following = pick + 1
-        frame = _array(frame)
+        frame = frame.asnumpy()
         if frame.shape[:2] != frames.shape[1:3]:
             frame = np.asarray(Image.fromarray(frame).resize(wanted, Image.Resampling.BICUBIC))
         frames[place] = frame
@@ -114,8 +114,3 @@ def _count_shown(decord: ModuleType, reader: Any) -> int:
         except (StopIteration, decord.DECORDLimitReachedError):
             return count
     return len(reader)
-
-
-def _array(frame: Any) -> np.ndarray:
-    """decord hands out its own array type, or that of whichever bridge the calling thread has set."""
-    return frame.asnumpy() if hasattr(frame, "asnumpy") else np.asarray(frame)

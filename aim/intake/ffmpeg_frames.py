@@ -37,7 +37,7 @@ def read_with_ffmpeg(ffmpeg: str, demuxer: str, file: str, num_frames: int, max_
     command += ["-i", f"file:{file}", "-map", "0:V:0", "-an", "-sn", "-dn"]
     times, step, size = _appearances([*command, "-vf", "showinfo", "-f", "null", "-"], demuxer)
     shown, end = _shown(file, times) if demuxer == "mov" else (np.arange(len(times)), math.inf)
-    picks, timestamps, duration = choose(times[shown], min(end, times[shown[-1]] + step), num_frames)
+    picks, timestamps, duration = choose(times[shown], end if end < math.inf else times[shown[-1]] + step, num_frames)
     picks = shown[picks]
     width, height = reduced(*size, max_side)
     distinct, places = np.unique(picks, return_inverse=True)
