@@ -52,7 +52,7 @@ def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, s
         stop: setting it ends the reading within a fraction of a second.
 
     Raises:
-        ValueError: the arguments, a file that cannot be read or is over the limits (`LIMITS`), or `stop`; it names the file, never its folder.
+        ValueError: the arguments, a file that cannot be read or is over the `LIMITS`, or `stop`. It names the file, not its folder.
         ImportError: neither decord nor ffmpeg is installed.
     """
     if not _whole(num_frames) or not 1 <= num_frames <= MAX_FRAMES:
@@ -69,8 +69,8 @@ def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, s
     except ImportError:
         raise ImportError(
             "Reading videos needs the package decord, which cannot be imported. Run `pip install decord` (Linux on x86-64, Windows) or "
-            "`pip install eva-decord` (Apple silicon, Python 3.11); elsewhere install the program ffmpeg, or decode the frames yourself and "
-            "use clip_from_frames."
+            "`pip install eva-decord` (Apple silicon, Python 3.11); elsewhere install the program ffmpeg, or decode the frames yourself "
+            "and use clip_from_frames."
         ) from None
     if refused is not None:  # outside the except block: the message is all there is to tell
         refuse(name, refused.reason, refused.given)

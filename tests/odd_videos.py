@@ -30,8 +30,10 @@ HELD = [0, 100, 200, 300, 1300, 1400, 1500, 5000, 5040, 5080]
 
 
 class Odd(NamedTuple):
-    """`without_ffmpeg` is the outcome where ffmpeg is not installed, if that differs; `seconds`, where given, how long it lasts; `turns` the
-    quarter turns clockwise that bring its frames upright; `starts` when they appear, where PyAV's word is not to be had."""
+    """`without_ffmpeg` is the outcome where ffmpeg is not installed, if that differs; `seconds`, where given, how long it lasts.
+
+    `turns` are the quarter turns clockwise that bring its frames upright; `starts` when they appear, where PyAV's word is not to be had.
+    """
 
     make: Callable[[Path], Path]
     outcome: str | tuple[int, int]

@@ -54,7 +54,7 @@ def read_with_ffmpeg(ffmpeg: str, demuxer: str, file: str, num_frames: int, max_
 
 
 def _shown(file: str, times: np.ndarray) -> tuple[np.ndarray, float]:
-    """(indices of the frames that an edit list shows, its end): AV1 decoders hand out those it hides as well, before 0 and after its end."""
+    """(indices of the frames that an edit list shows, its end). AV1 decoders hand out hidden ones as well, before 0 and after the end."""
     if (np.diff(times) <= 0).any():
         raise Refused("edited")
     end = shown_seconds(file) or math.inf

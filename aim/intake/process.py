@@ -29,7 +29,8 @@ from aim.intake.worker import READY, end
 _ROOT = Path(__file__).resolve().parents[2]
 _LONGEST_LINE = 1 << 12  # bytes
 _GLANCE = 0.1  # seconds between looks at the stop signal
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# NumPy computes nothing in there, and glibc reserves address space for every thread that allocates.
+_FEW = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 
 
 def decode(
@@ -85,9 +86,9 @@ def _start() -> subprocess.Popen:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # codecs quote the path in their messages
-        env=os.environ | {"PYTHONPATH": path} | dict.fromkeys(_THREADS, "1"),
+        env=os.environ | {"PYTHONPATH": path} | _FEW,
         start_new_session=os.name != "nt",
-        pipesize=1 << 20,
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )
 
 

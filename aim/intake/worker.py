@@ -1,6 +1,7 @@
-"""The decoding process: reads one request from its input, writes one answer to its output, and is gone. Imports NumPy, Pillow and decord only.
+"""The decoding process: reads one request from its input, writes one answer to its output, and is gone.
 
-`aim.intake.process` starts it, and kills it when it takes too long. Where that one is killed itself, this one sees its input end and goes too.
+It imports NumPy, Pillow and decord, nothing heavier. `aim.intake.process` starts it, and kills it when it takes too long; where that one is
+killed itself, this one sees its input end and goes too.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def end(pid: int) -> None:
 
 
 def _read(file: str, demuxer: str, decord: bool, ffmpeg: str | None, num_frames: int, max_side: int) -> tuple[Any, Any, float]:
-    """decord first, where it knows the container; ffmpeg, where it is installed, for codecs that decord does not know and where it is missing."""
+    """decord first, where it knows the container; ffmpeg, if installed, for what decord does not know, and where decord is missing."""
     refused: Exception = Refused("needs ffmpeg")
     if decord:
         try:
