@@ -129,6 +129,14 @@ def test_an_answer_is_a_line_of_json_and_bytes(clip: Path, use):
     assert read_video(clip).frames.ravel().tolist() == list(range(12))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux")
+def test_a_video_that_needs_more_memory_than_allowed_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    large = encode(tmp_path / "large.mp4", frames=6, width=3840, height=2160)
+    assert read_video(large, 4).frames.shape == (4, 360, 640, 3)
+    monkeypatch.setattr("aim.intake.process.MAX_GIGABYTES_TO_READ", 0.25)
+    assert "more memory than the limit of 6 GB" in refusal(large)
+
+
 @posix
 @pytest.mark.parametrize("lie", LIES)
 def test_an_answer_that_cannot_be_is_not_taken(lie: str, clip: Path, use):

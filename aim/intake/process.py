@@ -49,7 +49,7 @@ def decode(
     seconds = MAX_SECONDS_TO_READ if seconds is None else seconds
     video = {"file": file, "demuxer": container.demuxer, "decord": container.decord, "ffmpeg": shutil.which("ffmpeg")}
     video |= {"num_frames": num_frames, "max_side": max_side}
-    request = {"bytes": MAX_GIGABYTES_TO_READ * 1_000_000_000, "seconds": math.ceil(seconds), "video": video}
+    request = {"bytes": int(MAX_GIGABYTES_TO_READ * 1_000_000_000), "seconds": math.ceil(seconds), "video": video}
     process = _start()
     done, expired = threading.Event(), threading.Event()
     watch = threading.Thread(target=_watch, args=(process.pid, seconds, done, expired, stop), daemon=True)

@@ -22,6 +22,7 @@ from aim.intake.ffmpeg_frames import read_with_ffmpeg
 from aim.intake.refusals import Refused
 
 READY = b"ready\n"
+_NEARLY = 0.75  # of the address space allowed: what a codec asks for at once is a fraction of it
 _GRACE = 5  # seconds after which it ends by itself, should nobody have done it
 
 
@@ -39,7 +40,9 @@ def main() -> None:
     try:
         frames, timestamps, duration = _read(**request["video"])
     except Refused as refused:
-        _write(output, {"refused": refused.reason, "given": refused.given})
+        # Codecs that get no memory report a broken file.
+        starved = refused.reason == "damaged" and _highest_size() > _NEARLY * request["bytes"]
+        _write(output, {"refused": "memory" if starved else refused.reason, "given": refused.given})
     except MemoryError:
         _write(output, {"refused": "memory"})
     except ImportError:
@@ -95,6 +98,13 @@ def _limit(size: int, seconds: int) -> None:
             allowed = resource.getrlimit(kind)[1]
             limit = limit if allowed == resource.RLIM_INFINITY else min(limit, allowed)
             resource.setrlimit(kind, (limit, limit))
+
+
+def _highest_size() -> int:
+    """The most bytes of address space this process has had, where Linux tells; 0 elsewhere."""
+    with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmPeak:"))
+    return 0
 
 
 def _end_with_parent() -> None:
