@@ -1,4 +1,4 @@
-"""Frames to pixel values, against the official video processors; they need torchvision, and this file is collected only where it imports."""
+"""Frames to pixel values, against the official video processors. They need torchvision; collected only where it imports."""
 
 import numpy as np
 import pytest
