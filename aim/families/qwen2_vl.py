@@ -121,7 +121,7 @@ def encoder(watch: Callable) -> Callable[..., Encoded]:
 
 
 def tower_watcher(order: Callable[[Tensor, object], Tensor] | None = None) -> Callable[..., list]:
-    """The family's `watch_tower`. `order`: (sizes of the pictures, vision config) → the tokens' order inside the tower, where it is another.
+    """The family's `watch_tower`. `order`: (pictures' sizes, vision config) → the tokens' order inside the tower, where it is another.
 
     The keys are those before the rotary embedding, so that they tell content and not place. Where the last layer attends within windows,
     a frame's mean counts the queries outside a patch's window as paying it nothing.
