@@ -1,4 +1,4 @@
-"""Every method on every family: nothing changes where it should not, lengths are as scheduled, stock generate works, nothing is left behind."""
+"""Every method on every family: nothing changes where nothing should, lengths are as scheduled, generate works, nothing is left behind."""
 
 import pytest
 import torch
