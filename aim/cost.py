@@ -146,6 +146,15 @@ def pagerank_flops(shape: ModelShape, lengths_scored: list[int], iterations: int
     return shape.num_heads * per_pair * sum(tokens**2 for tokens in lengths_scored)
 
 
+def last_token_flops(shape: ModelShape, lengths_scored: list[int]) -> int:
+    """FLOPs of `aim.importance.last_token_attention` in the layers that are scored, with the tokens each of them runs on, text included.
+
+    A layer of n tokens: H · (2·n·d (one query's scores) + 5·n (softmax)), as `decode_flops` counts them. Linear in n, so hardly a
+    thousandth of `pagerank_flops`; the scaling of the query and the mean over heads are left out.
+    """
+    return shape.num_heads * (2 * shape.head_dim + 5) * sum(lengths_scored)
+
+
 def _checked(shape: ModelShape, lengths: list[int]) -> list[int]:
     if len(lengths) != shape.num_layers:
         raise ValueError(f"lengths holds {len(lengths)} numbers; the model has {shape.num_layers} layers. Pass the tokens of each layer.")

@@ -1,4 +1,4 @@
-"""How important each token is, from one layer's attention: PageRank over the attention graph.
+"""How important each token is, from one layer's attention: PageRank over the attention graph, or the attention of the last token.
 
 Post-RoPE queries and keys go in, one number a token comes out. What is done with it, and which tokens it is read for, is not covered here.
 """
@@ -10,9 +10,17 @@ import math
 import torch
 from torch import Tensor
 
-# Rows of attention computed at once. Row i sees columns 0...i only, so working in blocks of rows leaves out nearly half of the
-# n × n work, and needs no n × n mask.
-BLOCK = 512
+# Rows of attention computed at once. Row i sees columns 0...i only, so blocks of rows leave out nearly half of the n × n work; small ones
+# leave out more and stay in a CPU's cache (48 was the best compromise of 24...256 on two cores, 300 to 12,000 tokens), large ones launch
+# fewer kernels on a GPU (256 is a choice, not a measurement).
+CPU_ROWS = 48
+GPU_ROWS = 256
+
+# Bytes that one call of `pagerank` may hold at a time.
+MEMORY_BUDGET = 256 * 2**20
+
+FLOAT = 4  # bytes of a float32
+INDEX_TYPES = (torch.int32, torch.int64)
 
 
 @torch.no_grad()
@@ -24,12 +32,18 @@ def pagerank(
     iterations: int = 5,
     damping: float = 0.0,
     restart: Tensor | None = None,
+    memory_budget: int = MEMORY_BUDGET,
 ) -> Tensor:
     """PageRank of n tokens on a layer's causal attention (AIM, arXiv 2412.03248, section 3.3; temperature, iterations: its code).
 
     Per head M = softmax((q·kᵀ · scaling + causal) / temperature), row-wise; p starts uniform at 1/n; each step p ← p·M, or with damping
-    (1 - damping) · p·M + damping · restart. Over heads the root of the mean of p² is returned. All maths in float32, with one head's n × n
-    at a time: peak memory is n² floats and a few rows more, whatever the number of heads.
+    (1 - damping) · p·M + damping · restart. Over heads the root of the mean of p² is returned. All maths in float32, on float32 copies of
+    half-precision inputs.
+
+    No n × n matrix is ever held. M is lower triangular, so what a step brings to a token comes from this token and later ones alone: going
+    through blocks of rows from the last to the first, every step of the walk is known on a block when its rows are computed, and its rows
+    are needed no more afterwards. One pass over the attention serves all steps, with a few rows of it in memory at a time. Nothing waits
+    for the device, but for the check of `restart`, once.
 
     Args:
         query: post-RoPE queries [H, n, d], any floating dtype.
@@ -39,12 +53,14 @@ def pagerank(
         iterations: steps of the walk, ≥ 1.
         damping: chance in [0, 1) to restart at every step; 0 is the paper's.
         restart: [n], where a damped walk restarts, finite, ≥ 0 and not all zero; normalised here to sum 1. None: uniform.
+        memory_budget: bytes this call may hold at a time beside its arguments. It decides how many key heads, with the query heads that
+            read them, and how many rows are worked on at once. It grows with n, not with n².
 
     Returns:
         float32 [n] on the device of `query`, each ≥ 0.
 
     Raises:
-        ValueError: shapes that do not fit each other, or a knob out of range.
+        ValueError: shapes that do not fit each other, a knob out of range, or a memory_budget too small for one row of one key head.
     """
     _check_shapes(query, key)
     if not (temperature > 0 and math.isfinite(temperature)):
@@ -54,31 +70,109 @@ def pagerank(
     if not 0 <= damping < 1:
         raise ValueError(f"damping is {damping}; use 0 (the paper's) or a share below 1.")
     heads, n, _ = query.shape
-    queries_per_key = heads // key.shape[0]
+    key_heads = key.shape[0]
+    group = heads // key_heads
+    at_once, rows = _what_fits(query, key_heads, iterations, memory_budget)
     restart = _restart_vector(restart, damping, n, query.device)
-    future = torch.ones(min(BLOCK, n), min(BLOCK, n), dtype=torch.bool, device=query.device).triu_(1)
-    # Reused by every head: only the triangle the causal rows reach is ever written, so the rest stays zero.
-    transition = torch.zeros(n, n, dtype=torch.float32, device=query.device)
+    logits, transition = torch.empty(2, at_once * group * rows * n, dtype=torch.float32, device=query.device)
     squares = torch.zeros(n, dtype=torch.float32, device=query.device)
-    for head in range(heads):
-        _fill_transition(transition, query[head].float() * (scaling / temperature), key[head // queries_per_key].float(), future)
-        visits = torch.full_like(squares, 1 / n)
-        for _ in range(iterations):
-            visits = visits @ transition
-            if damping > 0:
-                visits = visits.mul_(1 - damping).add_(restart, alpha=damping)
-        squares += visits.square()
+    for first in range(0, key_heads, at_once):
+        keys = key[first : first + at_once].float().contiguous()
+        queries = query[first * group : (first + at_once) * group]
+        walk = torch.zeros(len(queries), iterations + 1, n, dtype=torch.float32, device=query.device)
+        walk[:, 0] = 1 / n
+        for start in reversed(range(0, n, rows)):
+            end = min(start + rows, n)
+            block = _transition_rows(queries[:, start:end], keys[:, :end], scaling / temperature, logits, transition)
+            here, diagonal = walk[:, :, start:end], block[:, :, start:]
+            # `here` already holds what later rows bring to every step; the block's own rows add the rest, one step after the other.
+            for step in range(iterations):
+                here[:, step + 1] += (here[:, step : step + 1] @ diagonal)[:, 0]
+                if damping > 0:
+                    here[:, step + 1].mul_(1 - damping).add_(restart[start:end], alpha=damping)
+            if start:
+                walk[:, 1:, :start] += here[:, :-1] @ block[:, :, :start]
+        squares += walk[:, -1].square().sum(0)
     return squares.div_(heads).sqrt_()
 
 
-def _fill_transition(transition: Tensor, query: Tensor, key: Tensor, future: Tensor) -> None:
-    """Write softmax(query·keyᵀ) of one head, [n, d] each, into the lower triangle of `transition` [n, n]."""
-    n = len(query)
-    for start in range(0, n, BLOCK):
-        end = min(start + BLOCK, n)
-        logits = query[start:end] @ key[:end].T
-        logits[:, start:].masked_fill_(future[: end - start, : end - start], -torch.inf)
-        transition[start:end, :end] = logits.softmax(dim=-1)
+@torch.no_grad()
+def last_token_attention(query: Tensor, key: Tensor, scaling: float, of: int | Tensor = -1) -> Tensor:
+    """Attention that the prompt's last token pays to each of n tokens, mean over all query heads (FastV, arXiv 2403.06764; PyramidDrop).
+
+    softmax(q·kᵀ · scaling) of one row, O(n), in float32 (half-precision keys are copied); no attention map is made. Nothing waits for the
+    device, but for the check of a tensor `of`, once.
+
+    Args:
+        query: post-RoPE queries [H, n, d], any floating dtype. Only the rows in `of` are read.
+        key: post-RoPE keys [KV, n, d]; query head h reads key head h // (H // KV) (grouped-query attention).
+        scaling: factor on q·k, usually d^-0.5.
+        of: index of the token whose attention is read, -n...n-1, or a tensor of such indices [m] (or 0-d), over which the mean is taken.
+            A token pays nothing to those after it.
+
+    Returns:
+        float32 [n] on the device of `query`, each ≥ 0, summing to 1.
+
+    Raises:
+        ValueError: shapes that do not fit each other, or an index out of range.
+    """
+    _check_shapes(query, key)
+    heads, n, d = query.shape
+    rows = _row_indices(of, n, query.device)
+    queries = query[:, rows].float() * scaling
+    logits = queries.reshape(len(key), -1, d) @ key.float().transpose(1, 2)  # [KV, query heads of a key head · rows, n]
+    logits = logits.view(heads, len(rows), n)
+    future = torch.arange(n, device=query.device) > rows[:, None]
+    return logits.masked_fill_(future, -torch.inf).softmax(dim=-1).mean(dim=(0, 1))
+
+
+def _transition_rows(queries: Tensor, keys: Tensor, factor: float, logits: Tensor, transition: Tensor) -> Tensor:
+    """The last `rows` rows of softmax(queries·keysᵀ · factor), causal, for queries [heads, rows, d] and keys [key heads, end, d].
+
+    Both buffers are flat and hold heads · rows · end floats or more. Returns [heads, rows, end], a view of `transition`.
+    """
+    (heads, rows, d), (key_heads, end, _) = queries.shape, keys.shape
+    size = heads * rows * end
+    # The query heads that read one key head lie under one another, so that each key head takes one matrix product.
+    scaled = (queries.float() * factor).reshape(key_heads, -1, d)
+    torch.bmm(scaled, keys.transpose(1, 2), out=logits[:size].view(key_heads, -1, end))
+    causal = logits[:size].view(heads, rows, end)
+    future = torch.ones(rows, rows, dtype=torch.bool, device=queries.device).triu_(1)
+    causal[:, :, end - rows :].masked_fill_(future, -torch.inf)
+    return torch.softmax(causal, dim=-1, out=transition[:size].view(heads, rows, end))
+
+
+def _what_fits(query: Tensor, key_heads: int, iterations: int, memory_budget: int) -> tuple[int, int]:
+    """How many key heads, and how many rows of their query heads' attention, `pagerank` works on at once within `memory_budget` bytes."""
+    heads, n, d = query.shape
+    group = heads // key_heads
+    rows = min(n, CPU_ROWS if query.device.type == "cpu" else GPU_ROWS)
+    shared = FLOAT * 4 * n + rows**2  # vectors of n and the mask
+    # For each key head: its float32 copy, the walk and what a block adds to it; for each row: logits, transition, copies of the query and
+    # what the row's own block adds.
+    fixed = FLOAT * n * (d + group * (2 * iterations + 2))
+    for_each_row = FLOAT * group * (2 * n + 3 * d + 2)
+    if memory_budget < shared + fixed + for_each_row:
+        raise ValueError(
+            f"memory_budget is {memory_budget} bytes; {n} tokens and {group} query heads a key head need {shared + fixed + for_each_row} "
+            "at least. Pass that or more, or fewer tokens."
+        )
+    at_once = min(key_heads, max(1, (memory_budget - shared) // (fixed + rows * for_each_row)))
+    rows = min(rows, ((memory_budget - shared) // at_once - fixed) // for_each_row)
+    return at_once, rows
+
+
+def _row_indices(of: int | Tensor, n: int, device: torch.device) -> Tensor:
+    """`of` as indices 0...n-1, long [m] on `device`."""
+    if isinstance(of, int):
+        fits = -n <= of < n
+        rows = torch.full((1,), of % n, device=device)
+    else:
+        fits = of.dtype in INDEX_TYPES and of.ndim <= 1 and of.numel() > 0 and bool(((of >= -n) & (of < n)).all())
+        rows = of.to(device).remainder(n).flatten()
+    if not fits:
+        raise ValueError(f"of is {of}; pass the index of one of the {n} tokens, {-n} to {n - 1}, or a tensor of such indices, dtype long.")
+    return rows
 
 
 def _restart_vector(restart: Tensor | None, damping: float, n: int, device: torch.device) -> Tensor:
@@ -91,7 +185,8 @@ def _restart_vector(restart: Tensor | None, damping: float, n: int, device: torc
         raise ValueError(f"restart has shape {tuple(restart.shape)}; it needs one weight for each of the {n} tokens, shape ({n},).")
     restart = restart.to(device=device, dtype=torch.float32)
     total = restart.sum()
-    if not (torch.isfinite(total) and total > 0 and bool((restart >= 0).all())):
+    # One question to the device, not three. A non-finite weight makes the sum non-finite.
+    if not bool(torch.isfinite(total) & (total > 0) & (restart >= 0).all()):
         raise ValueError("restart holds negative or non-finite weights, or only zeros; pass weights ≥ 0 with at least one above 0.")
     return restart / total
 

@@ -16,6 +16,7 @@ from aim.cost import (
     VisionShape,
     decode_flops,
     kv_bytes,
+    last_token_flops,
     layer_flops,
     lm_head_flops,
     merge_flops,
@@ -23,7 +24,7 @@ from aim.cost import (
     prefill_flops,
     vision_flops,
 )
-from aim.importance import pagerank
+from aim.importance import last_token_attention, pagerank
 from aim.merging import merge_tokens
 from aim.schedule import ramp, tokens_kept
 
@@ -163,3 +164,20 @@ def test_pagerank_without_its_scores_is_the_papers_4_gigaflops():
     lengths = [kept + 100 for kept in tokens_kept(ramp(28, 14, 22), 1568)][13:21]
     without_scores = pagerank_flops(QWEN2_7B, lengths, 5) - 28 * 2 * 128 * sum(n**2 for n in lengths)
     assert round(without_scores / 1e9, 2) == 4.18
+
+
+def test_last_token_attention_counts_the_scores_that_run():
+    lengths = [21, 9]
+    with FlopCounterMode(display=False) as counter:
+        for n in lengths:
+            last_token_attention(torch.randn(6, n, 8), torch.randn(2, n, 8), 0.3)
+    softmax = 5 * 6 * sum(lengths)
+    assert last_token_flops(TINY, lengths) == counter.get_total_flops() + softmax
+
+
+def test_last_token_attention_is_what_one_decoding_step_scores():
+    # A step after n - 1 tokens scores n; beside the scores and their softmax it mixes the values and runs the rest of the layer.
+    n, shape = 40, TINY
+    rest = 2 * shape.layer_weights + 17 * shape.hidden_size + 2 * n * shape.num_heads * shape.head_dim
+    step = decode_flops(shape, [n - 1] * shape.num_layers, 1) - lm_head_flops(shape)
+    assert shape.num_layers * (last_token_flops(shape, [n]) + rest) == step

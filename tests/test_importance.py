@@ -1,4 +1,4 @@
-"""PageRank against a dense reference with plain loops in float64, a chain worked out by hand, and its memory."""
+"""PageRank and last-token attention against loops and an attention map in float64, a chain worked out by hand, and the memory used."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import math
 
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from aim import importance
-from aim.importance import pagerank
+from aim.importance import last_token_attention, pagerank
 
 
 def pagerank_by_loops(query, key, scaling, temperature, iterations, damping=0.0, restart=None) -> list[float]:
@@ -93,68 +94,202 @@ def test_the_scale_of_the_restart_vector_does_not_matter():
     torch.testing.assert_close(few, many)
 
 
-@pytest.mark.parametrize("block", [1, 3, 11, 64])
-def test_working_in_blocks_of_rows_changes_nothing(block: int, monkeypatch: pytest.MonkeyPatch):
-    query, key = random_attention()
-    whole = pagerank(query, key, 0.5)
-    monkeypatch.setattr(importance, "BLOCK", block)
-    torch.testing.assert_close(pagerank(query, key, 0.5), whole)
+def smallest_budget(query: torch.Tensor, key: torch.Tensor, iterations: int = 5) -> int:
+    """The fewest bytes that `pagerank` accepts, as its refusal names them."""
+    with pytest.raises(ValueError, match="memory_budget is 0 bytes; .* need [0-9]+ at least") as refusal:
+        pagerank(query, key, 0.5, iterations=iterations, memory_budget=0)
+    return int(str(refusal.value).split(" need ")[1].split()[0])
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 11, 12, 25])
+@pytest.mark.parametrize("rows", [1, 3, 5, 11, 64])
+def test_the_rows_of_a_block_make_no_difference(rows: int, n: int, monkeypatch: pytest.MonkeyPatch):
+    query, key = random_attention(n=n)
+    knobs = {"temperature": 0.3, "iterations": 4, "damping": 0.2, "restart": torch.arange(1.0, n + 1)}
+    monkeypatch.setattr(importance, "CPU_ROWS", rows)
+    for settings in ({}, knobs):
+        expected = pagerank_by_loops(query, key, 0.5, **{"temperature": 0.1, "iterations": 5, **settings})
+        torch.testing.assert_close(pagerank(query, key, 0.5, **settings), torch.tensor(expected), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("heads", "key_heads"), [(4, 4), (6, 3), (6, 1)])
+@pytest.mark.parametrize("iterations", [1, 2, 7])
+def test_the_memory_budget_makes_no_difference(heads: int, key_heads: int, iterations: int):
+    query, key = random_attention(heads, key_heads, n=19)
+    smallest = smallest_budget(query, key, iterations)
+    expected = torch.tensor(pagerank_by_loops(query, key, 0.5, 0.1, iterations))
+    for budget in (smallest, smallest + 1000, 2 * smallest, 3 * smallest, 2**30):
+        result = pagerank(query, key, 0.5, iterations=iterations, memory_budget=budget)
+        torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_queries_and_keys_laid_out_token_by_token_give_the_same():
+    # Models hand over [n, H, d] with two axes swapped.
+    query, key = random_attention(n=19)
+    by_token = [tensor.transpose(0, 1).contiguous().transpose(0, 1) for tensor in (query, key)]
+    torch.testing.assert_close(pagerank(*by_token, 0.5), pagerank(query, key, 0.5))
+    torch.testing.assert_close(last_token_attention(*by_token, 0.5), last_token_attention(query, key, 0.5))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(dtype: torch.dtype):
     query, key = (tensor.to(dtype) for tensor in random_attention())
-    result = pagerank(query, key, 0.5)
-    assert result.dtype == torch.float32
-    torch.testing.assert_close(result, pagerank(query.float(), key.float(), 0.5), rtol=0, atol=0)
+    for importance_of in (pagerank, last_token_attention):
+        result = importance_of(query, key, 0.5)
+        assert result.dtype == torch.float32
+        torch.testing.assert_close(result, importance_of(query.float(), key.float(), 0.5), rtol=0, atol=0)
 
 
 def test_very_sharp_attention_stays_finite():
     query, key = random_attention()
-    result = pagerank(query * 100, key * 100, 0.5, temperature=0.01)
-    assert torch.isfinite(result).all()
+    assert torch.isfinite(pagerank(query * 100, key * 100, 0.5, temperature=0.01)).all()
+    assert torch.isfinite(last_token_attention(query * 100, key * 100, 100)).all()
 
 
 def test_a_single_token_has_all_the_importance():
     query, key = random_attention(n=1)
     assert pagerank(query, key, 0.5).tolist() == [1.0]
+    assert last_token_attention(query, key, 0.5).tolist() == [1.0]
 
 
 def test_the_inputs_are_left_alone():
     query, key = random_attention()
     before = query.clone(), key.clone()
     pagerank(query, key, 0.5)
+    last_token_attention(query, key, 0.5)
     assert torch.equal(query, before[0])
     assert torch.equal(key, before[1])
 
 
 def test_nothing_is_kept_for_gradients():
     query, key = random_attention()
-    assert not pagerank(query.requires_grad_(), key.requires_grad_(), 0.5).requires_grad
+    for importance_of in (pagerank, last_token_attention):
+        assert not importance_of(query.requires_grad_(), key.requires_grad_(), 0.5).requires_grad
 
 
-def test_memory_is_one_heads_square_and_rows(monkeypatch: pytest.MonkeyPatch):
-    n, block = 64, 8
-    monkeypatch.setattr(importance, "BLOCK", block)
-    storages: dict[int, int] = {}
+class Memory(TorchDispatchMode):
+    """The most bytes that tensors made inside held at one time."""
 
-    class Watch(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            output = function(*args, **(kwargs or {}))
-            if isinstance(output, torch.Tensor):
-                kept.append(output)  # no storage is freed, so no address comes twice
-                storages[output.untyped_storage().data_ptr()] = output.untyped_storage().nbytes()
-            return output
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak, self.held = 0, {}
 
-    kept: list[torch.Tensor] = []
-    query, key = random_attention(heads=8, n=n)
-    with Watch():
-        pagerank(query, key, 0.5)
-    for given in (query, key):
-        storages.pop(given.untyped_storage().data_ptr(), None)
-    sizes = sorted(storages.values(), reverse=True)
-    assert sizes[0] == n * n * 4
-    assert sizes[1] <= block * n * 4
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        output = function(*args, **(kwargs or {}))
+        given = {tensor.untyped_storage().data_ptr() for tensor in args if isinstance(tensor, torch.Tensor)}
+        if isinstance(output, torch.Tensor) and output.untyped_storage().data_ptr() not in given:
+            storage = output.untyped_storage()
+            self.held[storage.data_ptr()] = (StorageWeakRef(storage), storage.nbytes())
+        self.held = {address: entry for address, entry in self.held.items() if not entry[0].expired()}
+        self.peak = max(self.peak, sum(size for _, size in self.held.values()))
+        return output
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("share", [1.0, 1.5, 2.0, 4.0, 30.0])
+def test_no_more_memory_is_held_than_the_budget(share: float, dtype: torch.dtype):
+    heads, n = 8, 80
+    query, key = (tensor.to(dtype) for tensor in random_attention(heads, key_heads=4, n=n, d=16))
+    budget = int(share * smallest_budget(query, key))
+    knobs = {"damping": 0.2, "restart": torch.ones(n), "memory_budget": budget}
+    with Memory() as memory:
+        pagerank(query, key, 0.5, **knobs)
+    assert memory.peak <= budget
+    # Nor is the figure padded: what is held comes near it, until all that there is fits.
+    assert memory.peak > budget / 2 or share == 30
+
+
+def test_memory_grows_with_tokens_not_with_their_square():
+    peaks = []
+    for n in (200, 400, 800):
+        query, key = random_attention(n=n)
+        with Memory() as memory:
+            pagerank(query, key, 0.5)
+        peaks.append(memory.peak)
+    assert peaks[2] / peaks[1] < 2.1 and peaks[1] / peaks[0] < 2.1
+
+
+class Waits(TorchDispatchMode):
+    """How often a value is read back from the device: each time, a GPU would be waited for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default, torch.ops.aten.equal.default)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("call", "waits"),
+    [
+        (lambda query, key: pagerank(query, key, 0.5, damping=0.1), 0),
+        (lambda query, key: pagerank(query, key, 0.5, damping=0.1, restart=torch.ones(11)), 1),
+        (lambda query, key: last_token_attention(query, key, 0.5), 0),
+        (lambda query, key: last_token_attention(query, key, 0.5, torch.tensor([3, -1])), 1),
+    ],
+)
+def test_the_device_is_waited_for_only_to_check_what_is_given(call, waits: int):
+    with Waits() as counted:
+        call(*random_attention())
+    assert counted.count == waits
+
+
+def last_row_of_the_map(query, key, scaling, index: int) -> torch.Tensor:
+    """Row `index` of the whole causal attention map in float64, mean over the query heads."""
+    heads, n, _ = query.shape
+    keys = torch.stack([key[head // (heads // len(key))] for head in range(heads)]).double()
+    logits = torch.einsum("hid,hjd->hij", query.double(), keys) * scaling
+    attention = logits.masked_fill(torch.ones(n, n).triu(1).bool(), -torch.inf).softmax(dim=-1)
+    return attention[:, index].mean(dim=0).float()
+
+
+@pytest.mark.parametrize(("heads", "key_heads"), [(1, 1), (4, 4), (6, 2), (6, 1)])
+@pytest.mark.parametrize("n", [1, 2, 11, 130])
+def test_last_token_attention_is_the_maps_last_row(heads: int, key_heads: int, n: int):
+    query, key = random_attention(heads, key_heads, n)
+    result = last_token_attention(query, key, 0.5)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, last_row_of_the_map(query, key, 0.5, -1), rtol=1e-5, atol=1e-7)
+    assert result.sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("index", [0, 4, 10, -1, -3, -11])
+def test_another_tokens_attention_is_its_row_and_nothing_after_it(index: int):
+    query, key = random_attention()
+    expected = last_row_of_the_map(query, key, 0.5, index)
+    for of in (index, torch.tensor(index), torch.tensor([index], dtype=torch.int32)):
+        torch.testing.assert_close(last_token_attention(query, key, 0.5, of), expected, rtol=1e-5, atol=1e-7)
+    assert (last_token_attention(query, key, 0.5, index)[index % 11 + 1 :] == 0).all()
+
+
+def test_several_tokens_attention_is_the_mean_of_theirs():
+    query, key = random_attention()
+    expected = torch.stack([last_row_of_the_map(query, key, 0.5, index) for index in (8, 2, -1)]).mean(dim=0)
+    torch.testing.assert_close(last_token_attention(query, key, 0.5, torch.tensor([8, 2, -1])), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_last_token_attention_reads_no_other_query():
+    query, key = random_attention()
+    other = query.clone()
+    other[:, :-1] = math.nan
+    assert torch.equal(last_token_attention(other, key, 0.5), last_token_attention(query, key, 0.5))
+
+
+def test_last_token_attention_grows_with_tokens_not_with_their_square():
+    heads, n = 6, 2000
+    query, key = random_attention(heads, n=n)
+    with Memory() as memory:
+        last_token_attention(query, key, 0.5)
+    assert memory.peak < 4 * heads * n * 4
+
+
+NO_INDICES = (torch.tensor([1.0]), torch.tensor([True]), torch.tensor([[1]]), torch.tensor([], dtype=torch.long))
+
+
+@pytest.mark.parametrize("of", [11, -12, torch.tensor(11), torch.tensor([0, -12]), *NO_INDICES])
+def test_an_index_of_no_token_is_refused(of: int | torch.Tensor):
+    with pytest.raises(ValueError, match="-11 to 10"):
+        last_token_attention(*random_attention(), 0.5, of)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +310,8 @@ def test_memory_is_one_heads_square_and_rows(monkeypatch: pytest.MonkeyPatch):
         ({"damping": 0.2, "restart": torch.tensor([-1.0] + [1.0] * 10)}, "negative"),
         ({"damping": 0.2, "restart": torch.tensor([math.nan] + [1.0] * 10)}, "non-finite"),
         ({"damping": 0.2, "restart": torch.tensor([math.inf] + [1.0] * 10)}, "non-finite"),
+        ({"memory_budget": -1}, "memory_budget"),
+        ({"memory_budget": 1000}, "memory_budget is 1000 bytes; 11 tokens"),
     ],
 )
 def test_knobs_out_of_range_are_refused(knobs: dict, message: str):
@@ -196,3 +333,5 @@ def test_knobs_out_of_range_are_refused(knobs: dict, message: str):
 def test_shapes_that_do_not_fit_are_refused(query: tuple, key: tuple):
     with pytest.raises(ValueError, match="query has"):
         pagerank(torch.zeros(query), torch.zeros(key), 0.5)
+    with pytest.raises(ValueError, match="query has"):
+        last_token_attention(torch.zeros(query), torch.zeros(key), 0.5)
