@@ -1,4 +1,4 @@
-"""The command line: `python -m aim ask CLIP "QUESTION"`, `python -m aim plan MODEL`, `python -m aim eval`."""
+"""The command line: `python -m aim ask CLIP "QUESTION"`, `python -m aim plan MODEL`, `python -m aim eval`, `bench`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import os
 import sys
 
+from aim.bench.command import QUANTIZATIONS
+from aim.bench.command import add_arguments as add_bench_arguments
 from aim.evaluation.command import add_arguments
 from aim.knobs import add_knobs, methods_of
 
@@ -32,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("--frames", type=int, default=8, help="frames sampled uniformly in time (default: %(default)s)")
     ask.add_argument("--max-new-tokens", type=int, default=64, help="longest answer (default: %(default)s)")
     ask.add_argument("--device", help="cpu, cuda, cuda:1... (default: cuda where there is one)")
+    ask.add_argument("--quantization", choices=QUANTIZATIONS, help="of the LLM's weights, on CUDA with bitsandbytes")
     ask.set_defaults(command=_ask)
 
     plan = commands.add_parser("plan", help="what a setting costs, without weights")
@@ -47,6 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluation = commands.add_parser("eval", help="accuracy against cost on held-out clips, and the findings")
     add_arguments(evaluation)
     evaluation.set_defaults(command=_eval)
+
+    bench = commands.add_parser("bench", help="time and memory beside the stock model, measured beside modelled")
+    add_bench_arguments(bench)
+    bench.set_defaults(command=_bench)
     return parser
 
 
@@ -57,7 +64,9 @@ def _ask(options: argparse.Namespace) -> str:
 
     [method] = methods_of(options)
     clip = read_video(options.clip, options.frames)
-    answer = load(options.model, options.device).ask(clip, options.question, method, options.max_new_tokens)
+    answer = load(options.model, options.device, quantization=options.quantization).ask(
+        clip, options.question, method, options.max_new_tokens
+    )
     if options.json:
         report = answer.to_dict()
         del report["trace"]
@@ -93,6 +102,13 @@ def _eval(options: argparse.Namespace) -> str:
     from aim.evaluation.command import evaluate
 
     return evaluate(options)
+
+
+def _bench(options: argparse.Namespace) -> str:
+    _hush()
+    from aim.bench.command import bench
+
+    return bench(options)
 
 
 def _hush() -> None:
