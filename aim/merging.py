@@ -148,7 +148,7 @@ def _bipartite_step(x: Tensor, remove: int, merge_order: str) -> tuple[Tensor, T
     Returns:
         merged [W, T - remove, C]; destination [W, T], old token → new index; kept [W, T - remove], new token → old index, in merge_order.
     """
-    windows, num_tokens, channels = x.shape
+    windows, num_tokens, _ = x.shape
     unit = normalize(x.float(), dim=-1)
     similarity = unit[:, 0::2] @ unit[:, 1::2].transpose(1, 2)  # [W, A, B]
     strength, partner = similarity.max(dim=-1)  # [W, A]
@@ -160,7 +160,7 @@ def _bipartite_step(x: Tensor, remove: int, merge_order: str) -> tuple[Tensor, T
     into = partner_token.gather(1, linked)  # [W, remove], indices into T
     merged, members = x.clone(), torch.ones(windows, num_tokens, device=x.device, dtype=x.dtype)
     # index_put_ sums in a fixed order on every device; scatter_add_ on CUDA does not, and a last bit can turn a tie of the next step.
-    merged.index_put_((window, into), x.gather(1, (2 * linked)[..., None].expand(-1, -1, channels)), accumulate=True)
+    merged.index_put_((window, into), x[window, 2 * linked], accumulate=True)
     members.index_put_((window, into), torch.ones_like(into, dtype=x.dtype), accumulate=True)
     merged /= members[..., None]
 
@@ -170,7 +170,7 @@ def _bipartite_step(x: Tensor, remove: int, merge_order: str) -> tuple[Tensor, T
         kept = kept.sort(dim=1).values
     new_index = torch.zeros_like(tokens).scatter_(1, kept, tokens[:, : num_tokens - remove])
     destination = new_index.gather(1, tokens.scatter(1, 2 * linked, into))
-    return merged.gather(1, kept[..., None].expand(-1, -1, channels)), destination, kept
+    return merged[window, kept], destination, kept
 
 
 def _check_embeddings(x: Tensor) -> None:

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vision-frames", type=int, default=2, help="frames the vision tower is timed on, 0 for none (default: %(default)s)"
     )
+    parser.add_argument("--threads", type=int, help="of PyTorch on the CPU (default: PyTorch's)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1... (default: cuda where there is one)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="(default: bfloat16 on CUDA, float32 elsewhere)")
     parser.add_argument("--quantization", choices=QUANTIZATIONS, help="of a real checkpoint, on CUDA with bitsandbytes")
@@ -140,6 +141,8 @@ def _check(options: argparse.Namespace) -> None:
         "new_tokens": options.new_tokens,
         "runs": options.runs,
     }
+    if options.threads is not None:
+        least["threads"] = options.threads
     for name, value in least.items():
         if value < 1:
             raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
@@ -161,6 +164,8 @@ def _model(options: argparse.Namespace):
     from aim.bench.sizes import PICTURES, SIZES, random_model
     from aim.families import family_of
 
+    if options.threads:
+        torch.set_num_threads(options.threads)
     dtype = options.dtype and getattr(torch, options.dtype)
     if options.model not in SIZES:
         from aim.checkpoints import load_checkpoint

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from aim.cost import VisionShape
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
+from aim.families.batches import batches
 from aim.families.pixels import normalised_frames
 from aim.grid import Grid
 
@@ -57,10 +59,15 @@ def _pixel_values(_config, frames: np.ndarray, settings: dict) -> dict[str, Tens
 
 def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
     """Projected, pooled tokens with the newline: pooler_output [1, F·T + 1, hidden]. Keeps nothing else of the tower's output alive."""
-    values = pixels["pixel_values_videos"]
-    output = model.model.get_video_features(values.to(model.device, model.dtype), return_dict=True)
-    features = {"video": BaseModelOutputWithPooling(pooler_output=output.pooler_output)}
-    return Encoded(features, {}, _grid(model.config, {}, values.shape[1], 0, 0))
+    [frames] = pixels["pixel_values_videos"]
+    grid = _grid(model.config, {}, len(frames), 0, 0)
+    outputs = []
+    for batch in batches(frames, _vision_shape(model.config, grid), model.dtype.itemsize):
+        output = model.model.get_video_features(batch[None].to(model.device, model.dtype), return_dict=True)
+        outputs.append(output.pooler_output)
+    # Every batch ends with the newline; only the last one's stands.
+    features = torch.cat([*(part[:, :-1] for part in outputs[:-1]), outputs[-1]], dim=1)
+    return Encoded({"video": BaseModelOutputWithPooling(pooler_output=features)}, {}, grid)
 
 
 def _vision_shape(config, _grid: Grid) -> VisionShape:
