@@ -6,6 +6,7 @@ import argparse
 import json
 import platform
 import sys
+from functools import cache
 from pathlib import Path
 
 from aim.knobs import add_knobs, methods_of
@@ -117,11 +118,18 @@ def _growth(options, report, model, pictures, methods, layers, memory) -> str:
     for variant in variants.values():
         attempt(lambda variant=variant: run_once(model, variant, small, 2), model.device, memory)
 
+    @cache
     def work(frames: int):
         return workload(model, pictures, frames, options.text_tokens)
 
+    def run(name: str, frames: int):
+        prompt = work(frames)
+        if model.device.type == "cuda":  # the first run of a size pays for choosing kernels and for memory from the driver
+            attempt(lambda: run_once(model, variants[name], prompt, 1), model.device, memory)
+        return attempt(lambda: run_once(model, variants[name], prompt, options.new_tokens), model.device, memory)
+
     points = grow(
-        lambda name, frames: attempt(lambda: run_once(model, variants[name], work(frames), options.new_tokens), model.device, memory),
+        run,
         lambda name, frames: planned(model.config, variants[name], work(frames), model.dtype.itemsize).prefill_tflops,
         list(variants),
         options.frames or FRAMES,

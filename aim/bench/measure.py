@@ -102,6 +102,8 @@ def run_once(model: nn.Module, variant: Variant, work: Workload, new_tokens: int
     prefill, arrivals = _Prefill(device), _Arrivals()
     release()
     with torch.inference_mode(), visual_tokens(model, work), variant.enter(model, variant.method) as seen, prefill.observing(model):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # what was set up above is done before the clock starts
         known, held = reset_peak(device), read_held(device)
         start = time.perf_counter()
         model.generate(
