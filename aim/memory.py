@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 _CLEAR, _STATUS, _MACHINE = Path("/proc/self/clear_refs"), Path("/proc/self/status"), Path("/proc/meminfo")
+_SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 SPARE = 0.9  # of the free memory, the share work may take where no limit is given
 
 
@@ -84,8 +85,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out. PyTorch's CPU allocator has no error type of its own."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "not enough memory" in text or "out of memory" in text)
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 
 def _field(file: Path, name: str) -> int | None:

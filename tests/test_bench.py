@@ -5,6 +5,7 @@ import resource
 
 import pytest
 import torch
+from transformers import AutoModelForImageTextToText
 
 import aim
 from aim.bench import command, measure, sizes
@@ -182,6 +183,13 @@ def test_a_named_size_has_the_shape_that_is_planned_with(name):
     assert (shape, vision) == (KNOWN[name].shape, KNOWN[name].vision)
 
 
+@pytest.mark.parametrize(("name", "billions"), [("llava-onevision-qwen2-7b", 8.03), ("qwen2-vl-7b", 8.29), ("qwen2.5-vl-7b", 8.29)])
+def test_a_named_size_has_the_published_number_of_parameters(name, billions):
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(sizes.SIZES[name]())
+    assert sum(parameter.numel() for parameter in model.parameters()) / 1e9 == pytest.approx(billions, abs=0.005)
+
+
 def test_a_random_model_has_every_tensor_filled_and_the_buffers_of_a_stock_one():
     stock = llava_onevision(2)
     made = sizes.random_model(stock.config, torch.device("cpu"), torch.float32)
@@ -241,6 +249,7 @@ class TestCommand:
             (["--limit-gb", "0"], "above 0"),
             (["--model", "llava-onevision-qwen2-0.5b", "--quantization", "8bit"], "random weights"),
             (["--model", "bundled", "--quantization", "8bit"], "needs a CUDA device"),
+            (["--model", "llava-onevision-qwen2-72b", "--limit-gb", "1"], "weights of llava-onevision-qwen2-72b do not fit: out of memory"),
             (["--model", "no-such-model"], "No model could be loaded"),
         ],
     )
@@ -258,4 +267,4 @@ class TestCommand:
 
 def test_the_vision_tower_is_timed_on_frames_of_its_own(model):
     vision = measure.measure_vision(model, PICTURES, 3)
-    assert vision.frames == 3 and vision.tower > 0 and vision.preprocess > 0
+    assert vision.frames == 3 and vision.tower_seconds > 0 and vision.preprocess_seconds > 0

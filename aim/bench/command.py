@@ -50,12 +50,18 @@ def bench(options: argparse.Namespace) -> str:
     _check(options)
     methods = methods_of(options)
     # Only here: torch and transformers take seconds to import, which other commands and --help need not wait for.
+    import torch
+
     from aim.bench.variants import ROWS, variants_of
+    from aim.checkpoints import device_and_dtype
     from aim.memory import available
 
-    model, pictures = _model(options)
+    device, dtype = device_and_dtype(options.device, options.dtype and getattr(torch, options.dtype))
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    memory = int(options.limit_gb * 1e9) if options.limit_gb else available(device)
+    model, pictures = _model(options, device, dtype, memory)
     layers = model.config.text_config.num_hidden_layers
-    memory = int(options.limit_gb * 1e9) if options.limit_gb else available(model.device)
     report = {
         "model": options.model,
         "machine": _machine(model),
@@ -83,7 +89,8 @@ def _rounds(options, report, model, pictures, variants, memory) -> str:
     small = workload(model, pictures, frames if on_gpu else 1, options.text_tokens)
     for variant in variants.values():
         attempt(lambda variant=variant: run_once(model, variant, small, 2), model.device, memory)
-    vision = measure_vision(model, pictures, min(options.vision_frames, frames)) if options.vision_frames else None
+    shown = min(options.vision_frames, frames)
+    vision = attempt(lambda: asdict(measure_vision(model, pictures, shown)), model.device, memory) if shown else None
     work = workload(model, pictures, frames, options.text_tokens)
     measured = interleave(
         lambda name: attempt(lambda: run_once(model, variants[name], work, options.new_tokens), model.device, memory),
@@ -96,7 +103,7 @@ def _rounds(options, report, model, pictures, variants, memory) -> str:
         "frames": frames,
         "visual_tokens": work.grid.tokens,
         "runs": options.runs,
-        "vision": vision and {"frames": vision.frames, "preprocess_seconds": vision.preprocess, "tower_seconds": vision.tower},
+        "vision": {"frames": shown, "ended": vision} if isinstance(vision, str) else vision,
         "variants": [summarise(name, variant, measured, plans[name]) for name, variant in variants.items()],
     }
     if options.json:
@@ -165,30 +172,25 @@ def _check(options: argparse.Namespace) -> None:
             raise ValueError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be above 0.")
 
 
-def _model(options: argparse.Namespace):
+def _model(options: argparse.Namespace, device, dtype, memory: int | None):
     """The model and the settings of its pictures."""
-    import torch
-
+    from aim.bench.measure import attempt
     from aim.bench.sizes import PICTURES, SIZES, random_model
+    from aim.checkpoints import load_checkpoint
     from aim.families import family_of
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    dtype = options.dtype and getattr(torch, options.dtype)
-    if options.model not in SIZES:
-        from aim.checkpoints import load_checkpoint
-
-        checkpoint = load_checkpoint(options.model, options.device, dtype, options.quantization)
-        return checkpoint.model, checkpoint.pictures
-    if options.quantization:
-        raise ValueError(
-            f"--quantization loads a real checkpoint, and {options.model} has random weights. Give a checkpoint folder or a Hub id."
-        )
-    config = SIZES[options.model]()
-    family_of(config)
-    from aim.checkpoints import device_and_dtype
-
-    return random_model(config, *device_and_dtype(options.device, dtype)), PICTURES
+    if options.model in SIZES:
+        if options.quantization:
+            raise ValueError(f"--quantization needs a real checkpoint, and {options.model} has random weights. Give a folder or a Hub id.")
+        config = SIZES[options.model]()
+        family_of(config)
+        made = attempt(lambda: (random_model(config, device, dtype), PICTURES), device, memory)
+    else:
+        checkpoint = attempt(lambda: load_checkpoint(options.model, device, dtype, options.quantization), device, memory)
+        made = checkpoint if isinstance(checkpoint, str) else (checkpoint.model, checkpoint.pictures)
+    if isinstance(made, str):
+        raise ValueError(f"The weights of {options.model} do not fit: {made}. Give a smaller model, a smaller --dtype or more --limit-gb.")
+    return made
 
 
 def _machine(model) -> dict:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from aim.timing import Stopwatch
 from aim.trace import Trace
 
 REFERENCE_ROUNDS = 2
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,8 @@ def run_once(model: nn.Module, variant: Variant, work: Workload, new_tokens: int
     )
 
 
-def attempt(run: Callable[[], Run], device: torch.device, memory_limit: int | None) -> Run | str:
-    """A run within a limit of memory, or in words why there is none. Other errors pass."""
+def attempt(run: Callable[[], Result], device: torch.device, memory_limit: int | None) -> Result | str:
+    """What `run` gives within a limit of memory, or in words why it gives nothing. Other errors pass."""
     try:
         with limit(device, memory_limit):
             return run()
@@ -168,11 +170,12 @@ def interleave(
 
 @dataclass(frozen=True)
 class Vision:
-    """Seconds to prepare and to encode `frames` frames."""
+    """Seconds to prepare and to encode `frames` frames; `ended` as in `Measured`."""
 
     frames: int
-    preprocess: float
-    tower: float
+    preprocess_seconds: float
+    tower_seconds: float
+    ended: str = ""
 
 
 def measure_vision(model: nn.Module, pictures: dict, frames: int) -> Vision:

@@ -32,9 +32,9 @@ def bench_text(report: dict) -> str:
                 name = {"merge": "merging", "importance": "importance"}[stage]
                 lines.append([name, variant["title"], _spread(variant[f"{stage}_seconds"], seconds), share])
     if vision:
-        frames = f"{vision['frames']} of {report['frames']} frames"
-        lines.append(["vision tower", f"before all of them, {frames}", seconds(vision["tower_seconds"]), "not in it"])
-        lines.append(["preprocessing", f"before all of them, {frames}", seconds(vision["preprocess_seconds"]), "not in it"])
+        frames = f"once a clip; {vision['frames']} of {report['frames']} frames"
+        for name, stage in (("vision tower", "tower_seconds"), ("preprocessing", "preprocess_seconds")):
+            lines.append([name, frames, vision["ended"] or seconds(vision[stage]), "not in it"])
     exact = [v["title"] for v in report["variants"] if v["kv_bytes"] is not None and v["kv_bytes"] != v["modelled_kv_bytes"]]
     kept = f"KV cache not as modelled: {', '.join(exact)}." if exact else "KV cache: exactly the bytes modelled, in every variant that ran."
     return "\n".join([*head, *parts, table(lines), "", kept])

@@ -33,6 +33,7 @@ def _llava_onevision(name: str, tied: bool = False) -> Callable[[], PretrainedCo
             "num_attention_heads": shape.num_heads,
             "num_key_value_heads": shape.num_key_value_heads,
             "max_position_embeddings": 32768,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
             "tie_word_embeddings": tied,
         }
         tower = {
@@ -67,13 +68,15 @@ def _qwen(kind: type, layers: int, hidden: int, intermediate: int, heads: int, k
     return config
 
 
-# From each checkpoint's config.json; weights are tied in the smallest LLaVA-OneVision only.
+# From each checkpoint's config.json; weights are tied in the smallest LLaVA-OneVision only. A family `aim` does not support yet is refused.
 SIZES: dict[str, Callable[[], PretrainedConfig]] = {
     "llava-onevision-qwen2-0.5b": _llava_onevision("llava-onevision-qwen2-0.5b", tied=True),
     "llava-onevision-qwen2-7b": _llava_onevision("llava-onevision-qwen2-7b"),
     "llava-onevision-qwen2-72b": _llava_onevision("llava-onevision-qwen2-72b"),
     "qwen2-vl-7b": _qwen(Qwen2VLConfig, 28, 3584, 18944, 28, 4, 152064, hidden_size=3584),
-    "qwen2.5-vl-7b": _qwen(Qwen2_5_VLConfig, 28, 3584, 18944, 28, 4, 152064, out_hidden_size=3584),
+    "qwen2.5-vl-7b": _qwen(
+        Qwen2_5_VLConfig, 28, 3584, 18944, 28, 4, 152064, hidden_size=1280, intermediate_size=3420, out_hidden_size=3584, window_size=112
+    ),
 }
 
 # What random models make of frames: the published tower's input, values of no consequence.
