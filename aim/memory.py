@@ -62,11 +62,12 @@ def limit(device: torch.device, amount: int | None) -> Iterator[None]:
         return
     if device.type == "cuda":
         _, total = torch.cuda.mem_get_info(device)
-        torch.cuda.set_per_process_memory_fraction(min(1.0, amount / total), device)
+        number = torch.cuda.current_device() if device.index is None else device.index  # the function below takes no bare "cuda"
+        torch.cuda.set_per_process_memory_fraction(min(1.0, amount / total), number)
         try:
             yield
         finally:
-            torch.cuda.set_per_process_memory_fraction(1.0, device)
+            torch.cuda.set_per_process_memory_fraction(1.0, number)
         return
     try:
         import resource
