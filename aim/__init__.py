@@ -10,8 +10,15 @@ from importlib import import_module
 
 _HOMES = {
     "AIM": "aim.methods",
+    "FastV": "aim.methods",
     "Full": "aim.methods",
+    "PruMerge": "aim.methods",
+    "PyramidDrop": "aim.methods",
+    "Random": "aim.methods",
+    "ToMe": "aim.methods",
+    "VTW": "aim.methods",
     "METHODS": "aim.methods",
+    "match": "aim.matching",
     "reduce": "aim.engine",
     "Trace": "aim.trace",
     "plan": "aim.planning",

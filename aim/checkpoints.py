@@ -126,7 +126,7 @@ def _picture_settings(source: str) -> dict:
         path = _find(source, file)
         settings = json.loads(Path(path).read_text()) if path else {}
         settings = settings.get(part, {}) if part else settings
-        if "size" in settings:
+        if "size" in settings or "max_pixels" in settings:
             return settings
     raise ValueError(f"The checkpoint has no picture settings; one of these files must hold them: {', '.join(f for f, _ in places)}.")
 

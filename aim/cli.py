@@ -1,4 +1,4 @@
-"""The command line: `python -m aim ask CLIP "QUESTION"`, `python -m aim plan MODEL`, `python -m aim eval`, `bench`."""
+"""The command line: `python -m aim ask CLIP "QUESTION"`, `compare CLIP "QUESTION"`, `plan MODEL`, `eval`, `bench`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from aim.bench.command import QUANTIZATIONS
 from aim.bench.command import add_arguments as add_bench_arguments
 from aim.evaluation.command import add_arguments
 from aim.knobs import add_knobs, methods_of
+from aim.methods import METHODS
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -28,14 +29,21 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     ask = commands.add_parser("ask", help="answer a question about a clip with fewer visual tokens")
-    ask.add_argument("clip", help="a video file")
-    ask.add_argument("question")
-    ask.add_argument("--model", default="bundled", help='"bundled", a checkpoint folder or a Hub id (default: %(default)s)')
-    ask.add_argument("--frames", type=int, default=8, help="frames sampled uniformly in time (default: %(default)s)")
-    ask.add_argument("--max-new-tokens", type=int, default=64, help="longest answer (default: %(default)s)")
-    ask.add_argument("--device", help="cpu, cuda, cuda:1... (default: cuda where there is one)")
-    ask.add_argument("--quantization", choices=QUANTIZATIONS, help="of the LLM's weights, on CUDA with bitsandbytes")
     ask.set_defaults(command=_ask)
+    compare = commands.add_parser("compare", help="answer it with every method at equal cost")
+    compare.set_defaults(command=_compare)
+    for command in (ask, compare):
+        command.add_argument("clip", help="a video file")
+        command.add_argument("question")
+        command.add_argument("--model", default="bundled", help='"bundled", a checkpoint folder or a Hub id (default: %(default)s)')
+        command.add_argument("--frames", type=int, default=8, help="frames sampled uniformly in time (default: %(default)s)")
+        command.add_argument("--max-new-tokens", type=int, default=64, help="longest answer (default: %(default)s)")
+        command.add_argument("--device", help="cpu, cuda, cuda:1... (default: cuda where there is one)")
+        command.add_argument("--quantization", choices=QUANTIZATIONS, help="of the LLM's weights, on CUDA with bitsandbytes")
+    compare.add_argument("--methods", nargs="+", choices=list(METHODS), help="(default: all)")
+    compare.add_argument("--tflops", type=float, help="modelled TFLOP of the prefill (default: what the paper's setting takes)")
+    compare.add_argument("--rounds", type=int, default=3, help="how often each prefill is timed, in turns (default: %(default)s)")
+    compare.add_argument("--json", action="store_true", help="print one JSON object")
 
     plan = commands.add_parser("plan", help="what a setting costs, without weights")
     plan.add_argument("model", help='a known name such as llava-onevision-qwen2-7b, "bundled", or a folder with a config.json')
@@ -83,6 +91,19 @@ def _ask(options: argparse.Namespace) -> str:
     )
 
 
+def _compare(options: argparse.Namespace) -> str:
+    _hush()
+    from aim.comparing import compare
+    from aim.runtime import load
+    from aim.video import read_video
+    from aim.views.side_by_side import comparison_text
+
+    clip = read_video(options.clip, options.frames)
+    vlm = load(options.model, options.device, quantization=options.quantization)
+    *_, comparison = compare(vlm, clip, options.question, options.methods, options.tflops, options.max_new_tokens, options.rounds)
+    return json.dumps(comparison.to_dict()) if options.json else comparison_text(comparison)
+
+
 def _plan(options: argparse.Namespace) -> str:
     from aim.planning import plan
 
@@ -93,7 +114,9 @@ def _plan(options: argparse.Namespace) -> str:
     layers = "\n".join(f"  layer {i:2}: {visual:6} visual + {text} text" for i, (visual, text) in enumerate(result.tokens_per_layer))
     return (
         f"prefill {result.prefill_tflops:.2f} TFLOP, {result.speedup:.2f} x less than the full model's {result.baseline_tflops:.2f}\n"
-        f"KV cache {result.kv_bytes / 1e6:.1f} MB, {result.baseline_kv_bytes / result.kv_bytes:.2f} x less\n{layers}"
+        f"KV cache {result.kv_bytes / 1e6:.1f} MB, {result.baseline_kv_bytes / result.kv_bytes:.2f} x less\n"
+        f"not counted above: vision tower {result.vision_tflops:.2f} TFLOP, merging {result.merge_tflops:.4f}, "
+        f"scoring {result.importance_tflops:.4f}\n{layers}"
     )
 
 

@@ -33,8 +33,14 @@ class ModelShape:
 class VisionShape:
     """The numbers of a ViT with two-matrix MLPs (SigLIP, CLIP) and of the two-matrix projector behind it.
 
-    `patch_pixels` is channels · patch side², the inputs of one patch. `projector_size` is the LLM's hidden size, which the projector maps
-    every patch to and then once more; 0 counts no projector.
+    Attributes:
+        intermediate_size: of a two-matrix MLP; a gated one, with three matrices, counts as one half as wide again.
+        patch_pixels: inputs of one patch: channels · patch side², times the frames it spans.
+        projector_size: the LLM's hidden size, which the projector maps to; 0 counts no projector.
+        projector_patches: patches the projector takes together as one token.
+        projector_middle: width between its two matrices; 0: `projector_size`.
+        other_tokens: tokens of a frame that are no patches and that the projector does not get, such as CLS.
+        attention_pairs: pairs of tokens that attend to each other, over all layers and one frame; 0: all pairs in every layer.
     """
 
     num_layers: int
@@ -43,6 +49,10 @@ class VisionShape:
     patches_per_frame: int
     patch_pixels: int
     projector_size: int = 0
+    projector_patches: int = 1
+    projector_middle: int = 0
+    other_tokens: int = 0
+    attention_pairs: int = 0
 
 
 def layer_flops(shape: ModelShape, tokens: int) -> int:
@@ -100,21 +110,22 @@ def decode_flops(shape: ModelShape, lengths: list[int], steps: int) -> int:
 
 
 def vision_flops(vision: VisionShape, frames: int) -> int:
-    """FLOPs of the vision tower and projector on `frames` frames, each of P patches attending to one another.
+    """FLOPs of the vision tower and projector on `frames` frames, each of P patches and n tokens (patches and CLS).
 
-    A frame: 2·P·patch_pixels·h (patch embedding) + layers · (2·P·(4·h² + 2·h·intermediate) (q, k, v, o and the MLP's two matrices) + 4·P²·h
-    (q·kᵀ and attention · v)) + 2·P·(h·p + p²) (projector to p). Matrix products only: norms, softmax and activations, around 1 %, are
-    left out.
+    A frame: 2·P·patch_pixels·h (patch embedding) + layers · 2·n·(4·h² + 2·h·intermediate) (q, k, v, o and the MLP's two matrices) + 4·h·pairs
+    (q·kᵀ and attention · v) + 2·(P / k)·(k·h·m + m·p) (projector of k patches, to m and then p). Matrix products only: norms, softmax and
+    activations, around 1 %, are left out.
     """
     patches, hidden, projected = vision.patches_per_frame, vision.hidden_size, vision.projector_size
+    tokens, together, middle = patches + vision.other_tokens, vision.projector_patches, vision.projector_middle or projected
     embedding = 2 * patches * vision.patch_pixels * hidden
-    linears = 2 * patches * (4 * hidden**2 + 2 * hidden * vision.intermediate_size)
-    attention = 4 * patches**2 * hidden
-    projector = 2 * patches * (hidden * projected + projected**2)
-    return frames * (embedding + vision.num_layers * (linears + attention) + projector)
+    linears = 2 * tokens * (4 * hidden**2 + 2 * hidden * vision.intermediate_size)
+    attention = 4 * hidden * (vision.attention_pairs or vision.num_layers * tokens**2)
+    projector = 2 * (patches // together) * (together * hidden * middle + middle * projected) if projected else 0
+    return frames * (embedding + vision.num_layers * linears + attention + projector)
 
 
-def merge_flops(hidden: int, frames: int, tokens_per_frame: int, target: int) -> int:
+def merge_flops(hidden: int, frames: int, tokens_per_frame: int, target: int, weighted: bool = False) -> int:
     """FLOPs of `aim.merging.merge_tokens` on `frames` windows of T = `tokens_per_frame` embeddings of size C = `hidden`, left at `target`.
 
     Each step from T tokens, removing r = min(T - target, T // 2): 2·⌈T/2⌉·⌊T/2⌋·C (similarities) + 3·T·C (normalising: squares,
@@ -131,9 +142,29 @@ def merge_flops(hidden: int, frames: int, tokens_per_frame: int, target: int) ->
     while tokens > target:
         half = tokens // 2
         removed = min(tokens - target, half)
-        flops += (2 * (tokens - half) * half + 3 * tokens + removed + half) * hidden
+        weighing = tokens if weighted and tokens < tokens_per_frame else 0
+        flops += (2 * (tokens - half) * half + 3 * tokens + removed + half + weighing) * hidden
         tokens -= removed
     return frames * flops
+
+
+def attention_merge_flops(hidden: int, vision: VisionShape, frames: int, tokens_per_frame: int, merged: int, neighbours: int) -> int:
+    """FLOPs of `aim.attention_merging.merge_by_attention`, which leaves `merged` tokens of size C = `hidden`.
+
+    The tower's q·kᵀ once more, 2·P²·h a frame (its softmax and mean left out, as in `vision_flops`); 3·h a token (normalised keys) and
+    2·T·h a kept token (cosines); 2·neighbours·C a kept token and 2·C a token that is not (weighted sums); one merged token a frame is the
+    sum of those, so is not a kept one. Sorting is left out.
+    """
+    tokens, kept = frames * tokens_per_frame, merged - frames
+    received = frames * 2 * vision.patches_per_frame**2 * vision.hidden_size
+    cosines = (3 * tokens + 2 * kept * tokens_per_frame) * vision.hidden_size
+    return received + cosines + 2 * (kept * min(neighbours, tokens_per_frame - 1) + tokens - kept) * hidden
+
+
+def look_ahead_flops(shape: ModelShape, lengths_scored: list[int]) -> int:
+    """FLOPs of asking a layer for the queries and keys of n tokens before it runs: 7·n·h (norm) + 2·n·h·(H + KV)·d (projections)."""
+    heads = shape.num_heads + shape.num_key_value_heads
+    return shape.hidden_size * (7 + 2 * heads * shape.head_dim) * sum(lengths_scored)
 
 
 def pagerank_flops(shape: ModelShape, lengths_scored: list[int], iterations: int) -> int:

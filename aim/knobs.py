@@ -8,6 +8,12 @@ from itertools import product
 from aim.merging import MERGE_ORDERS
 from aim.methods import METHODS, Method
 
+
+def layers(text: str) -> tuple[int, ...]:
+    """ "7,14,21" as numbers."""
+    return tuple(int(number) for number in text.split(","))
+
+
 KNOBS: dict[str, dict] = {
     "merge_ratio": {"type": float, "help": "share of visual tokens kept by merging, above 0 up to 1"},
     "l1": {"type": int, "help": "first layer whose input is pruned"},
@@ -19,6 +25,11 @@ KNOBS: dict[str, dict] = {
     "iterations": {"type": int, "help": "PageRank steps"},
     "damping": {"type": float, "help": "chance to restart at every step, 0 to below 1"},
     "restart": {"choices": ("uniform", "question"), "help": "where a damped walk restarts"},
+    "layer": {"type": int, "help": "first layer without the dropped tokens, from 1 up"},
+    "keep_ratio": {"type": float, "help": "share of visual tokens kept, above 0 up to 1"},
+    "ratio": {"type": float, "help": "share of visual tokens each stage leaves, above 0 up to 1"},
+    "stages": {"type": layers, "help": "layers before which tokens are dropped, such as 7,14,21"},
+    "seed": {"type": int, "help": "of what is drawn by lot"},
 }
 
 

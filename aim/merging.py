@@ -64,14 +64,16 @@ class TowerAttention:
     keys: Tensor
 
 
-def merge_clip(patches: Tensor, merge_ratio: float, merge_window: int = 1, merge_order: str = "raster") -> MergedClip:
+def merge_clip(
+    patches: Tensor, merge_ratio: float, merge_window: int = 1, merge_order: str = "raster", weighted: bool = False
+) -> MergedClip:
     """Merge a clip's visual tokens frame by frame, or in windows of a few frames.
 
     Args:
         patches: projected visual tokens [F, T, C] in raster order.
         merge_ratio: share of each window's tokens to leave, in (0, 1]; `int(merge_ratio · tokens)` of them, at least 1.
         merge_window: frames merged together, ≥ 1; the paper's is 1. A last window is shorter where F does not divide.
-        merge_order: see `merge_tokens`.
+        merge_order, weighted: see `merge_tokens`.
 
     Raises:
         ValueError: a knob is out of range, or `patches` is not [F, T, C].
@@ -83,7 +85,7 @@ def merge_clip(patches: Tensor, merge_ratio: float, merge_window: int = 1, merge
     for windows, length in frame_windows(patches.shape[0], merge_window):
         tokens = length * per_frame
         part = patches[first_frame : first_frame + windows * length].reshape(windows, tokens, -1)
-        merges.append(merge_tokens(part, merged_per_frame(merge_ratio, tokens), merge_order))
+        merges.append(merge_tokens(part, merged_per_frame(merge_ratio, tokens), merge_order, weighted))
         first_frame += windows * length
 
     assignments, anchors, merged_before, tokens_before = [], [], 0, 0
@@ -103,7 +105,7 @@ def merge_clip(patches: Tensor, merge_ratio: float, merge_window: int = 1, merge
     )
 
 
-def merge_tokens(x: Tensor, target: int, merge_order: str = "raster") -> Merge:
+def merge_tokens(x: Tensor, target: int, merge_order: str = "raster", weighted: bool = False) -> Merge:
     """Merge each window's T tokens into `target` by repeated bipartite steps (AIM, section 3.2).
 
     One step splits the tokens into A (0, 2, 4...) and B (1, 3, 5...). Each A token links to its most similar B token (cosine, float32); the
@@ -116,6 +118,8 @@ def merge_tokens(x: Tensor, target: int, merge_order: str = "raster") -> Merge:
         target: tokens to leave of each window, 1...T; T leaves everything as it is (and `tokens` is `x` itself).
         merge_order: "raster" keeps the merged tokens in the order of their anchors; "similarity" hands the very same ones out as the last
             step ranked them: the unlinked A tokens from the most to the least similar, then the B tokens.
+        weighted: later steps weight each mean by the tokens that went into it (ToMe, arXiv 2210.09461, section 3), so that a merged token
+            is the mean of its patches.
 
     Raises:
         ValueError: target not in 1...T, an unknown merge_order, or `x` is not [W, T, C].
@@ -132,21 +136,24 @@ def merge_tokens(x: Tensor, target: int, merge_order: str = "raster") -> Merge:
     assignment = anchors = identity
     # Means are carried in float32 from step to step; half precision would round once a step.
     merged = x if target == num_tokens else x.to(torch.promote_types(x.dtype, torch.float32))
+    weights = torch.ones(windows, num_tokens, device=x.device, dtype=merged.dtype)
     while merged.shape[1] > target:
         remove = min(merged.shape[1] - target, merged.shape[1] // 2)
         is_last = merged.shape[1] - remove == target
-        merged, destination, kept = _bipartite_step(merged, remove, merge_order if is_last else "raster")
+        merged, members, destination, kept = _bipartite_step(merged, weights, remove, merge_order if is_last else "raster")
+        weights = members if weighted else torch.ones_like(members)
         assignment = destination.gather(1, assignment)
         anchors = anchors.gather(1, kept)
     sizes = torch.zeros_like(anchors).scatter_add_(1, assignment, torch.ones_like(assignment))
     return Merge(tokens=merged.to(x.dtype), assignment=assignment, sizes=sizes, anchors=anchors)
 
 
-def _bipartite_step(x: Tensor, remove: int, merge_order: str) -> tuple[Tensor, Tensor, Tensor]:
-    """One matching of [W, T, C] that removes `remove` (1...T//2) tokens of each window.
+def _bipartite_step(x: Tensor, weights: Tensor, remove: int, merge_order: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One matching of [W, T, C] that removes `remove` (1...T//2) tokens of each window; they count as `weights` [W, T] in the means.
 
     Returns:
-        merged [W, T - remove, C]; destination [W, T], old token → new index; kept [W, T - remove], new token → old index, in merge_order.
+        merged [W, T - remove, C]; their summed weights [W, T - remove]; destination [W, T], old token → new index; kept [W, T - remove],
+        new token → old index, in merge_order.
     """
     windows, num_tokens, _ = x.shape
     unit = normalize(x.float(), dim=-1)
@@ -158,10 +165,10 @@ def _bipartite_step(x: Tensor, remove: int, merge_order: str) -> tuple[Tensor, T
 
     window = torch.arange(windows, device=x.device)[:, None]
     into = partner_token.gather(1, linked)  # [W, remove], indices into T
-    merged, members = x.clone(), torch.ones(windows, num_tokens, device=x.device, dtype=x.dtype)
+    merged, members = x * weights[..., None], weights.clone()
     # index_put_ sums in a fixed order on every device; scatter_add_ on CUDA does not, and a last bit can turn a tie of the next step.
-    merged.index_put_((window, into), x[window, 2 * linked], accumulate=True)
-    members.index_put_((window, into), torch.ones_like(into, dtype=x.dtype), accumulate=True)
+    merged.index_put_((window, into), merged[window, 2 * linked], accumulate=True)
+    members.index_put_((window, into), weights.gather(1, 2 * linked), accumulate=True)
     merged /= members[..., None]
 
     tokens = torch.arange(num_tokens, device=x.device).repeat(windows, 1)
@@ -170,7 +177,7 @@ def _bipartite_step(x: Tensor, remove: int, merge_order: str) -> tuple[Tensor, T
         kept = kept.sort(dim=1).values
     new_index = torch.zeros_like(tokens).scatter_(1, kept, tokens[:, : num_tokens - remove])
     destination = new_index.gather(1, tokens.scatter(1, 2 * linked, into))
-    return merged[window, kept], destination, kept
+    return merged[window, kept], members.gather(1, kept), destination, kept
 
 
 def _check_embeddings(x: Tensor) -> None:

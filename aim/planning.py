@@ -22,11 +22,12 @@ TERA = 1e12
 
 @dataclass(frozen=True)
 class Known:
-    """A published model: its shapes and the visual tokens of one video frame."""
+    """A model's shapes and the visual tokens of one video frame, or of the `frames_joined` frames that it takes together."""
 
     shape: ModelShape
     vision: VisionShape
     tokens_per_frame: int
+    frames_joined: int = 1
 
 
 def _llava_onevision(layers: int, hidden: int, intermediate: int, heads: int, key_value_heads: int, vocabulary: int) -> Known:
@@ -88,10 +89,7 @@ def plan(model: str, num_frames: int = 32, text_tokens: int = 100, method: Metho
     Raises:
         ValueError: an unknown model, a folder without a usable config.json, or numbers out of range.
     """
-    known = _known(model)
-    if known is None:
-        return plan_for(_config_of(model), num_frames, text_tokens, method)
-    return _plan(known, num_frames, text_tokens, method)
+    return _plan(look_up(model), num_frames, text_tokens, method)
 
 
 def plan_for(
@@ -114,6 +112,21 @@ def plan_for(
     return _plan(Known(shape, vision, grid.tokens_per_frame), grid.frames, text_tokens, method, bytes_per_value)
 
 
+def look_up(model: str | PretrainedConfig) -> Known:
+    """The shapes of a model: a name in `KNOWN` (or its Hub id), "bundled", a checkpoint folder, or a transformers config.
+
+    Raises:
+        ValueError: an unknown model, a folder without a usable config.json, or a family that is not supported.
+    """
+    if isinstance(model, str):
+        known = _known(model)
+        if known is not None:
+            return known
+        model = _config_of(model)
+    pair = grid_of(model, 2)
+    return Known(*shape_of(model, pair), pair.tokens_per_frame, frames_joined=2 // pair.frames)
+
+
 def cost_of(
     config: PretrainedConfig,
     tokens_per_layer: list[tuple[int, int]],
@@ -122,6 +135,7 @@ def cost_of(
     method: Method,
     bytes_per_value: int = 2,
     new_tokens: int = 1,
+    grid: Grid | None = None,
 ) -> dict[str, float]:
     """The modelled cost of a run that has taken place, from the (visual, text) tokens its layers executed.
 
@@ -130,11 +144,12 @@ def cost_of(
     Args:
         visual_tokens: what the vision tower made of all `frames` frames, before merging.
         new_tokens: tokens the answer has, the first of which the prefill gives.
+        grid: the clip's, where the tower's cost depends on more than the number of tokens.
 
     Returns:
         `Plan.to_dict()` without `tokens_per_layer`, and `decode_tflops`, of the tokens after the first.
     """
-    shape, vision = shape_of(config, Grid(frames, 1, visual_tokens // frames))
+    shape, vision = shape_of(config, grid or Grid(frames, 1, visual_tokens // frames))
     cost = _cost(shape, vision, tokens_per_layer, frames, visual_tokens // frames, method, bytes_per_value).to_dict()
     del cost["tokens_per_layer"]
     return {**cost, "decode_tflops": decode_flops(shape, [sum(pair) for pair in tokens_per_layer], new_tokens - 1) / TERA}
@@ -180,9 +195,10 @@ def _plan(known: Known, num_frames: int, text_tokens: int, method: Method | None
     if text_tokens < 1:
         raise ValueError(f"text_tokens is {text_tokens}; a prompt has at least 1 text token. Use 100, for example.")
     method = (method or AIM()).for_depth(known.shape.num_layers)
-    visual = method.visual_per_layer(known.shape.num_layers, num_frames, known.tokens_per_frame)
+    frames = -(-num_frames // known.frames_joined)
+    visual = method.visual_per_layer(known.shape.num_layers, frames, known.tokens_per_frame)
     tokens_per_layer = [(kept, text_tokens) for kept in visual]
-    return _cost(known.shape, known.vision, tokens_per_layer, num_frames, known.tokens_per_frame, method, bytes_per_value)
+    return _cost(known.shape, known.vision, tokens_per_layer, frames, known.tokens_per_frame, method, bytes_per_value)
 
 
 def _cost(
@@ -204,7 +220,8 @@ def _cost(
         kv_bytes=kv_bytes(shape, lengths, bytes_per_value),
         baseline_kv_bytes=kv_bytes(shape, unreduced, bytes_per_value),
         vision_tflops=vision_flops(vision, frames) / TERA,
-        merge_tflops=method.merge_flops(shape, frames, per_frame) / TERA,
+        # Layer 0 runs on all that merging left, in every method.
+        merge_tflops=method.merge_flops(shape, vision, frames, per_frame, tokens_per_layer[0][0]) / TERA,
         importance_tflops=method.score_flops(shape, _scored(tokens_per_layer)) / TERA,
         lm_head_tflops=lm_head_flops(shape) / TERA,
         tokens_per_layer=[(visual, text) for visual, text in tokens_per_layer],

@@ -40,7 +40,12 @@ class VLM:
     """A loaded model with the features of the last few clips. One run at a time: a second caller waits.
 
     Features are kept by the clip's content, so nobody can reach another's clip without having it.
+
+    Attributes:
+        max_question: the longest question accepted, in characters; benchmarks raise it.
     """
+
+    max_question = MAX_QUESTION
 
     def __init__(self, checkpoint: Checkpoint):
         self.checkpoint = checkpoint
@@ -172,6 +177,7 @@ class VLM:
                 method,
                 self.dtype.itemsize,
                 new_tokens=streamer.tokens,
+                grid=encoded.grid,
             )
             yield replace(
                 answer,
@@ -215,6 +221,8 @@ class VLM:
         start = time.perf_counter()
         with torch.inference_mode():
             encoded = family.encode(self.model, pixels)
+        if family.timing is not None:
+            encoded = replace(encoded, inputs=encoded.inputs | family.timing(clip.duration / len(clip.frames)))
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         timings["vision_tower"] = time.perf_counter() - start
@@ -242,9 +250,10 @@ class VLM:
         for marker in [family.clip_text, *tokenizer.get_added_vocab()]:  # a typed "<video>" must not become a placeholder
             question = question.replace(marker, " ")
         question = question.strip()
-        if not 1 <= len(question) <= MAX_QUESTION:
-            raise ValueError(f"The question has {len(question):,} characters; 1 to {MAX_QUESTION:,} are accepted. Ask one short question.")
-        conversation = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": question}]}]
+        longest = self.max_question
+        if not 1 <= len(question) <= longest:
+            raise ValueError(f"The question has {len(question):,} characters; 1 to {longest:,} are accepted. Ask one short question.")
+        conversation = [{"role": "user", "content": [{"type": family.clip_type}, {"type": "text", "text": question}]}]
         text = tokenizer.apply_chat_template(
             conversation, chat_template=self.checkpoint.chat_template, add_generation_prompt=True, tokenize=False
         )
@@ -261,10 +270,9 @@ class VLM:
 
     def _check_context(self, length: int, grid: Grid, method: Method) -> None:
         """Refuse a prompt whose positions would run past what the model was trained on."""
-        longest = length
-        if method.positions == "compact":
+        limit, longest = self.model.config.text_config.max_position_embeddings, length
+        if length > limit and method.positions != "original":
             longest -= grid.tokens - method.merged_tokens(grid.frames, grid.tokens_per_frame)
-        limit = self.model.config.text_config.max_position_embeddings
         if longest > limit:
             raise ValueError(
                 f"{grid.frames} frames make a prompt of {longest:,} tokens; this model takes {limit:,}. "

@@ -29,6 +29,22 @@ def ramp(num_layers: int, l1: int, l2: int) -> list[float]:
     return [1.0 if i < max(l1, 1) else max(0.0, 1 - (i - l1 + 1) / (l2 - l1)) for i in range(num_layers)]
 
 
+def drop_once(num_layers: int, layer: int, before: float, after: float) -> list[float]:
+    """For each layer a number: `before` in layers 0…layer-1 and `after` in the rest; with layer ≥ num_layers nothing is dropped."""
+    return [before if i < layer else after for i in range(num_layers)]
+
+
+def spread_evenly(total: int, frames: int) -> list[int]:
+    """Share `total` tokens out over the frames so that no two differ by more than one: (7, 3) → [2, 2, 3].
+
+    Raises:
+        ValueError: frames < 1 or total < frames.
+    """
+    if not 1 <= frames <= total:
+        raise ValueError(f"total is {total} and frames {frames}; each frame gets at least 1 token. Pass at least as many tokens as frames.")
+    return [total * (frame + 1) // frames - total * frame // frames for frame in range(frames)]
+
+
 def tokens_kept(keep: list[float], visual_tokens: int) -> list[int]:
     """Visual tokens each layer runs on: int(keep(i) · N), as the paper's FLOPs table counts them.
 

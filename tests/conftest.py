@@ -1,5 +1,6 @@
 """Tests never reach for the network, in this process or in those they start. Set before anything imports huggingface_hub or gradio."""
 
+import importlib.util
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -9,6 +10,9 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from tests.visitor import ARGUMENTS, CHROMIUM, EXAMPLES, Visitor, examples, serve  # noqa: E402
+
+# lmms-eval is no part of what the tests need; it has an environment of its own, in which these run.
+collect_ignore_glob = [] if importlib.util.find_spec("lmms_eval") else ["lmms/*"]
 
 
 @pytest.fixture(scope="session")

@@ -48,8 +48,9 @@ def test_pruning_by_masks_gives_the_logits_of_slicing_at_the_prefill_and_while_d
         hidden = model.generate(**inputs, **options)
     assert attended == [visual for visual, _ in trace.tokens_per_layer]
     assert torch.equal(sliced.sequences, hidden.sequences)
+    # Sums run in another order, and rounding adds up while decoding; one token more or fewer in one layer changes logits by far more.
     for ours, reference in zip(sliced.logits, hidden.logits, strict=True):
-        assert (ours - reference).abs().max() <= 1e-5
+        assert (ours - reference).abs().max() <= 5e-5
     lengths = {layer.get_seq_length() for layer in hidden.past_key_values.layers}
     assert lengths == {inputs["input_ids"].shape[1] + 4}  # full length in every layer
 

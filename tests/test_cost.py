@@ -11,21 +11,24 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache, Qwen2Config, Qwen2Model, SiglipVisionConfig, SiglipVisionModel
 
+from aim.attention_merging import merge_by_attention
 from aim.cost import (
     ModelShape,
     VisionShape,
+    attention_merge_flops,
     decode_flops,
     kv_bytes,
     last_token_flops,
     layer_flops,
     lm_head_flops,
+    look_ahead_flops,
     merge_flops,
     pagerank_flops,
     prefill_flops,
     vision_flops,
 )
 from aim.importance import last_token_attention, pagerank
-from aim.merging import merge_tokens
+from aim.merging import TowerAttention, merge_tokens
 from aim.schedule import ramp, tokens_kept
 
 TINY = ModelShape(num_layers=3, hidden_size=48, intermediate_size=80, num_heads=6, num_key_value_heads=2, head_dim=8, vocab_size=100)
@@ -140,6 +143,33 @@ def test_merging_32_frames_costs_a_few_gigaflops():
     # Frame by frame, the paper's setting takes 2.75 GFLOPs of similarities: 32 · 3584 · 2 · (98² + 49²).
     assert round(32 * 3584 * 2 * (98**2 + 49**2) / 1e9, 2) == 2.75
     assert merge_flops(3584, 32, 196, 49) == pytest.approx(2.75e9, rel=0.06)
+
+
+def test_weighted_means_cost_one_product_a_token_from_the_second_step_on():
+    # 16 → 8 → 4: the second step weighs 8 tokens of 12 channels, in each of 3 windows.
+    assert merge_flops(12, 3, 16, 8, weighted=True) == merge_flops(12, 3, 16, 8)
+    assert merge_flops(12, 3, 16, 4, weighted=True) == merge_flops(12, 3, 16, 4) + 3 * 8 * 12
+
+
+def test_merging_by_attention_counts_the_products_that_run():
+    # 2 frames of 9 tokens, 5 and 4 left, so 4 and 3 kept; keys of 6 channels, embeddings of 12, 25 patches behind the 9 tokens.
+    tower = TowerAttention(torch.rand(2, 9), torch.randn(2, 9, 6))
+    queries, keys = torch.randn(2, 25, 6), torch.randn(2, 6, 25)
+    with FlopCounterMode(display=False) as counter:
+        merge_by_attention(torch.randn(2, 9, 12), tower, [5, 4], neighbours=3)
+        queries @ keys
+    # The products run over all 9 tokens, those not taken in with weight 0; what is counted is the 3 that are taken in, and the rest's sum.
+    as_they_run = counter.get_total_flops() - 2 * 7 * 9 * 12
+    vision = VisionShape(2, 6, 24, patches_per_frame=25, patch_pixels=48)
+    assert attention_merge_flops(12, vision, 2, 9, 9, 3) == as_they_run + 3 * 18 * 6 + 2 * 7 * 3 * 12 + 2 * 11 * 12
+
+
+def test_looking_ahead_counts_the_projections_that_run():
+    layer = tiny_qwen2().layers[0].self_attn
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        for n in (21, 9):
+            layer.q_proj(torch.zeros(n, TINY.hidden_size)), layer.k_proj(torch.zeros(n, TINY.hidden_size))
+    assert look_ahead_flops(TINY, [21, 9]) == counter.get_total_flops() + 7 * 30 * TINY.hidden_size
 
 
 def test_merging_to_a_target_out_of_range_is_refused():

@@ -14,8 +14,8 @@ def methods(*flags, several=True):
     return methods_of(parser.parse_args(flags))
 
 
-def test_every_knob_of_aim_has_a_flag():
-    assert set(KNOBS) == set(aim.AIM.__dataclass_fields__)
+def test_every_knob_of_every_method_has_a_flag():
+    assert set(KNOBS) == {name for method in aim.METHODS.values() for name in method.__dataclass_fields__}
 
 
 def test_no_flags_mean_the_papers_setting():
@@ -37,6 +37,22 @@ def test_a_method_takes_the_knobs_it_has_and_appears_once():
         aim.AIM(merge_ratio=0.5),
         aim.AIM(merge_ratio=0.1),
     ]
+
+
+def test_the_rivals_take_theirs():
+    assert methods("--method", "pdrop", "--ratio", "0.4", "--stages", "3,6") == [aim.PyramidDrop(ratio=0.4, stages=(3, 6))]
+    assert methods("--method", "fastv", "random", "prumerge", "vtw", "--layer", "3", "--keep-ratio", "0.2", "--seed", "5") == [
+        aim.FastV(layer=3, keep_ratio=0.2),
+        aim.Random(layer=3, keep_ratio=0.2, seed=5),
+        aim.PruMerge(keep_ratio=0.2),
+        aim.VTW(layer=3),
+    ]
+    assert methods("--method", "tome", "--merge-ratio", "0.5") == [aim.ToMe(merge_ratio=0.5)]
+
+
+def test_stages_that_are_no_numbers_are_refused():
+    with pytest.raises(SystemExit):
+        methods("--method", "pdrop", "--stages", "3;6")
 
 
 def test_a_knob_nobody_takes_is_refused():

@@ -9,10 +9,13 @@ import torch
 from torch.nn.functional import normalize
 
 from aim.merging import merge_clip, merge_tokens
+from aim.methods import ToMe
 from aim.schedule import merged_per_clip
 
 
-def merge_one_window_by_loops(tokens: list[list[float]], target: int) -> tuple[list[list[float]], list[int], list[int]]:
+def merge_one_window_by_loops(
+    tokens: list[list[float]], target: int, weighted: bool = False
+) -> tuple[list[list[float]], list[int], list[int]]:
     """The method read off its description, one token at a time: (merged, assignment, anchors)."""
 
     def cosine(a: list[float], b: list[float]) -> float:
@@ -32,7 +35,7 @@ def merge_one_window_by_loops(tokens: list[list[float]], target: int) -> tuple[l
             if index in chosen:
                 continue
             joining = [groups[a] for a, b in chosen.items() if b == index]
-            values = [group["value"], *(other["value"] for other in joining)]
+            values = [member["value"] for member in (group, *joining) for _ in (member["members"] if weighted else [0])]
             following.append(
                 {
                     "value": [sum(column) / len(values) for column in zip(*values, strict=True)],
@@ -120,6 +123,32 @@ def test_means_are_unweighted_and_ties_go_to_the_lower_index():
     assert merge.tokens.tolist() == [[[3.0]]]
     assert merge.anchors.tolist() == [[3]]
     assert merge_tokens(torch.tensor([[[1.0], [2.0], [3.0], [4.0]]]), 3).assignment.tolist() == [[0, 0, 1, 2]]
+
+
+@pytest.mark.parametrize(("tokens", "target"), [(3, 1), (7, 3), (16, 5), (25, 6), (49, 12), (49, 1)])
+def test_weighted_merge_equals_the_loops_and_gives_means_of_patches(tokens: int, target: int):
+    x = random_windows(4, tokens, dtype=torch.float64, seed=tokens + target)
+    merge = merge_tokens(x, target, weighted=True)
+    for window in range(4):
+        values, assignment, anchors = merge_one_window_by_loops(x[window].tolist(), target, weighted=True)
+        assert merge.assignment[window].tolist() == assignment
+        assert merge.anchors[window].tolist() == anchors
+        torch.testing.assert_close(merge.tokens[window], torch.tensor(values, dtype=torch.float64), atol=1e-6, rtol=1e-6)
+    means = torch.zeros_like(merge.tokens).scatter_reduce_(1, merge.assignment[..., None].expand_as(x), x, "mean", include_self=False)
+    torch.testing.assert_close(merge.tokens, means, atol=1e-6, rtol=1e-6)
+
+
+def test_weights_count_from_the_second_step_on():
+    # As above: 2 stands for three tokens, so the second step gives (3 · 2 + 4) / 4.
+    assert merge_tokens(torch.tensor([[[1.0], [2.0], [3.0], [4.0]]]), 1, weighted=True).tokens.tolist() == [[[2.5]]]
+
+
+def test_tome_merges_each_frame_by_weight():
+    x = random_windows(3, 25)
+    merged = ToMe(merge_ratio=0.2).merge(x)
+    assert torch.equal(merged.tokens, merge_tokens(x, 5, weighted=True).tokens.flatten(0, 1))
+    assert not torch.equal(merged.tokens, merge_tokens(x, 5).tokens.flatten(0, 1))
+    assert ToMe(merge_ratio=1).merge(x) is None
 
 
 def test_a_blank_frame_merges_without_trouble():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from aim.families import llava_onevision
+from aim.families import internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl
 from aim.families.base import Encoded, Family, Picture, Reader
 
 FAMILIES: dict[str, Family] = {
     "llava_onevision": llava_onevision.FAMILY,
+    "llava": llava.FAMILY,
+    "qwen2_vl": qwen2_vl.FAMILY,
+    "qwen2_5_vl": qwen2_5_vl.FAMILY,
+    "internvl": internvl.FAMILY,
 }
 
 # model type → why it cannot work.

@@ -70,10 +70,12 @@ class Family:
         grid: (config, picture settings, frames, height, width) → `Grid` of a clip of frames of that size; the settings may be empty.
         pixel_values: (config, frames uint8 [F, H, W, 3], picture settings) → what `encode` takes, by keyword.
         encode: (model, pixel values) → `Encoded`.
-        clip_text: what the chat template writes for a video; `prompt` replaces it.
+        clip_text: what the chat template writes for a clip; `prompt` replaces it.
         prompt: (grid) → what stands for a clip in the prompt: strings, and numbers of placeholders.
         vision_shape: (config, grid) → `VisionShape`, what the vision tower's cost is made of.
         token_types: the model's forward wants `mm_token_type_ids`: 0 for text, 1 for images, 2 for videos.
+        clip_type: how a clip is called in a conversation: "video", or "image" where the family knows none and frames go in as images.
+        timing: (seconds from one frame to the next) → further inputs that say so, or None where the model is not told.
         watch_tower: (model, callback) → hook handles; the callback gets a `TowerAttention` for each pass of the vision tower, its frames in
             order. None where the family has no tower that can be watched.
     """
@@ -90,4 +92,6 @@ class Family:
     prompt: Callable[[Grid], list[str | int]]
     vision_shape: Callable[[Any, Grid], VisionShape]
     token_types: bool = False
+    clip_type: str = "video"
+    timing: Callable[[float], dict[str, Tensor]] | None = None
     watch_tower: Callable[..., list] | None = None

@@ -1,19 +1,27 @@
-"""LLaVA-OneVision: SigLIP in front of Qwen2; a video frame is pooled to half its side, and one newline token ends a clip."""
+"""LLaVA-OneVision: SigLIP in front of Qwen2; a video frame is pooled to half its side, and one newline token ends a clip.
+
+An image that is alone in its prompt is shown twice, whole and enlarged in tiles; one of several is shown whole. Neither is pooled.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers.image_processing_utils import select_best_resolution
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from aim.cost import VisionShape
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
 from aim.families.batches import batches
 from aim.families.pixels import normalised_frames
+from aim.families.towers import pooled, recorded, seen_layer, watch_projections
 from aim.grid import Grid
+from aim.merging import TowerAttention
 
 
 def _side(config) -> int:
@@ -42,13 +50,64 @@ def _videos(config, _inputs: dict) -> Reader:
     return read
 
 
-def _images(config, _inputs: dict) -> Reader:
-    side = _side(config)
+def _images(config, inputs: dict) -> Reader:
+    made = (inputs.get("mm_encoder_outputs") or {}).get("image")
+    if made is not None:
+        pictures = (_featured_picture(config, features) for features in made.pooler_output)
+    else:
+        pictures = _sized_pictures(config, inputs.get("image_sizes"), inputs.get("batch_num_images"))
 
     def read(_placeholders: int) -> Picture:
-        return plain_picture(1, side, side, separators=1)
+        picture = next(pictures, None)
+        if picture is None:
+            raise ValueError("The prompt holds more images than were given. Pass the image inputs of the processor, `image_sizes` too.")
+        return picture
 
     return read
+
+
+def _sized_pictures(config, sizes: Tensor | None, counts: Tensor | None) -> Iterator[Picture]:
+    """By `image_sizes`. Only an image that is alone in its prompt is shown in tiles too; without counts, every one is taken to be alone."""
+    sizes = [] if sizes is None else sizes.tolist()
+    alone = [True] * len(sizes) if counts is None else [count == 1 for count in counts.tolist() for _ in range(count)]
+    for size, is_tiled in zip(sizes, alone, strict=True):
+        yield _tiled_picture(config, *tile_grid(config, *size)) if is_tiled else _whole_picture(config)
+
+
+def _featured_picture(config, features: Tensor) -> Picture:
+    """By its features [length, C], where `generate` keeps the sizes to itself: the newline ends every row, and so it comes last."""
+    base = _side(config) ** 2
+    newlines = (features[base:] == features[-1]).all(-1).sum().item()
+    columns = (len(features) - base) // newlines - 1
+    return _tiled_picture(config, newlines, columns) if columns else _whole_picture(config)
+
+
+def _whole_picture(config) -> Picture:
+    return plain_picture(1, _side(config), _side(config), separators=1)
+
+
+def _tiled_picture(config, rows: int, columns: int) -> Picture:
+    """The whole image, then its enlarged copy of rows x columns, a newline token behind each row."""
+    base = _side(config)
+    whole = plain_picture(1, base, base)
+    rows_start = base * base + torch.arange(rows)[:, None] * (columns + 1)
+    places = (rows_start + torch.arange(columns)).flatten()
+    return Picture((*whole.grids, Grid(1, rows, columns)), (*whole.places, places), base * base + rows * (columns + 1))
+
+
+def tile_grid(config, height: int, width: int) -> tuple[int, int]:
+    """(rows, columns) of tokens of an image's enlarged copy: its tiles side by side, without the padding that fills them up, and reduced
+    where that is more than about `vision_aspect_ratio`'s number of tiles ("anyres_max_9" → 9)."""
+    side, tile = _side(config), config.vision_config.image_size
+    best = select_best_resolution((height, width), config.image_grid_pinpoints)
+    rows, columns = (length // tile * side for length in best)
+    if width / height > columns / rows:
+        rows -= (rows - int(round(height * (columns / width), 7))) // 2 * 2
+    else:
+        columns -= (columns - int(round(width * (rows / height), 7))) // 2 * 2
+    most = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
+    ratio = math.sqrt(rows * columns / (most * side**2))
+    return (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
 
 
 def _pixel_values(_config, frames: np.ndarray, settings: dict) -> dict[str, Tensor]:
@@ -57,17 +116,62 @@ def _pixel_values(_config, frames: np.ndarray, settings: dict) -> dict[str, Tens
     return {"pixel_values_videos": normalised_frames(frames, settings, size["height"], size["width"])[None]}
 
 
+def _pooled(config, values: Tensor) -> Tensor:
+    """A frame's patches pooled as its features are: [F, side · side, D] → [F, T, D]."""
+    side = _side(config)
+    planes = values.transpose(1, 2).unflatten(2, (side, side))
+    half = (math.ceil(side / 2),) * 2
+    return nn.functional.interpolate(planes, size=half, mode="bilinear").flatten(2).transpose(1, 2)
+
+
+def _watch_tower(model, callback: Callable) -> list:
+    """Frames are pooled and images are not, and one tower serves both: only the model's inputs tell which it saw. A forward has them before
+    the tower runs, `generate` encodes first, and what it recorded waits for them."""
+    config, coming, waiting = model.config, [], []
+
+    def report(kind: str, seen: TowerAttention) -> None:
+        callback(seen if kind == "image" else pooled(seen.received, seen.keys, partial(_pooled, config)))
+
+    def on_inputs(_module, _args: tuple, kwargs: dict) -> None:
+        pixels = {"image": kwargs.get("pixel_values"), "video": kwargs.get("pixel_values_videos")}
+        coming[:] = [kind for kind, values in pixels.items() if values is not None]
+        made = kwargs.get("mm_encoder_outputs") or {}
+        encoded = [kind for kind in pixels if kind in made and not made[kind].attentions]
+        if len(waiting) >= len(encoded) > 0:
+            for kind, seen in zip(encoded, waiting[-len(encoded) :], strict=True):
+                report(kind, seen)
+        waiting.clear()
+
+    def on_tower(seen: TowerAttention) -> None:
+        if coming:
+            report(coming.pop(0), seen)
+        else:
+            waiting.append(seen)
+
+    return [*_watch_patches(model, on_tower), model.model.register_forward_pre_hook(on_inputs, with_kwargs=True)]
+
+
+def _watch_patches(model, callback: Callable, pool: Callable[[Tensor], Tensor] = lambda values: values) -> list:
+    attention = model.model.vision_tower.encoder.layers[seen_layer(model.config)].self_attn
+    return watch_projections(attention, attention.q_proj, attention.k_proj, callback, pool)
+
+
 def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
     """Projected, pooled tokens with the newline: pooler_output [1, F·T + 1, hidden]. Keeps nothing else of the tower's output alive."""
     [frames] = pixels["pixel_values_videos"]
     grid = _grid(model.config, {}, len(frames), 0, 0)
-    outputs = []
-    for batch in batches(frames, _vision_shape(model.config, grid), model.dtype.itemsize):
-        output = model.model.get_video_features(batch[None].to(model.device, model.dtype), return_dict=True)
-        outputs.append(output.pooler_output)
+    watch = partial(_watch_patches, pool=partial(_pooled, model.config))
+
+    def encode_batches() -> list[Tensor]:
+        parts = batches(frames, _vision_shape(model.config, grid), model.dtype.itemsize)
+        values = (part[None].to(model.device, model.dtype) for part in parts)
+        return [model.model.get_video_features(value, return_dict=True).pooler_output for value in values]
+
+    outputs, seen = recorded(watch, model, encode_batches)
     # Every batch ends with the newline; only the last one's stands.
     features = torch.cat([*(part[:, :-1] for part in outputs[:-1]), outputs[-1]], dim=1)
-    return Encoded({"video": BaseModelOutputWithPooling(pooler_output=features)}, {}, grid)
+    attention = (TowerAttention(torch.cat([one.received for one in seen]), torch.cat([one.keys for one in seen])),)
+    return Encoded({"video": BaseModelOutputWithPooling(pooler_output=features, attentions=attention)}, {}, grid)
 
 
 def _vision_shape(config, _grid: Grid) -> VisionShape:
@@ -94,4 +198,5 @@ FAMILY = Family(
     clip_text="<video>",
     prompt=lambda grid: [grid.tokens + 1],
     vision_shape=_vision_shape,
+    watch_tower=_watch_tower,
 )

@@ -19,3 +19,10 @@ def normalised_frames(frames: np.ndarray, settings: dict, height: int, width: in
     pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float().mul_(settings.get("rescale_factor", 1 / 255))
     mean, std = (torch.tensor(settings[name]).view(1, 3, 1, 1) for name in ("image_mean", "image_std"))
     return pixels.sub_(mean).div_(std)
+
+
+def cropped(pixels: Tensor, height: int, width: int) -> Tensor:
+    """The middle of [F, 3, H, W], padded with zeros where it is smaller than height x width."""
+    top, left = ((have - want) // 2 for have, want in zip(pixels.shape[-2:], (height, width), strict=True))
+    below, right = pixels.shape[-2] - height - top, pixels.shape[-1] - width - left
+    return torch.nn.functional.pad(pixels, (-left, -right, -top, -below))

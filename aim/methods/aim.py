@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 
 from torch import Tensor
 
-from aim.cost import ModelShape, merge_flops, pagerank_flops
+from aim.cost import ModelShape, VisionShape, merge_flops, pagerank_flops
 from aim.importance import pagerank
 from aim.merging import MERGE_ORDERS, MergedClip, TowerAttention, merge_clip
 from aim.methods.base import Method
+from aim.methods.dial import RATIOS, Dial
 from aim.schedule import frame_windows, merged_per_clip, merged_per_frame, ramp, scale_to_depth
 
 PAPER_L1, PAPER_L2, PAPER_LAYERS = 14, 22, 28
@@ -96,7 +99,7 @@ class AIM(Method):
     def merged_tokens(self, frames: int, tokens_per_frame: int) -> int:
         return merged_per_clip(self.merge_ratio, frames, tokens_per_frame, self.merge_window)
 
-    def merge_flops(self, shape: ModelShape, frames: int, tokens_per_frame: int) -> int:
+    def merge_flops(self, shape: ModelShape, vision: VisionShape, frames: int, tokens_per_frame: int, merged_tokens: int) -> int:
         windows = [(count, length * tokens_per_frame) for count, length in frame_windows(frames, self.merge_window)]
         return sum(merge_flops(shape.hidden_size, count, tokens, merged_per_frame(self.merge_ratio, tokens)) for count, tokens in windows)
 
@@ -106,6 +109,18 @@ class AIM(Method):
     def keep(self, num_layers: int) -> list[float]:
         resolved = self.for_depth(num_layers)
         return ramp(num_layers, resolved.l1, resolved.l2)
+
+    def settings(self, num_layers: int) -> Iterator[Dial]:
+        """Every merge ratio; then, since merging moves by whole tokens a frame, the same with a ramp ever further from this one.
+
+        An l1 or l2 that was given stays; the other, or both, move by up to a quarter of the depth, l2 first.
+        """
+        planned, reach = self.for_depth(num_layers), range(-(num_layers // 4), num_layers // 4 + 1)
+        shifts = product(reach if self.l1 is None else [0], reach if self.l2 is None else [0])
+        for first, last in sorted(shifts, key=lambda shift: (abs(shift[0]) + abs(shift[1]), abs(shift[0]), shift)):
+            l1, l2 = planned.l1 + first, planned.l2 + last
+            if 0 <= l1 < l2:
+                yield Dial(replace(planned, l1=l1, l2=l2), "merge_ratio", RATIOS)
 
     def score(self, query: Tensor, key: Tensor, scaling: float, is_question: Tensor) -> Tensor:
         restart = is_question.float() if self.restart == "question" else None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
-from aim.cost import ModelShape
+from aim.cost import ModelShape, VisionShape
 from aim.merging import MergedClip, TowerAttention
 from aim.schedule import tokens_kept
 
@@ -58,8 +59,8 @@ class Method:
         """
         return None
 
-    def merge_flops(self, shape: ModelShape, frames: int, tokens_per_frame: int) -> int:
-        """FLOPs of `merge`."""
+    def merge_flops(self, shape: ModelShape, vision: VisionShape, frames: int, tokens_per_frame: int, merged_tokens: int) -> int:
+        """FLOPs of `merge`, which left `merged_tokens` of frames · tokens_per_frame, and of what it asks of the vision tower."""
         return 0
 
     def score_flops(self, shape: ModelShape, lengths: list[int]) -> int:
@@ -73,6 +74,13 @@ class Method:
     def visual_per_layer(self, num_layers: int, frames: int, tokens_per_frame: int) -> list[int]:
         """As `kept`, for a clip that is not there yet."""
         return self.kept(num_layers, self.merged_tokens(frames, tokens_per_frame))
+
+    def settings(self, num_layers: int) -> Iterator[Sequence[Method]]:
+        """What can be turned to meet a budget: rows of settings, each from the cheapest to the dearest, the row to try first in front.
+
+        A row needs only a length and items (see `aim.methods.dial.Dial`). This default is for a method whose cost is fixed.
+        """
+        yield (self,)
 
     def params(self) -> dict:
         """The knobs by name, for reports."""

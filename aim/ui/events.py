@@ -11,6 +11,7 @@ from gradio.utils import get_upload_folder
 
 from aim.ui import explorer, handlers, knobs, takeaway
 from aim.ui.asking import Asking
+from aim.ui.compare import connect_compare
 from aim.ui.errors import message, politely
 from aim.ui.examples import example_of
 from aim.ui.handlers import Run, Screen
@@ -35,6 +36,7 @@ def connect(demo: gr.Blocks, vlm, asking: Asking, controls: dict[str, Any], resu
     connect_knobs(vlm, asking, controls)
     connect_link(demo, vlm, requested, controls, results, examples)
     connect_run(vlm, asking, [requested[name] for name in FIELDS], results, examples)
+    connect_compare(vlm, asking, requested, results.compare)
     asking.upload.upload(lambda path: path, asking.upload, asking.video, **QUIET)
 
 

@@ -62,7 +62,7 @@ def build_demo(vlm, examples: Path = FOLDER) -> gr.Blocks:
                 controls = build_knobs(vlm, known[0] if known else None)
                 build_gallery(asking, known, controls["num_frames"])
             with gr.Column(scale=8, min_width=320, elem_classes="aim-side"):
-                results = build_results()
+                results = build_results(vlm)
         build_api(vlm, {**controls, "compare": asking.compare})
         connect(demo, vlm, asking, controls, results, examples)
     return demo

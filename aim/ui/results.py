@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from aim.ui import explorer, findings, takeaway, texts
+from aim.ui.compare import CompareTab, build_compare
 from aim.ui.handlers import READY, status
 
 
@@ -30,6 +31,7 @@ class Results:
     sheet_file: gr.DownloadButton
     code: gr.Code
     link: gr.Textbox
+    compare: CompareTab
     of_a_run: list[gr.Tab]
 
 
@@ -46,7 +48,7 @@ def build_answer() -> dict[str, gr.Component]:
     return shown
 
 
-def build_results() -> Results:
+def build_results(vlm) -> Results:
     """The answer and the tabs."""
     shown = build_answer()
     with gr.Column(elem_classes="aim-pictures"), gr.Tabs(elem_id="tabs"):
@@ -60,6 +62,8 @@ def build_results() -> Results:
             shown["time"] = explorer.build_time()
         with gr.Tab("Cost", interactive=False) as cost:
             shown["cost"] = gr.HTML(elem_id="cost")
+        with gr.Tab("Compare"):
+            shown["compare"] = build_compare(vlm)
         with gr.Tab("Findings"):
             findings.build_tab()
         with gr.Tab("Take away", interactive=False) as take_away:

@@ -50,9 +50,7 @@ def group_size(picture: Image.Image, grid: np.ndarray, trace: Trace, layer: int 
 def survival(picture: Image.Image, grid: np.ndarray, trace: Trace, layer: int | None = None) -> Image.Image:
     """Each patch as dark as its token left early: the last ones to go stay as they are."""
     last = np.asarray(trace.last_layer())
-    clear = Scale.over(last)(last)[grid]
-    hidden = Image.blend(picture, _veil(picture.size), 1 - DARKEST)
-    faded = Image.composite(picture, hidden, patches(255 * clear, picture.size))
+    faded = veiled(picture, Scale.over(last)(last)[grid])
     return draw_borders(faded, last[grid], np.zeros((*grid.shape, 3)), opacity=0.4)
 
 
@@ -172,6 +170,12 @@ def draw_borders(picture: Image.Image, grid: np.ndarray, colours: np.ndarray, op
         y = top[row + 1] - half
         canvas.rectangle((left[column], y, right[column] - 1, y + thick - 1), fill=ink)
     return drawn
+
+
+def veiled(picture: Image.Image, clear: np.ndarray) -> Image.Image:
+    """The picture under a hatched veil, except where `clear` [rows, columns] is 1 (or True); in between, half through."""
+    hidden = Image.blend(picture, _veil(picture.size), 1 - DARKEST)
+    return Image.composite(picture, hidden, patches(255 * clear.astype(np.float64), picture.size))
 
 
 def _veil(size: tuple[int, int]) -> Image.Image:

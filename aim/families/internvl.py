@@ -1,0 +1,104 @@
+"""InternVL: every frame, and every tile of an image, is a square of its own; 2 x 2 patches are one token, and frames are named in the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from aim.cost import VisionShape
+from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
+from aim.families.pixels import normalised_frames
+from aim.families.towers import block_means, recorded, seen_layer, watch_projections
+from aim.grid import Grid
+
+
+def _patches(config) -> tuple[int, int]:
+    """(rows, columns) of the tower's patches."""
+    vision = config.vision_config
+    return tuple(side // patch for side, patch in zip(vision.image_size, vision.patch_size, strict=True))
+
+
+def _factor(config) -> int:
+    """Patches along a side of a token."""
+    return round(1 / config.downsample_ratio)
+
+
+def _grid(config, _settings: dict, frames: int, _height: int, _width: int) -> Grid:
+    """The tower's patches two by two, whatever the clip's size: 32 x 32 → 16 x 16."""
+    rows, columns = _patches(config)
+    return Grid(frames, rows // _factor(config), columns // _factor(config))
+
+
+def _images(config, _inputs: dict) -> Reader:
+    grid = _grid(config, {}, 1, 0, 0)
+
+    def read(_placeholders: int) -> Picture:
+        return plain_picture(1, grid.rows, grid.columns)
+
+    return read
+
+
+def _pixel_values(_config, frames: np.ndarray, settings: dict) -> dict[str, Tensor]:
+    """Resized without keeping the aspect ratio, a frame as one tile: float32 [F, 3, height, width]."""
+    size = settings["size"]
+    return {"pixel_values": normalised_frames(frames, settings, size["height"], size["width"])}
+
+
+def _watch_tower(model, callback: Callable) -> list:
+    config, tower = model.config, model.model.vision_tower
+    attention, (rows, columns) = tower.encoder.layer[seen_layer(config)].attention, _patches(config)
+    first = int(config.vision_feature_select_strategy == "default")  # CLS is dropped
+
+    def pool(values: Tensor) -> Tensor:
+        return block_means(values, rows, columns, _factor(config))
+
+    return watch_projections(attention, attention.q_norm, attention.k_norm, callback, pool, first)
+
+
+def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
+    """Projected tokens: pooler_output [F, T, hidden]. Keeps nothing else of the tower's output alive."""
+    values = pixels["pixel_values"].to(model.device, model.dtype)
+    output, seen = recorded(_watch_tower, model, lambda: model.model.get_image_features(values, return_dict=True))
+    features = {"image": BaseModelOutputWithPooling(pooler_output=output.pooler_output, attentions=seen)}
+    return Encoded(features, {}, _grid(model.config, {}, len(values), 0, 0))
+
+
+def _prompt(grid: Grid) -> list[str | int]:
+    """A line a frame, with its number."""
+    parts: list[str | int] = []
+    for frame in range(grid.frames):
+        parts += ["\n" * bool(frame) + f"Frame{frame + 1}: <img>", grid.tokens_per_frame, "</img>"]
+    return parts
+
+
+def _vision_shape(config, grid: Grid) -> VisionShape:
+    vision, together = config.vision_config, _factor(config) ** 2
+    return VisionShape(
+        num_layers=vision.num_hidden_layers,
+        hidden_size=vision.hidden_size,
+        intermediate_size=vision.intermediate_size,
+        patches_per_frame=grid.tokens_per_frame * together,
+        patch_pixels=vision.num_channels * vision.patch_size[0] * vision.patch_size[1],
+        projector_size=config.text_config.hidden_size,
+        projector_patches=together,
+        other_tokens=1,
+    )
+
+
+FAMILY = Family(
+    title="InternVL",
+    image_token=lambda config: config.image_token_id,
+    video_token=lambda config: None,
+    images=_images,
+    videos=None,
+    grid=_grid,
+    pixel_values=_pixel_values,
+    encode=_encode,
+    clip_text="<video>",
+    prompt=_prompt,
+    vision_shape=_vision_shape,
+    watch_tower=_watch_tower,
+)

@@ -1,0 +1,90 @@
+"""LLaVA-1.5: CLIP in front of Vicuna. It knows images only; the frames of a clip go in as so many images, one a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from aim.cost import VisionShape
+from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
+from aim.families.pixels import cropped, normalised_frames
+from aim.families.towers import recorded, seen_layer, watch_projections
+from aim.grid import Grid
+
+
+def _grid(config, _settings: dict, frames: int, _height: int, _width: int) -> Grid:
+    """The tower's patches, whatever the picture's size: 24 x 24."""
+    side = config.vision_config.image_size // config.vision_config.patch_size
+    return Grid(frames, side, side)
+
+
+def _images(config, _inputs: dict) -> Reader:
+    grid = _grid(config, {}, 1, 0, 0)
+
+    def read(_placeholders: int) -> Picture:
+        return plain_picture(1, grid.rows, grid.columns)
+
+    return read
+
+
+def _pixel_values(_config, frames: np.ndarray, settings: dict) -> dict[str, Tensor]:
+    """The shorter side resized to the model's, and the middle square cut out: float32 [F, 3, side, side]."""
+    short, crop = settings["size"]["shortest_edge"], settings["crop_size"]
+    sides = frames.shape[1:3]
+    height, width = (short if side == min(sides) else int(short * side / min(sides)) for side in sides)
+    return {"pixel_values": cropped(normalised_frames(frames, settings, height, width), crop["height"], crop["width"])}
+
+
+def _watch_tower(model, callback: Callable) -> list:
+    config = model.config
+    attention = model.model.vision_tower.encoder.layers[seen_layer(config)].self_attn
+    first = int(config.vision_feature_select_strategy == "default")  # CLS is dropped
+    return watch_projections(attention, attention.q_proj, attention.k_proj, callback, first=first)
+
+
+def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
+    """Projected tokens: pooler_output, a list of F [T, hidden]. Keeps nothing else of the tower's output alive."""
+    values = pixels["pixel_values"].to(model.device, model.dtype)
+    output, seen = recorded(_watch_tower, model, lambda: model.model.get_image_features(values, return_dict=True))
+    features = {"image": BaseModelOutputWithPooling(pooler_output=output.pooler_output, attentions=seen)}
+    return Encoded(features, {}, _grid(model.config, {}, len(values), 0, 0))
+
+
+def _prompt(grid: Grid) -> list[str | int]:
+    parts: list[str | int] = [grid.tokens_per_frame]
+    for _ in range(1, grid.frames):
+        parts += ["\n", grid.tokens_per_frame]
+    return parts
+
+
+def _vision_shape(config, grid: Grid) -> VisionShape:
+    vision = config.vision_config
+    return VisionShape(
+        num_layers=vision.num_hidden_layers,
+        hidden_size=vision.hidden_size,
+        intermediate_size=vision.intermediate_size,
+        patches_per_frame=grid.tokens_per_frame,
+        patch_pixels=vision.num_channels * vision.patch_size**2,
+        projector_size=config.text_config.hidden_size,
+        other_tokens=1,
+    )
+
+
+FAMILY = Family(
+    title="LLaVA-1.5",
+    image_token=lambda config: config.image_token_id,
+    video_token=lambda config: None,
+    images=_images,
+    videos=None,
+    grid=_grid,
+    pixel_values=_pixel_values,
+    encode=_encode,
+    clip_text="<image>",
+    prompt=_prompt,
+    vision_shape=_vision_shape,
+    clip_type="image",
+    watch_tower=_watch_tower,
+)

@@ -1,0 +1,201 @@
+"""Qwen2-VL: a tower without a fixed size; two frames are one step in time, 2 x 2 patches one token, positions have three axes (M-RoPE)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
+
+from aim.cost import VisionShape
+from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
+from aim.families.pixels import normalised_frames
+from aim.families.towers import received, recorded
+from aim.grid import Grid
+from aim.merging import TowerAttention
+
+# The video processor's own limits, for a frame. A checkpoint's settings may name others; those that come from its image processor allow
+# 12.8 million pixels, too many for a frame of a clip, so the upper one holds always.
+MIN_PIXELS, MAX_PIXELS = 128 * 28 * 28, 768 * 28 * 28
+MAX_ASPECT = 200
+
+
+def smart_size(height: int, width: int, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+    """(height, width) in multiples of `factor` nearest to the given ones, with min_pixels to max_pixels in all and the aspect kept.
+
+    Raises:
+        ValueError: one side more than 200 times the other.
+    """
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise ValueError(f"The frames are {width} x {height} pixels; sides up to {MAX_ASPECT} : 1 are accepted. Crop the clip.")
+    rounded = [round(side / factor) * factor for side in (height, width)]
+    if rounded[0] * rounded[1] > max_pixels:
+        shrink = math.sqrt(height * width / max_pixels)
+        return tuple(max(factor, math.floor(side / shrink / factor) * factor) for side in (height, width))
+    if rounded[0] * rounded[1] < min_pixels:
+        grow = math.sqrt(min_pixels / (height * width))
+        return tuple(math.ceil(side * grow / factor) * factor for side in (height, width))
+    return tuple(rounded)
+
+
+def frame_size(config, settings: dict, height: int, width: int) -> tuple[int, int]:
+    """(height, width) a clip's frames are resized to."""
+    size, vision = settings.get("size", {}), config.vision_config
+    least = settings.get("min_pixels") or size.get("shortest_edge") or MIN_PIXELS
+    most = settings.get("max_pixels") or size.get("longest_edge") or MAX_PIXELS
+    return smart_size(height, width, vision.patch_size * vision.spatial_merge_size, least, min(most, MAX_PIXELS))
+
+
+def _grid(config, settings: dict, frames: int, height: int, width: int) -> Grid:
+    """Half as many steps in time as frames, rounded up; tokens of 2 x 2 patches."""
+    vision = config.vision_config
+    side = vision.patch_size * vision.spatial_merge_size
+    height, width = frame_size(config, settings, height, width)
+    return Grid(math.ceil(frames / vision.temporal_patch_size), height // side, width // side)
+
+
+def _reader(kind: str) -> Callable[..., Reader]:
+    def read(config, inputs: dict) -> Reader:
+        given = inputs.get(f"{kind}_grid_thw")
+        merge, token = config.vision_config.spatial_merge_size, getattr(config, f"{kind}_token_id")
+        if given is not None:
+            sizes = iter([(steps, rows // merge, columns // merge) for steps, rows, columns in given.tolist()])
+        else:
+            sizes = _sizes_by_position(inputs["input_ids"], inputs.get("position_ids"), token)
+
+        def next_picture(_placeholders: int) -> Picture:
+            size = next(sizes, None)
+            if size is None:
+                raise ValueError(
+                    f"The prompt holds more {kind}s than `{kind}_grid_thw` has rows. Pass the {kind} inputs of the processor, one row each."
+                )
+            return plain_picture(*size)
+
+        return next_picture
+
+    return read
+
+
+def _sizes_by_position(ids: Tensor, positions: Tensor | None, token: int) -> Iterator[tuple[int, int, int]]:
+    """(steps, rows, columns) of each picture, from the positions [axes, B, n] of its tokens: `generate` keeps the sizes to itself and gives
+    on the positions it made of them. A picture is a run of placeholders, since each stands between two markers."""
+    if positions is None or positions.dim() < 3:
+        return
+    for row, places in zip(ids, positions[-2:].transpose(0, 1), strict=True):
+        tokens, lengths = torch.unique_consecutive(row, return_counts=True)
+        for value, part in zip(tokens.tolist(), places.split(lengths.tolist(), dim=1), strict=True):
+            if value == token:
+                rows, columns = (part.amax(1) - part.amin(1) + 1).tolist()
+                yield part.shape[1] // (rows * columns), rows, columns
+
+
+def _pixel_values(config, frames: np.ndarray, settings: dict) -> dict[str, Tensor]:
+    """Patches [steps · rows · columns, 3 · 2 · side²], those of a token together; the last frame is repeated where their number is odd."""
+    vision = config.vision_config
+    time, merge, side = vision.temporal_patch_size, vision.spatial_merge_size, vision.patch_size
+    height, width = frame_size(config, settings, *frames.shape[1:3])
+    pixels = normalised_frames(frames, settings, height, width)
+    pixels = torch.cat([pixels, pixels[-1:].expand(-len(pixels) % time, -1, -1, -1)])
+    steps, rows, columns = len(pixels) // time, height // side, width // side
+    parts = pixels.view(steps, time, 3, rows // merge, merge, side, columns // merge, merge, side)
+    patches = parts.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(steps * rows * columns, -1)
+    return {"pixel_values_videos": patches, "video_grid_thw": torch.tensor([[steps, rows, columns]])}
+
+
+def encoder(watch: Callable) -> Callable[..., Encoded]:
+    """The family's `encode`, which notes what `watch` sees of the tower."""
+
+    def encode(model, pixels: dict[str, Tensor]) -> Encoded:
+        sizes, merge = pixels["video_grid_thw"], model.config.vision_config.spatial_merge_size
+        values = pixels["pixel_values_videos"].to(model.device, model.dtype)
+        output, seen = recorded(watch, model, lambda: model.model.get_video_features(values, sizes.to(model.device), return_dict=True))
+        steps, rows, columns = sizes[0].tolist()
+        features = {"video": BaseModelOutputWithPooling(pooler_output=output.pooler_output, attentions=seen)}
+        return Encoded(features, {"video_grid_thw": sizes}, Grid(steps, rows // merge, columns // merge))
+
+    return encode
+
+
+def tower_watcher(order: Callable[[Tensor, object], Tensor] | None = None) -> Callable[..., list]:
+    """The family's `watch_tower`. `order`: (sizes of the pictures, vision config) → the tokens' order inside the tower, where it is another.
+
+    The keys are those before the rotary embedding, so that they tell content and not place. Where the last layer attends within windows,
+    a frame's mean counts the queries outside a patch's window as paying it nothing.
+    """
+
+    def watch(model, callback: Callable[[TowerAttention], None]) -> list:
+        tower, vision = model.model.visual, model.config.vision_config
+        attention, group = tower.blocks[-1].attn, vision.spatial_merge_size**2
+        seen: dict = {}
+
+        def on_tower(_module, args: tuple, kwargs: dict) -> None:
+            seen["sizes"] = kwargs["grid_thw"] if "grid_thw" in kwargs else args[1]
+
+        def on_attention(_module, _args: tuple, kwargs: dict) -> None:
+            seen["bounds"], seen["rotary"] = kwargs["cu_seqlens"], kwargs["position_embeddings"]
+
+        def report(_module, _args: tuple, _output) -> None:
+            sizes = seen.pop("sizes").tolist()
+            queries, keys, _ = seen.pop("qkv").unflatten(-1, (3, attention.num_heads, -1)).unbind(1)
+            turned = apply_rotary_pos_emb_vision(queries, keys, *seen.pop("rotary"))
+            query, key = (part.transpose(0, 1)[None] for part in turned)
+            lengths = seen.pop("bounds").diff().tolist()
+            parts = zip(query.split(lengths, dim=2), key.split(lengths, dim=2), lengths, strict=True)
+            sums = torch.cat([received(q, k, attention.scaling)[0] * length for q, k, length in parts])
+            frames = [rows * columns for steps, rows, columns in sizes for _ in range(steps)]
+            if len({(rows, columns) for _, rows, columns in sizes}) > 1:  # pictures of several sizes make no table of frames
+                callback(TowerAttention(sums.new_zeros(0, 0), keys.new_zeros(0, 0, 0)))
+                return
+            tokens = frames[0] // group
+            sums, keys = sums.view(-1, group).sum(-1) / frames[0], keys.flatten(1).view(-1, group, keys[0].numel()).mean(1)
+            if order is not None:
+                back = order(torch.tensor(sizes), vision).argsort().to(sums.device)
+                sums, keys = sums[back], keys[back]
+            callback(TowerAttention(sums.view(-1, tokens), keys.view(len(frames), tokens, -1)))
+
+        return [
+            tower.register_forward_pre_hook(on_tower, with_kwargs=True),
+            attention.register_forward_pre_hook(on_attention, with_kwargs=True),
+            attention.qkv.register_forward_hook(lambda _module, _args, output: seen.__setitem__("qkv", output)),
+            attention.register_forward_hook(report),
+        ]
+
+    return watch
+
+
+def _vision_shape(config, grid: Grid) -> VisionShape:
+    vision = config.vision_config
+    together = vision.spatial_merge_size**2
+    return VisionShape(
+        num_layers=vision.depth,
+        hidden_size=vision.embed_dim,
+        intermediate_size=int(vision.embed_dim * vision.mlp_ratio),
+        patches_per_frame=grid.tokens_per_frame * together,
+        patch_pixels=vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
+        projector_size=vision.hidden_size,
+        projector_patches=together,
+        projector_middle=vision.embed_dim * together,
+    )
+
+
+watch_tower = tower_watcher()
+
+FAMILY = Family(
+    title="Qwen2-VL",
+    image_token=lambda config: config.image_token_id,
+    video_token=lambda config: config.video_token_id,
+    images=_reader("image"),
+    videos=_reader("video"),
+    grid=_grid,
+    pixel_values=_pixel_values,
+    encode=encoder(watch_tower),
+    clip_text="<|video_pad|>",
+    prompt=lambda grid: [grid.tokens],
+    vision_shape=_vision_shape,
+    token_types=True,
+    watch_tower=watch_tower,
+)

@@ -1,0 +1,88 @@
+"""What a vision tower attends to, read off the last of its attention layers that the projector sees, while it runs.
+
+The attention map is computed once more from the layer's queries and keys, a few heads of a few frames at a time, and only its column means
+are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from aim.merging import TowerAttention
+
+MAP_BYTES = 64 * 2**20  # of attention map held at once, float32
+
+
+def received(query: Tensor, key: Tensor, scaling: float) -> Tensor:
+    """Attention each token receives, the mean over heads and queries: query, key [F, H, n, d] → float32 [F, n], a row's sum is 1."""
+    frames, heads, tokens, _ = query.shape
+    query, key = query.flatten(0, 1), key.flatten(0, 1).transpose(-1, -2)
+    step = max(1, MAP_BYTES // (4 * tokens * tokens))
+    columns = [
+        torch.softmax(query[start : start + step] @ key[start : start + step] * scaling, dim=-1, dtype=torch.float32).mean(-2)
+        for start in range(0, frames * heads, step)
+    ]
+    return torch.cat(columns).view(frames, heads, tokens).mean(1)
+
+
+def seen_layer(config) -> int:
+    """Index of the last layer of the tower whose output the projector sees; `hidden_states[k]` is the output of layer k - 1."""
+    chosen, depth = config.vision_feature_layer, config.vision_config.num_hidden_layers
+    chosen = [chosen] if isinstance(chosen, int) else chosen
+    return max(1, *(layer % (depth + 1) for layer in chosen)) - 1
+
+
+def watch_projections(
+    attention: nn.Module,
+    query: nn.Module,
+    key: nn.Module,
+    callback: Callable[[TowerAttention], None],
+    pool: Callable[[Tensor], Tensor] = lambda values: values,
+    first: int = 0,
+) -> list:
+    """Hook an attention layer with queries and keys [F, n, heads · d], what the modules `query` and `key` give.
+
+    `first` tokens are no patches (CLS). `pool` takes values of the patches [F, P, D] to those of the LLM's grid [F, T, D], as means; the
+    attention received is scaled to sums, so that a frame's adds up to about 1.
+    """
+    seen: dict[str, Tensor] = {}
+
+    def note(name: str):
+        return lambda _module, _args, output: seen.__setitem__(name, output)
+
+    def report(_module, _args, _output) -> None:
+        queries, keys = seen.pop("query"), seen.pop("key")
+        split = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (queries, keys))
+        callback(pooled(received(*split, attention.scale)[:, first:], keys[:, first:], pool))
+
+    return [
+        query.register_forward_hook(note("query")),
+        key.register_forward_hook(note("key")),
+        attention.register_forward_hook(report),
+    ]
+
+
+def pooled(mean: Tensor, keys: Tensor, pool: Callable[[Tensor], Tensor]) -> TowerAttention:
+    """`TowerAttention` of attention received [F, P] and keys [F, P, D] by patches."""
+    means = pool(mean[..., None])[..., 0]
+    return TowerAttention(means * (mean.shape[1] / means.shape[1]), pool(keys))
+
+
+def block_means(values: Tensor, rows: int, columns: int, factor: int) -> Tensor:
+    """Means of blocks of factor x factor patches: [F, rows · columns, D] → [F, (rows / factor) · (columns / factor), D], raster order."""
+    blocks = values.unflatten(1, (rows // factor, factor, columns // factor, factor))
+    return blocks.mean((2, 4)).flatten(1, 2)
+
+
+def recorded(watch: Callable, model: nn.Module, run: Callable) -> tuple:
+    """(what `run` returns, what `watch` saw of the vision tower meanwhile); the model is as before."""
+    seen: list[TowerAttention] = []
+    hooks = watch(model, seen.append)
+    try:
+        return run(), tuple(seen)
+    finally:
+        for hook in hooks:
+            hook.remove()

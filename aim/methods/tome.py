@@ -1,0 +1,53 @@
+"""ToMe: merge similar visual tokens into means weighted by size, in one shot before the LLM (ICLR 2023, arXiv 2210.09461)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from aim.cost import ModelShape, VisionShape, merge_flops
+from aim.merging import MergedClip, TowerAttention, merge_clip
+from aim.methods.base import Method
+from aim.methods.checks import check_share
+from aim.methods.dial import RATIOS, Dial
+from aim.schedule import merged_per_clip, merged_per_frame
+
+
+@dataclass(frozen=True)
+class ToMe(Method):
+    """Bipartite matching within each frame, repeated until the target is met; a merged token is the mean of its patches.
+
+    The paper merges a few tokens in every block of the vision tower. There it would break the grid that video models pool, so here the
+    projected tokens are merged, all at once. Hence the deviations: similarity is that of the embeddings, not of the keys; log(size) is not
+    added to any attention; a step removes half of the tokens, or as many as the target asks for. Kept tokens are numbered 0, 1, 2… in
+    raster order, as AIM's are. Against AIM's merging the weights are the one difference.
+
+    Args:
+        merge_ratio: share of a frame's visual tokens kept, in (0, 1]; 1 merges nothing. 0.25 is AIM's; the paper states tokens a block.
+
+    Raises:
+        ValueError: merge_ratio is out of range.
+    """
+
+    merge_ratio: float = 0.25
+
+    name = "tome"
+    positions = "compact"
+
+    def __post_init__(self) -> None:
+        check_share("merge_ratio", self.merge_ratio)
+
+    def merge(self, patches: Tensor, tower: TowerAttention | None = None) -> MergedClip | None:
+        return None if self.merge_ratio == 1 else merge_clip(patches, self.merge_ratio, weighted=True)
+
+    def merged_tokens(self, frames: int, tokens_per_frame: int) -> int:
+        return merged_per_clip(self.merge_ratio, frames, tokens_per_frame)
+
+    def merge_flops(self, shape: ModelShape, vision: VisionShape, frames: int, tokens_per_frame: int, merged_tokens: int) -> int:
+        target = merged_per_frame(self.merge_ratio, tokens_per_frame)
+        return merge_flops(shape.hidden_size, frames, tokens_per_frame, target, weighted=True)
+
+    def settings(self, num_layers: int) -> Iterator[Dial]:
+        yield Dial(self, "merge_ratio", RATIOS)

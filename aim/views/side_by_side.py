@@ -1,0 +1,174 @@
+"""Methods side by side: a table of figures, one chart of all schedules, the overlap of what they keep, and the same frames under each."""
+
+from __future__ import annotations
+
+from html import escape
+from statistics import median
+from typing import TYPE_CHECKING
+
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image, ImageDraw, ImageFont
+
+from aim.views.charts import CLEAR, GRID, PLANNED
+from aim.views.colour import colour_map
+from aim.views.frames import veiled
+from aim.views.units import flops, number, seconds, size, times
+
+if TYPE_CHECKING:
+    from aim.comparing import Compared, Comparison
+
+# Okabe and Ito's colours, distinguishable with any colour vision; dashes tell apart what shares one.
+LINES = ("#8a8f98", "#3d8fd1", "#e69f00", "#2a9d7f", "#d55e9c", "#b05a2c", "#7a6fd0", "#56b4e9")
+DASHES = ("solid", "dash", "dot")
+FRAMES_SHOWN, CELL, GAP, LABEL, CAPTION = 6, 112, 6, 104, 22
+READING = (
+    "Every method has its own knob turned until its prefill costs as much as the budget, or as near as its steps allow. "
+    "KL is how far the first word's distribution strays from the full model's, in nats: 0 is the same. "
+    "Times are medians of rounds in which the methods took turns; on a small model they follow FLOPs only roughly."
+)
+OVERLAP = (
+    "Of the patches one of the two methods keeps in that layer, how many both keep (intersection over union). A merged token holds one."
+)
+
+
+def comparison_table(comparison: Comparison) -> str:
+    """What each method answered, how near it stayed to the full model, what it cost and how long it took, as HTML."""
+    heads = ("method", "answer", "same first word", "KL", *(f"{what}" for what in ("FLOPs", "prefill", "KV cache", "visual tokens")))
+    kinds = ("", "", "measured", "measured", "modelled", "measured", "counted", "first → last layer")
+    cells = "".join(f'<th scope="col">{head}<small class="aim-kind">{kind}</small></th>' for head, kind in zip(heads, kinds, strict=True))
+    reference = comparison.runs[0]
+    rows = "".join(_row(run, reference) for run in comparison.runs)
+    return (
+        '<div class="aim-scroll"><table class="aim-table aim-methods"><caption class="aim-hidden">Methods at equal cost</caption>'
+        f'<thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div><p class="aim-reading">{READING}</p>'
+    )
+
+
+def _row(run: Compared, reference: Compared) -> str:
+    answer, is_reference = run.answer, run is reference
+    cost, pairs = answer.cost, answer.trace.tokens_per_layer
+    spent, base = median(run.prefill_seconds), median(reference.prefill_seconds)
+    faster = "" if is_reference else f"<small>{times(base / spent)} faster</small>"
+    less = "" if is_reference else f"<small>{times(cost['speedup'])} less</small>"
+    texts = (
+        escape(answer.text) or "–",
+        "–" if is_reference else "yes" if run.agrees else "<b>no</b>",
+        "–" if is_reference else number(run.divergence),
+        f"{flops(cost['prefill_tflops'])}{less}",
+        f"{seconds(spent)}{faster}",
+        size(answer.trace.key_value_bytes),
+        f"{pairs[0][0]:,} → {pairs[-1][0]:,}",
+    )
+    head = f'<th scope="row">{escape(_title(run))}<small>{escape(setting(run))}</small></th>'
+    return f"<tr>{head}{''.join(f'<td>{text}</td>' for text in texts)}</tr>"
+
+
+def _title(run: Compared) -> str:
+    return type(run.answer.method).__name__
+
+
+def setting(run: Compared) -> str:
+    """The knobs that differ from the method's own defaults, for example "keep_ratio 0.199, layer 2"."""
+    method = run.answer.method
+    usual = type(method)().for_depth(run.answer.trace.num_layers).params()
+    return ", ".join(f"{name} {_short(value)}" for name, value in method.params().items() if value != usual[name])
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """The table as text for a terminal."""
+    head = ("method", "answer", "same", "KL", "FLOPs", "prefill", "x faster", "KV cache", "setting")
+    rows = [head]
+    base = median(comparison.runs[0].prefill_seconds)
+    for run in comparison.runs:
+        answer, spent = run.answer, median(run.prefill_seconds)
+        figures = (f"{flops(answer.cost['prefill_tflops'])}", seconds(spent), f"{base / spent:.2f}", size(answer.trace.key_value_bytes))
+        rows.append(
+            (_title(run), " ".join(answer.text.split())[:40], "yes" if run.agrees else "no", number(run.divergence), *figures, setting(run))
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(
+        [*lines, f"budget {flops(comparison.tflops)}; KL and the first word against the full model; prefill: medians, taking turns"]
+    )
+
+
+def comparison_chart(comparison: Comparison) -> go.Figure:
+    """Visual tokens in each layer, one line a method."""
+    figure = go.Figure()
+    for place, run in enumerate(comparison.runs):
+        visual = [pair[0] for pair in run.answer.trace.tokens_per_layer]
+        line = {"color": LINES[place % len(LINES)], "width": 2.5, "shape": "hvh", "dash": DASHES[place // len(LINES) % len(DASHES)]}
+        name = _title(run)
+        figure.add_scatter(
+            x=list(range(len(visual))), y=visual, name=name, mode="lines", line=line, hovertemplate=f"{name}: %{{y:,}}<extra></extra>"
+        )
+    figure.update_layout(
+        template="none",
+        height=360,
+        margin={"l": 64, "r": 12, "t": 56, "b": 48},
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
+        hovermode="x unified",
+        hoverlabel={"bgcolor": "#1f2430", "font": {"color": "#ffffff"}},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        modebar={"bgcolor": CLEAR, "color": PLANNED, "remove": ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale"]},
+        xaxis={"title": {"text": "layer of the language model"}, "zeroline": False, "showgrid": False},
+        yaxis={"title": {"text": "visual tokens", "standoff": 12}, "rangemode": "tozero", "automargin": True, "gridcolor": GRID},
+    )
+    return figure
+
+
+def overlap_table(comparison: Comparison, layer: int) -> str:
+    """How much of what two methods keep in a layer is the same, as an HTML table coloured by share."""
+    names = [_title(run) for run in comparison.runs]
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(map(_shaded, shares))}</tr>'
+        for name, shares in zip(names, comparison.overlap(layer).tolist(), strict=True)
+    )
+    return (
+        f'<div class="aim-scroll"><table class="aim-table aim-overlap"><caption>Patches kept in layer {layer}: overlap</caption>'
+        f'<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div><p class="aim-reading">{OVERLAP}</p>'
+    )
+
+
+def _shaded(share: float) -> str:
+    if share != share:
+        return "<td>–</td>"
+    red, green, blue = (int(value) for value in colour_map(np.array(share)))
+    ink = "#000" if np.dot((red, green, blue), (0.299, 0.587, 0.114)) > 140 else "#fff"
+    return f'<td style="background:rgb({red},{green},{blue});color:{ink}">{100 * share:.0f} %</td>'
+
+
+def kept_sheet(frames: np.ndarray, timestamps: np.ndarray, comparison: Comparison, layer: int) -> Image.Image:
+    """The same few frames under every method, one row each: clear where a visual token of that layer stands, veiled elsewhere.
+
+    Args:
+        frames: uint8 [N, H, W, 3], those of the runs; `timestamps` [N] in seconds.
+    """
+    trace = comparison.runs[0].answer.trace
+    shown = [round(place) for place in np.linspace(0, trace.frames - 1, min(FRAMES_SHOWN, trace.frames))]
+    height = max(1, round(CELL * frames.shape[1] / frames.shape[2]))
+    width = LABEL + len(shown) * (CELL + GAP)
+    sheet = Image.new("RGB", (width, CAPTION + len(comparison.runs) * (height + GAP)), (255, 255, 255))
+    draw, font, small = ImageDraw.Draw(sheet), ImageFont.load_default(13), ImageFont.load_default(11)
+    sources = [index * len(frames) // trace.frames for index in shown]
+    for column, source in enumerate(sources):
+        draw.text((LABEL + column * (CELL + GAP), 6), f"{float(timestamps[source]):.1f} s", (90, 98, 110), small)
+    for row, run in enumerate(comparison.runs):
+        top, record = CAPTION + row * (height + GAP), run.answer.trace
+        kept = np.zeros(record.visual_tokens, bool)
+        kept[record.kept_patches(layer).numpy()] = True
+        count = int(kept.sum())
+        grids = kept.reshape(record.frames, record.rows, record.columns)
+        draw.text((4, top + height / 2 - 16), _title(run), (25, 30, 40), font)
+        draw.text((4, top + height / 2 + 1), f"{count:,} token{'s' * (count != 1)}", (90, 98, 110), small)
+        for column, (index, source) in enumerate(zip(shown, sources, strict=True)):
+            picture = veiled(Image.fromarray(frames[source]).resize((CELL, height)), grids[index])
+            sheet.paste(picture, (LABEL + column * (CELL + GAP), top))
+    return sheet
