@@ -112,9 +112,9 @@ def decode_flops(shape: ModelShape, lengths: list[int], steps: int) -> int:
 def vision_flops(vision: VisionShape, frames: int) -> int:
     """FLOPs of the vision tower and projector on `frames` frames, each of P patches and n tokens (patches and CLS).
 
-    A frame: 2·P·patch_pixels·h (patch embedding) + layers · 2·n·(4·h² + 2·h·intermediate) (q, k, v, o and the MLP's two matrices) + 4·h·pairs
-    (q·kᵀ and attention · v) + 2·(P / k)·(k·h·m + m·p) (projector of k patches, to m and then p). Matrix products only: norms, softmax and
-    activations, around 1 %, are left out.
+    A frame: 2·P·patch_pixels·h (patch embedding) + layers · 2·n·(4·h² + 2·h·intermediate) (q, k, v, o and the MLP's two matrices)
+    + 4·h·pairs (q·kᵀ and attention · v) + 2·(P / k)·(k·h·m + m·p) (projector of k patches, to m and then p). Matrix products only:
+    norms, softmax and activations, around 1 %, are left out.
     """
     patches, hidden, projected = vision.patches_per_frame, vision.hidden_size, vision.projector_size
     tokens, together, middle = patches + vision.other_tokens, vision.projector_patches, vision.projector_middle or projected

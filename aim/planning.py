@@ -1,7 +1,7 @@
 """What a run would cost, from a model's shape alone: no weights, no video.
 
-Models come from a table, from the bundled checkpoint or from a folder with a config.json. A name alone can only be planned where the tokens
-of a frame do not depend on the video's resolution; Qwen2-VL's do, so it is not in the table.
+Models come from a table (`aim.known`), from the bundled checkpoint or from a folder with a config.json. Where the tokens of a frame depend
+on the video's size, as Qwen2-VL's do, it is one of 640 x 360 pixels.
 """
 
 from __future__ import annotations
@@ -12,40 +12,13 @@ from typing import TYPE_CHECKING
 
 from aim.cost import ModelShape, VisionShape, decode_flops, kv_bytes, lm_head_flops, prefill_flops, vision_flops
 from aim.grid import Grid
+from aim.known import KNOWN, Known, find_known
 from aim.methods import AIM, Method
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 TERA = 1e12
-
-
-@dataclass(frozen=True)
-class Known:
-    """A model's shapes and the visual tokens of one video frame, or of the `frames_joined` frames that it takes together."""
-
-    shape: ModelShape
-    vision: VisionShape
-    tokens_per_frame: int
-    frames_joined: int = 1
-
-
-def _llava_onevision(layers: int, hidden: int, intermediate: int, heads: int, key_value_heads: int, vocabulary: int) -> Known:
-    """LLaVA-OneVision: a Qwen2 behind 26 layers of SigLIP so400m at 384 pixels, whose 27 x 27 patches are pooled to 14 x 14."""
-    return Known(
-        ModelShape(layers, hidden, intermediate, heads, key_value_heads, hidden // heads, vocabulary),
-        VisionShape(26, 1152, 4304, patches_per_frame=27 * 27, patch_pixels=3 * 14 * 14, projector_size=hidden),
-        tokens_per_frame=14 * 14,
-    )
-
-
-# From each checkpoint's config.json (llava-hf on the Hub).
-KNOWN: dict[str, Known] = {
-    "llava-onevision-qwen2-0.5b": _llava_onevision(24, 896, 4864, 14, 2, 152000),
-    "llava-onevision-qwen2-7b": _llava_onevision(28, 3584, 18944, 28, 4, 152128),
-    "llava-onevision-qwen2-72b": _llava_onevision(80, 8192, 29568, 64, 8, 152128),
-}
-HUB_PREFIX, HUB_SUFFIXES = "llava-hf/", ("-ov-hf", "-ov-chat-hf", "-si-hf")
 
 
 @dataclass(frozen=True)
@@ -119,7 +92,7 @@ def look_up(model: str | PretrainedConfig) -> Known:
         ValueError: an unknown model, a folder without a usable config.json, or a family that is not supported.
     """
     if isinstance(model, str):
-        known = _known(model)
+        known = find_known(model)
         if known is not None:
             return known
         model = _config_of(model)
@@ -232,13 +205,6 @@ def _scored(tokens_per_layer: list[tuple[int, int]]) -> list[int]:
     """Tokens of the layers whose scores decide what the next layer keeps."""
     following = [visual for visual, _ in tokens_per_layer[1:]]
     return [visual + text for (visual, text), kept in zip(tokens_per_layer, following, strict=False) if 0 < kept < visual]
-
-
-def _known(model: str) -> Known | None:
-    name = str(model).removeprefix(HUB_PREFIX)
-    for suffix in HUB_SUFFIXES:
-        name = name.removesuffix(suffix)
-    return KNOWN.get(name)
 
 
 def _config_of(model: str) -> PretrainedConfig:

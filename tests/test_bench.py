@@ -15,7 +15,8 @@ from aim.bench.summary import planned, spread, summarise
 from aim.bench.variants import BASE, ROWS, variants_of
 from aim.bench.workload import visual_tokens, workload
 from aim.cli import main
-from aim.planning import KNOWN, plan_for, shape_of
+from aim.known import KNOWN
+from aim.planning import plan_for, shape_of
 from tests.tiny import clip_inputs, llava_onevision
 
 PICTURES = {"size": {"height": 40, "width": 40}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}

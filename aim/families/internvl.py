@@ -1,4 +1,4 @@
-"""InternVL: every frame, and every tile of an image, is a square of its own; 2 x 2 patches are one token, and frames are named in the prompt."""
+"""InternVL: every frame and every tile of an image is a square by itself, 2 x 2 patches one token, and frames are named in the prompt."""
 
 from __future__ import annotations
 

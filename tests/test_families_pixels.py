@@ -1,0 +1,98 @@
+"""Frames to pixel values, against the checkpoints' own image processors (their pillow versions), frame by frame."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from transformers import Qwen2VLConfig
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
+
+from aim.families import FAMILIES
+from aim.families.qwen2_vl import MAX_PIXELS, smart_size
+from tests.tiny import TINY
+
+MEAN, STD = [0.48, 0.45, 0.4], [0.26, 0.27, 0.28]
+COMMON = {"image_mean": MEAN, "image_std": STD, "resample": 3, "rescale_factor": 1 / 255}
+SHAPES = [(5, 37, 61), (4, 64, 48), (2, 40, 40)]
+
+
+def frames_of(shape):
+    return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+
+
+def close(ours, official):
+    torch.testing.assert_close(ours, torch.as_tensor(np.asarray(official), dtype=torch.float32), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_llava_onevision_equals_the_whole_view_of_an_image(shape):
+    settings, frames = {**COMMON, "size": {"height": 40, "width": 40}}, frames_of(shape)
+    pixels = FAMILIES["llava_onevision"].pixel_values(None, frames, settings)["pixel_values_videos"]
+    processor = LlavaOnevisionImageProcessorPil(**settings, image_grid_pinpoints=[[40, 40]])
+    close(pixels[0], [processor(frame)["pixel_values"][0][0] for frame in frames])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_llava_resizes_the_shorter_side_and_cuts_out_the_middle(shape):
+    settings = {**COMMON, "size": {"shortest_edge": 20}, "crop_size": {"height": 20, "width": 20}}
+    frames = frames_of(shape)
+    pixels = FAMILIES["llava"].pixel_values(None, frames, settings)["pixel_values"]
+    close(pixels, [LlavaImageProcessorPil(**settings)(frame)["pixel_values"][0] for frame in frames])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_internvl_takes_a_frame_as_one_tile(shape):
+    settings, frames = {**COMMON, "size": {"height": 40, "width": 40}}, frames_of(shape)
+    pixels = FAMILIES["internvl"].pixel_values(None, frames, settings)["pixel_values"]
+    processor = GotOcr2ImageProcessorPil(**settings, crop_to_patches=False)
+    close(pixels, [processor(frame)["pixel_values"][0] for frame in frames])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("limits", [{"min_pixels": 64, "max_pixels": 10**7}, {"size": {"shortest_edge": 4000, "longest_edge": 5000}}])
+def test_qwen_lays_patches_as_its_processor_does_and_pairs_frames(shape, limits):
+    config, frames = TINY["qwen2_vl"].model().config, frames_of(shape)
+    made = FAMILIES["qwen2_vl"].pixel_values(config, frames, {**COMMON, **limits})
+    processor = Qwen2VLImageProcessorPil(**COMMON, **limits, patch_size=4, temporal_patch_size=2, merge_size=2)
+    steps, rows, columns = made["video_grid_thw"][0].tolist()
+    patches = made["pixel_values_videos"].view(steps, rows * columns, 3, 2, 16)
+    assert steps == math.ceil(shape[0] / 2)
+    padded = [*frames, frames[-1]][: 2 * steps]
+    for number, frame in enumerate(padded):
+        official = processor(frame)
+        assert official["image_grid_thw"][0].tolist() == [1, rows, columns]
+        still = torch.as_tensor(np.asarray(official["pixel_values"]), dtype=torch.float32).view(rows * columns, 3, 2, 16)
+        torch.testing.assert_close(patches[number // 2, :, :, number % 2], still[:, :, number % 2], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])
+def test_the_grid_is_known_before_the_pixels_are(name):
+    config, entry = TINY[name].model().config, FAMILIES[name]
+    for shape in SHAPES:
+        settings = {**COMMON, "min_pixels": 64, "max_pixels": 1500}
+        steps, rows, columns = entry.pixel_values(config, frames_of(shape), settings)["video_grid_thw"][0].tolist()
+        grid = entry.grid(config, settings, *shape)
+        assert (grid.frames, grid.rows, grid.columns) == (steps, rows // 2, columns // 2)
+
+
+def test_sizes_follow_the_official_rule():
+    generator = np.random.default_rng(0)
+    for height, width in generator.integers(1, 2000, (300, 2)).tolist():
+        if max(height, width) <= 200 * min(height, width):
+            assert smart_size(height, width, 28, 3136, 400_000) == smart_resize(height, width, 28, 3136, 400_000)
+
+
+def test_a_clip_of_640_by_360_is_299_tokens_and_a_huge_one_is_capped():
+    entry, config = FAMILIES["qwen2_vl"], Qwen2VLConfig()
+    published = {"min_pixels": 3136, "max_pixels": 12845056}
+    assert entry.grid(config, published, 16, 360, 640).tokens == entry.grid(config, {}, 16, 360, 640).tokens == 8 * 13 * 23
+    assert entry.grid(config, published, 2, 2160, 3840).tokens * 28 * 28 <= MAX_PIXELS
+
+
+def test_a_ribbon_is_refused():
+    with pytest.raises(ValueError, match="sides up to 200 : 1 are accepted"):
+        smart_size(5, 2000, 28, 3136, 10**6)
