@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import cached_file
 
 from aim.families import Family, family_of
 
+QUANTIZATIONS: dict[str, Callable[[torch.dtype], dict]] = {
+    "8bit": lambda _dtype: {"load_in_8bit": True},
+    "4bit": lambda dtype: {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype},
+}
+WHOLE = ["vision_tower", "visual", "multi_modal_projector", "lm_head"]  # the families' names for what is not quantised
 BUNDLED = Path(__file__).parent.parent / "assets" / "shapes-vlm"
 
 
@@ -32,19 +46,22 @@ def locate(name: str) -> str:
     return str(BUNDLED) if name == "bundled" else str(name)
 
 
-def load_checkpoint(name: str, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Checkpoint:
+def load_checkpoint(
+    name: str, device: str | torch.device | None = None, dtype: torch.dtype | None = None, quantization: str | None = None
+) -> Checkpoint:
     """Load a checkpoint of a supported family.
 
     Args:
         name: "bundled", a folder, or a Hub id such as "llava-hf/llava-onevision-qwen2-0.5b-ov-hf".
         device: default CUDA where there is one, else the CPU.
         dtype: default bfloat16 on CUDA (float16 garbles LLaVA-OneVision), else float32.
+        quantization: "8bit" or "4bit", the LLM's matrices quantised while loading, on CUDA with bitsandbytes; None: as they are.
 
     Raises:
-        ValueError: nothing loadable under that name, or a family that is not supported.
+        ValueError: nothing loadable under that name, a family that is not supported, or a quantization that cannot be had here.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
+    device, dtype = device_and_dtype(device, dtype)
+    quantized = None if quantization is None else quantization_config(quantization, device, dtype)
     source = locate(name)
     try:
         config = AutoConfig.from_pretrained(source)
@@ -55,18 +72,41 @@ def load_checkpoint(name: str, device: str | torch.device | None = None, dtype: 
             'Hub id such as "llava-hf/llava-onevision-qwen2-0.5b-ov-hf" that this machine can reach.'
         ) from error
     family = family_of(config)
+    # Quantised weights are made on their device and stay there; others are moved.
+    placed = {} if quantized is None else {"quantization_config": quantized, "device_map": {"": device}}
     model = AutoModelForImageTextToText.from_pretrained(
-        source, config=config, dtype=dtype, use_safetensors=True, attn_implementation="sdpa"
+        source, config=config, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", **placed
     )
     tokenizer = AutoTokenizer.from_pretrained(source)
     return Checkpoint(
         name=name,
-        model=model.to(device).eval(),
+        model=(model if placed else model.to(device)).eval(),
         tokenizer=tokenizer,
         chat_template=_chat_template(source, tokenizer),
         pictures=_picture_settings(source),
         family=family,
     )
+
+
+def device_and_dtype(device: str | torch.device | None, dtype: torch.dtype | None) -> tuple[torch.device, torch.dtype]:
+    """Both with their defaults filled in; see `load_checkpoint`."""
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return device, dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
+
+
+def quantization_config(quantization: str, device: torch.device, dtype: torch.dtype) -> BitsAndBytesConfig:
+    """What transformers needs to quantise on loading. The vision tower and its projector keep their weights: they are small beside the LLM.
+
+    Raises:
+        ValueError: an unknown kind, a device other than CUDA, or no bitsandbytes.
+    """
+    if quantization not in QUANTIZATIONS:
+        raise ValueError(f"quantization is {quantization!r}; accepted: {', '.join(QUANTIZATIONS)}. Leave it out for whole weights.")
+    if device.type != "cuda":
+        raise ValueError(f"quantization={quantization!r} needs a CUDA device, and the model goes to {device}. Leave it out there.")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ValueError(f"quantization={quantization!r} needs the package bitsandbytes. Run `pip install bitsandbytes`, or leave it out.")
+    return BitsAndBytesConfig(llm_int8_skip_modules=WHOLE, **QUANTIZATIONS[quantization](dtype))
 
 
 def _chat_template(source: str, tokenizer: PreTrainedTokenizerBase) -> str:

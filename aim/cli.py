@@ -1,4 +1,4 @@
-"""The command line: `python -m aim ask CLIP "QUESTION"`, `compare CLIP "QUESTION"`, `plan MODEL`, `eval`."""
+"""The command line: `python -m aim ask CLIP "QUESTION"`, `compare CLIP "QUESTION"`, `plan MODEL`, `eval`, `bench`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import os
 import sys
 
+from aim.bench.command import QUANTIZATIONS
+from aim.bench.command import add_arguments as add_bench_arguments
 from aim.evaluation.command import add_arguments
 from aim.knobs import add_knobs, methods_of
 from aim.methods import METHODS
@@ -37,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--frames", type=int, default=8, help="frames sampled uniformly in time (default: %(default)s)")
         command.add_argument("--max-new-tokens", type=int, default=64, help="longest answer (default: %(default)s)")
         command.add_argument("--device", help="cpu, cuda, cuda:1... (default: cuda where there is one)")
+        command.add_argument("--quantization", choices=QUANTIZATIONS, help="of the LLM's weights, on CUDA with bitsandbytes")
     compare.add_argument("--methods", nargs="+", choices=list(METHODS), help="(default: all)")
     compare.add_argument("--tflops", type=float, help="modelled TFLOP of the prefill (default: what the paper's setting takes)")
     compare.add_argument("--rounds", type=int, default=3, help="how often each prefill is timed, in turns (default: %(default)s)")
@@ -55,6 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluation = commands.add_parser("eval", help="accuracy against cost on held-out clips, and the findings")
     add_arguments(evaluation)
     evaluation.set_defaults(command=_eval)
+
+    bench = commands.add_parser("bench", help="time and memory beside the stock model, measured beside modelled")
+    add_bench_arguments(bench)
+    bench.set_defaults(command=_bench)
     return parser
 
 
@@ -65,7 +72,9 @@ def _ask(options: argparse.Namespace) -> str:
 
     [method] = methods_of(options)
     clip = read_video(options.clip, options.frames)
-    answer = load(options.model, options.device).ask(clip, options.question, method, options.max_new_tokens)
+    answer = load(options.model, options.device, quantization=options.quantization).ask(
+        clip, options.question, method, options.max_new_tokens
+    )
     if options.json:
         report = answer.to_dict()
         del report["trace"]
@@ -90,7 +99,7 @@ def _compare(options: argparse.Namespace) -> str:
     from aim.views.side_by_side import comparison_text
 
     clip = read_video(options.clip, options.frames)
-    vlm = load(options.model, options.device)
+    vlm = load(options.model, options.device, quantization=options.quantization)
     *_, comparison = compare(vlm, clip, options.question, options.methods, options.tflops, options.max_new_tokens, options.rounds)
     return json.dumps(comparison.to_dict()) if options.json else comparison_text(comparison)
 
@@ -116,6 +125,13 @@ def _eval(options: argparse.Namespace) -> str:
     from aim.evaluation.command import evaluate
 
     return evaluate(options)
+
+
+def _bench(options: argparse.Namespace) -> str:
+    _hush()
+    from aim.bench.command import bench
+
+    return bench(options)
 
 
 def _hush() -> None:

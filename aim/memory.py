@@ -1,12 +1,18 @@
-"""Peak memory of a stretch of work: what CUDA allocated, or on Linux what the whole process held."""
+"""Memory of a stretch of work: what CUDA allocated, or on Linux what the whole process held."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 
-_CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+_CLEAR, _STATUS, _MACHINE = Path("/proc/self/clear_refs"), Path("/proc/self/status"), Path("/proc/meminfo")
+_SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+SPARE = 0.9  # of the free memory, the share work may take where no limit is given
 
 
 def reset_peak(device: torch.device) -> bool:
@@ -23,9 +29,70 @@ def reset_peak(device: torch.device) -> bool:
 
 def read_peak(device: torch.device) -> int | None:
     """Bytes at the highest point since `reset_peak`: allocated tensors on CUDA, the whole process (weights and libraries too) on Linux."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _field(_STATUS, "VmHWM")
+
+
+def read_held(device: torch.device) -> int | None:
+    """Bytes held now, counted as in `read_peak`."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else _field(_STATUS, "VmRSS")
+
+
+def available(device: torch.device) -> int | None:
+    """Bytes this process could hold in all, counted as in `read_peak`: what it has and most of what is free. None where nobody tells."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    for line in _STATUS.read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return None
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(torch.cuda.memory_reserved(device) + SPARE * free)
+    free, held = _field(_MACHINE, "MemAvailable"), _field(_STATUS, "VmRSS")
+    return None if free is None or held is None else int(held + SPARE * free)
+
+
+def release() -> None:
+    """Hand freed memory back to the system, so that what earlier work left in C's heap is not there to be used again, unseen."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def limit(device: torch.device, amount: int | None) -> Iterator[None]:
+    """Let the process hold at most `amount` bytes, so that more raises an out-of-memory error instead of ending the process or hurting
+    others: on CUDA of that device's memory, on Linux of data (libraries apart). None, and other systems: no limit."""
+    if amount is None:
+        yield
+        return
+    if device.type == "cuda":
+        _, total = torch.cuda.mem_get_info(device)
+        number = torch.cuda.current_device() if device.index is None else device.index  # the function below takes no bare "cuda"
+        torch.cuda.set_per_process_memory_fraction(min(1.0, amount / total), number)
+        try:
+            yield
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0, number)
+        return
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (amount if before[1] == resource.RLIM_INFINITY else min(amount, before[1]), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out. PyTorch's CPU allocator has no error type of its own."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+
+
+def _field(file: Path, name: str) -> int | None:
+    """A line of /proc in kB, as bytes; None where there is none."""
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)

@@ -29,9 +29,11 @@ MAX_FRAMES = 64
 CLIPS_REMEMBERED = 4
 
 
-def load(name: str = "bundled", device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> VLM:
+def load(
+    name: str = "bundled", device: str | torch.device | None = None, dtype: torch.dtype | None = None, quantization: str | None = None
+) -> VLM:
     """A model ready to be asked; see `aim.checkpoints.load_checkpoint` for the arguments and errors."""
-    return VLM(load_checkpoint(name, device, dtype))
+    return VLM(load_checkpoint(name, device, dtype, quantization))
 
 
 class VLM:

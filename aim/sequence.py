@@ -100,12 +100,22 @@ class Sequence:
         trace = self.trace
         for name in ("assignment", "group_sizes", "anchors", "positions"):
             setattr(trace, name, getattr(trace, name).cpu())
-        trace.survivors = [alive.cpu() for alive in trace.survivors]
-        trace.scores = [None if score is None else score.float().cpu() for score in trace.scores]
+        trace.survivors = _on_cpu(trace.survivors)
+        scored = [layer for layer, score in enumerate(trace.scores) if score is not None]
+        for layer, score in zip(scored, _on_cpu([trace.scores[layer].float() for layer in scored]), strict=True):
+            trace.scores[layer] = score
         trace.key_value_lengths = [layer.get_seq_length() - padding for layer, padding in zip(cache_layers, paddings, strict=False)]
         trace.key_value_bytes = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache_layers)
         trace.timings = dict(seconds)
         self.score = None
+
+
+def _on_cpu(vectors: list[Tensor]) -> list[Tensor]:
+    """Vectors of any lengths moved to the CPU in one copy, since each copy from a GPU is waited for."""
+    if not vectors:
+        return []
+    joined = torch.cat([vector.to(vectors[0].device) for vector in vectors]).cpu()
+    return list(joined.split([len(vector) for vector in vectors]))
 
 
 def _tower_of(tower: dict[str, TowerAttention], span: tuple[str, int, int], grid: Grid) -> TowerAttention:

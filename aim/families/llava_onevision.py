@@ -17,6 +17,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from aim.cost import VisionShape
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
+from aim.families.batches import batches
 from aim.families.pixels import normalised_frames
 from aim.families.towers import pooled, recorded, seen_layer, watch_projections
 from aim.grid import Grid
@@ -157,11 +158,20 @@ def _watch_patches(model, callback: Callable, pool: Callable[[Tensor], Tensor] =
 
 def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
     """Projected, pooled tokens with the newline: pooler_output [1, F·T + 1, hidden]. Keeps nothing else of the tower's output alive."""
-    values = pixels["pixel_values_videos"].to(model.device, model.dtype)
+    [frames] = pixels["pixel_values_videos"]
+    grid = _grid(model.config, {}, len(frames), 0, 0)
     watch = partial(_watch_patches, pool=partial(_pooled, model.config))
-    output, seen = recorded(watch, model, lambda: model.model.get_video_features(values, return_dict=True))
-    features = {"video": BaseModelOutputWithPooling(pooler_output=output.pooler_output, attentions=seen)}
-    return Encoded(features, {}, _grid(model.config, {}, values.shape[1], 0, 0))
+
+    def encode_batches() -> list[Tensor]:
+        parts = batches(frames, _vision_shape(model.config, grid), model.dtype.itemsize)
+        values = (part[None].to(model.device, model.dtype) for part in parts)
+        return [model.model.get_video_features(value, return_dict=True).pooler_output for value in values]
+
+    outputs, seen = recorded(watch, model, encode_batches)
+    # Every batch ends with the newline; only the last one's stands.
+    features = torch.cat([*(part[:, :-1] for part in outputs[:-1]), outputs[-1]], dim=1)
+    attention = (TowerAttention(torch.cat([one.received for one in seen]), torch.cat([one.keys for one in seen])),)
+    return Encoded({"video": BaseModelOutputWithPooling(pooler_output=features, attentions=attention)}, {}, grid)
 
 
 def _vision_shape(config, _grid: Grid) -> VisionShape:

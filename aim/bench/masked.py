@@ -1,0 +1,105 @@
+"""Pruning by masks alone, as the method's published code does it: every layer computes every token, and attends to those that are left.
+
+A reference to measure against, with its own bookkeeping: the tokens it hides are those `aim.reduce` would remove, so the answer is the
+same, but neither time nor memory is saved. One prompt, nothing merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from aim.engine import ATTENTION
+from aim.families import family_of
+from aim.methods import Method
+from aim.prompt import read_prompts
+
+
+@contextmanager
+def masked(model: nn.Module, method: Method) -> Iterator[list[int]]:
+    """Hide what `method` would prune for as long as the block lasts.
+
+    Yields:
+        The visual tokens each layer attends to, filled at the prefill.
+
+    Raises:
+        ValueError: a method that merges, and at the prefill whatever `aim.prompt.read_prompts` refuses.
+    """
+    core, language_model = model.model, model.model.language_model
+    before = language_model.config._attn_implementation
+    session = _Masks(model.config, method.for_depth(len(language_model.layers)), len(language_model.layers))
+    hooks = []
+    try:
+        model.set_attn_implementation({"text_config": ATTENTION})
+        hooks.append(core.register_forward_pre_hook(session.on_prompt, with_kwargs=True))
+        for index, layer in enumerate(language_model.layers):
+            hooks.append(layer.register_forward_pre_hook(partial(session.on_layer, index), with_kwargs=True))
+        yield session.attended
+    finally:
+        for hook in hooks:
+            hook.remove()
+        model.set_attn_implementation({"text_config": before})
+
+
+class _Masks:
+    def __init__(self, config, method: Method, num_layers: int):
+        if method.merged_tokens(1, 100) != 100:
+            raise ValueError("Masks cannot merge tokens; give a method that only prunes, such as AIM(merge_ratio=1).")
+        self.config, self.method, self.num_layers = config, method, num_layers
+        self.attended: list[int] = []
+        self.visible: list[Tensor] = []
+        self.mask: Tensor | None = None
+
+    def on_prompt(self, _module: nn.Module, args: tuple, kwargs: dict) -> None:
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        self.prefilling = ids.shape[1] > 1
+        if not self.prefilling:
+            return
+        [prompt] = read_prompts(ids, kwargs.get("attention_mask"), kwargs, self.config, family_of(self.config))
+        self.text = prompt.text.to(ids.device)
+        self.question = torch.zeros(prompt.length, dtype=torch.bool, device=ids.device)
+        self.question[self.text] = prompt.question.to(ids.device)
+        self.alive = torch.cat([block.places for block in prompt.blocks]).to(ids.device)
+        self.targets = self.method.kept(self.num_layers, len(self.alive))
+        self.attended.clear()
+        self.visible, self.mask = [], None
+
+    def on_layer(self, index: int, _module: nn.Module, args: tuple, kwargs: dict):
+        if not self.prefilling:
+            return args, {**kwargs, "attention_mask": self._decoding_mask(index, kwargs["past_key_values"])}
+        length = len(self.question)
+        if self.targets[index] < len(self.alive):
+            self._hide(self.targets[index], length)
+        visible = torch.zeros(length, dtype=torch.bool, device=self.text.device)
+        visible[torch.cat([self.text, self.alive])] = True
+        self.visible.append(visible)
+        self.attended.append(len(self.alive))
+        kwargs = {**kwargs, "attention_mask": self.mask}
+        if index + 1 < self.num_layers and 0 < self.targets[index + 1] < len(self.alive):
+            kwargs["observe"] = self._observe
+        return args, kwargs
+
+    def _hide(self, target: int, length: int) -> None:
+        """Keep `target` visual tokens in view; bool mask [1, 1, n, n]. A hidden token sees itself, or its row would be no number."""
+        if target:
+            self.alive = self.alive[self.score.argsort(descending=True, stable=True)[:target].sort().values]
+        else:
+            self.alive = self.alive[:0]
+        shown = torch.zeros(length, dtype=torch.bool, device=self.text.device)
+        shown[torch.cat([self.text, self.alive])] = True
+        place = torch.arange(length, device=shown.device)
+        self.mask = ((place[:, None] >= place) & shown | (place[:, None] == place))[None, None]
+
+    def _observe(self, query: Tensor, key: Tensor, scaling: float) -> None:
+        there = torch.cat([self.text, self.alive]).sort().values
+        score = self.method.score(query[0][:, there], key[0][:, there], scaling, self.question[there])
+        self.score = score[torch.searchsorted(there, self.alive)]
+
+    def _decoding_mask(self, index: int, cache) -> Tensor:
+        """What one new token sees in a layer: [1, 1, 1, entries]."""
+        visible = self.visible[index]
+        return nn.functional.pad(visible, (0, cache.layers[index].get_seq_length() + 1 - len(visible)), value=True)[None, None, None]

@@ -1,0 +1,192 @@
+"""One run of one variant, measured; and rounds of all of them, interleaved so that what the machine does meanwhile hits all alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from aim.bench.variants import Variant
+from aim.bench.workload import Workload, pixels_of, visual_tokens
+from aim.families import family_of
+from aim.memory import is_out_of_memory, limit, read_held, read_peak, release, reset_peak
+from aim.timing import Stopwatch
+from aim.trace import Trace
+
+REFERENCE_ROUNDS = 2
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run took.
+
+    Attributes:
+        prefill: seconds of the model's forward on the prompt: embeddings, all layers, merging and scores, the last token's logits.
+        first_token: seconds from the call of `generate` to the first token.
+        decode_rate: tokens a second after the first; None where only one was asked for.
+        peak_bytes, held_bytes: highest memory during the run and what was held before it, as `aim.memory` counts; None where unknown.
+        key_value_bytes: keys and values in the cache after the prefill.
+        merge, importance: seconds of these stages, within `prefill`; None where they do not exist.
+        tokens_per_layer: (visual, text) as executed; empty for stock models.
+    """
+
+    prefill: float
+    first_token: float
+    decode_rate: float | None
+    peak_bytes: int | None
+    held_bytes: int | None
+    key_value_bytes: int
+    merge: float | None = None
+    importance: float | None = None
+    tokens_per_layer: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def working_bytes(self) -> int | None:
+        """Memory the run itself needed: without weights and libraries."""
+        return None if self.peak_bytes is None or self.held_bytes is None else self.peak_bytes - self.held_bytes
+
+
+@dataclass
+class Measured:
+    """All runs of a variant by round, and why it ended early, if it did."""
+
+    runs: dict[int, Run] = field(default_factory=dict)
+    ended: str = ""
+
+
+class _Arrivals:
+    """A streamer that notes when tokens come; the first `put` is the prompt. Handing them over waits for the device."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def put(self, _value: torch.Tensor) -> None:
+        self.times.append(time.perf_counter())
+
+    def end(self) -> None:
+        """Nothing is left to do."""
+
+
+class _Prefill:
+    """Times the first forward of a model, and reads the cache's size off at its end."""
+
+    def __init__(self, device: torch.device):
+        self.watch = Stopwatch(device)
+        self.key_value_bytes: int | None = None
+
+    @contextmanager
+    def observing(self, model: nn.Module) -> Iterator[None]:
+        hooks = [model.register_forward_pre_hook(self._before), model.register_forward_hook(self._after)]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _before(self, *_given) -> None:
+        self.start = self.watch.now()
+
+    def _after(self, _module: nn.Module, _args: tuple, output) -> None:
+        if self.key_value_bytes is None:
+            self.watch.add("prefill", self.start)
+            self.key_value_bytes = sum(layer.keys.nbytes + layer.values.nbytes for layer in output.past_key_values.layers)
+
+
+def run_once(model: nn.Module, variant: Variant, work: Workload, new_tokens: int) -> Run:
+    """Run a variant once: a prefill and `new_tokens` tokens, greedy, whatever the model says."""
+    device = model.device
+    prefill, arrivals = _Prefill(device), _Arrivals()
+    release()
+    with torch.inference_mode(), visual_tokens(model, work), variant.enter(model, variant.method) as seen, prefill.observing(model):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # what was set up above is done before the clock starts
+        known, held = reset_peak(device), read_held(device)
+        start = time.perf_counter()
+        model.generate(
+            **work.inputs, max_new_tokens=new_tokens, min_new_tokens=new_tokens, do_sample=False, streamer=arrivals, pad_token_id=0
+        )
+    peak = read_peak(device) if known else None
+    first, last = arrivals.times[1], arrivals.times[-1]
+    trace = seen if isinstance(seen, Trace) else None
+    return Run(
+        prefill=prefill.watch.seconds()["prefill"],
+        first_token=first - start,
+        decode_rate=(new_tokens - 1) / (last - first) if new_tokens > 1 else None,
+        peak_bytes=peak,
+        held_bytes=held,
+        key_value_bytes=prefill.key_value_bytes,
+        merge=trace and trace.timings["merge"],
+        importance=trace and trace.timings["importance"],
+        tokens_per_layer=list(trace.tokens_per_layer) if trace else [],
+    )
+
+
+def attempt(run: Callable[[], Result], device: torch.device, memory_limit: int | None) -> Result | str:
+    """What `run` gives within a limit of memory, or in words why it gives nothing. Other errors pass."""
+    try:
+        with limit(device, memory_limit):
+            return run()
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Only here, when the error has let go of the frames that hold the tensors.
+    release()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return "out of memory" if memory_limit is None else f"out of memory ({memory_limit / 1e9:.3g} GB)"
+
+
+def interleave(
+    run: Callable[[str], Run | str],
+    variants: dict[str, Variant],
+    rounds: int,
+    progress: Callable[[str], None] = lambda _text: None,
+) -> dict[str, Measured]:
+    """Run every variant once a round, in the table's order and then in the opposite one; unpaired ones in the first few rounds only.
+
+    A variant that could not run is not tried again.
+    """
+    measured = {name: Measured() for name in variants}
+    for number in range(rounds):
+        for name in list(variants)[:: -1 if number % 2 else 1]:
+            here = measured[name]
+            if here.ended or (number >= REFERENCE_ROUNDS and not variants[name].paired):
+                continue
+            result = run(name)
+            if isinstance(result, str):
+                here.ended = result
+            else:
+                here.runs[number] = result
+            told = result if isinstance(result, str) else f"prefill {result.prefill:.3g} s"
+            progress(f"round {number + 1} of {rounds}, {variants[name].title}: {told}")
+    return measured
+
+
+@dataclass(frozen=True)
+class Vision:
+    """Seconds to prepare and to encode `frames` frames; `ended` as in `Measured`."""
+
+    frames: int
+    preprocess_seconds: float
+    tower_seconds: float
+    ended: str = ""
+
+
+def measure_vision(model: nn.Module, pictures: dict, frames: int) -> Vision:
+    """Time the vision tower on so many frames, once, after a warm-up on one."""
+    family = family_of(model.config)
+    with torch.inference_mode():
+        family.encode(model, pixels_of(model, pictures, 1))
+        start = time.perf_counter()
+        pixels = pixels_of(model, pictures, frames)
+        preprocess = time.perf_counter() - start
+        watch = Stopwatch(model.device)
+        with watch.measure("tower"):
+            family.encode(model, pixels)
+    return Vision(frames, preprocess, watch.seconds()["tower"])

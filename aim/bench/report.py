@@ -1,0 +1,133 @@
+"""What `python -m aim bench` prints: tables that can be pasted into a README, and the growth as a chart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from aim.views.units import number, seconds, size
+
+COLOURS = ("#3d8fd1", "#e69f00", "#2a9d7f", "#d55e9c", "#8a8f98")
+MARKS = ("circle", "diamond", "square", "triangle-up", "x")
+LEGEND = (
+    "Median of the rounds (least to greatest). Prefill: the model's forward on the prompt, merging and scores included. Times: prefill of "
+    "stock SDPA over this one's, both of the same round. Modelled: the ratio of FLOPs as the paper counts them. Working memory: the peak "
+    "above what was held before the run (weights, libraries)."
+)
+
+
+def bench_text(report: dict) -> str:
+    """The whole report as text."""
+    vision, head = report["vision"], [_head(report), ""]
+    rows = [["variant", "prefill", "first token", "tokens/s", "peak", "working", "KV cache", "modelled", "measured", "quotient", "runs"]]
+    rows += [_row(variant) for variant in report["variants"]]
+    parts = [table(rows), "", LEGEND, ""]
+    lines = [["stage", "variant", "time", "share of prefill"]]
+    for variant in report["variants"]:
+        for stage in ("merge", "importance"):
+            if variant[f"{stage}_seconds"] and variant[f"{stage}_seconds"]["max"] > 0:
+                share = _spread(variant[f"{stage}_share"], lambda value: f"{100 * value:.2f} %")
+                name = {"merge": "merging", "importance": "importance"}[stage]
+                lines.append([name, variant["title"], _spread(variant[f"{stage}_seconds"], seconds), share])
+    if vision:
+        frames = f"once a clip; {vision['frames']} of {report['frames']} frames"
+        for name, stage in (("vision tower", "tower_seconds"), ("preprocessing", "preprocess_seconds")):
+            lines.append([name, frames, vision["ended"] or seconds(vision[stage]), "not in it"])
+    exact = [v["title"] for v in report["variants"] if v["kv_bytes"] is not None and v["kv_bytes"] != v["modelled_kv_bytes"]]
+    kept = f"KV cache not as modelled: {', '.join(exact)}." if exact else "KV cache: exactly the bytes modelled, in every variant that ran."
+    return "\n".join([*head, *parts, table(lines), "", kept])
+
+
+def growth_text(report: dict) -> str:
+    """The growth as text: a row a number of frames, time and working memory of each variant."""
+    titles = report["titles"]
+    rows = [["frames", *(f"{title}: {what}" for title in titles.values() for what in ("prefill", "working", "peak"))]]
+    cells = {(point["variant"], point["frames"]): point for point in report["growth"]}
+    for frames in sorted({point["frames"] for point in report["growth"]}):
+        row = [str(frames)]
+        for name in titles:
+            point = cells.get((name, frames))
+            if point is None or point["ended"]:
+                row += [point["ended"] if point else "-", "-", "-"]
+            else:
+                row += [seconds(point["prefill_seconds"]), _bytes(point["working_bytes"]), _bytes(point["peak_bytes"])]
+        rows.append(row)
+    return "\n".join([_head(report), "", table(rows)])
+
+
+def growth_chart(report: dict) -> go.Figure:
+    """Prefill time and working memory against frames, a line a variant; a cross and its reason where one ends."""
+    figure = make_subplots(rows=1, cols=2, subplot_titles=("Prefill, seconds", "Working memory, GB"))
+    for place, (name, title) in enumerate(report["titles"].items()):
+        points = [point for point in report["growth"] if point["variant"] == name]
+        ran = [point for point in points if not point["ended"]]
+        ends = [point for point in points if point["ended"]]
+        look = {"marker": {"symbol": MARKS[place % len(MARKS)], "color": COLOURS[place % len(COLOURS)], "size": 9}}
+        for column, (key, unit) in enumerate((("prefill_seconds", 1), ("working_bytes", 1e9)), start=1):
+            shown = [point for point in ran if point[key] is not None]
+            heights = [point[key] / unit for point in shown]
+            frames = [point["frames"] for point in shown]
+            figure.add_scatter(
+                x=frames, y=heights, name=title, legendgroup=name, showlegend=column == 1, mode="lines+markers", row=1, col=column, **look
+            )
+            for end in ends[:1]:
+                label = {"text": f"{title}: {end['frames']} frames {end['ended']}", "showarrow": True, "arrowhead": 2}
+                if frames:
+                    figure.add_annotation(x=frames[-1], y=heights[-1], ax=0, ay=-30 - 22 * place, row=1, col=column, **label)
+    figure.update_xaxes(title="frames")
+    figure.update_yaxes(rangemode="tozero")
+    figure.update_layout(template="plotly_white", height=520, title=_head(report).splitlines()[0])
+    return figure
+
+
+def write_chart(file: Path, figure: go.Figure) -> None:
+    """One HTML page that needs no network."""
+    file.write_text(figure.to_html(include_plotlyjs=True), encoding="utf-8")
+
+
+def table(rows: list[list[str]]) -> str:
+    """A Markdown table, its columns aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def _head(report: dict) -> str:
+    machine = report["machine"]
+    work = f"{report['frames']} frames, " if "frames" in report else ""
+    return (
+        f"{report['model']}, {work}{report['text_tokens']} text tokens, {report['new_tokens']} new tokens, {machine['dtype']}\n"
+        f"{machine['device']}, torch {machine['torch']}, transformers {machine['transformers']}, Python {machine['python']}"
+    )
+
+
+def _row(variant: dict) -> list[str]:
+    if not variant["rounds"]:
+        return [variant["title"], variant["ended"], *["-"] * 5, f"{variant['modelled_speedup']:.2f}x", "-", "-", "0"]
+    quotient = variant["quotient"]
+    return [
+        variant["title"],
+        _spread(variant["prefill_seconds"], seconds),
+        seconds(variant["first_token_seconds"]["median"]),
+        _spread(variant["decode_tokens_per_second"], number, ends=False),
+        _spread(variant["peak_bytes"], size, ends=False),
+        _spread(variant["working_bytes"], size, ends=False),
+        size(variant["kv_bytes"]) if variant["kv_bytes"] is not None else "varies",
+        f"{variant['modelled_speedup']:.2f}x",
+        _spread(variant["measured_speedup"], lambda value: f"{value:.3g}x"),
+        "-" if quotient is None else f"{quotient:.3f}",
+        f"{variant['rounds']}{', then ' + variant['ended'] if variant['ended'] else ''}",
+    ]
+
+
+def _spread(figures: dict | None, show, ends: bool = True) -> str:
+    if figures is None:
+        return "-"
+    middle = show(figures["median"])
+    return f"{middle} ({show(figures['min'])} to {show(figures['max'])})" if ends and figures["min"] != figures["max"] else middle
+
+
+def _bytes(amount: int | None) -> str:
+    return "-" if amount is None else size(amount)

@@ -1,0 +1,65 @@
+"""From runs to figures: medians with their spread, and what was measured over what was modelled."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from transformers import PretrainedConfig
+
+from aim.bench.measure import Measured
+from aim.bench.variants import BASE, Variant
+from aim.bench.workload import Workload
+from aim.planning import Plan, plan_for
+
+
+def spread(values: list[float]) -> dict[str, float] | None:
+    """The median of some numbers with the least and the greatest; None where there are none."""
+    return {"median": median(values), "min": min(values), "max": max(values)} if values else None
+
+
+def planned(config: PretrainedConfig, variant: Variant, work: Workload, bytes_per_value: int) -> Plan:
+    """The modelled cost of what a variant computes."""
+    return plan_for(config, work.grid.frames, work.text_tokens, variant.executes, bytes_per_value, work.grid)
+
+
+def summarise(name: str, variant: Variant, measured: dict[str, Measured], plan: Plan) -> dict:
+    """A variant's figures, plain numbers.
+
+    `modelled_speedup` is the plan's ratio of FLOPs; `measured_speedup` that of prefill times, round by round, in which the stock model
+    ran beside it; `quotient` the measured median over the modelled. Shares are of the prefill. None where nothing was measured.
+    """
+    runs, base = measured[name].runs, measured[BASE].runs
+    ratios = [base[number].prefill / run.prefill for number, run in runs.items() if number in base]
+    speedup = spread(ratios)
+
+    def figures(read) -> dict[str, float] | None:
+        return spread([value for run in runs.values() if (value := read(run)) is not None])
+
+    def share(read) -> dict[str, float] | None:
+        return spread([read(run) / run.prefill for run in runs.values() if read(run) is not None])
+
+    kv_bytes = {run.key_value_bytes for run in runs.values()}
+    executed = next((run.tokens_per_layer for run in runs.values() if run.tokens_per_layer), plan.tokens_per_layer)
+    return {
+        "name": name,
+        "title": variant.title,
+        "method": variant.method.name,
+        "params": variant.method.params(),
+        "rounds": len(runs),
+        "ended": measured[name].ended,
+        "prefill_seconds": figures(lambda run: run.prefill),
+        "first_token_seconds": figures(lambda run: run.first_token),
+        "decode_tokens_per_second": figures(lambda run: run.decode_rate),
+        "peak_bytes": figures(lambda run: run.peak_bytes),
+        "working_bytes": figures(lambda run: run.working_bytes),
+        "kv_bytes": kv_bytes.pop() if len(kv_bytes) == 1 else None,
+        "modelled_kv_bytes": plan.kv_bytes,
+        "modelled_speedup": plan.speedup,
+        "measured_speedup": speedup,
+        "quotient": speedup and speedup["median"] / plan.speedup,
+        "merge_seconds": figures(lambda run: run.merge),
+        "importance_seconds": figures(lambda run: run.importance),
+        "merge_share": share(lambda run: run.merge),
+        "importance_share": share(lambda run: run.importance),
+        "tokens_per_layer": [list(pair) for pair in executed],
+    }

@@ -1,0 +1,104 @@
+"""What is compared: one table of ways to run the same prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from aim.bench.masked import masked
+from aim.engine import reduce
+from aim.methods import AIM, Full, Method
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run a prompt.
+
+    Attributes:
+        title: its name for people.
+        method: what it removes.
+        enter: (model, method) → context in which the model runs that way; gives a `Trace` under `aim.reduce`, else anything.
+        executes: the method whose token counts are computed, by which cost is modelled; that of `method` unless tokens are only hidden.
+        paired: runs in every round; the others, references that are slow, in a few.
+    """
+
+    title: str
+    method: Method
+    enter: Callable[[nn.Module, Method], AbstractContextManager[Any]]
+    executes: Method
+    paired: bool = True
+
+
+def stock(attention: str) -> Callable[[nn.Module, Method], AbstractContextManager[None]]:
+    """The model as transformers runs it, with that attention in the LLM."""
+
+    @contextmanager
+    def enter(model: nn.Module, _method: Method) -> Iterator[None]:
+        before = model.model.language_model.config._attn_implementation
+        model.set_attn_implementation({"text_config": attention})
+        try:
+            yield
+        finally:
+            model.set_attn_implementation({"text_config": before})
+
+    return enter
+
+
+@dataclass(frozen=True)
+class _Row:
+    title: str
+    enter: Callable[[nn.Module, Method], AbstractContextManager[Any]]
+    derive: Callable[[AIM, int], Method]
+    hides_only: bool = False
+    paired: bool = True
+
+
+def _full(_method: AIM, _layers: int) -> Method:
+    return Full()
+
+
+def _prune_only(method: AIM, layers: int) -> Method:
+    return replace(method.for_depth(layers), merge_ratio=1.0)
+
+
+def _merge_only(method: AIM, layers: int) -> Method:
+    return replace(method, l1=layers, l2=layers + 1)
+
+
+BASE = "sdpa"
+ROWS: dict[str, _Row] = {
+    BASE: _Row("stock, SDPA", stock("sdpa"), _full),
+    "eager": _Row("stock, eager", stock("eager"), _full, paired=False),
+    "identity": _Row("nothing reduced, under aim.reduce", reduce, _full),
+    "masked": _Row("prune only, by masks", masked, _prune_only, hides_only=True, paired=False),
+    "prune": _Row("prune only", reduce, _prune_only, paired=False),
+    "merge": _Row("merge only", reduce, _merge_only),
+    "aim": _Row("AIM", reduce, lambda method, layers: method.for_depth(layers)),
+}
+
+
+def variants_of(names: list[str], methods: list[Method], layers: int) -> dict[str, Variant]:
+    """The named rows for the first AIM among the methods (or the paper's), and every other method as a row of its own.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    unknown = [name for name in names if name not in ROWS]
+    if unknown:
+        raise ValueError(f"There is no variant {', '.join(unknown)}; there are {', '.join(ROWS)}. Leave --variants out for all.")
+    knobs = next((method for method in methods if isinstance(method, AIM)), AIM())
+    chosen = {}
+    for name in dict.fromkeys([BASE, *names]):
+        row = ROWS[name]
+        method = row.derive(knobs, layers)
+        chosen[name] = Variant(row.title, method, row.enter, Full() if row.hides_only else method, row.paired)
+    for method in methods:
+        if method is not knobs:
+            method = method.for_depth(layers)
+            title = " ".join([method.name, *(f"{knob}={value}" for knob, value in method.params().items())])
+            chosen[title] = Variant(title, method, reduce, method)
+    return chosen
