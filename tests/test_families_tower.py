@@ -9,7 +9,7 @@ import aim
 from aim.families import FAMILIES
 from aim.families.towers import received
 from aim.methods import METHODS
-from tests.tiny import TINY, fingerprint, qwen2_5_vl
+from tests.tiny import IMAGE, TINY, fingerprint, qwen2_5_vl
 
 FRAMES = 3
 
@@ -178,8 +178,20 @@ def test_a_method_that_asks_the_tower_gets_the_same_by_pixels_and_by_features(na
         assert torch.equal(first, again)
 
 
-def test_images_of_several_sizes_are_refused_by_a_method_that_asks_the_tower():
+def test_images_of_several_sizes_are_each_ranked_as_if_alone():
     model, inputs = TINY["qwen2_vl"].model(), TINY["qwen2_vl"].image_inputs(4, seed=1)
-    assert len({tuple(size) for size in inputs["image_grid_thw"].tolist()}) > 1
-    with pytest.raises(ValueError, match="not known for this prompt's pictures"), aim.reduce(model, METHODS["prumerge"]()):
-        model.generate(**inputs, max_new_tokens=2)
+    sizes = inputs["image_grid_thw"]
+    assert len({tuple(size) for size in sizes.tolist()}) > 1
+    method = METHODS["prumerge"](keep_ratio=0.5)
+    with torch.no_grad(), aim.reduce(model, method) as trace:
+        model(**inputs)
+    expected, patches, tokens = [], 0, 0
+    for size in sizes:
+        count = int(size.prod())
+        ids = torch.tensor([[5, *[IMAGE] * (count // 4), 6]])
+        one = {"pixel_values": inputs["pixel_values"][patches : patches + count], "image_grid_thw": size[None]}
+        with torch.no_grad(), aim.reduce(model, method) as alone:
+            model(input_ids=ids, **one, mm_token_type_ids=(ids == IMAGE).int())
+        expected += (alone.anchors + tokens).tolist()
+        patches, tokens = patches + count, tokens + count // 4
+    assert trace.anchors.tolist() == expected
