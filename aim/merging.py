@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import embedding_bag, normalize
 
 from aim.schedule import frame_windows, merged_per_frame
 
@@ -155,7 +155,7 @@ def _bipartite_step(x: Tensor, weights: Tensor, remove: int, merge_order: str) -
         merged [W, T - remove, C]; their summed weights [W, T - remove]; destination [W, T], old token → new index; kept [W, T - remove],
         new token → old index, in merge_order.
     """
-    windows, num_tokens, channels = x.shape
+    windows, num_tokens, _ = x.shape
     unit = normalize(x.float(), dim=-1)
     similarity = unit[:, 0::2] @ unit[:, 1::2].transpose(1, 2)  # [W, A, B]
     strength, partner = similarity.max(dim=-1)  # [W, A]
@@ -163,21 +163,32 @@ def _bipartite_step(x: Tensor, weights: Tensor, remove: int, merge_order: str) -
     linked, unlinked = ranked[:, :remove], ranked[:, remove:]
     partner_token = 2 * partner + 1
 
-    window = torch.arange(windows, device=x.device)[:, None]
-    into = partner_token.gather(1, linked)  # [W, remove], indices into T
-    merged, members = x * weights[..., None], weights.clone()
-    # index_put_ sums in a fixed order on every device; scatter_add_ on CUDA does not, and a last bit can turn a tie of the next step.
-    merged.index_put_((window, into), merged.gather(1, (2 * linked)[..., None].expand(-1, -1, channels)), accumulate=True)
-    members.index_put_((window, into), weights.gather(1, 2 * linked), accumulate=True)
-    merged /= members[..., None]
-
     tokens = torch.arange(num_tokens, device=x.device).repeat(windows, 1)
+    into = partner_token.gather(1, linked)  # [W, remove], indices into T
     kept = torch.cat([2 * unlinked, tokens[:, 1::2]], dim=1)
     if merge_order == "raster":
         kept = kept.sort(dim=1).values
     new_index = torch.zeros_like(tokens).scatter_(1, kept, tokens[:, : num_tokens - remove])
     destination = new_index.gather(1, tokens.scatter(1, 2 * linked, into))
-    return merged.gather(1, kept[..., None].expand(-1, -1, channels)), members.gather(1, kept), destination, kept
+    means, summed = _means(x, weights, destination, torch.cat([kept, 2 * linked], dim=1), kept.shape[1])
+    return means, summed, destination, kept
+
+
+def _means(x: Tensor, weights: Tensor, destination: Tensor, order: Tensor, merged: int) -> tuple[Tensor, Tensor]:
+    """Weighted means [W, merged, C] of the tokens of x [W, T, C] that share a destination [W, T], and their summed weights [W, merged].
+
+    They are summed in the sequence of `order` [W, T].
+    """
+    windows, num_tokens, channels = x.shape
+    groups, by_group = destination.gather(1, order).sort(dim=1, stable=True)
+    members = (order.gather(1, by_group) + num_tokens * torch.arange(windows, device=x.device)[:, None]).flatten()
+    sizes = groups.new_zeros(windows, merged).scatter_add_(1, groups, torch.ones_like(groups)).flatten()
+    # A bag is read once and summed in the same sequence whatever the number of threads. index_put_ on CPU and scatter_add_ on CUDA add in
+    # the sequence their threads happen to arrive in, and a last bit can turn a tie of the next step. Weights are whole numbers.
+    own = weights.flatten()[members]
+    summed = weights.new_zeros(windows, merged).scatter_add_(1, groups, own.view(windows, -1))
+    sums = embedding_bag(members, x.reshape(-1, channels), sizes.cumsum(0) - sizes, mode="sum", per_sample_weights=own)
+    return sums.view(windows, -1, channels).div_(summed[..., None]), summed
 
 
 def _check_embeddings(x: Tensor) -> None:

@@ -42,6 +42,7 @@ class Prefill:
         """Before layer 0: merge, and give every remaining token its position. The mask given on is all ones, or gaps in the positions
         would be taken for several packed prompts; padding is masked in every layer, where it differs."""
         embeddings = kwargs["inputs_embeds"]
+        tower = {kind: seen for kind, seen in tower.items() if seen.received.numel() == self._encoded(kind)}
         with self.watch.measure("merge"):
             entered, origins = [], []
             for row, patches in zip(self.rows, embeddings, strict=True):
@@ -58,6 +59,11 @@ class Prefill:
         positions = self._positions(kwargs.get("position_ids"), origins, embeddings.device)
         mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
         return {**kwargs, "inputs_embeds": embeddings, "position_ids": positions, "attention_mask": mask}
+
+    def _encoded(self, kind: str) -> int:
+        """Visual tokens of one kind of picture in the whole batch."""
+        spans = [span for row in self.rows for span in row.prompt.tower_tokens]
+        return max((last for name, _, last in spans if name == kind), default=0)
 
     def _positions(self, given: Tensor | None, origins: list[Tensor], device: torch.device) -> Tensor:
         """Positions of the tokens that enter layer 0, [B, n] or [axes, B, n]; notes where decoding goes on, [B, 1] or [axes, B, 1]."""

@@ -30,7 +30,7 @@ class Prompt:
         blocks: its pictures, in order; at least one.
         text: long [t], places of everything that is no patch, ascending.
         question: bool [t], the text behind the last picture.
-        tower_rows: for each block its frames' rows in the record of the vision tower, (kind, first, last + 1).
+        tower_tokens: for each block (kind, first, last + 1), its tokens among all of its kind in the batch, as the vision tower made them.
     """
 
     padding: int
@@ -38,7 +38,7 @@ class Prompt:
     blocks: tuple[Block, ...]
     text: Tensor
     question: Tensor
-    tower_rows: tuple[tuple[str, int, int], ...]
+    tower_tokens: tuple[tuple[str, int, int], ...]
 
 
 def read_prompts(ids: Tensor, mask: Tensor | None, inputs: dict, config, family: Family) -> list[Prompt]:
@@ -63,7 +63,7 @@ def read_prompts(ids: Tensor, mask: Tensor | None, inputs: dict, config, family:
     for row, shown in zip(ids, mask, strict=True):
         padding = int((shown == 0).sum())
         tokens = row[padding:]
-        blocks, tower_rows, end = [], [], 0
+        blocks, tower_tokens, end = [], [], 0
         for kind, start, placeholders in _runs(tokens, {token: kind for kind, (token, _) in kinds.items() if token is not None}):
             end = start + placeholders
             while start < end:
@@ -74,8 +74,8 @@ def read_prompts(ids: Tensor, mask: Tensor | None, inputs: dict, config, family:
                         "Give as many as its processor makes."
                     )
                 for grid, places in zip(picture.grids, picture.places, strict=True):
-                    _append(blocks, tower_rows, kind, seen[kind], grid, places + start)
-                    seen[kind] += grid.frames
+                    _append(blocks, tower_tokens, kind, seen[kind], grid, places + start)
+                    seen[kind] += grid.tokens
                 start += picture.length
         if not blocks:
             raise ValueError("The prompt holds no picture, so there is nothing to reduce. Add one, or run the model without `aim.reduce`.")
@@ -83,7 +83,7 @@ def read_prompts(ids: Tensor, mask: Tensor | None, inputs: dict, config, family:
         for block in blocks:
             is_text[block.places] = False
         text = is_text.nonzero().flatten()
-        prompts.append(Prompt(padding, len(tokens), tuple(blocks), text, text >= end, tuple(tower_rows)))
+        prompts.append(Prompt(padding, len(tokens), tuple(blocks), text, text >= end, tuple(tower_tokens)))
     return prompts
 
 
@@ -97,13 +97,13 @@ def _runs(tokens: Tensor, kinds: dict[int, str]) -> Iterator[tuple[str, int, int
         start += length
 
 
-def _append(blocks: list[Block], tower_rows: list, kind: str, first: int, grid: Grid, places: Tensor) -> None:
+def _append(blocks: list[Block], tower_tokens: list, kind: str, first: int, grid: Grid, places: Tensor) -> None:
     """A new block, or more frames of the last one where the grids are alike."""
-    row = (kind, first, first + grid.frames)
-    if blocks and tower_rows[-1][0] == kind and (blocks[-1].grid.rows, blocks[-1].grid.columns) == (grid.rows, grid.columns):
+    span = (kind, first, first + grid.tokens)
+    if blocks and tower_tokens[-1][0] == kind and (blocks[-1].grid.rows, blocks[-1].grid.columns) == (grid.rows, grid.columns):
         longer = Grid(blocks[-1].grid.frames + grid.frames, grid.rows, grid.columns)
         blocks[-1] = Block(longer, torch.cat([blocks[-1].places, places]))
-        tower_rows[-1] = (kind, tower_rows[-1][1], row[2])
+        tower_tokens[-1] = (kind, tower_tokens[-1][1], span[2])
         return
     blocks.append(Block(grid, places))
-    tower_rows.append(row)
+    tower_tokens.append(span)

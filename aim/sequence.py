@@ -34,10 +34,10 @@ class Sequence:
         """
         device, assignments, tokens, origins, all_anchors, sizes = patches.device, [], [], [], [], []
         merged, before, changed = 0, 0, False
-        for block, rows in zip(self.prompt.blocks, self.prompt.tower_rows, strict=True):
+        for block, span in zip(self.prompt.blocks, self.prompt.tower_tokens, strict=True):
             grid, places = block.grid, block.places.to(device)
             visual = patches[places].view(grid.frames, grid.tokens_per_frame, -1)
-            result = method.merge(visual, _tower_of(tower, rows, grid)) if method.needs_tower else method.merge(visual)
+            result = method.merge(visual, _tower_of(tower, span, grid)) if method.needs_tower else method.merge(visual)
             if result is None:
                 own = torch.arange(grid.tokens, device=device)
                 assignment, size, anchors, kept = own.view(grid.frames, -1), torch.ones_like(own), own, visual.flatten(0, 1)
@@ -108,17 +108,18 @@ class Sequence:
         self.score = None
 
 
-def _tower_of(tower: dict[str, TowerAttention], rows: tuple[str, int, int], grid: Grid) -> TowerAttention:
-    """What the tower attended to in one block's frames.
+def _tower_of(tower: dict[str, TowerAttention], span: tuple[str, int, int], grid: Grid) -> TowerAttention:
+    """What the tower attended to in one block's tokens.
 
     Raises:
         ValueError: it is not known, or the tower saw other patches than the LLM gets.
     """
-    kind, first, last = rows
-    seen = tower.get(kind)
-    if seen is None or last > len(seen.received) or seen.received.shape[1] != grid.tokens_per_frame:
+    kind, first, last = span
+    if kind not in tower:
         raise ValueError(
             "This method needs what the vision tower attended to, patch by patch, and that is not known for this prompt's pictures. "
-            "Give frames or images of one grid and let the model encode them, or choose a method that does without."
+            "Give clips, or images without tiles, and let the model encode them; or choose a method that does without."
         )
-    return TowerAttention(seen.received[first:last], seen.keys[first:last])
+    seen = tower[kind]
+    frames, keys = (grid.frames, grid.tokens_per_frame), seen.keys.flatten(0, 1)[first:last]
+    return TowerAttention(seen.received.flatten()[first:last].view(frames), keys.view(*frames, -1))

@@ -1,7 +1,4 @@
-"""Small test clips, encoded on the spot with PyAV; every frame carries its own number as black and white blocks.
-
-Import this before decord is loaded: decord makes its own, older codec libraries global, and PyAV's VP9 encoder then fails.
-"""
+"""Small test clips, encoded on the spot with PyAV; every frame carries its own number as black and white blocks."""
 
 from __future__ import annotations
 
@@ -48,18 +45,20 @@ def encode(
     starts: list[int] | None = None,
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
+    pixels: str = "yuv420p",
+    form: str | None = None,
 ) -> Path:
     """A clip of numbered frames, at a constant `rate` or each starting at the given millisecond (variable frame rate)."""
     settings = {"preset": "ultrafast", "bf": str(b_frames)} if codec == "libx264" else {}
-    with av.open(str(path), "w", options=container_options or {}) as container:
+    with av.open(str(path), "w", format=form, options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=rate, options=settings | (options or {}))
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
         stream.codec_context.gop_size = group
         stream.codec_context.max_b_frames = b_frames
         if starts is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for number in range(frames):
-            picture = av.VideoFrame.from_ndarray(numbered_frame(number, width, height), format="rgb24")
+            picture = av.VideoFrame.from_ndarray(numbered_frame(number % 256, width, height), format="rgb24")
             picture.pts = number if starts is None else starts[number]
             picture.time_base = Fraction(1, rate) if starts is None else Fraction(1, 1000)
             container.mux(stream.encode(picture))
@@ -72,6 +71,13 @@ def second_opinion(path: Path) -> tuple[np.ndarray, list[float]]:
     with av.open(str(path)) as container:
         decoded = [(frame.to_ndarray(format="rgb24"), frame.time) for frame in container.decode(video=0)]
     return np.stack([picture for picture, _ in decoded]), [start - decoded[0][1] for _, start in decoded]
+
+
+def on_at_centres(starts: list[float], end: float, num_frames: int) -> list[int]:
+    """Plain loops: for the centre of each stretch of time, the last frame that has started (a hair early counts, as times are rounded)."""
+    count = min(num_frames, len(starts))
+    centres = [(index + 0.5) / count * end for index in range(count)]
+    return [max(place for place, start in enumerate(starts) if start <= centre + 1e-3) for centre in centres]
 
 
 def sound_only(path: Path, cover: bool = False) -> Path:

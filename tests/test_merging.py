@@ -163,6 +163,28 @@ def test_strided_input_gives_the_same_result():
     assert torch.equal(merge_tokens(strided, 4).assignment, merge_tokens(x, 4).assignment)
 
 
+@pytest.fixture
+def threads():
+    """Set the number of threads for one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_the_number_of_threads_does_not_change_a_bit(threads):
+    # An odd number of windows, so that threads share one; many tokens join one another, so that sums have several terms.
+    for seed in range(3):
+        x = random_windows(3, 196, channels=512, seed=seed) + random_windows(3, 1, channels=512, seed=seed + 100)
+        x[:, 1::2] *= 0.2
+        threads(1)
+        alone = merge_tokens(x, 60)
+        threads(2)
+        for _ in range(3):
+            together = merge_tokens(x, 60)
+            assert torch.equal(together.tokens, alone.tokens)
+            assert torch.equal(together.assignment, alone.assignment)
+
+
 @pytest.mark.parametrize("target", [0, -1, 10])
 def test_a_target_out_of_range_is_refused(target: int):
     with pytest.raises(ValueError, match="1 to 9"):

@@ -14,7 +14,7 @@ import pytest
 
 from aim.edit_list import shown_seconds
 from aim.video import Clip, clip_from_frames, read_video
-from tests.clips import encode, numbers_of, rotate, second_opinion, spoil, trim
+from tests.clips import encode, numbers_of, on_at_centres, rotate, second_opinion, spoil, trim
 
 HELD = [0, 100, 200, 300, 1300, 1400, 1500, 5000, 5040, 5080]
 OPEN_GROUPS = {"preset": "fast", "x264-params": "open-gop=1:bframes=3:b-adapt=0:keyint=24:min-keyint=24:scenecut=0:log-level=none"}
@@ -42,13 +42,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def plain(folder: Path) -> Path:
     return encode(folder / "plain.mp4", frames=60)
-
-
-def on_at_centres(starts: list[float], end: float, num_frames: int) -> list[int]:
-    """Plain loops: for the centre of each stretch of time, the last frame that has started (a hair early counts, as times are rounded)."""
-    count = min(num_frames, len(starts))
-    centres = [(index + 0.5) / count * end for index in range(count)]
-    return [max(place for place, start in enumerate(starts) if start <= centre + 1e-3) for centre in centres]
 
 
 @pytest.mark.parametrize("name", CLIPS)
@@ -247,17 +240,6 @@ def test_calls_in_threads_read_the_same_as_alone(plain: Path):
     alone = [read_video(plain, count) for count in range(1, 9)]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda count: read_video(plain, count), range(1, 9))) == alone
-
-
-def test_a_decord_bridge_set_by_the_caller_does_no_harm(plain: Path):
-    import decord
-
-    alone = read_video(plain, 4)
-    decord.bridge.set_bridge("torch")
-    try:
-        assert read_video(plain, 4) == alone
-    finally:
-        decord.bridge.set_bridge("native")
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="lists open files through /proc")

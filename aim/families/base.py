@@ -77,7 +77,7 @@ class Family:
         clip_type: how a clip is called in a conversation: "video", or "image" where the family knows none and frames go in as images.
         timing: (seconds from one frame to the next) → further inputs that say so, or None where the model is not told.
         watch_tower: (model, callback) → hook handles; the callback gets a `TowerAttention` for each pass of the vision tower, its frames in
-            order. None where the family has no tower that can be watched.
+            order, or all tokens as one frame where pictures differ in size. None where the family has no tower that can be watched.
     """
 
     title: str

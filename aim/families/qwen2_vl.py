@@ -146,16 +146,15 @@ def tower_watcher(order: Callable[[Tensor, object], Tensor] | None = None) -> Ca
             lengths = seen.pop("bounds").diff().tolist()
             parts = zip(query.split(lengths, dim=2), key.split(lengths, dim=2), lengths, strict=True)
             sums = torch.cat([received(q, k, attention.scaling)[0] * length for q, k, length in parts])
-            frames = [rows * columns for steps, rows, columns in sizes for _ in range(steps)]
-            if len({(rows, columns) for _, rows, columns in sizes}) > 1:  # pictures of several sizes make no table of frames
-                callback(TowerAttention(sums.new_zeros(0, 0), keys.new_zeros(0, 0, 0)))
-                return
-            tokens = frames[0] // group
-            sums, keys = sums.view(-1, group).sum(-1) / frames[0], keys.flatten(1).view(-1, group, keys[0].numel()).mean(1)
+            frames = torch.tensor([rows * columns for steps, rows, columns in sizes for _ in range(steps)], device=sums.device)
+            sums = (sums / frames.repeat_interleave(frames)).view(-1, group).sum(-1)
+            keys = keys.flatten(1).view(-1, group, keys[0].numel()).mean(1)
             if order is not None:
                 back = order(torch.tensor(sizes), vision).argsort().to(sums.device)
                 sums, keys = sums[back], keys[back]
-            callback(TowerAttention(sums.view(-1, tokens), keys.view(len(frames), tokens, -1)))
+            # Pictures of several sizes make no table of frames, but one long row.
+            table = (len(frames), -1) if len(frames.unique()) == 1 else (1, -1)
+            callback(TowerAttention(sums.view(table), keys.view(*sums.view(table).shape, -1)))
 
         return [
             tower.register_forward_pre_hook(on_tower, with_kwargs=True),
