@@ -9,7 +9,7 @@ import aim
 from aim.families import FAMILIES
 from aim.families.towers import received
 from aim.methods import METHODS
-from tests.tiny import TINY, fingerprint, qwen2_5_vl
+from tests.tiny import IMAGE, TINY, fingerprint, qwen2_5_vl
 
 FRAMES = 3
 
@@ -159,7 +159,7 @@ def test_a_map_made_piece_by_piece_equals_the_whole(monkeypatch):
 @pytest.mark.parametrize("kind", ["video", "images"])
 def test_a_method_that_asks_the_tower_gets_the_same_by_pixels_and_by_features(name, kind):
     family, model = TINY[name], TINY[name].model()
-    inputs = family.video_inputs() if kind == "video" else family.image_inputs(1 if name.startswith("qwen") else 3)
+    inputs = family.video_inputs() if kind == "video" else family.image_inputs()
     method = METHODS["prumerge"]()
     stock = model.generate(**inputs, max_new_tokens=8, do_sample=False)
     before = fingerprint(model)
@@ -178,8 +178,22 @@ def test_a_method_that_asks_the_tower_gets_the_same_by_pixels_and_by_features(na
         assert torch.equal(first, again)
 
 
-def test_images_of_several_sizes_are_refused_by_a_method_that_asks_the_tower():
-    model, inputs = TINY["qwen2_vl"].model(), TINY["qwen2_vl"].image_inputs(4, seed=1)
-    assert len({tuple(size) for size in inputs["image_grid_thw"].tolist()}) > 1
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])
+def test_images_of_several_sizes_in_one_pass_are_seen_as_each_alone(name):
+    model, inputs = TINY[name].model(), TINY[name].image_inputs(4, seed=1)
+    pixels, sizes = inputs["pixel_values"], inputs["image_grid_thw"]
+    assert len({tuple(size) for size in sizes.tolist()}) > 1
+    (together,) = watched(model, lambda: model.model.get_image_features(pixels, sizes))
+    parts = zip(pixels.split(sizes.prod(1).tolist()), sizes, strict=True)
+    alone = [watched(model, lambda part=part, size=size: model.model.get_image_features(part, size[None]))[0] for part, size in parts]
+    torch.testing.assert_close(together.received.flatten(), torch.cat([seen.received.flatten() for seen in alone]))
+    torch.testing.assert_close(together.keys.flatten(), torch.cat([seen.keys.flatten() for seen in alone]))
+
+
+def test_tiles_that_are_not_the_llms_tokens_are_refused_by_a_method_that_asks_the_tower():
+    model = TINY["llava_onevision"].model()
+    length = FAMILIES["llava_onevision"].images(model.config, {"image_sizes": torch.tensor([[30, 50]])})(0).length
+    ids = torch.tensor([[5, *[IMAGE] * length, 7, 8]])
+    inputs = {"input_ids": ids, "pixel_values": torch.randn(1, 3, 3, 40, 40), "image_sizes": torch.tensor([[30, 50]])}
     with pytest.raises(ValueError, match="not known for this prompt's pictures"), aim.reduce(model, METHODS["prumerge"]()):
         model.generate(**inputs, max_new_tokens=2)
