@@ -107,8 +107,6 @@ class FakeVlm:
             text, self.said = text + word, self.said + 1
             yield replace(told, text=text)
             time.sleep(self.seconds)
-        if stop is not None:
-            stop.set()  # as the real one does when it ends, by whatever way
         yield replace(told, text=text, trace=make_trace(), timings=timings | TIMINGS, cost=COST, new_tokens=len(self.words))
 
     def ask(self, clip: Clip, question: str, method: Method, max_new_tokens: int = 64, **options) -> Answer:

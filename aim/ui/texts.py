@@ -29,6 +29,11 @@ TAKE_AWAY = """<p class="aim-reading">The trace is the whole record; the report 
 The code and the link give the same run again. A link to an uploaded video holds the question and the knobs, not the video.</p>"""
 
 
+def notice(text: str) -> str:
+    """A remark above everything else."""
+    return f'<div class="aim-note aim-warning" role="note">{escape(text)}</div>'
+
+
 def model_note(vlm) -> str:
     """Which model answers and where it runs; for the bundled one, what world it knows."""
     return (_bundled_note(vlm) if vlm.is_bundled else "") + model_line(vlm)
