@@ -34,7 +34,7 @@ def logged(vlm, method: str, frames: int, stopped: Callable[[], bool] = bool) ->
     finally:
         for answer in complete:
             logger.info(_line(vlm, answer.method.name, answer.trace.frames, "stopped" if stopped() else "ok", answer))
-        if error is not None or not complete:
+        if isinstance(error, Exception) or not complete:
             outcome = "stopped" if error is None else next(word for kind, word in OUTCOMES if isinstance(error, kind))
             logger.info(_line(vlm, method, frames, outcome))
 
