@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from uuid import uuid4
 
 import httpx
 
-PATIENCE = 120
+PATIENCE = 60
 
 
 class Page:
@@ -62,6 +63,7 @@ class Page:
     def messages(self) -> Iterator[dict]:
         """What the server sends about this session's events, until it has no more to say."""
         with self.http.stream("GET", "gradio_api/queue/data", params={"session_hash": self.session}) as stream:
+            self.line = stream.extensions["network_stream"].get_extra_info("socket")
             for line in stream.iter_lines():
                 if line.startswith("data:"):
                     message = json.loads(line.removeprefix("data:"))
@@ -85,10 +87,15 @@ class Page:
         yield from self.messages()
 
     def press_stop(self) -> None:
-        """Stop is not queued, so it is a plain request."""
+        """Stop does not go through the queue, so it is a plain request."""
         event = self.event("stop")
         body = {"data": [None for _ in event["inputs"]], "fn_index": event["id"], "session_hash": self.session}
-        self.http.post("gradio_api/queue/join", json=body).raise_for_status()
+        self.http.post("gradio_api/run/predict", json=body).raise_for_status()
+
+    def hang_up(self) -> None:
+        """As the browser does when a tab is closed while messages are awaited, from any thread."""
+        self.gone.set()
+        self.line.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self.gone.set()
