@@ -106,7 +106,6 @@ class _Session:
 
     def on_prompt(self, _module: nn.Module, args: tuple, kwargs: dict):
         self.inputs = {**kwargs, "input_ids": kwargs.get("input_ids", args[0] if args else None)}
-        self.tower = []
 
     def on_tower(self, seen: TowerAttention) -> None:
         self.tower.append(seen)
@@ -142,11 +141,11 @@ class _Session:
             return {}
         made = self.inputs.get("mm_encoder_outputs") or {}
         known = {kind: output.attentions[0] for kind, output in made.items() if getattr(output, "attentions", None)}
-        kinds = [
-            kind for kind, values in (("image", "pixel_values"), ("video", "pixel_values_videos")) if self.inputs.get(values) is not None
-        ]
-        known |= dict(zip(kinds, self.tower, strict=False))
-        return known
+        pixels = {"image": "pixel_values", "video": "pixel_values_videos"}
+        # A forward encodes what it is given as pixels; `generate` has done so before, and hands on features.
+        kinds = [kind for kind, name in pixels.items() if kind not in known and (kind in made or self.inputs.get(name) is not None)]
+        latest = self.tower[-len(kinds) :] if kinds else []
+        return known | (dict(zip(kinds, latest, strict=True)) if len(latest) == len(kinds) else {})
 
     def on_layer(self, index: int, module: nn.Module, args: tuple, kwargs: dict):
         if not self.prefilling:

@@ -7,7 +7,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 import aim
 from aim.merging import merge_clip
 from aim.schedule import merged_per_clip, ramp
-from tests.tiny import VIDEO, clip_inputs, llava_onevision
+from tests.tiny import VIDEO, clip_inputs, fingerprint, llava_onevision
 
 GREEDY = {"max_new_tokens": 12, "do_sample": False}
 SETTINGS = [
@@ -32,16 +32,6 @@ def model():
 def generate(model, inputs, **options):
     with torch.no_grad():
         return model.generate(**inputs, **{**GREEDY, **options})
-
-
-def fingerprint(model):
-    """Everything a run could leave behind on the model: hooks, attributes and attention choice of every module, and the configs."""
-    modules = []
-    for name, module in model.named_modules():
-        hooks = tuple(len(getattr(module, kind)) for kind in ("_forward_pre_hooks", "_forward_hooks", "_backward_hooks"))
-        modules.append((name, hooks, tuple(sorted(module.__dict__)), module.forward.__func__))
-    configs = (model.config, model.config.text_config, model.config.vision_config, model.generation_config)
-    return modules, [c.to_dict() for c in configs], [c._attn_implementation for c in configs[:3]]
 
 
 def test_identity_setting_equals_stock_generate_token_for_token(model):

@@ -1,56 +1,260 @@
-"""Tiny random models of the real classes: as deep and wide as the behaviour under test needs, made in milliseconds."""
+"""Tiny random models of the real classes, one a family, and inputs for them: as deep and wide as the behaviour under test needs, made in
+milliseconds. Nothing divides evenly, nothing ends by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
+from transformers import (
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+)
 
-IMAGE, VIDEO = 97, 98
+PAD, NEWLINE, IMAGE, VIDEO = 0, 94, 97, 98
+TEXT = {
+    "vocab_size": 99,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 2048,
+    "initializer_range": 0.3,
+    "pad_token_id": PAD,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+VISION = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
+
+
+def _ready(kind: type, config, seed: int):
+    torch.manual_seed(seed)
+    model = kind(config).eval()
+    model.generation_config.eos_token_id = None
+    model.generation_config.pad_token_id = PAD
+    return model
 
 
 def llava_onevision(layers=6, seed=0, **text):
-    """LLaVA-OneVision with 5 x 5 tokens a frame (10 x 10 patches), so that nothing divides evenly. Never ends by itself."""
-    torch.manual_seed(seed)
+    """LLaVA-OneVision with 5 x 5 tokens a frame (10 x 10 patches)."""
     config = LlavaOnevisionConfig(
-        text_config={
-            "model_type": "qwen2",
-            "vocab_size": 99,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": layers,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 2048,
-            "initializer_range": 0.3,
-            "pad_token_id": 0,
-            "bos_token_id": 1,
-            "eos_token_id": 2,
-            **text,
-        },
+        text_config={"model_type": "qwen2", **TEXT, "num_hidden_layers": layers, **text},
         vision_config={
             "model_type": "siglip_vision_model",
+            **VISION,
             "image_size": 40,
             "patch_size": 4,
-            "hidden_size": 32,
-            "intermediate_size": 64,
             "num_hidden_layers": 2,
-            "num_attention_heads": 4,
             "vision_use_head": False,
         },
         image_token_index=IMAGE,
         video_token_index=VIDEO,
-        image_grid_pinpoints=[[40, 40]],
+        image_grid_pinpoints=[[40, 40], [40, 80], [80, 40], [80, 80], [40, 120], [120, 120]],
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
     )
-    model = LlavaOnevisionForConditionalGeneration(config).eval()
-    model.generation_config.eos_token_id = None
-    model.generation_config.pad_token_id = 0
-    return model
+    return _ready(LlavaOnevisionForConditionalGeneration, config, seed)
+
+
+def llava(layers=6, seed=0, **text):
+    """LLaVA-1.5 with 5 x 5 tokens an image, from the last layer of its tower but one."""
+    config = LlavaConfig(
+        text_config={"model_type": "llama", **TEXT, "num_hidden_layers": layers, **text},
+        vision_config={"model_type": "clip_vision_model", **VISION, "image_size": 20, "patch_size": 4, "num_hidden_layers": 3},
+        image_token_index=IMAGE,
+        image_seq_length=25,
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+    )
+    return _ready(LlavaForConditionalGeneration, config, seed)
+
+
+def internvl(layers=6, seed=0, **text):
+    """InternVL with 5 x 5 tokens a frame (10 x 10 patches)."""
+    config = InternVLConfig(
+        text_config={"model_type": "qwen2", **TEXT, "num_hidden_layers": layers, **text},
+        vision_config={**VISION, "image_size": 40, "patch_size": 4, "num_hidden_layers": 2, "initializer_range": 0.3},
+        image_token_id=IMAGE,
+        image_seq_length=25,
+    )
+    return _ready(InternVLForConditionalGeneration, config, seed)
+
+
+MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
+QWEN = {"image_token_id": IMAGE, "video_token_id": VIDEO, "vision_start_token_id": 95, "vision_end_token_id": 96}
+QWEN_VISION = {"patch_size": 4, "num_heads": 4, "spatial_merge_size": 2, "temporal_patch_size": 2, "initializer_range": 0.3}
+
+
+def qwen2_vl(layers=6, seed=0, **text):
+    """Qwen2-VL: two frames are one step of 5 x 7 tokens (10 x 14 patches)."""
+    config = Qwen2VLConfig(
+        text_config={**TEXT, "rope_parameters": dict(MROPE), "num_hidden_layers": layers, **text},
+        vision_config={**QWEN_VISION, "depth": 2, "embed_dim": 32, "hidden_size": 32, "mlp_ratio": 2},
+        **QWEN,
+    )
+    return _ready(Qwen2VLForConditionalGeneration, config, seed)
+
+
+def qwen2_5_vl(layers=6, seed=0, full=(1, 3), **text):
+    """Qwen2.5-VL: as Qwen2-VL, its tower attending within windows of 2 x 2 tokens except in the layers `full`."""
+    config = Qwen2_5_VLConfig(
+        text_config={**TEXT, "rope_parameters": dict(MROPE), "num_hidden_layers": layers, **text},
+        vision_config={
+            **QWEN_VISION,
+            "depth": 4,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "out_hidden_size": 32,
+            "window_size": 16,
+            "fullatt_block_indexes": list(full),
+        },
+        **QWEN,
+    )
+    return _ready(Qwen2_5_VLForConditionalGeneration, config, seed)
+
+
+# A picture as a processor returns it: (ids, further inputs with the pictures along the first axis).
+Part = tuple[list[int], dict[str, torch.Tensor]]
+
+
+def _llava_onevision_clip(frames: int, generator) -> Part:
+    return [VIDEO] * (frames * 25 + 1), {"pixel_values_videos": torch.randn(1, frames, 3, 40, 40, generator=generator)}
+
+
+def _llava_onevision_image(generator) -> Part:
+    """Base views alone, as several images in a prompt have them; see `TinyFamily.image_inputs`."""
+    pixels = torch.randn(1, 1, 3, 40, 40, generator=generator)
+    return [IMAGE] * 101, {"pixel_values": pixels, "image_sizes": torch.tensor([[30, 50]])}
+
+
+def _llava_clip(frames: int, generator) -> Part:
+    return ([IMAGE] * 25 + [NEWLINE]) * frames, {"pixel_values": torch.randn(frames, 3, 20, 20, generator=generator)}
+
+
+def _llava_image(generator) -> Part:
+    return [IMAGE] * 25, {"pixel_values": torch.randn(1, 3, 20, 20, generator=generator)}
+
+
+def _internvl_clip(frames: int, generator) -> Part:
+    ids = [token for frame in range(frames) for token in [NEWLINE, 3 + frame, 95, *[IMAGE] * 25, 96]]
+    return ids, {"pixel_values": torch.randn(frames, 3, 40, 40, generator=generator)}
+
+
+def _internvl_image(generator) -> Part:
+    """Two tiles and a thumbnail, one behind the other."""
+    return [95, *[IMAGE] * 75, 96], {"pixel_values": torch.randn(3, 3, 40, 40, generator=generator)}
+
+
+def _qwen_clip(frames: int, generator) -> Part:
+    steps = -(-frames // 2)
+    patches = torch.randn(steps * 140, 96, generator=generator)
+    sizes = torch.tensor([[steps, 10, 14]])
+    return [95, *[VIDEO] * (steps * 35), 96], {"pixel_values_videos": patches, "video_grid_thw": sizes}
+
+
+def _qwen_image(generator) -> Part:
+    """Of a size of its own: 3 x 4, 3 x 5 or 3 x 6 tokens."""
+    columns = int(torch.randint(4, 7, (1,), generator=generator))
+    patches = torch.randn(12 * columns, 96, generator=generator)
+    sizes = torch.tensor([[1, 6, 2 * columns]])
+    return [95, *[IMAGE] * (3 * columns), 96], {"pixel_values": patches, "image_grid_thw": sizes}
+
+
+@dataclass(frozen=True)
+class TinyFamily:
+    """One family: `model(layers=6, seed=0, **text config)`, and inputs for it as its processor would return them.
+
+    Attributes:
+        per_frame: visual tokens of a frame of a clip, or of a step of `step` frames.
+        separators: text tokens a clip brings by itself: (frames) → number.
+    """
+
+    model: Callable
+    clip: Callable[..., Part]
+    image: Callable[..., Part]
+    per_frame: int
+    separators: Callable[[int], int]
+    step: int = 1
+    token_types: bool = False
+    counts_images: bool = False
+
+    def tokens(self, frames: int) -> int:
+        """Visual tokens of a clip."""
+        return -(-frames // self.step) * self.per_frame
+
+    def video_inputs(self, frames=4, seed=0, before=3, after=6) -> dict[str, torch.Tensor]:
+        """One clip and a question, batch 1; where the family knows no videos, the frames as images."""
+        generator = torch.Generator().manual_seed(seed)
+        return self._prompt([_words(before, generator), self.clip(frames, generator), _words(after, generator)])
+
+    def image_inputs(self, images=3, seed=0, before=3, after=6) -> dict[str, torch.Tensor]:
+        """Several images, the first two side by side and text between the others, and a question, batch 1."""
+        generator = torch.Generator().manual_seed(seed)
+        parts = [_words(before, generator), self.image(generator)]
+        for number in range(1, images):
+            parts += [_words(2 * (number > 1), generator), self.image(generator)]
+        return self._prompt([*parts, _words(after, generator)])
+
+    def batch_inputs(self, frames=4, seed=0, texts=((3, 6), (5, 11))) -> tuple[dict[str, torch.Tensor], list[dict[str, torch.Tensor]]]:
+        """(a batch padded on the left, each of its prompts alone): a clip each, `texts` are the words before and after it."""
+        alone = [self.video_inputs(frames, seed + number, *words) for number, words in enumerate(texts)]
+        longest = max(inputs["input_ids"].shape[1] for inputs in alone)
+        batch = {}
+        for name in alone[0]:
+            values = [inputs[name] for inputs in alone]
+            if name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+                values = [torch.nn.functional.pad(value, (longest - value.shape[1], 0), value=PAD) for value in values]
+            batch[name] = torch.cat(values)
+        return batch, alone
+
+    def _prompt(self, parts: list[Part]) -> dict[str, torch.Tensor]:
+        ids = torch.tensor([[token for part, _ in parts for token in part]])
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        names = dict.fromkeys(name for _, further in parts for name in further)
+        for name in names:
+            inputs[name] = torch.cat([further[name] for _, further in parts if name in further])
+        if self.token_types:
+            inputs["mm_token_type_ids"] = (ids == IMAGE).int() + 2 * (ids == VIDEO).int()
+        if self.counts_images and "image_sizes" in inputs:
+            inputs["batch_num_images"] = torch.tensor([len(inputs["image_sizes"])])
+        return inputs
+
+
+def _words(count: int, generator) -> Part:
+    return torch.randint(3, 90, (count,), generator=generator).tolist(), {}
+
+
+TINY: dict[str, TinyFamily] = {
+    "llava_onevision": TinyFamily(llava_onevision, _llava_onevision_clip, _llava_onevision_image, 25, lambda frames: 1, counts_images=True),
+    "llava": TinyFamily(llava, _llava_clip, _llava_image, 25, lambda frames: frames),
+    "qwen2_vl": TinyFamily(qwen2_vl, _qwen_clip, _qwen_image, 35, lambda frames: 2, step=2, token_types=True),
+    "qwen2_5_vl": TinyFamily(qwen2_5_vl, _qwen_clip, _qwen_image, 35, lambda frames: 2, step=2, token_types=True),
+    "internvl": TinyFamily(internvl, _internvl_clip, _internvl_image, 25, lambda frames: 4 * frames),
+}
 
 
 def clip_inputs(frames=4, seed=0, before=3, after=6):
-    """What a processor would return for one clip and a question: ids [1, n], mask, pixel values [1, F, 3, 40, 40]."""
-    generator = torch.Generator().manual_seed(seed)
-    words = torch.randint(3, 90, (before + after,), generator=generator)
-    ids = torch.cat([words[:before], torch.full((frames * 25 + 1,), VIDEO), words[before:]])[None]
-    pixels = torch.randn(1, frames, 3, 40, 40, generator=generator)
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values_videos": pixels}
+    """One clip and a question for `llava_onevision`: ids [1, n], mask, pixel values [1, F, 3, 40, 40]."""
+    return TINY["llava_onevision"].video_inputs(frames, seed, before, after)
+
+
+def fingerprint(model):
+    """Everything a run could leave behind on the model: hooks, attributes and attention choice of every module, and the configs.
+
+    Compare after a stock run of the same kind, which notes things on the model by itself (M-RoPE's offset, hooks that capture outputs).
+    """
+    modules = []
+    for name, module in model.named_modules():
+        hooks = tuple(len(getattr(module, kind)) for kind in ("_forward_pre_hooks", "_forward_hooks", "_backward_hooks"))
+        modules.append((name, hooks, tuple(sorted(module.__dict__)), module.forward.__func__))
+    configs = (model.config, model.config.text_config, model.config.vision_config, model.generation_config)
+    return modules, [c.to_dict() for c in configs], [c._attn_implementation for c in configs[:3]]

@@ -110,6 +110,7 @@ class Visitor:
 
     def open(self, name: str) -> None:
         """Look at a tab; Playwright waits until it can be clicked. Those that do not fit on a phone are in a menu behind three dots."""
+        self.tab.get_by_role("tab", name="Frames", exact=True).wait_for()  # before, none is there
         if self.tab.get_by_role("tab", name=name, exact=True).count() == 0:
             self.tab.get_by_label("More tabs").click()
             self.tab.locator("#tabs .overflow-dropdown").get_by_text(name, exact=True).click()

@@ -8,7 +8,8 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from aim.cost import ModelShape
+from aim.cost import ModelShape, last_token_flops
+from aim.importance import last_token_attention
 from aim.methods import AIM
 
 
@@ -19,20 +20,17 @@ class LastToken(AIM):
     name = "last-token attention"
 
     def score(self, query: Tensor, key: Tensor, scaling: float, is_question: Tensor) -> Tensor:
-        heads, key_heads = query.shape[0], key.shape[0]
-        keys = key.float().repeat_interleave(heads // key_heads, dim=0)  # [H, n, d]
-        logits = (keys @ query[:, -1, :, None].float())[..., 0] * scaling
-        return logits.softmax(dim=-1).mean(dim=0)
+        return last_token_attention(query, key, scaling)
 
     def score_flops(self, shape: ModelShape, lengths: list[int]) -> int:
-        return sum(shape.num_heads * (2 * shape.head_dim + 5) * tokens for tokens in lengths)
+        return last_token_flops(shape, lengths)
 
 
 @dataclass(frozen=True)
 class RandomScore(AIM):
     """Importance drawn by lot. The seed is the last token's query, so that the same question about the same clip draws the same lots."""
 
-    name = "random"
+    name = "random importance"
 
     def score(self, query: Tensor, key: Tensor, scaling: float, is_question: Tensor) -> Tensor:
         content = query[:, -1].float().cpu().numpy().tobytes()

@@ -53,9 +53,9 @@ def _watch_tower(model, callback: Callable) -> list:
     first = int(config.vision_feature_select_strategy == "default")  # CLS is dropped
 
     def pool(values: Tensor) -> Tensor:
-        return block_means(values[:, first:], rows, columns, _factor(config))
+        return block_means(values, rows, columns, _factor(config))
 
-    return watch_projections(attention, attention.q_norm, attention.k_norm, attention.num_heads, pool, callback)
+    return watch_projections(attention, attention.q_norm, attention.k_norm, callback, pool, first)
 
 
 def _encode(model, pixels: dict[str, Tensor]) -> Encoded:

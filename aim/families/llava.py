@@ -42,9 +42,7 @@ def _watch_tower(model, callback: Callable) -> list:
     config = model.config
     attention = model.model.vision_tower.encoder.layers[seen_layer(config)].self_attn
     first = int(config.vision_feature_select_strategy == "default")  # CLS is dropped
-    return watch_projections(
-        attention, attention.q_proj, attention.k_proj, attention.num_heads, lambda values: values[:, first:], callback
-    )
+    return watch_projections(attention, attention.q_proj, attention.k_proj, callback, first=first)
 
 
 def _encode(model, pixels: dict[str, Tensor]) -> Encoded:

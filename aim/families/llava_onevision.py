@@ -6,7 +6,8 @@ An image that is alone in its prompt is shown twice, whole and enlarged in tiles
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from aim.cost import VisionShape
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
 from aim.families.pixels import normalised_frames
-from aim.families.towers import recorded, seen_layer, watch_projections
+from aim.families.towers import pooled, recorded, seen_layer, watch_projections
 from aim.grid import Grid
 from aim.merging import TowerAttention
 
@@ -49,23 +50,44 @@ def _videos(config, _inputs: dict) -> Reader:
 
 
 def _images(config, inputs: dict) -> Reader:
-    side = _side(config)
-    sizes, counts = inputs.get("image_sizes"), inputs.get("batch_num_images")
-    sizes = [] if sizes is None else sizes.tolist()
-    # Only an image that is alone in its prompt is also shown in tiles; without counts, every one is taken to be alone.
-    alone = [True] * len(sizes) if counts is None else [count == 1 for count in counts.tolist() for _ in range(count)]
-    tiled = iter(zip(sizes, alone, strict=False))
+    made = (inputs.get("mm_encoder_outputs") or {}).get("image")
+    if made is not None:
+        pictures = (_featured_picture(config, features) for features in made.pooler_output)
+    else:
+        pictures = _sized_pictures(config, inputs.get("image_sizes"), inputs.get("batch_num_images"))
 
     def read(_placeholders: int) -> Picture:
-        size, is_tiled = next(tiled, (None, False))
-        return _tiled_picture(config, *size) if is_tiled else plain_picture(1, side, side, separators=1)
+        picture = next(pictures, None)
+        if picture is None:
+            raise ValueError("The prompt holds more images than were given. Pass the image inputs of the processor, `image_sizes` too.")
+        return picture
 
     return read
 
 
-def _tiled_picture(config, height: int, width: int) -> Picture:
-    """The whole image, then its enlarged copy row by row, a newline token behind each row."""
-    base, (rows, columns) = _side(config), tile_grid(config, height, width)
+def _sized_pictures(config, sizes: Tensor | None, counts: Tensor | None) -> Iterator[Picture]:
+    """By `image_sizes`. Only an image that is alone in its prompt is shown in tiles too; without counts, every one is taken to be alone."""
+    sizes = [] if sizes is None else sizes.tolist()
+    alone = [True] * len(sizes) if counts is None else [count == 1 for count in counts.tolist() for _ in range(count)]
+    for size, is_tiled in zip(sizes, alone, strict=True):
+        yield _tiled_picture(config, *tile_grid(config, *size)) if is_tiled else _whole_picture(config)
+
+
+def _featured_picture(config, features: Tensor) -> Picture:
+    """By its features [length, C], where `generate` keeps the sizes to itself: the newline ends every row, and so it comes last."""
+    base = _side(config) ** 2
+    newlines = (features[base:] == features[-1]).all(-1).sum().item()
+    columns = (len(features) - base) // newlines - 1
+    return _tiled_picture(config, newlines, columns) if columns else _whole_picture(config)
+
+
+def _whole_picture(config) -> Picture:
+    return plain_picture(1, _side(config), _side(config), separators=1)
+
+
+def _tiled_picture(config, rows: int, columns: int) -> Picture:
+    """The whole image, then its enlarged copy of rows x columns, a newline token behind each row."""
+    base = _side(config)
     whole = plain_picture(1, base, base)
     rows_start = base * base + torch.arange(rows)[:, None] * (columns + 1)
     places = (rows_start + torch.arange(columns)).flatten()
@@ -102,29 +124,42 @@ def _pooled(config, values: Tensor) -> Tensor:
 
 
 def _watch_tower(model, callback: Callable) -> list:
-    """Frames are pooled and images are not, and one tower serves both: the model's inputs tell which comes next."""
-    config, kinds = model.config, []
-    attention = model.model.vision_tower.encoder.layers[seen_layer(config)].self_attn
+    """Frames are pooled and images are not, and one tower serves both: only the model's inputs tell which it saw. A forward has them before
+    the tower runs, `generate` encodes first, and what it recorded waits for them."""
+    config, coming, waiting = model.config, [], []
+
+    def report(kind: str, seen: TowerAttention) -> None:
+        callback(seen if kind == "image" else pooled(seen.received, seen.keys, partial(_pooled, config)))
 
     def on_inputs(_module, _args: tuple, kwargs: dict) -> None:
-        given = {"image": kwargs.get("pixel_values"), "video": kwargs.get("pixel_values_videos")}
-        kinds[:] = [kind for kind, values in given.items() if values is not None]
+        pixels = {"image": kwargs.get("pixel_values"), "video": kwargs.get("pixel_values_videos")}
+        coming[:] = [kind for kind, values in pixels.items() if values is not None]
+        made = kwargs.get("mm_encoder_outputs") or {}
+        encoded = [kind for kind in pixels if kind in made and not made[kind].attentions]
+        if len(waiting) >= len(encoded) > 0:
+            for kind, seen in zip(encoded, waiting[-len(encoded) :], strict=True):
+                report(kind, seen)
+        waiting.clear()
 
-    def pool(values: Tensor) -> Tensor:
-        return values if kinds and kinds[0] == "image" else _pooled(config, values)
+    def on_tower(seen: TowerAttention) -> None:
+        if coming:
+            report(coming.pop(0), seen)
+        else:
+            waiting.append(seen)
 
-    def report(seen: TowerAttention) -> None:
-        del kinds[:1]
-        callback(seen)
+    return [*_watch_patches(model, on_tower), model.model.register_forward_pre_hook(on_inputs, with_kwargs=True)]
 
-    hooks = watch_projections(attention, attention.q_proj, attention.k_proj, attention.num_heads, pool, report)
-    return [*hooks, model.model.register_forward_pre_hook(on_inputs, with_kwargs=True)]
+
+def _watch_patches(model, callback: Callable, pool: Callable[[Tensor], Tensor] = lambda values: values) -> list:
+    attention = model.model.vision_tower.encoder.layers[seen_layer(model.config)].self_attn
+    return watch_projections(attention, attention.q_proj, attention.k_proj, callback, pool)
 
 
 def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
     """Projected, pooled tokens with the newline: pooler_output [1, F·T + 1, hidden]. Keeps nothing else of the tower's output alive."""
     values = pixels["pixel_values_videos"].to(model.device, model.dtype)
-    output, seen = recorded(_watch_tower, model, lambda: model.model.get_video_features(values, return_dict=True))
+    watch = partial(_watch_patches, pool=partial(_pooled, model.config))
+    output, seen = recorded(watch, model, lambda: model.model.get_video_features(values, return_dict=True))
     features = {"video": BaseModelOutputWithPooling(pooler_output=output.pooler_output, attentions=seen)}
     return Encoded(features, {}, _grid(model.config, {}, values.shape[1], 0, 0))
 

@@ -61,8 +61,11 @@ def _grid(config, settings: dict, frames: int, height: int, width: int) -> Grid:
 def _reader(kind: str) -> Callable[..., Reader]:
     def read(config, inputs: dict) -> Reader:
         given = inputs.get(f"{kind}_grid_thw")
-        sizes: Iterator[list[int]] = iter([] if given is None else given.tolist())
-        merge = config.vision_config.spatial_merge_size
+        merge, token = config.vision_config.spatial_merge_size, getattr(config, f"{kind}_token_id")
+        if given is not None:
+            sizes = iter([(steps, rows // merge, columns // merge) for steps, rows, columns in given.tolist()])
+        else:
+            sizes = _sizes_by_position(inputs["input_ids"], inputs.get("position_ids"), token)
 
         def next_picture(_placeholders: int) -> Picture:
             size = next(sizes, None)
@@ -70,11 +73,24 @@ def _reader(kind: str) -> Callable[..., Reader]:
                 raise ValueError(
                     f"The prompt holds more {kind}s than `{kind}_grid_thw` has rows. Pass the {kind} inputs of the processor, one row each."
                 )
-            return plain_picture(size[0], size[1] // merge, size[2] // merge)
+            return plain_picture(*size)
 
         return next_picture
 
     return read
+
+
+def _sizes_by_position(ids: Tensor, positions: Tensor | None, token: int) -> Iterator[tuple[int, int, int]]:
+    """(steps, rows, columns) of each picture, from the positions [axes, B, n] of its tokens: `generate` keeps the sizes to itself and gives
+    on the positions it made of them. A picture is a run of placeholders, since each stands between two markers."""
+    if positions is None or positions.dim() < 3:
+        return
+    for row, places in zip(ids, positions[-2:].transpose(0, 1), strict=True):
+        tokens, lengths = torch.unique_consecutive(row, return_counts=True)
+        for value, part in zip(tokens.tolist(), places.split(lengths.tolist(), dim=1), strict=True):
+            if value == token:
+                rows, columns = (part.amax(1) - part.amin(1) + 1).tolist()
+                yield part.shape[1] // (rows * columns), rows, columns
 
 
 def _pixel_values(config, frames: np.ndarray, settings: dict) -> dict[str, Tensor]:
@@ -96,9 +112,7 @@ def encoder(watch: Callable) -> Callable[..., Encoded]:
     def encode(model, pixels: dict[str, Tensor]) -> Encoded:
         sizes, merge = pixels["video_grid_thw"], model.config.vision_config.spatial_merge_size
         values = pixels["pixel_values_videos"].to(model.device, model.dtype)
-        output, seen = recorded(
-            watch, model, lambda: model.model.get_video_features(values, sizes.to(model.device), return_dict=True)
-        )
+        output, seen = recorded(watch, model, lambda: model.model.get_video_features(values, sizes.to(model.device), return_dict=True))
         steps, rows, columns = sizes[0].tolist()
         features = {"video": BaseModelOutputWithPooling(pooler_output=output.pooler_output, attentions=seen)}
         return Encoded(features, {"video_grid_thw": sizes}, Grid(steps, rows // merge, columns // merge))

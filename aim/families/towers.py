@@ -36,12 +36,17 @@ def seen_layer(config) -> int:
 
 
 def watch_projections(
-    attention: nn.Module, query: nn.Module, key: nn.Module, heads: int, pool: Callable[[Tensor], Tensor], callback: Callable
+    attention: nn.Module,
+    query: nn.Module,
+    key: nn.Module,
+    callback: Callable[[TowerAttention], None],
+    pool: Callable[[Tensor], Tensor] = lambda values: values,
+    first: int = 0,
 ) -> list:
     """Hook an attention layer with queries and keys [F, n, heads · d], what the modules `query` and `key` give.
 
-    `pool` takes values of the layer's tokens [F, n, D] to those of the LLM's grid [F, T, D], as means; the attention received is scaled to
-    sums, so that a frame's adds up to about 1.
+    `first` tokens are no patches (CLS). `pool` takes values of the patches [F, P, D] to those of the LLM's grid [F, T, D], as means; the
+    attention received is scaled to sums, so that a frame's adds up to about 1.
     """
     seen: dict[str, Tensor] = {}
 
@@ -50,9 +55,8 @@ def watch_projections(
 
     def report(_module, _args, _output) -> None:
         queries, keys = seen.pop("query"), seen.pop("key")
-        split = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (queries, keys))
-        mean = received(*split, (keys.shape[-1] // heads) ** -0.5)
-        callback(pooled(mean, keys, pool))
+        split = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (queries, keys))
+        callback(pooled(received(*split, attention.scale)[:, first:], keys[:, first:], pool))
 
     return [
         query.register_forward_hook(note("query")),
@@ -62,10 +66,9 @@ def watch_projections(
 
 
 def pooled(mean: Tensor, keys: Tensor, pool: Callable[[Tensor], Tensor]) -> TowerAttention:
-    """`TowerAttention` of attention received [F, n] and keys [F, n, D]."""
+    """`TowerAttention` of attention received [F, P] and keys [F, P, D] by patches."""
     means = pool(mean[..., None])[..., 0]
-    patches = pool(torch.ones_like(mean)[..., None]).shape[1]
-    return TowerAttention(means * (mean.shape[1] / patches), pool(keys))
+    return TowerAttention(means * (mean.shape[1] / means.shape[1]), pool(keys))
 
 
 def block_means(values: Tensor, rows: int, columns: int, factor: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -56,4 +56,6 @@ class FastV(Method):
         return last_token_flops(shape, lengths)
 
     def settings(self, num_layers: int) -> Iterator[Dial]:
-        yield Dial(self, "keep_ratio", RATIOS)
+        """Every share after the given layer; then, for what the layers before the cut already cost too much for, after earlier ones."""
+        for layer in range(self.layer, 0, -1):
+            yield Dial(replace(self, layer=layer), "keep_ratio", RATIOS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -52,4 +52,6 @@ class Random(Method):
         return torch.rand(query.shape[1], generator=generator).to(query.device)
 
     def settings(self, num_layers: int) -> Iterator[Dial]:
-        yield Dial(self, "keep_ratio", RATIOS)
+        """Every share after the given layer; then, for what the layers before the cut already cost too much for, after earlier ones."""
+        for layer in range(self.layer, 0, -1):
+            yield Dial(replace(self, layer=layer), "keep_ratio", RATIOS)

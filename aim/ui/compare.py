@@ -69,8 +69,8 @@ def build_compare(vlm) -> CompareTab:
     parts["status"] = gr.HTML(status("Nothing compared yet."), elem_id="compare-status")
     parts["table"] = gr.HTML(EMPTY, elem_id="compare-table")
     parts["chart"] = gr.Plot(show_label=False, container=False, visible=False, elem_id="compare-chart")
-    middle = vlm.num_layers // 2
-    parts["layer"] = gr.Slider(0, vlm.num_layers - 1, middle, step=1, label="Layer to look at", visible=False, elem_id="compare-layer")
+    quarter = vlm.num_layers // 4
+    parts["layer"] = gr.Slider(0, vlm.num_layers - 1, quarter, step=1, label="Layer to look at", visible=False, elem_id="compare-layer")
     parts["sheet"] = gr.HTML(elem_id="compare-sheet")
     parts["overlap"] = gr.HTML(elem_id="compare-overlap")
     return CompareTab(**parts)

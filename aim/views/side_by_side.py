@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, distinguishable with any colour vision; dashes tell apart what shares one.
 LINES = ("#8a8f98", "#3d8fd1", "#e69f00", "#2a9d7f", "#d55e9c", "#b05a2c", "#7a6fd0", "#56b4e9")
 DASHES = ("solid", "dash", "dot")
-FRAMES_SHOWN, CELL, GAP, LABEL, CAPTION = 6, 168, 8, 128, 26
+FRAMES_SHOWN, CELL, GAP, LABEL, CAPTION = 6, 112, 6, 104, 22
 READING = (
     "Every method has its own knob turned until its prefill costs as much as the budget, or as near as its steps allow. "
     "KL is how far the first word's distribution strays from the full model's, in nats: 0 is the same. "
@@ -156,7 +156,7 @@ def kept_sheet(frames: np.ndarray, timestamps: np.ndarray, comparison: Compariso
     height = max(1, round(CELL * frames.shape[1] / frames.shape[2]))
     width = LABEL + len(shown) * (CELL + GAP)
     sheet = Image.new("RGB", (width, CAPTION + len(comparison.runs) * (height + GAP)), (255, 255, 255))
-    draw, font, small = ImageDraw.Draw(sheet), ImageFont.load_default(15), ImageFont.load_default(12)
+    draw, font, small = ImageDraw.Draw(sheet), ImageFont.load_default(13), ImageFont.load_default(11)
     sources = [index * len(frames) // trace.frames for index in shown]
     for column, source in enumerate(sources):
         draw.text((LABEL + column * (CELL + GAP), 6), f"{float(timestamps[source]):.1f} s", (90, 98, 110), small)
@@ -166,8 +166,8 @@ def kept_sheet(frames: np.ndarray, timestamps: np.ndarray, comparison: Compariso
         kept[record.kept_patches(layer).numpy()] = True
         count = int(kept.sum())
         grids = kept.reshape(record.frames, record.rows, record.columns)
-        draw.text((4, top + height / 2 - 18), _title(run), (25, 30, 40), font)
-        draw.text((4, top + height / 2 + 2), f"{count:,} token{'s' * (count != 1)}", (90, 98, 110), small)
+        draw.text((4, top + height / 2 - 16), _title(run), (25, 30, 40), font)
+        draw.text((4, top + height / 2 + 1), f"{count:,} token{'s' * (count != 1)}", (90, 98, 110), small)
         for column, (index, source) in enumerate(zip(shown, sources, strict=True)):
             picture = veiled(Image.fromarray(frames[source]).resize((CELL, height)), grids[index])
             sheet.paste(picture, (LABEL + column * (CELL + GAP), top))

@@ -1,0 +1,65 @@
+"""The Compare tab as a visitor meets it."""
+
+from __future__ import annotations
+
+import aim
+from tests.visitor import EXAMPLES, examples, needs_browser
+
+pytestmark = needs_browser
+
+
+def test_all_methods_answer_side_by_side_and_a_layer_can_be_looked_at(visit):
+    visitor = visit()
+    visitor.open("Compare")
+    visitor.tab.locator("#compare-start").click()
+    visitor.tab.locator("#compare-status").filter(has_text="Done.").wait_for()
+    names = [text.split("\n")[0] for text in visitor.tab.locator("#compare-table tbody th").all_inner_texts()]
+    assert names == ["Full", *(method.__name__ for method in aim.METHODS.values() if method is not aim.Full)]
+    assert visitor.tab.locator("#compare-table tbody tr").nth(0).locator("td").nth(0).inner_text() == examples()[0]["answer"]
+    visitor.tab.wait_for_function("document.querySelector('#compare-chart .js-plotly-plot')?.data?.length === 8")
+    visitor.wait_for_text("#compare-overlap caption", "layer 3")
+    sheet = visitor.tab.locator("#compare-sheet img")
+    before = sheet.get_attribute("src")
+    visitor.set("compare-layer", 1)
+    visitor.wait_for_text("#compare-overlap caption", "layer 1")
+    assert sheet.get_attribute("src") != before
+
+
+def test_chosen_methods_and_budget_are_followed(visit):
+    visitor = visit()
+    visitor.open("Compare")
+    for name in ("FastV", "PyramidDrop", "PruMerge", "ToMe", "Random"):
+        visitor.tab.locator("#compare-methods").get_by_text(name, exact=True).click()
+    visitor.set("compare-budget", 3)
+    visitor.tab.locator("#compare-start").click()
+    visitor.tab.locator("#compare-status").filter(has_text="Done.").wait_for()
+    rows = visitor.tab.locator("#compare-table tbody tr")
+    assert rows.count() == 3
+    clip = aim.read_video(EXAMPLES / examples()[0]["file"], int(visitor.knob("frames")))
+    vlm = aim.load("bundled")
+    full = vlm.ask(clip, examples()[0]["question"], aim.Full(), max_new_tokens=8)
+    assert "3.0× less" in rows.nth(1).inner_text()
+    assert full.text == rows.nth(0).locator("td").nth(0).inner_text()
+
+
+def test_comparing_without_a_question_or_a_method_says_so_and_keeps_everything(browser, app):
+    from tests.visitor import Visitor
+
+    visitor = Visitor(browser, app)
+    visitor.open("Compare")
+    visitor.question.fill("")
+    visitor.set("merge-ratio", 0.5)
+    visitor.tab.locator("#compare-start").click()
+    visitor.tab.locator(".toast-body").filter(has_text="There is no question yet").wait_for()
+    visitor.tab.locator("#compare-status").filter(has_text="Nothing was compared").wait_for()
+    assert visitor.knob("merge-ratio") == 0.5
+    visitor.context.close()
+
+
+def test_the_tab_fits_a_phone_in_the_dark(visit):
+    visitor = visit(width=400, dark=True)
+    visitor.open("Compare")
+    visitor.tab.locator("#compare-start").click()
+    visitor.tab.locator("#compare-status").filter(has_text="Done.").wait_for()
+    visitor.tab.locator("#compare-sheet img").wait_for()
+    assert visitor.overflow() == 0

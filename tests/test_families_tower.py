@@ -1,0 +1,185 @@
+"""What a vision tower attends to, against the attention maps of an eager tower, pooled with loops."""
+
+import importlib
+
+import pytest
+import torch
+
+import aim
+from aim.families import FAMILIES
+from aim.families.towers import received
+from aim.methods import METHODS
+from tests.tiny import TINY, fingerprint, qwen2_5_vl
+
+FRAMES = 3
+
+
+def watched(model, run):
+    seen = []
+    hooks = FAMILIES[model.config.model_type].watch_tower(model, seen.append)
+    try:
+        with torch.no_grad():
+            run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen
+
+
+def blocks_summed(column, rows, columns):
+    """Sums over 2 x 2 blocks of a frame's patches in raster order."""
+    plane, out = column.view(rows, columns), []
+    for row in range(0, rows, 2):
+        for left in range(0, columns, 2):
+            out.append(sum(plane[row + i, left + j] for i in range(2) for j in range(2)))
+    return torch.stack(out)
+
+
+def eager_columns(tower, pixels, layer):
+    """Mean over heads and queries, float32 [F, n]."""
+    tower.set_attn_implementation("eager")
+    with torch.no_grad():
+        attentions = tower(pixels, output_attentions=True).attentions
+    tower.set_attn_implementation("sdpa")
+    return attentions[layer].float().mean((1, 2))
+
+
+def test_llava_sees_the_layer_before_the_last_without_cls():
+    model, inputs = TINY["llava"].model(), TINY["llava"].video_inputs(FRAMES)
+    (seen,) = watched(model, lambda: model.model.get_image_features(inputs["pixel_values"]))
+    expected = eager_columns(model.model.vision_tower, inputs["pixel_values"], layer=1)[:, 1:]
+    torch.testing.assert_close(seen.received, expected, rtol=1e-4, atol=1e-7)
+    assert seen.keys.shape == (FRAMES, 25, 32)
+
+
+def test_internvl_sums_what_two_by_two_patches_receive():
+    model, inputs = TINY["internvl"].model(), TINY["internvl"].video_inputs(FRAMES)
+    (seen,) = watched(model, lambda: model.model.get_image_features(inputs["pixel_values"]))
+    columns = eager_columns(model.model.vision_tower, inputs["pixel_values"], layer=1)[:, 1:]
+    expected = torch.stack([blocks_summed(column, 10, 10) for column in columns])
+    torch.testing.assert_close(seen.received, expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("by", ["features", "forward", "generate"])
+def test_llava_onevision_pools_frames_as_it_pools_their_features(by):
+    model, inputs = TINY["llava_onevision"].model(), TINY["llava_onevision"].video_inputs(FRAMES)
+    pixels = inputs["pixel_values_videos"]
+    runs = {
+        "features": lambda: FAMILIES["llava_onevision"].encode(model, {"pixel_values_videos": pixels}),
+        "forward": lambda: model(**inputs),
+        "generate": lambda: model.generate(**inputs, max_new_tokens=2),
+    }
+    (seen,) = watched(model, runs[by]) if by != "features" else runs[by]().features["video"].attentions
+    columns = eager_columns(model.model.vision_tower, pixels[0], layer=1)
+    expected = model.model.apply_pooling(columns[..., None])[..., 0] * 100 / 25
+    torch.testing.assert_close(seen.received, expected, rtol=1e-4, atol=1e-7)
+    assert (seen.received.sum(1) - 1).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("by", ["forward", "generate"])
+def test_llava_onevision_does_not_pool_images(by):
+    model, inputs = TINY["llava_onevision"].model(), TINY["llava_onevision"].image_inputs()
+    runs = {"forward": lambda: model(**inputs), "generate": lambda: model.generate(**inputs, max_new_tokens=2)}
+    (seen,) = watched(model, runs[by])
+    expected = eager_columns(model.model.vision_tower, inputs["pixel_values"][:, 0], layer=1)
+    torch.testing.assert_close(seen.received, expected, rtol=1e-4, atol=1e-7)
+
+
+def eager_chunks(model, kind, monkeypatch, run):
+    """The attention maps of every piece of sequence the tower attends within, in the order it does so."""
+    source, maps = importlib.import_module(f"transformers.models.{kind}.modeling_{kind}"), []
+    original = source.eager_attention_forward
+
+    def recording(*args, **kwargs):
+        output, weights = original(*args, **kwargs)
+        maps.append(weights[0])
+        return output, weights
+
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "eager_attention_forward", recording)
+        model.model.visual.set_attn_implementation("eager")
+        with torch.no_grad():
+            run()
+        model.model.visual.set_attn_implementation("sdpa")
+    return maps
+
+
+def test_qwen2_vl_sums_what_the_patches_of_a_token_receive(monkeypatch):
+    model, inputs = TINY["qwen2_vl"].model(), TINY["qwen2_vl"].video_inputs(6)
+
+    def run():
+        return model.model.get_video_features(inputs["pixel_values_videos"], inputs["video_grid_thw"])
+
+    (seen,) = watched(model, run)
+    maps = eager_chunks(model, "qwen2_vl", monkeypatch, run)[-3:]  # the last layer's, a step each
+    expected = torch.stack([chunk.mean((0, 1)).view(35, 4).sum(1) for chunk in maps])
+    torch.testing.assert_close(seen.received, expected, rtol=1e-4, atol=1e-7)
+    assert seen.keys.shape == (3, 35, 32)
+
+
+@pytest.mark.parametrize(("full", "pieces"), [((1, 3), 3), ((1,), 3 * 12)])
+def test_qwen2_5_vl_undoes_the_order_of_its_windows(full, pieces, monkeypatch):
+    model, inputs = qwen2_5_vl(full=full), TINY["qwen2_5_vl"].video_inputs(6)
+
+    def run():
+        return model.model.get_video_features(inputs["pixel_values_videos"], inputs["video_grid_thw"])
+
+    (seen,) = watched(model, run)
+    maps = eager_chunks(model, "qwen2_5_vl", monkeypatch, run)[-pieces:]
+    sums = torch.cat([chunk.mean(0).sum(0) for chunk in maps]).view(-1, 4).sum(1) / 140
+    expected = torch.empty(3, 5, 7)
+    source = iter(sums)
+    for step in range(3):
+        for top in range(0, 5, 2):
+            for left in range(0, 7, 2):
+                for row in range(top, min(top + 2, 5)):
+                    for column in range(left, min(left + 2, 7)):
+                        expected[step, row, column] = next(source)
+    torch.testing.assert_close(seen.received, expected.flatten(1), rtol=1e-4, atol=1e-7)
+
+
+def test_keys_are_the_mean_of_their_patches_before_the_rotary_embedding():
+    model, inputs = TINY["qwen2_vl"].model(), TINY["qwen2_vl"].video_inputs(2)
+    outputs = []
+    hook = model.model.visual.blocks[-1].attn.qkv.register_forward_hook(lambda m, a, output: outputs.append(output))
+    (seen,) = watched(model, lambda: model.model.get_video_features(inputs["pixel_values_videos"], inputs["video_grid_thw"]))
+    hook.remove()
+    torch.testing.assert_close(seen.keys[0], outputs[0][:, 32:64].view(35, 4, 32).mean(1))
+
+
+def test_a_map_made_piece_by_piece_equals_the_whole(monkeypatch):
+    query, key = torch.randn(2, 3, 2, 9, 4).unbind(0)
+    whole = torch.softmax(query @ key.transpose(-1, -2) * 0.5, -1).mean((1, 2))
+    for budget in (1, 4 * 81 * 4, 2**20):
+        monkeypatch.setattr("aim.families.towers.MAP_BYTES", budget)
+        torch.testing.assert_close(received(query, key, 0.5), whole)
+
+
+@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("kind", ["video", "images"])
+def test_a_method_that_asks_the_tower_gets_the_same_by_pixels_and_by_features(name, kind):
+    family, model = TINY[name], TINY[name].model()
+    inputs = family.video_inputs() if kind == "video" else family.image_inputs(1 if name.startswith("qwen") else 3)
+    method = METHODS["prumerge"]()
+    stock = model.generate(**inputs, max_new_tokens=8, do_sample=False)
+    before = fingerprint(model)
+    with torch.no_grad(), aim.reduce(model, method) as trace:
+        first = model.generate(**inputs, max_new_tokens=8, do_sample=False)
+        by_generate = trace.merged_tokens
+        model(**inputs)
+    assert 0 < by_generate == trace.merged_tokens < trace.visual_tokens
+    assert fingerprint(model) == before and first.shape == stock.shape
+    if kind == "video":
+        entry = FAMILIES[name]
+        with torch.inference_mode(), aim.reduce(model, method):
+            encoded = entry.encode(model, {key: value for key, value in inputs.items() if "pixel" in key or "grid" in key})
+            given = {key: value for key, value in inputs.items() if "pixel" not in key and "grid" not in key}
+            again = model.generate(**given, **encoded.inputs, mm_encoder_outputs=encoded.features, max_new_tokens=8, do_sample=False)
+        assert torch.equal(first, again)
+
+
+def test_images_of_several_sizes_are_refused_by_a_method_that_asks_the_tower():
+    model, inputs = TINY["qwen2_vl"].model(), TINY["qwen2_vl"].image_inputs(4, seed=1)
+    assert len({tuple(size) for size in inputs["image_grid_thw"].tolist()}) > 1
+    with pytest.raises(ValueError, match="not known for this prompt's pictures"), aim.reduce(model, METHODS["prumerge"]()):
+        model.generate(**inputs, max_new_tokens=2)

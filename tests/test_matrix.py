@@ -1,0 +1,108 @@
+"""Every method on every family: nothing changes where it should not, lengths are as scheduled, stock generate works, nothing is left behind."""
+
+import pytest
+import torch
+
+import aim
+from tests.tiny import TINY, fingerprint
+
+LAYERS, FRAMES = 6, 4
+NOTHING = {
+    "aim": aim.AIM(merge_ratio=1.0, l1=LAYERS, l2=LAYERS + 1),
+    "full": aim.Full(),
+    "fastv": aim.FastV(layer=LAYERS),
+    "pdrop": aim.PyramidDrop(ratio=1.0),
+    "vtw": aim.VTW(layer=LAYERS),
+    "prumerge": aim.PruMerge(keep_ratio=1.0),
+    "tome": aim.ToMe(merge_ratio=1.0),
+    "random": aim.Random(layer=LAYERS),
+}
+REDUCED = {
+    "aim": aim.AIM(merge_ratio=0.5, l1=2, l2=5),
+    "full": aim.Full(),
+    "fastv": aim.FastV(layer=2, keep_ratio=0.3),
+    "pdrop": aim.PyramidDrop(ratio=0.5),
+    "vtw": aim.VTW(layer=3),
+    "prumerge": aim.PruMerge(keep_ratio=0.4),
+    "tome": aim.ToMe(merge_ratio=0.3),
+    "random": aim.Random(layer=1, keep_ratio=0.3),
+}
+
+
+@pytest.fixture(scope="module", params=TINY)
+def family(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(family):
+    return TINY[family].model(layers=LAYERS)
+
+
+def inputs_of(family, kind):
+    return TINY[family].video_inputs(FRAMES) if kind == "video" else TINY[family].image_inputs()
+
+
+def generate(model, inputs, tokens=8):
+    with torch.no_grad():
+        return model.generate(**inputs, max_new_tokens=tokens, do_sample=False)
+
+
+def test_the_tables_here_name_every_method():
+    assert set(NOTHING) == set(REDUCED) == set(aim.METHODS)
+
+
+@pytest.mark.parametrize("kind", ["video", "images"])
+@pytest.mark.parametrize("name", NOTHING)
+def test_a_method_told_to_drop_nothing_is_the_stock_model(family, model, name, kind):
+    inputs = inputs_of(family, kind)
+    stock = generate(model, inputs, 12)
+    with aim.reduce(model, NOTHING[name]):
+        assert torch.equal(generate(model, inputs, 12), stock)
+
+
+@pytest.mark.parametrize("name", REDUCED)
+def test_layers_and_cache_are_as_long_as_scheduled_and_decoding_goes_on(family, model, name):
+    method, inputs = REDUCED[name].for_depth(LAYERS), inputs_of(family, "video")
+    length = inputs["input_ids"].shape[1]
+    with aim.reduce(model, method) as trace, torch.no_grad():
+        output = model.generate(**inputs, max_new_tokens=8, do_sample=False, return_dict_in_generate=True)
+    steps, per_step = trace.frames, trace.rows * trace.columns
+    expected = method.visual_per_layer(LAYERS, steps, per_step)
+    text = length - steps * per_step
+    assert trace.visual_tokens == TINY[family].tokens(FRAMES)
+    assert trace.tokens_per_layer == [(visual, text) for visual in expected]
+    assert trace.key_value_lengths == [visual + text for visual in expected]
+    assert [layer.keys.shape[-2] for layer in output.past_key_values.layers] == [visual + text + 7 for visual in expected]
+    assert output.sequences.shape[1] == length + 8
+
+
+@pytest.mark.parametrize("name", REDUCED)
+def test_several_images_are_reduced_too(family, model, name):
+    with aim.reduce(model, REDUCED[name]) as trace:
+        output = generate(model, inputs_of(family, "images"))
+    inputs = inputs_of(family, "images")
+    assert output.shape[1] == inputs["input_ids"].shape[1] + 8
+    first, last = trace.tokens_per_layer[0][0], trace.tokens_per_layer[-1][0]
+    assert (first, last) == (trace.visual_tokens,) * 2 if name == "full" else last < trace.visual_tokens
+
+
+@pytest.mark.parametrize("name", REDUCED)
+def test_nothing_is_left_on_the_model(family, model, name):
+    inputs = inputs_of(family, "video")
+    stock = generate(model, inputs)
+    before = fingerprint(model)
+    with aim.reduce(model, REDUCED[name]):
+        generate(model, inputs)
+    assert fingerprint(model) == before
+    assert torch.equal(generate(model, inputs), stock)
+
+
+@pytest.mark.parametrize("name", REDUCED)
+def test_a_batch_equals_its_prompts_one_by_one(family, model, name):
+    batch, alone = TINY[family].batch_inputs(FRAMES)
+    length = batch["input_ids"].shape[1]
+    with aim.reduce(model, REDUCED[name]):
+        together = generate(model, batch)
+        for row, inputs in zip(together, alone, strict=True):
+            assert torch.equal(row[length:], generate(model, inputs)[0, inputs["input_ids"].shape[1] :])
