@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +14,9 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer,
 from transformers.utils import cached_file
 
 from aim.families import Family, family_of
+from aim.faults import is_disk_full, is_out_of_memory
 
+AUTO = "auto"
 BUNDLED = Path(__file__).parent.parent / "assets" / "shapes-vlm"
 
 
@@ -37,36 +42,64 @@ def load_checkpoint(name: str, device: str | torch.device | None = None, dtype: 
 
     Args:
         name: "bundled", a folder, or a Hub id such as "llava-hf/llava-onevision-qwen2-0.5b-ov-hf".
-        device: default CUDA where there is one, else the CPU.
+        device: default CUDA where there is one, else the CPU. "auto" spreads the layers over all GPUs, and what does not fit there over
+            the CPU's memory (the package accelerate's `device_map="auto"`).
         dtype: default bfloat16 on CUDA (float16 garbles LLaVA-OneVision), else float32.
 
     Raises:
-        ValueError: nothing loadable under that name, or a family that is not supported.
+        ValueError: nothing loadable under that name, a checkpoint that is incomplete or damaged, or has other weights than safetensors, a
+            family that is not supported, or "auto" without accelerate.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device == AUTO and importlib.util.find_spec("accelerate") is None:
+        raise ValueError('device="auto" needs the package accelerate. Run `pip install accelerate`, or name one device such as "cuda:0".')
+    spread = {"device_map": AUTO} if device == AUTO else {}
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device in (None, AUTO) else torch.device(device)
     dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
     source = locate(name)
-    try:
-        config = AutoConfig.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        shown = Path(name).name if Path(name).is_absolute() else name
-        raise ValueError(
-            f'No model could be loaded from "{shown}". Give "bundled", a checkpoint folder, or a '
-            'Hub id such as "llava-hf/llava-onevision-qwen2-0.5b-ov-hf" that this machine can reach.'
-        ) from error
+    shown = Path(name).name if Path(name).is_absolute() else name
+    # Said outright everywhere: left open, transformers asks at the terminal whether a checkpoint's code may run.
+    safely = {"trust_remote_code": False}
+    with _refusing(
+        f'No model could be loaded from "{shown}". Give "bundled", a checkpoint folder, or a '
+        'Hub id such as "llava-hf/llava-onevision-qwen2-0.5b-ov-hf" that this machine can reach.'
+    ):
+        config = AutoConfig.from_pretrained(source, **safely)
     family = family_of(config)
-    model = AutoModelForImageTextToText.from_pretrained(
-        source, config=config, dtype=dtype, use_safetensors=True, attn_implementation="sdpa"
-    )
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    with _refusing(
+        f'The checkpoint "{shown}" is incomplete or damaged, or its weights are no safetensors. Download it again, or choose another one.'
+    ):
+        model, loaded = AutoModelForImageTextToText.from_pretrained(
+            source,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            **safely,
+            **spread,
+        )
+        if loaded["missing_keys"]:  # transformers would make them up
+            raise ValueError("weights are missing")
+        tokenizer = AutoTokenizer.from_pretrained(source, **safely)
     return Checkpoint(
         name=name,
-        model=model.to(device).eval(),
+        model=(model if spread else model.to(device)).eval(),
         tokenizer=tokenizer,
         chat_template=_chat_template(source, tokenizer),
         pictures=_picture_settings(source),
         family=family,
     )
+
+
+@contextmanager
+def _refusing(sentence: str) -> Iterator[None]:
+    """Turns whatever loading raises, which may hold paths, into one sentence; a fault of the machine stays what it is."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error) or is_disk_full(error) or isinstance(error, ImportError):
+            raise
+        raise ValueError(sentence) from error
 
 
 def _chat_template(source: str, tokenizer: PreTrainedTokenizerBase) -> str:

@@ -67,6 +67,12 @@ class Reader(threading.Thread):
             for message in self.messages:
                 self.seen.append(message)
 
+    def has(self, kind: str) -> bool:
+        return any(message["msg"] == kind for message in self.seen)
+
+    def wait_for(self, kind: str) -> None:
+        wait_until(lambda: self.has(kind))
+
 
 def outcomes(caplog) -> list[str]:
     return [record.getMessage().split("outcome=")[1] for record in caplog.records if record.name == "aim.runs"]
@@ -98,7 +104,7 @@ def test_stop_and_a_closed_tab_end_the_run_before_the_next_layer(real, pages, ca
         assert place.reached and place.after == 0
     reader.join(PATIENCE)
     other = pages(address, examples()[0]["question"], 4)
-    assert [message for message in other.press_run()][-1]["success"]
+    assert list(other.press_run())[-1]["success"]
     wait_until(lambda: outcomes(caplog) == ["stopped", "ok"])
 
 
@@ -136,13 +142,13 @@ def test_waiting_visitors_are_told_their_place_and_served_in_order(endless, page
     for _ in range(3):
         page = pages(address)
         readers.append((page, Reader(page.press_run())))
-        wait_until(lambda: any(message["msg"] == "estimation" for message in readers[-1][1].seen))
+        readers[-1][1].wait_for("estimation")
     places = [[message["rank"] for message in reader.seen if message["msg"] == "estimation"][0] for _, reader in readers]
     assert places == [0, 0, 1]
     order = []
     for page, reader in readers:
-        wait_until(lambda: any(message["msg"] == "process_generating" for message in reader.seen))
-        order.append([any(message["msg"] == "process_generating" for message in other.seen) for _, other in readers])
+        reader.wait_for("process_generating")
+        order.append([other.has("process_generating") for _, other in readers])
         page.press_stop()
         reader.join(PATIENCE)
     assert order == [[True, False, False], [True, True, False], [True, True, True]]
@@ -155,15 +161,15 @@ def test_a_full_queue_says_so_and_lets_the_next_one_in(endless, pages, monkeypat
     reader = Reader(first.press_run())
     wait_until(lambda: vlm.said)
     waiting = Reader(second.press_run())
-    wait_until(lambda: any(message["msg"] == "estimation" for message in waiting.seen))
+    waiting.wait_for("estimation")
     refused = third.join(third.after(third.event("run")))
     assert refused.status_code == 503 and "full" in refused.text
     for page, one in ((first, reader), (second, waiting)):
-        wait_until(lambda: any(message["msg"] == "process_generating" for message in one.seen))
+        one.wait_for("process_generating")
         page.press_stop()
         one.join(PATIENCE)
     last = Reader(third.press_run())
-    wait_until(lambda: any(message["msg"] == "process_generating" for message in last.seen))
+    last.wait_for("process_generating")
     third.press_stop()
     last.join(PATIENCE)
 
