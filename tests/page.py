@@ -24,7 +24,7 @@ class Page:
         self.config = self.http.get("config").json()
         self.by_name = {part["props"]["elem_id"]: part["id"] for part in self.config["components"] if part["props"].get("elem_id")}
         self.values = {part["id"]: part["props"].get("value") for part in self.config["components"]}
-        self.gone = threading.Event()
+        self.gone, self.line = threading.Event(), None
         threading.Thread(target=self._beat, daemon=True).start()
 
     def _beat(self) -> None:
@@ -95,7 +95,8 @@ class Page:
     def hang_up(self) -> None:
         """As the browser does when a tab is closed while messages are awaited, from any thread."""
         self.gone.set()
-        self.line.shutdown(socket.SHUT_RDWR)
+        if self.line is not None:
+            self.line.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self.gone.set()
