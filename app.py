@@ -3,15 +3,25 @@
 AIM_QUANTIZATION, "8bit" or "4bit", quantises its LLM on CUDA where bitsandbytes is installed.
 """
 
+import contextlib
+import logging
 import os
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+# Nothing is reported to anybody unless the host asks for it; read when the libraries are imported.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-import aim  # noqa: E402
+with contextlib.suppress(ImportError):  # a ZeroGPU Space's own package, which must come before torch
+    import spaces  # noqa: F401
+
+from aim.ui.host import load_model  # noqa: E402
 from aim.ui.layout import build_demo, launch_options  # noqa: E402
 
-demo = build_demo(aim.load(os.environ.get("AIM_MODEL", "bundled"), quantization=os.environ.get("AIM_QUANTIZATION") or None))
-demo.queue(max_size=16)
+logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+logging.getLogger("aim").setLevel(logging.INFO)
+
+vlm, notice = load_model(os.environ.get("AIM_MODEL", "bundled"), os.environ.get("AIM_QUANTIZATION") or None)
+demo = build_demo(vlm, notice=notice)
 
 if __name__ == "__main__":
     demo.launch(**launch_options())

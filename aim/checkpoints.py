@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from transformers import (
 from transformers.utils import cached_file
 
 from aim.families import Family, family_of
+from aim.faults import is_disk_full, is_out_of_memory
 
+AUTO = "auto"
 QUANTIZATIONS: dict[str, Callable[[torch.dtype], dict]] = {
     "8bit": lambda _dtype: {"load_in_8bit": True},
     "4bit": lambda dtype: {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype},
@@ -53,31 +56,48 @@ def load_checkpoint(
 
     Args:
         name: "bundled", a folder, or a Hub id such as "llava-hf/llava-onevision-qwen2-0.5b-ov-hf".
-        device: default CUDA where there is one, else the CPU.
+        device: default CUDA where there is one, else the CPU. "auto" spreads the layers over all GPUs, and what does not fit there over
+            the CPU's memory (the package accelerate's `device_map="auto"`).
         dtype: default bfloat16 on CUDA (float16 garbles LLaVA-OneVision), else float32.
         quantization: "8bit" or "4bit", the LLM's matrices quantised while loading, on CUDA with bitsandbytes; None: as they are.
 
     Raises:
-        ValueError: nothing loadable under that name, a family that is not supported, or a quantization that cannot be had here.
+        ValueError: nothing loadable under that name, a checkpoint that is incomplete or damaged, or has other weights than safetensors, a
+            family that is not supported, "auto" without accelerate, or a quantization that cannot be had here.
     """
-    device, dtype = device_and_dtype(device, dtype)
-    quantized = None if quantization is None else quantization_config(quantization, device, dtype)
+    if device == AUTO and importlib.util.find_spec("accelerate") is None:
+        raise ValueError('device="auto" needs the package accelerate. Run `pip install accelerate`, or name one device such as "cuda:0".')
+    placed: dict = {"device_map": AUTO} if device == AUTO else {}
+    device, dtype = device_and_dtype(None if device == AUTO else device, dtype)
+    if quantization is not None:
+        # Quantised weights are made on their device and stay there; others are moved.
+        placed = {"device_map": {"": device}, **placed, "quantization_config": quantization_config(quantization, device, dtype)}
     source = locate(name)
-    try:
-        config = AutoConfig.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        shown = Path(name).name if Path(name).is_absolute() else name
-        raise ValueError(
-            f'No model could be loaded from "{shown}". Give "bundled", a checkpoint folder, or a '
-            'Hub id such as "llava-hf/llava-onevision-qwen2-0.5b-ov-hf" that this machine can reach.'
-        ) from error
+    shown = Path(name).name if Path(name).is_absolute() else name
+    # Said outright everywhere: left open, transformers asks at the terminal whether a checkpoint's code may run.
+    safely = {"trust_remote_code": False}
+    with _refusing(
+        f'No model could be loaded from "{shown}". Give "bundled", a checkpoint folder, or a '
+        'Hub id such as "llava-hf/llava-onevision-qwen2-0.5b-ov-hf" that this machine can reach.'
+    ):
+        config = AutoConfig.from_pretrained(source, **safely)
     family = family_of(config)
-    # Quantised weights are made on their device and stay there; others are moved.
-    placed = {} if quantized is None else {"quantization_config": quantized, "device_map": {"": device}}
-    model = AutoModelForImageTextToText.from_pretrained(
-        source, config=config, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", **placed
-    )
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    with _refusing(
+        f'The checkpoint "{shown}" is incomplete or damaged, or its weights are no safetensors. Download it again, or choose another one.'
+    ):
+        model, loaded = AutoModelForImageTextToText.from_pretrained(
+            source,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            **safely,
+            **placed,
+        )
+        if loaded["missing_keys"]:  # transformers would make them up
+            raise ValueError("weights are missing")
+        tokenizer = AutoTokenizer.from_pretrained(source, **safely)
     return Checkpoint(
         name=name,
         model=(model if placed else model.to(device)).eval(),
@@ -107,6 +127,17 @@ def quantization_config(quantization: str, device: torch.device, dtype: torch.dt
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError(f"quantization={quantization!r} needs the package bitsandbytes. Run `pip install bitsandbytes`, or leave it out.")
     return BitsAndBytesConfig(llm_int8_skip_modules=WHOLE, **QUANTIZATIONS[quantization](dtype))
+
+
+@contextmanager
+def _refusing(sentence: str) -> Iterator[None]:
+    """Turns whatever loading raises, which may hold paths, into one sentence; a fault of the machine stays what it is."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error) or is_disk_full(error) or isinstance(error, ImportError):
+            raise
+        raise ValueError(sentence) from error
 
 
 def _chat_template(source: str, tokenizer: PreTrainedTokenizerBase) -> str:

@@ -90,7 +90,7 @@ def compare(
         methods: keys of `METHODS`; default all. The full model is always the first, and the reference.
         tflops: the budget, modelled TFLOP of the LLM's prefill; default what the paper's AIM setting takes on this clip.
         rounds: how often each prefill is timed, in turns, ≥ 1.
-        stop: set it to end after the present token; what is done so far was yielded.
+        stop: set it to end before the model's next layer; what is done so far was yielded.
 
     Yields:
         The comparison after each run, and once more when all rounds are timed.
@@ -144,13 +144,9 @@ def divergence(reference: Tensor, other: Tensor) -> float:
 
 
 def _run(vlm: VLM, clip: Clip, question: str, method, max_new_tokens: int, stop: threading.Event) -> Answer | None:
-    """One answer, or None where it was stopped. `VLM.stream` sets its own event when it ends, so each run has a fresh one."""
-    own, answer = threading.Event(), None
-    for grown in vlm.stream(clip, question, method, max_new_tokens, stop=own):
-        answer = grown
-        if stop.is_set():
-            own.set()
-    return None if stop.is_set() or answer is None or answer.next_token is None else answer
+    """One answer, or None where it was stopped."""
+    answer = vlm.ask(clip, question, method, max_new_tokens, stop=stop)
+    return None if stop.is_set() or answer.next_token is None else answer
 
 
 def _prefill(answer: Answer) -> float:

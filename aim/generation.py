@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, StoppingCriteria, TextIteratorStreamer
+from transformers import LogitsProcessor, TextIteratorStreamer
 
 from aim.engine import reduce
 from aim.methods import Method
+from aim.stopping import Stopped, stoppable
 from aim.trace import Trace
 
 
 class Generation(threading.Thread):
-    """Stock `generate` under `aim.reduce`, beside the thread that hands out its text."""
+    """Stock `generate` under `aim.reduce`, beside the thread that hands out its text. Ends before the next layer once `ended()` is true."""
 
-    def __init__(self, model, method: Method, scores: str, arguments: dict, streamer: TimedStreamer):
+    def __init__(self, model, method: Method, scores: str, arguments: dict, streamer: TimedStreamer, ended: Callable[[], bool]):
         super().__init__(daemon=True)
-        self._work = (model, method, scores, arguments, streamer)
+        self._work = (model, method, scores, arguments, streamer, ended)
         self.trace: Trace | None = None
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        model, method, scores, arguments, streamer = self._work
+        model, method, scores, arguments, streamer, ended = self._work
         try:
-            with torch.inference_mode(), reduce(model, method, scores) as self.trace:
+            with torch.inference_mode(), reduce(model, method, scores) as self.trace, stoppable(model, ended):
                 model.generate(**arguments)
+        except Stopped:
+            streamer.end()  # hands out the word it was holding back
         except BaseException as error:  # handed to the caller's thread, which raises it
             self.error = error
         finally:
@@ -55,16 +59,6 @@ class TimedStreamer(TextIteratorStreamer):
         if self.tokens == 0:
             return {}
         return {"first_token": self._times[1] - self._start, "decode": self._times[-1] - self._times[1]}
-
-
-class StopOn(StoppingCriteria):
-    """Ends generation once an event is set."""
-
-    def __init__(self, event: threading.Event):
-        self._event = event
-
-    def __call__(self, input_ids: Tensor, scores, **kwargs) -> Tensor:
-        return torch.full((input_ids.shape[0],), self._event.is_set(), dtype=torch.bool, device=input_ids.device)
 
 
 class FirstToken(LogitsProcessor):

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 _CLEAR, _STATUS, _MACHINE = Path("/proc/self/clear_refs"), Path("/proc/self/status"), Path("/proc/meminfo")
-_SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 SPARE = 0.9  # of the free memory, the share work may take where no limit is given
 
 
@@ -80,13 +79,6 @@ def limit(device: torch.device, amount: int | None) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out. PyTorch's CPU allocator has no error type of its own."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 
 def _field(file: Path, name: str) -> int | None:

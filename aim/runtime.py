@@ -5,23 +5,26 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import LogitsProcessorList, StoppingCriteriaList
+from transformers import LogitsProcessorList
 
 from aim.answer import Answer
 from aim.checkpoints import Checkpoint, load_checkpoint
 from aim.families import Encoded
-from aim.generation import FirstToken, Generation, StopOn, TimedStreamer
+from aim.faults import NotEnoughMemory, give_back, is_out_of_memory
+from aim.generation import FirstToken, Generation, TimedStreamer
 from aim.grid import Grid
 from aim.memory import read_peak, reset_peak
 from aim.methods import AIM, Method
 from aim.planning import Plan, cost_of, plan_for
+from aim.stopping import Stopped, stoppable
 from aim.video import Clip
 
 MAX_QUESTION = 2000
@@ -106,9 +109,10 @@ class VLM:
 
         Raises:
             ValueError: question or limits out of range, or a prompt longer than the model's context.
+            NotEnoughMemory: a ValueError; the run does not fit here. The next one starts from freed memory.
         """
-        *_, answer = self.stream(clip, question, method, max_new_tokens, **generation)
-        return answer
+        last = deque(self.stream(clip, question, method, max_new_tokens, **generation), maxlen=1)
+        return last[0] if last else Answer(model=self.name)
 
     def stream(
         self,
@@ -123,18 +127,27 @@ class VLM:
         """As `ask`, yielding the answer while it grows: first without text, when the clip is encoded, then with every token, the first of
         which comes when the prefill has ended. The last one is complete.
 
-        Setting `stop` or closing the iterator ends the model within a token. `scores` is passed to `aim.reduce`.
+        Setting `stop` or closing the iterator ends the model before its next layer, in the vision tower too; what was said until then is
+        the complete answer, and before the first token there is none: the last answer has no trace. `scores` is passed to `aim.reduce`.
         """
         method = (method or AIM()).for_depth(self.num_layers)
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; at least one token must be generated. Use 64, for example.")
         grid = self.grid(len(clip.frames), *clip.frames.shape[1:3])
         self._check_context(len(self.prompt_ids(question, grid)), grid, method)
-        stop = stop or threading.Event()
-        with self._lock:
+        stop, left = stop or threading.Event(), threading.Event()
+
+        def ended() -> bool:
+            return stop.is_set() or left.is_set()
+
+        with self._lock, self._within_memory(len(clip.frames), method):
             started = time.perf_counter()
             reset_peak(self.device)
-            encoded, timings = self._encode(clip)
+            try:
+                with stoppable(self.model, ended):
+                    encoded, timings = self._encode(clip)
+            except Stopped:
+                return
             answer = Answer(
                 model=self.name,
                 method=method,
@@ -150,21 +163,22 @@ class VLM:
                 "max_new_tokens": max_new_tokens,
                 "streamer": streamer,
                 "logits_processor": LogitsProcessorList([first]),
-                "stopping_criteria": StoppingCriteriaList([StopOn(stop)]),
                 "do_sample": False,
                 **generation,
             }
-            worker = Generation(self.model, method, scores, arguments, streamer)
+            worker = Generation(self.model, method, scores, arguments, streamer, ended)
             worker.start()
             try:
                 for text in streamer:
                     answer = replace(answer, text=answer.text + text, timings=timings | worker.trace.timings)
                     yield answer
             finally:
-                stop.set()
+                left.set()
                 worker.join()
             if worker.error is not None:
                 raise worker.error
+            if streamer.tokens == 0:
+                return
             trace = worker.trace
             trace.peak_memory_bytes = read_peak(self.device)
             timings = timings | trace.timings | streamer.timings() | {"total": time.perf_counter() - started}
@@ -187,6 +201,24 @@ class VLM:
                 cost=cost,
                 new_tokens=streamer.tokens,
                 next_token=first.log_probabilities,
+            )
+
+    @contextmanager
+    def _within_memory(self, frames: int, method: Method) -> Iterator[None]:
+        """Turns running out of memory into a sentence, and frees what the run held, the remembered clips among it."""
+        problem = None
+        try:
+            yield
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            problem = error
+        if problem is not None:
+            self._encoded.clear()
+            give_back(problem)
+            raise NotEnoughMemory(
+                f"The memory here does not hold {frames} frames under {method.name}. "
+                "Use fewer frames, a smaller merge ratio or an earlier l1."
             )
 
     def unknown_words(self, question: str) -> list[str]:

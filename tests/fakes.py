@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from aim.grid import Grid
 from aim.methods import Method
 from aim.planning import Plan
 from aim.runtime import Answer
@@ -75,10 +76,13 @@ class FakeVlm:
         self.said = 0
         self.seen: set[str] = set()
 
-    def text_tokens(self, question: str) -> int:
+    def text_tokens(self, question: str, num_frames: int = 1) -> int:
         return 3 + len(question.split())
 
-    def plan(self, num_frames: int, text_tokens: int, method: Method) -> Plan:
+    def grid(self, num_frames: int, height: int = 360, width: int = 640) -> Grid:
+        return Grid(num_frames, ROWS, COLUMNS)
+
+    def plan(self, num_frames: int, text_tokens: int, method: Method, grid: Grid | None = None) -> Plan:
         visual = method.visual_per_layer(self.num_layers, num_frames, self.tokens_per_frame)
         pairs = [(count, text_tokens) for count in visual]
         return Plan(**{name: COST[name] for name in COST if name != "decode_tflops"}, tokens_per_layer=pairs)
@@ -107,8 +111,6 @@ class FakeVlm:
             text, self.said = text + word, self.said + 1
             yield replace(told, text=text)
             time.sleep(self.seconds)
-        if stop is not None:
-            stop.set()  # as the real one does when it ends, by whatever way
         yield replace(told, text=text, trace=make_trace(), timings=timings | TIMINGS, cost=COST, new_tokens=len(self.words))
 
     def ask(self, clip: Clip, question: str, method: Method, max_new_tokens: int = 64, **options) -> Answer:

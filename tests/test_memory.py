@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from aim.memory import available, is_out_of_memory, limit
+from aim.faults import is_out_of_memory
+from aim.memory import available, limit
 
 GIB = 2**30
 

@@ -41,7 +41,6 @@ def serve(vlm):
     from aim.ui.layout import build_demo, launch_options
 
     demo = build_demo(vlm)
-    demo.queue(max_size=16)
     # `_frontend=False` only leaves out Gradio's look at its own page, for which it allows three seconds: too few on a busy machine.
     options = {"prevent_thread_lock": True, "quiet": True, "inbrowser": False, "share": False, "_frontend": False}
     _, address, _ = demo.launch(**options, **launch_options())

@@ -14,7 +14,8 @@ from torch import nn
 from aim.bench.variants import Variant
 from aim.bench.workload import Workload, pixels_of, visual_tokens
 from aim.families import family_of
-from aim.memory import is_out_of_memory, limit, read_held, read_peak, release, reset_peak
+from aim.faults import is_out_of_memory
+from aim.memory import limit, read_held, read_peak, release, reset_peak
 from aim.timing import Stopwatch
 from aim.trace import Trace
 

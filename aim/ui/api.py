@@ -9,11 +9,13 @@ from typing import Any
 
 import gradio as gr
 
-from aim.methods import Full
-from aim.runtime import Answer
-from aim.ui.errors import message
+from aim.methods import AIM, Full
+from aim.ui.connection import presence
+from aim.ui.errors import sentence
 from aim.ui.knobs import PLANNED, TYPICAL_TEXT_TOKENS
 from aim.ui.request import KNOBS, Request, check
+from aim.ui.run_log import logged
+from aim.ui.stop import StopSignal
 from aim.video import read_video
 
 ASK = """Ask a question about a video with fewer visual tokens, and get the answer with its account as JSON.
@@ -40,13 +42,16 @@ def ask(vlm, request: Request) -> dict[str, Any]:
     Raises:
         ValueError: as the page does.
     """
-    check(request, vlm.max_frames)
-    clip = read_video(request.video, num_frames=int(request.num_frames))
-    scores = "all" if request.score_every_layer else "pruning"
-    tokens = int(request.max_new_tokens)
-    account = _account(vlm.ask(clip, request.question, request.method(), tokens, scores=scores))
-    if request.compare:
-        account["full"] = _account(vlm.ask(clip, request.question, Full(), tokens))
+    stop = StopSignal()
+    stop.follow(presence())  # a caller who hangs up does not want the rest
+    with logged(vlm, AIM.name, request.num_frames, stop.is_set) as note:
+        check(request, vlm.max_frames)
+        clip = read_video(request.video, num_frames=int(request.num_frames))
+        scores = "all" if request.score_every_layer else "pruning"
+        tokens = int(request.max_new_tokens)
+        account = _run(vlm, note, clip, request.question, request.method(), tokens, stop=stop, scores=scores)
+        if request.compare:
+            account["full"] = _run(vlm, note, clip, request.question, Full(), tokens, stop=stop)
     return account
 
 
@@ -94,13 +99,14 @@ def build_api(vlm, knobs: dict[str, Any]) -> None:
 def _told(work, vlm, request: Request) -> dict[str, Any]:
     try:
         return work(vlm, request)
-    except ValueError as error:  # plain text: no page renders it
-        raise gr.Error(str(error), print_exception=False) from None
     except Exception as error:
-        raise message(error) from None
+        raise gr.Error(sentence(error), print_exception=False) from None  # plain text: no page renders it
 
 
-def _account(answer: Answer) -> dict[str, Any]:
+def _run(vlm, note, clip, *asked, **options) -> dict[str, Any]:
+    answer = vlm.ask(clip, *asked, **options)
+    if answer.trace is not None:
+        note(answer)
     account = answer.to_dict()
     del account["trace"]
     return account

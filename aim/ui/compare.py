@@ -14,6 +14,7 @@ import numpy as np
 from aim.comparing import ROUNDS, Comparison, compare
 from aim.methods import METHODS, Full
 from aim.ui.asking import Asking
+from aim.ui.connection import presence
 from aim.ui.errors import politely
 from aim.ui.handlers import remember, status
 from aim.ui.request import FIELDS, Request, check
@@ -95,6 +96,7 @@ def connect_compare(vlm, asking: Asking, requested: dict[str, Any], tab: Compare
     @politely
     def run(stop: StopSignal, clips: dict, names: list[str], times_less: float, layer: int, *values):
         try:
+            stop.follow(presence())
             yield from side_by_side(vlm, Request(*values), clips, stop, names, times_less, int(layer))
         finally:
             stop.end()
@@ -119,7 +121,8 @@ def connect_compare(vlm, asking: Asking, requested: dict[str, Any], tab: Compare
         [signal, clips, tab.methods, tab.budget, tab.layer, *inputs],
         outputs,
         trigger_mode="once",
-        show_progress="hidden",
+        show_progress="minimal",
+        show_progress_on=[tab.status],
         api_visibility="private",
         concurrency_limit=1,
         concurrency_id="model",

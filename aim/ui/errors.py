@@ -1,4 +1,4 @@
-"""Exceptions to messages: a `ValueError` is worded for the visitor, anything else is ours to read in the log."""
+"""Exceptions to messages: a `ValueError` is worded for the visitor, a fault of the machine has a sentence, the rest is ours to read."""
 
 from __future__ import annotations
 
@@ -10,17 +10,34 @@ from html import escape
 
 import gradio as gr
 
+from aim.faults import is_disk_full, is_out_of_memory
+
 logger = logging.getLogger("aim.ui")
 UNEXPECTED = "Something went wrong on our side. Your video, question and knobs are still here: try again, or try another video."
+NO_MEMORY = "The memory here does not hold this run. Use fewer frames or a smaller merge ratio, and try again."
+DISK_FULL = "The disk of this server is full, so nothing could be saved. What is on the page stays; try again in a few minutes."
 
 
 def message(error: Exception) -> gr.Error:
     """The message box for an error. Gradio renders it as HTML, so it is escaped."""
+    return gr.Error(escape(sentence(error)), print_exception=False)
+
+
+def sentence(error: Exception) -> str:
+    """What a visitor is told, as plain text, without a path. What we cannot word goes to the log."""
     if isinstance(error, ValueError):
-        return gr.Error(escape(str(error)), print_exception=False)
+        return str(error)
+    if is_out_of_memory(error):
+        return NO_MEMORY
+    if is_disk_full(error):
+        return DISK_FULL
+    if isinstance(error, ImportError):
+        # Python's own name the package, and their text may hold a path; those without a name are worded here or by a library.
+        package = error.name and error.name.split(".")[0]
+        return f"This server lacks the Python package {package}, so this cannot be done." if package else str(error)
     # The exception's own text may quote the question or a path, so only its type and where it happened are logged.
     logger.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
-    return gr.Error(UNEXPECTED, print_exception=False)
+    return UNEXPECTED
 
 
 def politely(generator: Callable[..., Iterator]) -> Callable[..., Iterator]:

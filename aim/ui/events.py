@@ -9,15 +9,18 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from aim.methods import AIM
 from aim.ui import explorer, handlers, knobs, takeaway
 from aim.ui.asking import Asking
 from aim.ui.compare import connect_compare
+from aim.ui.connection import presence
 from aim.ui.errors import message, politely
 from aim.ui.examples import example_of
 from aim.ui.handlers import Run, Screen
 from aim.ui.permalink import link_query, restore
 from aim.ui.request import FIELDS, KNOBS, Request, check
 from aim.ui.results import Results
+from aim.ui.run_log import logged, refused_run
 from aim.ui.stop import StopSignal
 from aim.views.charts import layer_chart
 from aim.views.costs import cost_table
@@ -26,7 +29,8 @@ SESSION_SECONDS = 3600
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 # Through the queue, since Gradio shows the messages of queued events only.
 AT_ONCE = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-ONE_AT_A_TIME = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 1, "concurrency_id": "model"}
+# "minimal" is where Gradio shows one's place in the queue.
+ONE_AT_A_TIME = {"show_progress": "minimal", "api_visibility": "private", "concurrency_limit": 1, "concurrency_id": "model"}
 FULL_LINK = "query => query ? location.origin + location.pathname + query : ''"
 
 
@@ -50,6 +54,7 @@ def connect_run(vlm, asking: Asking, inputs: list, results: Results, examples: P
         try:
             check(request, vlm.max_frames)
         except ValueError as error:
+            refused_run(vlm, AIM.name, request.num_frames)
             raise message(error) from None
         stop.begin()
         label = f"{'With these knobs' if request.compare else 'Answer'}: {shorten(request.question, 80, placeholder='…')}"
@@ -57,9 +62,14 @@ def connect_run(vlm, asking: Asking, inputs: list, results: Results, examples: P
 
     @politely
     def answer(stop: StopSignal, clips: dict, *values):
+        request = Request(*values)
         try:
-            for screen in handlers.answer(vlm, Request(*values), clips, stop):
-                yield _outputs(screen)
+            with logged(vlm, AIM.name, request.num_frames, stop.is_set) as note:
+                stop.follow(presence())
+                for screen in handlers.answer(vlm, request, clips, stop):
+                    for complete in screen.run.answers if screen.run else ():
+                        note(complete)
+                    yield _outputs(screen)
         finally:
             stop.end()
 
@@ -83,7 +93,10 @@ def connect_run(vlm, asking: Asking, inputs: list, results: Results, examples: P
         if run is None:
             return [gr.skip()] * 5
         example, folder = example_of(run.request.video, examples), get_upload_folder()
-        files = takeaway.save_report(run, example, folder), takeaway.save_trace(run, folder), takeaway.save_sheet(run, view, folder)
+        try:
+            files = takeaway.save_report(run, example, folder), takeaway.save_trace(run, folder), takeaway.save_sheet(run, view, folder)
+        except OSError as error:
+            raise message(error) from None
         return *files, takeaway.python_code(run, example), link_query(run.request, vlm, examples)
 
     def sheet(run: Run | None, view: str):
@@ -98,13 +111,14 @@ def connect_run(vlm, asking: Asking, inputs: list, results: Results, examples: P
     )
     started.failure(refused, None, results.status, **QUIET)
     shown = [results.status, results.answer, results.note, results.full_answer, results.figures, last_run, clips]
-    finished = started.success(answer, [signal, clips, *inputs], shown, trigger_mode="once", **ONE_AT_A_TIME)
+    answering = {"trigger_mode": "once", "show_progress_on": [results.status], **ONE_AT_A_TIME}
+    finished = started.success(answer, [signal, clips, *inputs], shown, **answering)
     finished.failure(failed, signal, results.status, **QUIET)
     drawn = finished.success(reveal, last_run, [results.empty, *results.of_a_run], **QUIET).success(
         draw, last_run, [results.frames, results.chart, results.time, results.cost], **QUIET
     )
     kept = [results.report_file, results.trace_file, results.sheet_file, results.code, results.link]
-    drawn.success(keep, [last_run, results.sheet_view], kept, **QUIET).success(None, results.link, results.link, js=FULL_LINK, **QUIET)
+    drawn.success(keep, [last_run, results.sheet_view], kept, **AT_ONCE).success(None, results.link, results.link, js=FULL_LINK, **QUIET)
     asking.stop.click(handlers.request_stop, signal, results.status, **QUIET)
     results.sheet_view.input(sheet, [last_run, results.sheet_view], results.sheet_file, trigger_mode="always_last", **QUIET)
 

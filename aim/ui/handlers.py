@@ -11,6 +11,7 @@ from html import escape
 
 import numpy as np
 
+from aim.faults import NotEnoughMemory
 from aim.methods import Full
 from aim.planning import Plan
 from aim.runtime import Answer
@@ -24,6 +25,7 @@ from aim.views.units import seconds
 CLIPS_KEPT = 2
 STOPPED_EARLY = "Stopped, before there was anything new to show."
 READY = "Press Run: a clip and a question are waiting. Or bring your own."
+TOO_LARGE = "The full model does not fit into the memory here, so there is nothing to compare with."
 REUSED = "Same clip: frames and vision features reused, only the language model ran."
 
 
@@ -41,6 +43,11 @@ class Run:
     @property
     def trace(self) -> Trace:
         return self.answer.trace
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """The complete answers, one a model run."""
+        return (self.answer,) if self.full is None else (self.answer, self.full)
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[
         ValueError: see `check`, and whatever the video reader and the model refuse.
     """
     check(request, vlm.max_frames)
-    if stop.asked:
+    if stop.is_set():
         yield Screen(status(STOPPED_EARLY))
         return
     decoded = (request.video, request.num_frames) in clips
@@ -83,21 +90,24 @@ def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[
     for current in vlm.stream(clip, request.question, request.method(), int(request.max_new_tokens), stop=stop, scores=scores):
         if current.trace is None:
             yield Screen(_progress("Working", current, times, decoded), answer=current.text, note=note(current))
-    if current is None or current.trace is None or not current.trace.tokens_per_layer:
+    if current is None or current.trace is None:
         yield Screen(status(STOPPED_EARLY), clips=clips)
         return
 
     full = None
-    if request.compare and not stop.asked:
-        stop.rearm()
-        for full in vlm.stream(clip, request.question, Full(), int(request.max_new_tokens), stop=stop):
-            if full.trace is None:
-                yield Screen(_progress("Now the full model", full, {}, True), answer=current.text, full_answer=full.text)
-        if full.trace is None or not full.trace.tokens_per_layer:
+    too_large = ""
+    if request.compare and not stop.is_set():
+        try:
+            for full in vlm.stream(clip, request.question, Full(), int(request.max_new_tokens), stop=stop):
+                if full.trace is None:
+                    yield Screen(_progress("Now the full model", full, {}, True), answer=current.text, full_answer=full.text)
+        except NotEnoughMemory:
+            full, too_large = None, TOO_LARGE
+        if full is not None and full.trace is None:
             full = None
     finished = Run(clip.frames, clip.timestamps, current, _plan(vlm, current, request), request, full)
     yield Screen(
-        status=status(_ending(current, stop), steps(times | current.timings, _reused(current, decoded))),
+        status=status(f"{_ending(current, stop)} {too_large}".strip(), steps(times | current.timings, _reused(current, decoded))),
         answer=current.text,
         note=note(current),
         full_answer=full.text if full else "",

@@ -10,12 +10,16 @@ import gradio as gr
 from aim.ui import texts
 from aim.ui.api import build_api
 from aim.ui.asking import build_asking, build_gallery
-from aim.ui.events import SESSION_SECONDS, connect
+from aim.ui.events import connect
 from aim.ui.examples import FOLDER, load_examples
+from aim.ui.gpu import placed
 from aim.ui.knobs import build_knobs
 from aim.ui.results import build_results
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
+SWEEP_SECONDS, UPLOAD_SECONDS = 300, 3600
+# Visitors who may wait at once, all runs together (ZeroGPU would take one); and nobody jumps the queue by calling an event's route.
+QUEUE: dict[str, Any] = {"max_size": 16, "api_open": False}
 
 
 def launch_options(examples: Path = FOLDER) -> dict[str, Any]:
@@ -49,13 +53,18 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build_demo(vlm, examples: Path = FOLDER) -> gr.Blocks:
-    """The app around a loaded model (`aim.load`). `examples` is a folder with an `examples.json`; without one there are none."""
-    known = load_examples(examples)
-    with gr.Blocks(
-        title="AIM Explorer", fill_width=True, analytics_enabled=False, delete_cache=(SESSION_SECONDS, 2 * SESSION_SECONDS)
-    ) as demo:
+def build_demo(vlm, examples: Path = FOLDER, notice: str = "") -> gr.Blocks:
+    """The app around a loaded model (`aim.load`).
+
+    Args:
+        examples: a folder with an `examples.json`; without one there are none.
+        notice: what visitors should know first, such as that another model was wanted.
+    """
+    vlm, known = placed(vlm), load_examples(examples)
+    with gr.Blocks(title="AIM Explorer", fill_width=True, analytics_enabled=False, delete_cache=(SWEEP_SECONDS, UPLOAD_SECONDS)) as demo:
         gr.HTML(texts.HEADER)
+        if notice:
+            gr.HTML(texts.notice(notice), elem_id="notice")
         with gr.Row(elem_classes="aim-page", equal_height=False):
             with gr.Column(scale=5, min_width=320, elem_classes="aim-side"):
                 asking = build_asking(vlm, known[0] if known else None)
@@ -65,4 +74,16 @@ def build_demo(vlm, examples: Path = FOLDER) -> gr.Blocks:
                 results = build_results(vlm)
         build_api(vlm, {**controls, "compare": asking.compare})
         connect(demo, vlm, asking, controls, results, examples)
+        demo.unload(forget(demo))
+    demo.queue(**QUEUE)
     return demo
+
+
+def forget(demo: gr.Blocks):
+    """What happens when a tab closes: its clips and its last run go at once. Gradio would keep them for an hour, tens of megabytes each."""
+
+    def unload(request: gr.Request) -> None:
+        demo.state_holder.session_data.pop(request.session_hash, None)
+        demo.state_holder.time_last_used.pop(request.session_hash, None)
+
+    return unload

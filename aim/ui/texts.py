@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 
 from aim.families import FAMILIES
+from aim.hub import fitting, memory
 
 HEADER = """<header class="aim-header"><h1>AIM Explorer</h1>
 <p>Which visual tokens does a video language model really need?
@@ -29,6 +30,11 @@ TAKE_AWAY = """<p class="aim-reading">The trace is the whole record; the report 
 The code and the link give the same run again. A link to an uploaded video holds the question and the knobs, not the video.</p>"""
 
 
+def notice(text: str) -> str:
+    """A remark above everything else."""
+    return f'<div class="aim-note aim-warning" role="note">{escape(text)}</div>'
+
+
 def model_note(vlm) -> str:
     """Which model answers and where it runs; for the bundled one, what world it knows."""
     return (_bundled_note(vlm) if vlm.is_bundled else "") + model_line(vlm)
@@ -41,8 +47,15 @@ def _bundled_note(vlm) -> str:
         "shape, how many, which is largest, whether something is there, which way it moves, when and in which order things come, what "
         "they become, what flashes. It knows nothing about real videos: for those pick "
         f"{escape(real)}, "
-        "for example <code>AIM_MODEL=llava-hf/llava-onevision-qwen2-0.5b-ov-hf python app.py</code>.</div>"
+        f"for example <code>AIM_MODEL={escape(_example(vlm))} python app.py</code>.</div>"
     )
+
+
+def _example(vlm) -> str:
+    """The largest known model that fits the memory here, or the smallest of all."""
+    available = memory()
+    fit = fitting(available, vlm.dtype.itemsize) if available else []
+    return fit[-1] if fit else fitting(10**15, 2)[0]
 
 
 def public_name(name: str) -> str:

@@ -1,0 +1,37 @@
+"""Telling the faults of a machine, memory and disk, from faults of a program."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import traceback
+
+import torch
+
+# How torch words it on the CPU and in CUDA's libraries, as plain RuntimeErrors.
+_NO_MEMORY = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+class NotEnoughMemory(ValueError):
+    """A run that does not fit into memory here; the message says which knob to turn."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, the CPU's or a GPU's."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError, NotEnoughMemory)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a file could not be written for want of space."""
+    return isinstance(error, OSError) and error.errno in _NO_SPACE
+
+
+def give_back(error: BaseException) -> None:
+    """Free what a failed run still holds: the tensors in the frames its traceback keeps alive, and the memory torch keeps for later."""
+    traceback.clear_frames(error.__traceback__)
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,58 @@
+"""One line a run on the logger "aim.runs": what a host needs to see, and nothing of what visitors brought, asked or were told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from aim.answer import Answer
+from aim.faults import NotEnoughMemory
+from aim.ui.texts import public_name
+
+logger = logging.getLogger("aim.runs")
+STAGES = ("decode_video", "preprocess", "vision_tower", "merge", "importance", "llm_prefill", "decode", "total")
+# By what left the block; the first kind that fits.
+OUTCOMES = ((NotEnoughMemory, "failed"), (ValueError, "refused"), (GeneratorExit, "stopped"), (BaseException, "failed"))
+
+
+@contextmanager
+def logged(vlm, method: str, frames: int, stopped: Callable[[], bool] = bool) -> Iterator[Callable[[Answer], None]]:
+    """Log what runs inside the block: a line for each complete answer handed to the yielded function, or one saying how it ended without.
+
+    Args:
+        method, frames: what was asked for, told where there is no answer.
+        stopped: whether a run that ended in peace was stopped.
+    """
+    complete: list[Answer] = []
+    error: BaseException | None = None
+    try:
+        yield complete.append
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        for answer in complete:
+            logger.info(_line(vlm, answer.method.name, answer.trace.frames, "stopped" if stopped() else "ok", answer))
+        if isinstance(error, Exception) or not complete:
+            outcome = "stopped" if error is None else next(word for kind, word in OUTCOMES if isinstance(error, kind))
+            logger.info(_line(vlm, method, frames, outcome))
+
+
+def refused_run(vlm, method: str, frames: int) -> None:
+    """Log a run that was refused before it began."""
+    logger.info(_line(vlm, method, frames, "refused"))
+
+
+def _line(vlm, method: str, frames: int, outcome: str, answer: Answer | None = None) -> str:
+    facts: dict[str, object] = {
+        "model": public_name(vlm.name),
+        "method": method,
+        "frames": frames if isinstance(frames, (int, float)) else "?",
+    }
+    if answer is not None:
+        visual, text = answer.trace.tokens_per_layer[0]
+        facts |= {"visual_tokens": answer.trace.visual_tokens, "merged_tokens": visual, "text_tokens": text}
+        facts |= {"new_tokens": answer.new_tokens}
+        facts |= {f"{stage}_ms": round(answer.timings[stage] * 1000, 1) for stage in STAGES if stage in answer.timings}
+    return " ".join(f"{name}={value}" for name, value in {**facts, "outcome": outcome}.items())

@@ -1,0 +1,198 @@
+"""Many clients at once on the real app: `python -m tests.soak [RUNS]`.
+
+The server runs here, so that its memory, hooks and queue can be looked at; the clients run in a process of their own. Some ask and wait,
+some press Stop, some close the tab, some hang up; every answer that comes whole is compared with the same question asked alone.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from tests.visitor import EXAMPLES, examples
+
+RUNS, CLIENTS, SETTLED = 200, 8, 20
+WAYS = ("page", "page", "api", "stop", "closed tab", "hang up")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One client's question: how it goes about it, and every knob."""
+
+    way: str
+    example: int
+    num_frames: int
+    merge_ratio: float
+    l1: int
+    l2: int
+    positions: str
+    compare: bool
+    patience: float
+
+
+def draw(seed: int) -> Asked:
+    """A random question with random knobs."""
+    rng = random.Random(seed)
+    l1 = rng.randrange(0, 12)
+    return Asked(
+        way=rng.choice(WAYS),
+        example=rng.randrange(len(examples())),
+        num_frames=rng.choice((2, 4, 8, 12)),
+        merge_ratio=rng.choice((0.1, 0.25, 0.5, 1.0)),
+        l1=l1,
+        l2=rng.randrange(l1 + 1, 14),
+        positions=rng.choice(("compact", "original")),
+        compare=rng.random() < 0.3,
+        patience=rng.random(),
+    )
+
+
+def report(runs: int = RUNS, clients: int = CLIENTS) -> dict:
+    """Run it all; figures in bytes and counts."""
+    import aim
+    from tests.visitor import serve
+
+    vlm = aim.load("bundled")
+    vlm.encode(np.zeros((1, 64, 64, 3), np.uint8))  # on its first run transformers puts hooks of its own on the tower
+    own = hooks(vlm)
+    demo, address = serve(vlm)
+    command = [sys.executable, "-m", "tests.soak", "--clients", address, str(runs), str(clients)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent) as process:
+        memory, outcomes = {}, []
+        for line in process.stdout:
+            outcomes.append(json.loads(line))
+            memory[len(outcomes)] = resident()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and (len(demo._queue) or any(demo._queue.active_jobs)):
+        time.sleep(0.05)
+    wrong = [outcome for outcome in outcomes if outcome["wrong"]]
+    left = {
+        "hooks": hooks(vlm) - own,
+        "waiting": len(demo._queue) + sum(job is not None for job in demo._queue.active_jobs),
+        "sessions": len(demo.state_holder.session_data),
+        "attention": vlm.model.config.text_config._attn_implementation,
+    }
+    demo.close()
+    return {
+        "runs": len(outcomes),
+        "ways": Counter(outcome["way"] for outcome in outcomes),
+        "ended": Counter(outcome["ended"] for outcome in outcomes),
+        "wrong": wrong,
+        "memory_settled": memory.get(min(SETTLED, runs)),
+        "memory_end": memory.get(len(outcomes)),
+        "exit": process.returncode,
+        **left,
+    }
+
+
+def hooks(vlm) -> int:
+    """Hooks on the model."""
+    return sum(len(module._forward_pre_hooks) + len(module._forward_hooks) for module in vlm.model.modules())
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def clients(address: str, runs: int, at_once: int) -> None:
+    """Ask from `at_once` threads; a JSON line for each run as it ends."""
+    import aim
+
+    vlm, alone, lock = aim.load("bundled"), {}, threading.Lock()
+
+    def expected(asked: Asked) -> list[str]:
+        """What the same run gives alone."""
+        key = tuple(value for name, value in asdict(asked).items() if name not in ("way", "patience"))
+        with lock:
+            if key not in alone:
+                clip = aim.read_video(EXAMPLES / examples()[asked.example]["file"], asked.num_frames)
+                method = aim.AIM(merge_ratio=asked.merge_ratio, l1=asked.l1, l2=asked.l2, positions=asked.positions)
+                methods = [method, aim.Full()] if asked.compare else [method]
+                alone[key] = [vlm.ask(clip, examples()[asked.example]["question"], one, max_new_tokens=8).text for one in methods]
+            return alone[key]
+
+    def run(number: int) -> None:
+        asked = draw(number)
+        told = by_api(address, asked) if asked.way == "api" else by_page(address, asked)
+        # Whoever leaves or stops may have nothing; what does come whole must be right.
+        wrong = told is not None and told != expected(asked)
+        if told is None and asked.way in ("page", "api"):
+            wrong = True
+        ended = "answered" if told else "left early"
+        line = json.dumps({"way": asked.way, "ended": ended, "wrong": wrong, "told": told if wrong else None, "asked": asdict(asked)})
+        with lock:
+            print(line, flush=True)
+
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(run, range(runs)))
+
+
+def by_page(address: str, asked: Asked) -> list[str] | None:
+    """Through a tab of its own; the answers, or None where it did not come to them."""
+    from tests.page import Page
+
+    page = Page(address)
+    try:
+        page.upload(EXAMPLES / examples()[asked.example]["file"])
+        page.set("question", examples()[asked.example]["question"])
+        knobs = {"frames": asked.num_frames, "merge-ratio": asked.merge_ratio, "l1": asked.l1, "l2": asked.l2}
+        for name, value in {**knobs, "positions": asked.positions, "compare": asked.compare}.items():
+            page.set(name, value)
+        if asked.way in ("stop", "closed tab"):
+            leave = page.press_stop if asked.way == "stop" else page.hang_up
+            threading.Timer(asked.patience, lambda: _unless_over(leave)).start()
+        last = None
+        for last in page.press_run():
+            if asked.way == "hang up" and last["msg"] == "process_generating":
+                return None
+        if last is None or last["msg"] != "process_completed" or not last["success"] or "Done" not in last["output"]["data"][0]:
+            return None
+        _, answer, _, full, *_ = last["output"]["data"]
+        drawn = page.after(page.event("run"))
+        for _ in range(3):  # the figures and the files
+            drawn = page.after(drawn)
+            page.do(drawn)
+        return [answer, full] if asked.compare else [answer]
+    except httpx.TransportError:
+        return None
+    finally:
+        page.close()
+
+
+def _unless_over(leave) -> None:
+    """Stop or leave; a page that is done has gone already."""
+    with suppress(httpx.HTTPError, RuntimeError, OSError):
+        leave()
+
+
+def by_api(address: str, asked: Asked) -> list[str] | None:
+    """Through the public endpoint."""
+    from gradio_client import Client, handle_file
+
+    client = Client(address, verbose=False)
+    knobs = {name: getattr(asked, name) for name in ("num_frames", "merge_ratio", "l1", "l2", "positions", "compare")}
+    example = examples()[asked.example]
+    told = client.predict(video=handle_file(str(EXAMPLES / example["file"])), question=example["question"], **knobs, api_name="/ask")
+    client.close()
+    return [told["answer"], told["full"]["answer"]] if asked.compare else [told["answer"]]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--clients"]:
+        clients(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    else:
+        print(json.dumps(report(int(sys.argv[1]) if sys.argv[1:] else RUNS), indent=1))
