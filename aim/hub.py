@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from aim.planning import HUB_PREFIX, HUB_SUFFIXES, KNOWN, Known
+from aim.known import HUB_IDS, KNOWN, Known
 
 ROOM = 1.3  # memory for weights and a run, as a multiple of the weights
+FOR_VIDEO = ("llava-onevision", "qwen2")  # what the app suggests; LLaVA-1.5 knows images only
 _MEMORY = Path("/proc/meminfo")
 
 
@@ -26,9 +27,8 @@ def memory() -> int | None:
 
 def fitting(memory_bytes: int, bytes_per_value: int) -> list[str]:
     """Hub ids of the known models, the largest last, whose weights and a run fit into so many bytes."""
-    return [
-        f"{HUB_PREFIX}{name}{HUB_SUFFIXES[0]}" for name, known in KNOWN.items() if ROOM * weights(known) * bytes_per_value <= memory_bytes
-    ]
+    by_size = sorted((name for name in KNOWN if name.startswith(FOR_VIDEO)), key=lambda name: weights(KNOWN[name]))
+    return [HUB_IDS[name] for name in by_size if ROOM * weights(KNOWN[name]) * bytes_per_value <= memory_bytes]
 
 
 def weights(known: Known) -> int:

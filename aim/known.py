@@ -1,6 +1,7 @@
-"""Shapes of published models by name, so that a plan needs neither weights nor the network. From each checkpoint's config.json on the Hub.
+"""Shapes of published models by name, so that a plan needs neither weights nor the network.
 
-The tokens of a frame are those of 640 x 360 pixels, where they depend on its size.
+As their authors state them; what counts for a loaded checkpoint is its own config.json. The tokens of a frame are those of 640 x 360
+pixels, where they depend on its size.
 """
 
 from __future__ import annotations
@@ -69,6 +70,21 @@ KNOWN: dict[str, Known] = {
     "internvl3-1b": _internvl3(_llm(24, 896, 4864, 14, 2, 151674)),
     "internvl3-2b": _internvl3(_llm(28, 1536, 8960, 12, 2, 151674)),
     "internvl3-8b": _internvl3(_llm(28, 3584, 18944, 28, 4, 151674)),
+}
+# name → its transformers checkpoint on the Hub.
+HUB_IDS: dict[str, str] = {
+    "llava-onevision-qwen2-0.5b": "llava-hf/llava-onevision-qwen2-0.5b-ov-hf",
+    "llava-onevision-qwen2-7b": "llava-hf/llava-onevision-qwen2-7b-ov-hf",
+    "llava-onevision-qwen2-72b": "llava-hf/llava-onevision-qwen2-72b-ov-hf",
+    "llava-1.5-7b": "llava-hf/llava-1.5-7b-hf",
+    "llava-1.5-13b": "llava-hf/llava-1.5-13b-hf",
+    "qwen2-vl-2b": "Qwen/Qwen2-VL-2B-Instruct",
+    "qwen2-vl-7b": "Qwen/Qwen2-VL-7B-Instruct",
+    "qwen2.5-vl-3b": "Qwen/Qwen2.5-VL-3B-Instruct",
+    "qwen2.5-vl-7b": "Qwen/Qwen2.5-VL-7B-Instruct",
+    "internvl3-1b": "OpenGVLab/InternVL3-1B-hf",
+    "internvl3-2b": "OpenGVLab/InternVL3-2B-hf",
+    "internvl3-8b": "OpenGVLab/InternVL3-8B-hf",
 }
 _OWNERS, _SUFFIXES = ("llava-hf/", "qwen/", "opengvlab/"), ("-ov-hf", "-ov-chat-hf", "-si-hf", "-instruct", "-hf")
 

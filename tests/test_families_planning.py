@@ -8,7 +8,7 @@ from transformers import AutoConfig
 from aim.cost import vision_flops
 from aim.families import FAMILIES
 from aim.grid import Grid
-from aim.known import KNOWN
+from aim.known import HUB_IDS, KNOWN, find_known
 from aim.methods import AIM, Full
 from aim.planning import look_up, plan, shape_of
 from tests.tiny import TINY
@@ -91,3 +91,8 @@ def test_a_checkpoint_folder_can_be_planned(name, tmp_path):
     grid = FAMILIES[name].grid(model.config, {}, 4, 360, 640)
     assert planned.tokens_per_layer[0] == (grid.frames * (grid.tokens_per_frame // 2), 50)
     assert planned.speedup > 1 and planned.vision_tflops > 0
+
+
+def test_every_known_model_is_found_by_its_hub_id():
+    assert HUB_IDS.keys() == KNOWN.keys()
+    assert all(find_known(hub_id) is KNOWN[name] for name, hub_id in HUB_IDS.items())

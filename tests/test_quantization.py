@@ -56,7 +56,7 @@ def test_a_quantised_model_is_placed_while_loading_and_not_moved_after(installed
 
     def from_pretrained(_source, **options):
         given.update(options)
-        return Loaded()
+        return Loaded(), {"missing_keys": []}
 
     monkeypatch.setattr(checkpoints.AutoModelForImageTextToText, "from_pretrained", from_pretrained)
     checkpoints.load_checkpoint("bundled", CUDA, quantization="4bit")
