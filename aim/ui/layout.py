@@ -17,7 +17,7 @@ from aim.ui.knobs import build_knobs
 from aim.ui.results import build_results
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
-SWEEP_SECONDS, UPLOAD_SECONDS = 300, 3600
+SWEEP_SECONDS, UPLOAD_SECONDS, CLOSED_SECONDS = 300, 3600, 10
 # Visitors who may wait at once, all runs together (ZeroGPU would take one); and nobody jumps the queue by calling an event's route.
 QUEUE: dict[str, Any] = {"max_size": 16, "api_open": False}
 
@@ -80,10 +80,11 @@ def build_demo(vlm, examples: Path = FOLDER, notice: str = "") -> gr.Blocks:
 
 
 def forget(demo: gr.Blocks):
-    """What happens when a tab closes: its clips and its last run go at once. Gradio would keep them for an hour, tens of megabytes each."""
+    """What happens when a tab closes: its clips and its last run go soon. Gradio would keep them for an hour, tens of megabytes each."""
 
     def unload(request: gr.Request) -> None:
-        demo.state_holder.session_data.pop(request.session_hash, None)
-        demo.state_holder.time_last_used.pop(request.session_hash, None)
+        session = demo.state_holder.session_data.get(request.session_hash)
+        if session is not None:  # not dropped here: an event of it that is still ending would make it anew, and that one would stay
+            session.STATE_TTL_WHEN_CLOSED = CLOSED_SECONDS
 
     return unload
