@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +82,16 @@ def build_demo(vlm, examples: Path = FOLDER, notice: str = "") -> gr.Blocks:
 
 def forget(demo: gr.Blocks):
     """What happens when a tab closes: its clips and its last run go soon. Gradio would keep them for an hour, tens of megabytes each."""
+    closed: dict[str, float] = {}
 
     def unload(request: gr.Request) -> None:
-        session = demo.state_holder.session_data.get(request.session_hash)
-        if session is not None:  # not dropped here: an event of it that is still ending would make it anew, and that one would stay
-            session.STATE_TTL_WHEN_CLOSED = CLOSED_SECONDS
+        sessions, now = demo.state_holder.session_data, time.monotonic()
+        # Not dropped at once: an event of it that is still ending would make it anew, and that one would stay.
+        if request.session_hash in sessions:
+            sessions[request.session_hash].STATE_TTL_WHEN_CLOSED = CLOSED_SECONDS
+            closed[request.session_hash] = now
+        for session in [session for session, since in closed.items() if now - since > CLOSED_SECONDS]:
+            sessions.pop(session, None)
+            del closed[session]
 
     return unload
