@@ -32,6 +32,7 @@ def is_disk_full(error: BaseException) -> bool:
 def give_back(error: BaseException) -> None:
     """Free what a failed run still holds: the tensors in the frames its traceback keeps alive, and the memory torch keeps for later."""
     traceback.clear_frames(error.__traceback__)
+    error.__traceback__ = None
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -46,10 +47,25 @@ def available(device: torch.device) -> int | None:
 
 
 def release() -> None:
-    """Hand freed memory back to the system, so that what earlier work left in C's heap is not there to be used again, unseen."""
+    """As `give_back_freed`, after collecting what only waits to be collected."""
     gc.collect()
-    with suppress(OSError, AttributeError):  # glibc alone has it
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back_freed()
+
+
+def give_back_freed() -> None:
+    """Hand memory that is free inside the process back to the system, where the C library can (glibc). Its heaps, one for each few threads,
+    would keep what the largest run of each has touched, so that a server grows for hundreds of runs."""
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _trim():
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):
+        return None
 
 
 @contextmanager

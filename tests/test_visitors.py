@@ -191,7 +191,7 @@ def test_a_closed_tab_takes_its_state_along(real, pages):
     kept = demo.state_holder.session_data
     assert any(getattr(value, "frames", None) is not None for value in kept[page.session].state_data.values())
     page.close()
-    wait_until(lambda: page.session not in kept)
+    wait_until(lambda: not any(getattr(value, "frames", None) is not None for value in kept[page.session].state_data.values()))
 
 
 def test_uploads_and_what_was_made_of_them_are_deleted_after_an_hour_and_the_examples_stay(real, pages, own_clip):

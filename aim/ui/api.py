@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from aim.memory import give_back_freed
 from aim.methods import AIM, Full
 from aim.ui.connection import presence
 from aim.ui.errors import sentence
@@ -101,6 +102,8 @@ def _told(work, vlm, request: Request) -> dict[str, Any]:
         return work(vlm, request)
     except Exception as error:
         raise gr.Error(sentence(error), print_exception=False) from None  # plain text: no page renders it
+    finally:
+        give_back_freed()
 
 
 def _run(vlm, note, clip, *asked, **options) -> dict[str, Any]:

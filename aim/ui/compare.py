@@ -12,6 +12,7 @@ import gradio as gr
 import numpy as np
 
 from aim.comparing import ROUNDS, Comparison, compare
+from aim.memory import give_back_freed
 from aim.methods import METHODS, Full
 from aim.ui.asking import Asking
 from aim.ui.connection import presence
@@ -100,6 +101,7 @@ def connect_compare(vlm, asking: Asking, requested: dict[str, Any], tab: Compare
             yield from side_by_side(vlm, Request(*values), clips, stop, names, times_less, int(layer))
         finally:
             stop.end()
+            give_back_freed()
 
     def failed(stop: StopSignal):
         stop.end()

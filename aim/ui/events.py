@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from aim.memory import give_back_freed
 from aim.methods import AIM
 from aim.ui import explorer, handlers, knobs, takeaway
 from aim.ui.asking import Asking
@@ -72,6 +73,7 @@ def connect_run(vlm, asking: Asking, inputs: list, results: Results, examples: P
                     yield _outputs(screen)
         finally:
             stop.end()
+            give_back_freed()
 
     def refused():
         return handlers.status("Nothing was run; the message says why.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from aim.ui.knobs import build_knobs
 from aim.ui.results import build_results
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
-SWEEP_SECONDS, UPLOAD_SECONDS = 300, 3600
+SWEEP_SECONDS, UPLOAD_SECONDS, CLOSED_SECONDS = 300, 3600, 10
 # Visitors who may wait at once, all runs together (ZeroGPU would take one); and nobody jumps the queue by calling an event's route.
 QUEUE: dict[str, Any] = {"max_size": 16, "api_open": False}
 
@@ -80,10 +81,17 @@ def build_demo(vlm, examples: Path = FOLDER, notice: str = "") -> gr.Blocks:
 
 
 def forget(demo: gr.Blocks):
-    """What happens when a tab closes: its clips and its last run go at once. Gradio would keep them for an hour, tens of megabytes each."""
+    """What happens when a tab closes: its clips and its last run go soon. Gradio would keep them for an hour, tens of megabytes each."""
+    closed: dict[str, float] = {}
 
     def unload(request: gr.Request) -> None:
-        demo.state_holder.session_data.pop(request.session_hash, None)
-        demo.state_holder.time_last_used.pop(request.session_hash, None)
+        sessions, now = demo.state_holder.session_data, time.monotonic()
+        # Not dropped at once: an event of it that is still ending would make it anew, and that one would stay.
+        if request.session_hash in sessions:
+            sessions[request.session_hash].STATE_TTL_WHEN_CLOSED = CLOSED_SECONDS
+            closed[request.session_hash] = now
+        for session in [session for session, since in closed.items() if now - since > CLOSED_SECONDS]:
+            sessions.pop(session, None)
+            del closed[session]
 
     return unload

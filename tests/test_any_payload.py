@@ -1,0 +1,122 @@
+"""Whatever knobs and payloads are made up: a result or one sentence, never a traceback, a path, or a question that hangs."""
+
+import math
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+import aim
+from aim.methods import METHODS
+from aim.ui.knobs import defaults
+from aim.ui.request import FIELDS, Request, check
+from tests.fakes import FakeVlm
+from tests.page import PATIENCE
+from tests.visitor import serve
+
+NUMBERS = st.one_of(st.integers(-(10**6), 10**6), st.floats(allow_nan=True, allow_infinity=True))
+PLAIN = st.one_of(st.none(), st.booleans(), NUMBERS, st.text(max_size=20))
+JSON = st.recursive(
+    PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3), max_leaves=6
+)
+QUICK = settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def one_sentence(error: BaseException) -> bool:
+    text = str(error)
+    return bool(text.strip()) and "\n" not in text and "Traceback" not in text and "/home" not in text and "/root" not in text
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    merge_ratio=NUMBERS, l1=st.integers(-50, 50), l2=st.integers(-50, 50), temperature=NUMBERS, damping=NUMBERS,
+    iterations=st.integers(-5, 50), merge_window=st.integers(-5, 50), restart=st.sampled_from(["uniform", "question", "x"]),
+)  # fmt: skip
+@example(merge_ratio=math.nan, l1=0, l2=1, temperature=math.inf, damping=math.nan, iterations=1, merge_window=1, restart="uniform")
+def test_any_knobs_give_a_schedule_that_only_falls_or_one_sentence(**knobs):
+    try:
+        method = aim.AIM(**knobs)
+    except ValueError as error:
+        assert one_sentence(error)
+        return
+    assert 0 < method.merge_ratio <= 1 and 0 <= method.l1 < method.l2 and 0 <= method.damping < 1
+    visual = method.visual_per_layer(12, 4, 25)
+    assert len(visual) == 12 and all(0 <= later <= earlier <= 100 for earlier, later in zip(visual, visual[1:], strict=False))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(video=st.none() | st.text(max_size=5), question=st.none() | st.text(max_size=2500), num_frames=st.integers(-10, 10**9))
+def test_any_request_is_accepted_whole_or_refused_in_one_sentence(video, question, num_frames):
+    request = Request(video, question, 0.5, 1, 3, num_frames)
+    try:
+        check(request, 8)
+    except ValueError as error:
+        assert one_sentence(error)
+        return
+    assert request.video and request.question.strip() and 1 <= request.num_frames <= 8
+
+
+@pytest.fixture(scope="module")
+def address():
+    demo, address = serve(FakeVlm())
+    yield address
+    demo.close()
+
+
+def call(address: str, endpoint: str, data) -> tuple[int, str]:
+    """(status, text) of a call with this payload, over HTTP as it is."""
+    import json
+
+    body = json.dumps({"data": data})  # NaN and Infinity included, which Python writes and JSON does not know
+    begun = httpx.post(f"{address}gradio_api/call/{endpoint}", content=body, headers={"content-type": "application/json"}, timeout=PATIENCE)
+    if begun.status_code != 200:
+        return begun.status_code, begun.text
+    told = httpx.get(f"{address}gradio_api/call/{endpoint}/{begun.json()['event_id']}", timeout=PATIENCE)
+    return told.status_code, told.text
+
+
+def clean(status: int, text: str) -> bool:
+    if any(word in text for word in ("Traceback", "site-packages", "/root/", "/home/", '.py"')):
+        return False
+    return 400 <= status < 500 or (status == 200 and text.count("event: complete") + text.count("event: error") == 1)
+
+
+USUAL = defaults(FakeVlm())
+KNOBS = [name for name in FIELDS if name not in ("video", "question")]
+
+
+@QUICK
+@given(name=st.sampled_from(KNOBS), value=JSON)
+@example(name="num_frames", value=math.nan)
+@example(name="l1", value="3")
+@example(name="merge_ratio", value=None)
+def test_any_value_for_any_knob_of_ask_is_answered_cleanly(address, name, value):
+    values = USUAL | {name: value}
+    status, text = call(address, "ask", [None, "what is it?", *(values[knob] for knob in KNOBS)])
+    assert clean(status, text) and "event: complete" not in text, (status, text)
+
+
+@QUICK
+@given(data=st.lists(JSON, max_size=17))
+def test_any_list_of_parameters_is_answered_cleanly(address, data):
+    for endpoint in ("ask", "plan"):
+        status, text = call(address, endpoint, data)
+        assert clean(status, text), (endpoint, status, text)
+
+
+@QUICK
+@given(question=JSON, merge_ratio=JSON, l1=JSON, l2=JSON, num_frames=JSON, merge_window=JSON)
+@example(question="x", merge_ratio=0.5, l1=1, l2=3, num_frames=2, merge_window=1)
+def test_any_plan_is_a_plan_or_one_error(address, question, merge_ratio, l1, l2, num_frames, merge_window):
+    status, text = call(address, "plan", [question, merge_ratio, l1, l2, num_frames, merge_window])
+    assert clean(status, text), (status, text)
+
+
+def test_every_method_has_a_knob_that_is_refused_in_one_sentence():
+    for method in METHODS.values():
+        for name, value in method().params().items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                with pytest.raises(ValueError) as error:
+                    method(**{name: -1})
+                assert one_sentence(error.value)
