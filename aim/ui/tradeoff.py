@@ -1,0 +1,246 @@
+"""The Trade-off tab: tune the knobs to a budget on the present clip and question, pick a setting, spend what it saves on more frames."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from aim.methods import AIM, Full
+from aim.presets import preset
+from aim.tuning import Tried, Tuned, frames_for, spend, tune_steps
+from aim.ui import knobs
+from aim.ui.asking import Asking
+from aim.ui.budgets import KINDS, budget_range, chosen_budget
+from aim.ui.errors import politely
+from aim.ui.handlers import remember, status
+from aim.ui.request import FIELDS, Request, check
+from aim.ui.stop import StopSignal
+from aim.views.tradeoff import outcome, progress, spent_table, tradeoff_chart, tried_table
+from aim.views.units import flops
+
+MAX_PREFILLS = 24
+SECONDS_BETWEEN_CHARTS = 0.4
+HELP = """<p class="aim-help">What may a prefill cost? The knobs are then tuned on this clip and question: within that budget, as near to
+the full model as can be.</p>"""
+EMPTY = '<div class="aim-empty">Press Tune: the clip is encoded once, then at most 24 settings are measured against the full model.</div>'
+TOWER = "Left out of that: the vision tower, which looks at every frame it is given; its time is in the table."
+QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+MODEL = {
+    "trigger_mode": "once",
+    "show_progress": "hidden",
+    "api_visibility": "private",
+    "concurrency_limit": 1,
+    "concurrency_id": "model",
+}
+# A click anywhere on a row, or its button by keyboard, says which tried setting it is.
+PICK = """element.addEventListener('click', event => {
+    const row = event.target.closest('tr[data-place]');
+    if (row) trigger('select', { index: Number(row.dataset.place), value: null });
+});"""
+# The knobs a setting is written to; the plan and the preset follow.
+MOVED = ("merge_ratio", "l1", "l2", "positions", "temperature", "iterations", "damping", "restart", "merge_window")
+
+
+@dataclass(frozen=True)
+class TradeoffTab:
+    """Its components."""
+
+    kind: gr.Radio
+    amount: gr.Slider
+    start: gr.Button
+    stop: gr.Button
+    status: gr.HTML
+    chart: gr.Plot
+    table: gr.HTML
+    use: gr.Button
+    saving: gr.HTML
+    spend: gr.Button
+    spent: gr.HTML
+
+
+def build_tradeoff(vlm) -> TradeoffTab:
+    """Fill the tab that is open."""
+    gr.HTML(HELP)
+    kind = next(iter(KINDS))
+    limits = budget_range(vlm, kind, int(knobs.defaults(vlm)["num_frames"]))
+    parts: dict[str, Any] = {
+        "kind": gr.Radio(list(KINDS), value=kind, label="Budget for", elem_id="tune-kind"),
+        "amount": gr.Slider(limits.low, limits.high, limits.value, step=limits.step, label=KINDS[kind].label, elem_id="tune-amount"),
+    }
+    with gr.Row(elem_classes="aim-run"):
+        parts["start"] = gr.Button("Tune", variant="primary", scale=3, min_width=120, elem_id="tune-start")
+        parts["stop"] = gr.Button("Stop", scale=1, min_width=80, elem_id="tune-stop")
+    parts["status"] = gr.HTML(status("Nothing tuned yet."), elem_id="tune-status")
+    parts["chart"] = gr.Plot(show_label=False, container=False, visible=False, elem_id="tune-chart")
+    parts["use"] = gr.Button("Use the chosen setting", size="sm", visible=False, elem_id="tune-use")
+    parts["table"] = gr.HTML(EMPTY, js_on_load=PICK, elem_id="tune-table")
+    gr.HTML('<h2 class="aim-section">Spend the saving</h2>')
+    first = knobs.defaults(vlm)
+    parts["saving"] = gr.HTML(saving(vlm, None, *(first[name] for name in knobs.PLANNED))[0], elem_id="saving")
+    parts["spend"] = gr.Button("Run both", size="sm", elem_id="spend")
+    parts["spent"] = gr.HTML(elem_id="spent")
+    return TradeoffTab(**parts)
+
+
+def connect_tradeoff(vlm, asking: Asking, requested: dict[str, Any], controls: dict[str, Any], tab: TradeoffTab) -> None:
+    """Tune, Stop, the rows, and both runs of a saving. `requested` are the page's components by their names in `Request`."""
+    last, clips = gr.State(None, time_to_live=3600), gr.State({}, time_to_live=3600)
+    signal = gr.State(StopSignal())
+    inputs = [requested[name] for name in FIELDS]
+
+    def begin(stop: StopSignal):
+        stop.begin()
+        return status("Waiting for the model…", busy=True)
+
+    @politely
+    def tune(stop: StopSignal, clips: dict, kind: str, amount: float, *values):
+        try:
+            yield from tuning(vlm, Request(*values), clips, stop, kind, amount)
+        finally:
+            stop.end()
+
+    @politely
+    def spend_it(stop: StopSignal, clips: dict, *values):
+        try:
+            yield from spending(vlm, Request(*values), clips, stop)
+        finally:
+            stop.end()
+
+    def failed(stop: StopSignal):
+        stop.end()
+        return status("Nothing was done; the message says why.")
+
+    def ask_stop(stop: StopSignal):
+        if not stop.busy:
+            return status("Nothing is running.")
+        stop.ask()
+        return status("Stopping…", busy=True)
+
+    def follow_kind(tuned: Tuned | None, kind: str, num_frames: float):
+        limits = budget_range(vlm, kind, int(num_frames), full_seconds(tuned, int(num_frames)))
+        return gr.Slider(minimum=limits.low, maximum=limits.high, value=limits.value, step=limits.step, label=KINDS[kind].label)
+
+    def move(tuned: Tuned | None, question: str | None):
+        return moved(vlm, question, tuned and tuned.complete and tuned.chosen)
+
+    def use(tuned: Tuned | None, question: str | None):
+        return moved(vlm, question, tuned and tuned.chosen)
+
+    def pick(tuned: Tuned | None, question: str | None, row: gr.SelectData):
+        place = int(row.index)
+        return moved(vlm, question, tuned.tried[place] if tuned and 0 <= place < len(tuned.tried) else None)
+
+    def tell(question: str | None, *values):
+        text, label = saving(vlm, question, *values)
+        return text, gr.Button(label, interactive=bool(label))
+
+    setting = [*(controls[name] for name in MOVED), controls["num_frames"], controls["plan"], controls["preset"]]
+    outputs = [tab.status, tab.chart, tab.table, tab.use, last, clips]
+    started = tab.start.click(begin, signal, tab.status, **QUIET)
+    finished = started.then(tune, [signal, clips, tab.kind, tab.amount, *inputs], outputs, **MODEL)
+    finished.failure(failed, signal, tab.status, **QUIET)
+    finished.success(move, [last, asking.question], setting, **QUIET)
+    tab.table.select(pick, [last, asking.question], setting, **QUIET)
+    tab.use.click(use, [last, asking.question], setting, **QUIET)
+    tab.stop.click(ask_stop, signal, tab.status, **QUIET)
+    ranged = [last, tab.kind, controls["num_frames"]]
+    gr.on([tab.kind.input, controls["num_frames"].change], follow_kind, ranged, tab.amount, trigger_mode="always_last", **QUIET)
+
+    planned_by = [asking.question, *(controls[name] for name in knobs.PLANNED)]
+    controls["plan"].change(tell, planned_by, [tab.saving, tab.spend], trigger_mode="always_last", **QUIET)
+    spending_begun = tab.spend.click(begin, signal, tab.status, **QUIET)
+    spent = spending_begun.then(spend_it, [signal, clips, *inputs], [tab.status, tab.spent, clips], **MODEL)
+    spent.failure(failed, signal, tab.status, **QUIET)
+
+
+def tuning(vlm, request: Request, clips: dict, stop: StopSignal, kind: str, amount: float) -> Iterator[list[Any]]:
+    """What to show while settings are tried, in the order of `connect_tradeoff`'s outputs; the last one has a value for each.
+
+    Raises:
+        ValueError: see `check`; a budget nothing meets; and whatever the video reader and the model refuse.
+    """
+    check(request, vlm.max_frames)
+    budget = chosen_budget(kind, amount)
+    yield [status("Encoding the clip…", busy=True), *[gr.skip()] * 5]
+    clips = remember(clips, request)
+    clip = clips[request.video, request.num_frames]
+    tuned, drawn = None, 0.0
+    for tuned in tune_steps(vlm, clip, request.question, budget, max_prefills=MAX_PREFILLS, stop=stop):
+        chart = gr.skip()
+        if time.monotonic() - drawn >= SECONDS_BETWEEN_CHARTS and tuned.tried:
+            chart, drawn = gr.Plot(tradeoff_chart(tuned), visible=True), time.monotonic()
+        yield [status(progress(tuned, MAX_PREFILLS), busy=True), chart, tried_table(tuned), gr.skip(), tuned, gr.skip()]
+    if tuned is None or not tuned.tried:
+        yield [status("Stopped, before there was anything to show."), *[gr.skip()] * 4, clips]
+        return
+    chart, use = gr.Plot(tradeoff_chart(tuned), visible=True), gr.Button(visible=tuned.chosen is not None)
+    yield [status(outcome(tuned)), chart, tried_table(tuned), use, tuned, clips]
+
+
+def moved(vlm, question: str | None, tried: Tried | None) -> list[Any]:
+    """Values for the knobs in `MOVED`, the frames, the plan and the preset, so that a run is this setting; skips for None."""
+    if not tried:
+        return [gr.skip()] * (len(MOVED) + 3)
+    # The full model has no knobs of its own; these say the same.
+    unreduced = AIM(*preset("Full model", vlm.num_layers)).params()
+    values = unreduced | tried.method.for_depth(vlm.num_layers).params()
+    merge_ratio, l1, l2 = (values[name] for name in ("merge_ratio", "l1", "l2"))
+    plan = knobs.plan(vlm, question, merge_ratio, l1, l2, tried.frames, values["merge_window"])
+    return [*(values[name] for name in MOVED), tried.frames, plan, knobs.name_of(vlm, merge_ratio, l1, l2)]
+
+
+def saving(vlm, question: str | None, merge_ratio: float, l1: int, l2: int, num_frames: int, merge_window: int) -> tuple[str, str]:
+    """How many frames the full model's FLOPs would pay for with these knobs, as HTML, and the button's label; "" where it is no more."""
+    text_tokens = knobs.text_tokens(vlm, question)
+    frames = int(num_frames)
+    full = vlm.plan(frames, text_tokens, Full()).prefill_tflops
+    try:
+        method = AIM(merge_ratio=float(merge_ratio), l1=int(l1), l2=int(l2), merge_window=int(merge_window))
+        paid = frames_for(vlm, method, full, vlm.max_frames)
+    except ValueError as error:
+        return _help(str(error)), ""
+    if paid <= frames:
+        return _help(f"With the knobs as they are, the FLOPs of {frames} full frames pay for no more frames."), ""
+    cap = ", the most this model takes" if paid == vlm.max_frames else ""
+    return (
+        _help(f"The full model's FLOPs on {frames} frames ({flops(full)}) pay for {paid} frames with the knobs as they are{cap}. {TOWER}"),
+        f"Run both: {frames} frames in full, {paid} reduced",
+    )
+
+
+def spending(vlm, request: Request, clips: dict, stop: StopSignal) -> Iterator[list[Any]]:
+    """Both runs of `saving`: status, table, clips.
+
+    Raises:
+        ValueError: see `check`, and whatever the video reader and the model refuse.
+    """
+    check(request, vlm.max_frames)
+    method, frames = request.method(), int(request.num_frames)
+
+    def read(num_frames: int):
+        nonlocal clips
+        clips = remember(clips, replace(request, num_frames=num_frames))
+        return clips[request.video, num_frames]
+
+    yield [status("The full model and the reduced one run in turn…", busy=True), "", gr.skip()]
+    if stop.asked:
+        yield [status("Stopped, before there was anything to show."), "", clips]
+        return
+    full, reduced = spend(vlm, read, request.question, method, frames)
+    yield [status("Done."), spent_table(full, reduced), clips]
+
+
+def full_seconds(tuned: Tuned | None, num_frames: int) -> float | None:
+    """The full model's prefill as the last tuning timed it, if it was on so many frames."""
+    if tuned is None or tuned.reference is None or tuned.reference.frames != num_frames:
+        return None
+    return tuned.reference.prefill_seconds
+
+
+def _help(text: str) -> str:
+    return f'<p class="aim-help">{escape(text)}</p>'
