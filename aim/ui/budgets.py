@@ -23,7 +23,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "FLOPs": Kind("x", "Times less prefill FLOPs than the full model"),
     "KV cache": Kind(" MB", "Megabytes of keys and values after the prefill, at most"),
-    "time": Kind(" ms", "Milliseconds of prefill, at most"),
+    "Time": Kind(" ms", "Milliseconds of prefill, at most"),
 }
 
 

@@ -28,6 +28,7 @@ SECONDS_BETWEEN_CHARTS = 0.4
 HELP = """<p class="aim-help">What may a prefill cost? The knobs are then tuned on this clip and question: within that budget, as near to
 the full model as can be.</p>"""
 EMPTY = '<div class="aim-empty">Press Tune: the clip is encoded once, then at most 24 settings are measured against the full model.</div>'
+NOTHING = "Stopped, before there was anything to show."
 TOWER = "Left out of that: the vision tower, which looks at every frame it is given; its time is in the table."
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 MODEL = {
@@ -60,6 +61,8 @@ class TradeoffTab:
     use: gr.Button
     saving: gr.HTML
     spend: gr.Button
+    spend_stop: gr.Button
+    spend_status: gr.HTML
     spent: gr.HTML
 
 
@@ -81,8 +84,12 @@ def build_tradeoff(vlm) -> TradeoffTab:
     parts["table"] = gr.HTML(EMPTY, js_on_load=PICK, elem_id="tune-table")
     gr.HTML('<h2 class="aim-section">Spend the saving</h2>')
     first = knobs.defaults(vlm)
-    parts["saving"] = gr.HTML(saving(vlm, None, *(first[name] for name in knobs.PLANNED))[0], elem_id="saving")
-    parts["spend"] = gr.Button("Run both", size="sm", elem_id="spend")
+    text, label = saving(vlm, None, *(first[name] for name in knobs.PLANNED))
+    parts["saving"] = gr.HTML(text, elem_id="saving")
+    with gr.Row(elem_classes="aim-run"):
+        parts["spend"] = gr.Button(label or "Run both", interactive=bool(label), scale=3, min_width=120, elem_id="spend")
+        parts["spend_stop"] = gr.Button("Stop", scale=1, min_width=80, elem_id="spend-stop")
+    parts["spend_status"] = gr.HTML(elem_id="spend-status")
     parts["spent"] = gr.HTML(elem_id="spent")
     return TradeoffTab(**parts)
 
@@ -90,7 +97,7 @@ def build_tradeoff(vlm) -> TradeoffTab:
 def connect_tradeoff(vlm, asking: Asking, requested: dict[str, Any], controls: dict[str, Any], tab: TradeoffTab) -> None:
     """Tune, Stop, the rows, and both runs of a saving. `requested` are the page's components by their names in `Request`."""
     last, clips = gr.State(None, time_to_live=3600), gr.State({}, time_to_live=3600)
-    signal = gr.State(StopSignal())
+    signal, spend_signal = gr.State(StopSignal()), gr.State(StopSignal())
     inputs = [requested[name] for name in FIELDS]
 
     def begin(stop: StopSignal):
@@ -121,12 +128,13 @@ def connect_tradeoff(vlm, asking: Asking, requested: dict[str, Any], controls: d
         stop.ask()
         return status("Stopping…", busy=True)
 
-    def follow_kind(tuned: Tuned | None, kind: str, num_frames: float):
+    def follow_kind(tuned: Tuned | None, kind: str, num_frames: float, amount: float | None = None):
         limits = budget_range(vlm, kind, int(num_frames), full_seconds(tuned, int(num_frames)))
-        return gr.Slider(minimum=limits.low, maximum=limits.high, value=limits.value, step=limits.step, label=KINDS[kind].label)
+        value = limits.value if amount is None else min(limits.high, max(limits.low, amount))
+        return gr.Slider(minimum=limits.low, maximum=limits.high, value=value, step=limits.step, label=KINDS[kind].label)
 
-    def move(tuned: Tuned | None, question: str | None):
-        return moved(vlm, question, tuned and tuned.complete and tuned.chosen)
+    def move(stop: StopSignal, tuned: Tuned | None, question: str | None):
+        return moved(vlm, question, None if stop.asked or tuned is None else tuned.chosen)
 
     def use(tuned: Tuned | None, question: str | None):
         return moved(vlm, question, tuned and tuned.chosen)
@@ -137,25 +145,27 @@ def connect_tradeoff(vlm, asking: Asking, requested: dict[str, Any], controls: d
 
     def tell(question: str | None, *values):
         text, label = saving(vlm, question, *values)
-        return text, gr.Button(label, interactive=bool(label))
+        return text, gr.Button(label or "Run both", interactive=bool(label))
 
     setting = [*(controls[name] for name in MOVED), controls["num_frames"], controls["plan"], controls["preset"]]
     outputs = [tab.status, tab.chart, tab.table, tab.use, last, clips]
     started = tab.start.click(begin, signal, tab.status, **QUIET)
     finished = started.then(tune, [signal, clips, tab.kind, tab.amount, *inputs], outputs, **MODEL)
     finished.failure(failed, signal, tab.status, **QUIET)
-    finished.success(move, [last, asking.question], setting, **QUIET)
+    finished.success(move, [signal, last, asking.question], setting, **QUIET)
     tab.table.select(pick, [last, asking.question], setting, **QUIET)
     tab.use.click(use, [last, asking.question], setting, **QUIET)
     tab.stop.click(ask_stop, signal, tab.status, **QUIET)
     ranged = [last, tab.kind, controls["num_frames"]]
-    gr.on([tab.kind.input, controls["num_frames"].change], follow_kind, ranged, tab.amount, trigger_mode="always_last", **QUIET)
+    tab.kind.input(follow_kind, ranged, tab.amount, trigger_mode="always_last", **QUIET)
+    controls["num_frames"].change(follow_kind, [*ranged, tab.amount], tab.amount, trigger_mode="always_last", **QUIET)
 
     planned_by = [asking.question, *(controls[name] for name in knobs.PLANNED)]
     controls["plan"].change(tell, planned_by, [tab.saving, tab.spend], trigger_mode="always_last", **QUIET)
-    spending_begun = tab.spend.click(begin, signal, tab.status, **QUIET)
-    spent = spending_begun.then(spend_it, [signal, clips, *inputs], [tab.status, tab.spent, clips], **MODEL)
-    spent.failure(failed, signal, tab.status, **QUIET)
+    begun = tab.spend.click(begin, spend_signal, tab.spend_status, **QUIET)
+    spent = begun.then(spend_it, [spend_signal, clips, *inputs], [tab.spend_status, tab.spent, clips], **MODEL)
+    spent.failure(failed, spend_signal, tab.spend_status, **QUIET)
+    tab.spend_stop.click(ask_stop, spend_signal, tab.spend_status, **QUIET)
 
 
 def tuning(vlm, request: Request, clips: dict, stop: StopSignal, kind: str, amount: float) -> Iterator[list[Any]]:
@@ -166,6 +176,9 @@ def tuning(vlm, request: Request, clips: dict, stop: StopSignal, kind: str, amou
     """
     check(request, vlm.max_frames)
     budget = chosen_budget(kind, amount)
+    if stop.is_set():
+        yield [status(NOTHING), *[gr.skip()] * 4, clips]
+        return
     yield [status("Encoding the clip…", busy=True), *[gr.skip()] * 5]
     clips = remember(clips, request)
     clip = clips[request.video, request.num_frames]
@@ -176,7 +189,7 @@ def tuning(vlm, request: Request, clips: dict, stop: StopSignal, kind: str, amou
             chart, drawn = gr.Plot(tradeoff_chart(tuned), visible=True), time.monotonic()
         yield [status(progress(tuned, MAX_PREFILLS), busy=True), chart, tried_table(tuned), gr.skip(), tuned, gr.skip()]
     if tuned is None or not tuned.tried:
-        yield [status("Stopped, before there was anything to show."), *[gr.skip()] * 4, clips]
+        yield [status(NOTHING), *[gr.skip()] * 4, clips]
         return
     chart, use = gr.Plot(tradeoff_chart(tuned), visible=True), gr.Button(visible=tuned.chosen is not None)
     yield [status(outcome(tuned)), chart, tried_table(tuned), use, tuned, clips]
@@ -229,7 +242,7 @@ def spending(vlm, request: Request, clips: dict, stop: StopSignal) -> Iterator[l
 
     yield [status("The full model and the reduced one run in turn…", busy=True), "", gr.skip()]
     if stop.asked:
-        yield [status("Stopped, before there was anything to show."), "", clips]
+        yield [status(NOTHING), "", clips]
         return
     full, reduced = spend(vlm, read, request.question, method, frames)
     yield [status("Done."), spent_table(full, reduced), clips]

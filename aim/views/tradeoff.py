@@ -208,6 +208,7 @@ def spent_table(full: Answer, reduced: Answer) -> str:
         figures = (escape(answer.text) or "–", f"{answer.trace.frames:,}", flops(answer.cost["prefill_tflops"]), seconds(spent), tower)
         rows += f'<tr><th scope="row">{name}</th>{"".join(f"<td>{figure}</td>" for figure in figures)}</tr>'
     return (
-        '<div class="aim-scroll"><table class="aim-table aim-methods"><caption class="aim-hidden">The same FLOPs, spent twice</caption>'
+        '<div class="aim-scroll" tabindex="0" role="group" aria-label="Both answers"><table class="aim-table aim-methods">'
+        '<caption class="aim-hidden">The same FLOPs, spent twice</caption>'
         f"<thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
