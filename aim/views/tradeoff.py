@@ -35,11 +35,15 @@ class Price:
     written: Callable[[float], str]
 
 
+_FLOPS = Price("prefill FLOPs, modelled", lambda tried: tried.cost["prefill_tflops"], flops)
+# By the kinds of `aim.tuning.Budget`, in the units of its limits.
 PRICES: dict[str, Price] = {
-    "times": Price("prefill FLOPs, modelled", lambda tried: tried.cost["prefill_tflops"], flops),
-    "tflops": Price("prefill FLOPs, modelled", lambda tried: tried.cost["prefill_tflops"], flops),
-    "kv": Price("KV cache after the prefill, modelled", lambda tried: tried.cost["kv_bytes"], size),
-    "ms": Price("prefill, measured", lambda tried: tried.prefill_seconds, seconds),
+    "times": _FLOPS,
+    "tflop": _FLOPS,
+    "mb": Price(
+        "KV cache after the prefill, modelled", lambda tried: tried.cost["kv_bytes"] / 1e6, lambda megabytes: size(1e6 * megabytes)
+    ),
+    "ms": Price("prefill, measured", lambda tried: 1000 * tried.prefill_seconds, lambda milliseconds: seconds(milliseconds / 1000)),
 }
 
 
