@@ -37,7 +37,7 @@ def chosen_budget(kind: str, amount: float) -> Budget:
 
 
 def budget_range(vlm, kind: str, num_frames: int, full_seconds: float | None = None) -> Range:
-    """How far the slider goes for clips of so many frames; it begins at what the paper's setting needs.
+    """How far the slider goes for clips of so many frames; it begins at what the paper's setting needs, time at half.
 
     Args:
         full_seconds: a measured prefill of the full model on such a clip; None: guessed from its FLOPs.
@@ -51,7 +51,7 @@ def budget_range(vlm, kind: str, num_frames: int, full_seconds: float | None = N
         least = full.kv_bytes * scale * TYPICAL_TEXT_TOKENS / sum(full.tokens_per_layer[0])
         return _rounded(1.2 * least, full.kv_bytes * scale, usual.kv_bytes * scale)
     most = 1000 * (full_seconds or 1e12 * full.prefill_tflops / GUESSED.get(vlm.device.type, GUESSED["cpu"]))
-    return _rounded(most / 20, most, most / usual.speedup)
+    return _rounded(most / 20, most, most / 2)
 
 
 def _rounded(low: float, high: float, value: float) -> Range:

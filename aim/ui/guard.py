@@ -11,9 +11,11 @@ from aim.ui.errors import message
 from aim.ui.handlers import Run, note
 from aim.ui.stop import StopSignal
 
+UNCHECKED = "Whether the reduction changed this answer could not be checked."
+
 
 def connect_guard(vlm, finished, signal: gr.State, last_run: gr.State, clips: gr.State, wanted: gr.Checkbox, place: gr.HTML, **queue):
-    """Check each run that has ended well, in the model's queue and beside what is drawn meanwhile."""
+    """Check each run that has ended well, in the model's queue and beside what is drawn meanwhile; the answer never waits for it."""
 
     def look(stop: StopSignal, run: Run | None, clips: dict, wanted: bool):
         if not wanted or stop.asked or run is None:
@@ -21,15 +23,16 @@ def connect_guard(vlm, finished, signal: gr.State, last_run: gr.State, clips: gr
         try:
             return warned(run, checked(vlm, run, clips))
         except Exception as error:
-            raise message(error) from None
+            message(error)  # logs what is ours; a box would look as if the run had failed
+            return note(run.answer) + _line(UNCHECKED)
 
     finished.success(look, [signal, last_run, clips, wanted], place, **queue)
 
 
 def checked(vlm, run: Run, clips: dict) -> Verdict | None:
-    """The verdict on a run; None where nothing was reduced, or its clip is no longer there."""
+    """The verdict on a run; None where nothing was reduced, the full model's answer stands beside it, or its clip is no longer there."""
     clip = clips.get((run.request.video, run.request.num_frames))
-    if clip is None or reduces_nothing(run):
+    if clip is None or run.full is not None or reduces_nothing(run):
         return None
     return guard(vlm, clip, run.request.question, run.answer)
 
@@ -41,6 +44,8 @@ def reduces_nothing(run: Run) -> bool:
 
 def warned(run: Run, verdict: Verdict | None) -> str:
     """What stands beside the answer, as HTML: the model's own note, and the warning of a doubtful verdict."""
-    if verdict is None or not verdict.doubtful:
-        return note(run.answer)
-    return f'{note(run.answer)}<div class="aim-note aim-warning" role="status">{escape(verdict.sentence)}</div>'
+    return note(run.answer) + (_line(verdict.sentence) if verdict is not None and verdict.doubtful else "")
+
+
+def _line(text: str) -> str:
+    return f'<div class="aim-note aim-warning" role="status">{escape(text)}</div>'
