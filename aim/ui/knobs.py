@@ -34,7 +34,7 @@ def ranges(vlm) -> dict[str, Range]:
     """The numeric knobs of this model, by their names in `Request`."""
     layers, default = vlm.num_layers, AIM().for_depth(vlm.num_layers)
     return {
-        "merge_ratio": Range(0.02, 1, 0.005, default.merge_ratio),
+        "merge_ratio": Range(0.005, 1, 0.005, default.merge_ratio),
         "l1": Range(0, layers, 1, default.l1),
         "l2": Range(1, layers + 1, 1, default.l2),
         "num_frames": Range(1, vlm.max_frames, 1, min(8 if vlm.is_bundled else 16, vlm.max_frames)),

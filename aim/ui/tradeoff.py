@@ -187,7 +187,8 @@ def tuning(vlm, request: Request, clips: dict, stop: StopSignal, kind: str, amou
         chart = gr.skip()
         if time.monotonic() - drawn >= SECONDS_BETWEEN_CHARTS and tuned.tried:
             chart, drawn = gr.Plot(tradeoff_chart(tuned), visible=True), time.monotonic()
-        yield [status(progress(tuned, MAX_PREFILLS), busy=True), chart, tried_table(tuned), gr.skip(), tuned, gr.skip()]
+        table = tried_table(tuned) if tuned.tried else gr.skip()
+        yield [status(progress(tuned, MAX_PREFILLS), busy=True), chart, table, gr.skip(), tuned, gr.skip()]
     if tuned is None or not tuned.tried:
         yield [status(NOTHING), *[gr.skip()] * 4, clips]
         return
@@ -250,9 +251,8 @@ def spending(vlm, request: Request, clips: dict, stop: StopSignal) -> Iterator[l
 
 def full_seconds(tuned: Tuned | None, num_frames: int) -> float | None:
     """The full model's prefill as the last tuning timed it, if it was on so many frames."""
-    if tuned is None or tuned.reference is None or tuned.reference.frames != num_frames:
-        return None
-    return tuned.reference.prefill_seconds
+    reference = tuned.tried[0] if tuned and tuned.tried else None
+    return reference.prefill_seconds if reference and reference.method.name == Full.name and reference.frames == num_frames else None
 
 
 def _help(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
+from aim.methods import AIM
 from aim.views.charts import CLEAR, GRID, PLANNED, SCORE, TEXT, VISUAL
 from aim.views.units import flops, number, seconds, size, times
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # The KL axis: straight from 0 to about here, logarithmic above, so that "the same as the full model" has a place on it.
 LINEAR = 1e-3
+PAPER_RATIO = AIM().merge_ratio
 TICKS = (0, 1e-3, 1e-2, 0.1, 1, 10)
 READING = (
     "KL: how far the words' distributions stray from the full model's along its own answer, in nats; 0 is the same. "
@@ -59,7 +61,7 @@ def strays(tried: Tried) -> float:
 
 def ranked(tuned: Tuned) -> list[int]:
     """Places in `tuned.tried`, best first: within the budget by divergence and cost, then what costs too much, then what was given up."""
-    price = price_of(tuned)
+    price = PRICES[tuned.budget.kind]
 
     def order(place: int) -> tuple:
         tried = tuned.tried[place]
@@ -68,14 +70,18 @@ def ranked(tuned: Tuned) -> list[int]:
     return sorted(range(len(tuned.tried)), key=order)
 
 
-def price_of(tuned: Tuned) -> Price:
-    """The axis of this budget."""
-    return PRICES[tuned.budget.kind]
+def front(tuned: Tuned) -> list[Tried]:
+    """The settings no other beats in both divergence and the chart's cost (of milliseconds the measured ones), from the cheapest up."""
+    price, best = PRICES[tuned.budget.kind], []
+    for tried in sorted((tried for tried in tuned.tried if not tried.rejected), key=lambda tried: (price.of(tried), tried.divergence)):
+        if not best or tried.divergence < best[-1].divergence:
+            best.append(tried)
+    return best
 
 
 def tradeoff_chart(tuned: Tuned) -> go.Figure:
     """Cost (logarithmic) against divergence: tried settings (hollow: given up early), Pareto front, the paper's, the chosen one."""
-    price, figure = price_of(tuned), go.Figure()
+    price, figure = PRICES[tuned.budget.kind], go.Figure()
 
     def add(name: str, shown: list[Tried], mode: str = "markers", **style) -> None:
         if shown:
@@ -89,11 +95,11 @@ def tradeoff_chart(tuned: Tuned) -> go.Figure:
                 **style,
             )
 
-    add("Pareto front", sorted(tuned.front(), key=price.of), "lines", line={"color": PLANNED, "width": 2, "shape": "hv"})
+    add("Pareto front", front(tuned), "lines", line={"color": PLANNED, "width": 2, "shape": "hv"})
     rejected, measured = ([tried for tried in tuned.tried if tried.rejected == given_up] for given_up in (True, False))
     add("tried", measured, marker={"size": 10, "color": VISUAL})
     add("given up", rejected, marker={"size": 9, "color": VISUAL, "symbol": "circle-open", "line": {"width": 1.5}})
-    add("reference", _present(tuned.reference), marker={"size": 11, "color": PLANNED, "symbol": "diamond"})
+    add("reference", list(tuned.tried[:1]), marker={"size": 11, "color": PLANNED, "symbol": "diamond"})
     add("paper's", _present(tuned.preset), marker={"size": 12, "color": SCORE, "symbol": "square"})
     add("chosen", _present(tuned.chosen), marker={"size": 19, "color": TEXT, "symbol": "star", "line": {"width": 1, "color": "#7a4f00"}})
     highest = max([bent(TICKS[2]), *(bent(strays(tried)) for tried in tuned.tried)])
@@ -168,9 +174,12 @@ def _row(tuned: Tuned, place: int) -> str:
         name
         for name, applies in (
             ("chosen", tried is tuned.chosen),
-            ("the paper's", tried is tuned.preset),
-            ("reference", tried is tuned.reference),
-            ("over the budget", not tried.within_budget and tried is not tuned.reference),
+            (
+                "the paper's" if tried.method.params().get("merge_ratio") == PAPER_RATIO else "the paper's, merged further",
+                tried is tuned.preset,
+            ),
+            (f"reference: {tuned.reference}", place == 0),
+            ("over the budget", not tried.within_budget and place > 0),
             ("given up after the first word", tried.rejected),
         )
         if applies
