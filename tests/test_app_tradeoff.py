@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 import aim
-from aim.tuning import guard
+from aim.tuning.trust import guard
 from tests.visitor import EXAMPLES, examples, needs_browser
 
 pytestmark = needs_browser

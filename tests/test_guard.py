@@ -9,7 +9,7 @@ import pytest
 from aim.methods import AIM
 from aim.planning import Plan
 from aim.runtime import Answer
-from aim.tuning import Verdict
+from aim.tuning.trust import Verdict
 from aim.ui import guard as module
 from aim.ui.guard import checked, reduces_nothing, warned
 from aim.ui.handlers import Run

@@ -9,7 +9,8 @@ import pytest
 
 from aim.methods import AIM, Full
 from aim.runtime import Answer
-from aim.tuning import Budget, Tried, Tuned
+from aim.tuning.budget import Budget
+from aim.tuning.outcome import Tried, Tuned
 from aim.views.tradeoff import bent, outcome, progress, ranked, spent_table, tradeoff_chart, tried_table
 from tests.fakes import COST, TIMINGS, make_trace
 

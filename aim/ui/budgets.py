@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aim.methods import AIM, Full
-from aim.tuning import Budget
+from aim.tuning.budget import Budget
 from aim.ui.knobs import TYPICAL_TEXT_TOKENS, Range
 
 # FLOPs a second that a prefill is guessed to reach before one has been timed, by device: only where the slider of milliseconds begins.

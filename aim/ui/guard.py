@@ -6,7 +6,7 @@ from html import escape
 
 import gradio as gr
 
-from aim.tuning import Verdict, guard
+from aim.tuning.trust import Verdict, guard
 from aim.ui.errors import message
 from aim.ui.handlers import Run, note
 from aim.ui.stop import StopSignal

@@ -12,7 +12,9 @@ import gradio as gr
 
 from aim.methods import AIM, Full
 from aim.presets import preset
-from aim.tuning import Tried, Tuned, frames_for, spend, tune_steps
+from aim.tuning.outcome import Tried, Tuned
+from aim.tuning.search import MAX_PREFILLS, tune_steps
+from aim.tuning.spending import frames_for, spend
 from aim.ui import knobs
 from aim.ui.asking import Asking
 from aim.ui.budgets import KINDS, budget_range, chosen_budget
@@ -23,7 +25,6 @@ from aim.ui.stop import StopSignal
 from aim.views.tradeoff import outcome, progress, spent_table, tradeoff_chart, tried_table
 from aim.views.units import flops
 
-MAX_PREFILLS = 24
 SECONDS_BETWEEN_CHARTS = 0.4
 HELP = """<p class="aim-help">What may a prefill cost? The knobs are then tuned on this clip and question: within that budget, as near to
 the full model as can be.</p>"""

@@ -16,7 +16,7 @@ from aim.views.units import flops, number, seconds, size, times
 
 if TYPE_CHECKING:
     from aim.answer import Answer
-    from aim.tuning import Tried, Tuned
+    from aim.tuning.outcome import Tried, Tuned
 
 # The KL axis: straight from 0 to about here, logarithmic above, so that "the same as the full model" has a place on it.
 LINEAR = 1e-3
