@@ -87,6 +87,17 @@ def test_the_axis_is_what_the_budget_limits(written, limit, place):
     assert {"MB": "KV cache", "ms": "measured", "TFLOP": "FLOPs"}[written.split()[1]] in title
 
 
+def test_the_settings_have_the_width_and_what_the_reference_costs_is_told():
+    tight = replace(TUNED, tried=(FULL, tried("a", 0.19, 0.2), tried("b", 0.2, 0.1)), limit=0.2, chosen=None, preset=None)
+    axis = tradeoff_chart(tight).layout.xaxis
+    low, high = (10**place for place in axis.range)
+    assert low < 0.19 and 0.2 < high < 0.3 and "8.00 T" in axis.title.text
+    assert not traces(tight)["reference"].showlegend
+    assert len(set(axis.ticktext)) >= 3 and all(low < tick < high for tick in axis.tickvals)
+    alone = tradeoff_chart(replace(tight, tried=(FULL,))).layout.xaxis
+    assert alone.range[0] < 0.9 < alone.range[1]
+
+
 def test_the_axis_of_divergence_has_a_place_for_none_and_keeps_the_order():
     values = [0, 1e-9, 1e-4, 1e-3, 0.5, 20]
     assert bent(0) == 0 and [bent(value) for value in values] == sorted(bent(value) for value in values)

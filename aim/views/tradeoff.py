@@ -99,7 +99,10 @@ def tradeoff_chart(tuned: Tuned) -> go.Figure:
     rejected, measured = ([tried for tried in tuned.tried if tried.rejected == given_up] for given_up in (True, False))
     add("tried", measured, marker={"size": 10, "color": VISUAL})
     add("given up", rejected, marker={"size": 9, "color": VISUAL, "symbol": "circle-open", "line": {"width": 1.5}})
-    add("reference", list(tuned.tried[:1]), marker={"size": 11, "color": PLANNED, "symbol": "diamond"})
+    # The full model costs many times what is looked for: the settings get the width, and the axis' title says what it costs.
+    low, high = _extent([price.of(tried) for tried in tuned.tried[1:] or tuned.tried] + [tuned.limit])
+    seen = low <= price.of(tuned.tried[0]) <= high
+    add("reference", list(tuned.tried[:1]), showlegend=seen, marker={"size": 11, "color": PLANNED, "symbol": "diamond"})
     add("paper's", _present(tuned.preset), marker={"size": 12, "color": SCORE, "symbol": "square"})
     add("chosen", _present(tuned.chosen), marker={"size": 19, "color": TEXT, "symbol": "star", "line": {"width": 1, "color": "#7a4f00"}})
     highest = max([bent(TICKS[2]), *(bent(strays(tried)) for tried in tuned.tried)])
@@ -112,7 +115,7 @@ def tradeoff_chart(tuned: Tuned) -> go.Figure:
         hoverinfo="skip",
     )
     shown = [tick for tick in TICKS if bent(tick) <= highest * 1.05]
-    ticks = _ticks([price.of(tried) for tried in tuned.tried] + [tuned.limit])
+    ticks = _ticks(low, high)
     figure.update_layout(
         template="none",
         height=400,
@@ -124,8 +127,9 @@ def tradeoff_chart(tuned: Tuned) -> go.Figure:
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11}, "entrywidth": 78},
         modebar={"bgcolor": CLEAR, "color": PLANNED, "remove": ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale"]},
         xaxis={
-            "title": {"text": price.title},
+            "title": {"text": f"{price.title} (reference: {price.written(price.of(tuned.tried[0]))})"},
             "type": "log",
+            "range": [log10(low), log10(high)],
             "tickvals": ticks,
             "ticktext": [price.written(tick) for tick in ticks],
             "zeroline": False,
@@ -148,13 +152,18 @@ def _present(tried: Tried | None) -> list[Tried]:
     return [] if tried is None else [tried]
 
 
-def _ticks(values: list[float]) -> list[float]:
-    """1, 2, 5, 10… where they lie between the least and the greatest of these values, or a step outside; at most seven."""
-    values = [value for value in values if value > 0]
-    low, high = min(values) * 0.7, max(values) * 1.4
-    decades = range(int(log10(low)) - 2, int(log10(high)) + 2)
-    found = [step * 10.0**decade for decade in decades for step in (1, 2, 5) if low <= step * 10.0**decade <= high]
-    return found if len(found) <= 7 else found[:: -(-len(found) // 7)]
+def _extent(values: list[float]) -> tuple[float, float]:
+    """From a little below the least to a little above the greatest positive value, on a logarithmic axis."""
+    low, high = min(value for value in values if value > 0), max(values)
+    margin = max(1.1, (high / low) ** 0.06)
+    return low / margin, high * margin
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Four places well inside low...high, evenly apart on a logarithmic axis, with as few digits as tell them apart."""
+    places = [low * (high / low) ** share for share in (0.1, 0.37, 0.63, 0.9)]
+    digits = 2 if high / low > 1.5 else 3
+    return sorted({float(f"{place:.{digits}g}") for place in places})
 
 
 def tried_table(tuned: Tuned) -> str:
