@@ -130,7 +130,7 @@ class Space:
 
 
 def ratio_of(tokens: int, tokens_per_frame: int) -> float:
-    """A short merge ratio that leaves so many of a frame's tokens: in steps of 0.005, as sliders have, or of 0.0001 where those are too coarse."""
+    """A short merge ratio that leaves so many of a frame's tokens: a multiple of 0.005, as sliders have them, or of 0.0001."""
     for steps in (200, 10_000):
         ratio = ceil(tokens / tokens_per_frame * steps) / steps
         if merged_per_frame(ratio, tokens_per_frame) == tokens:

@@ -51,7 +51,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Measured:
-    """One setting against the reference, in nats. `divergence` is None where it was given up early: the mean would have been above the bound."""
+    """One setting against the reference, in nats; `divergence` is None where it was given up, since it would have been above the bound."""
 
     divergence: float | None
     first: float

@@ -90,6 +90,7 @@ class Tuned:
         return {
             "budget": {"kind": self.budget.kind, "amount": self.budget.amount, "unit": self.budget.unit, "text": str(self.budget)},
             "milliseconds_per_tflop": self.budget.milliseconds_per_tflop,
+            "milliseconds_besides": self.budget.milliseconds_besides,
             "limit": self.limit,
             "tried": [one.to_dict() for one in self.tried],
             "chosen": self.chosen and self.chosen.to_dict(),
