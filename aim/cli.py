@@ -1,4 +1,4 @@
-"""The command line: `python -m aim ask CLIP "QUESTION"`, `compare CLIP "QUESTION"`, `plan MODEL`, `eval`."""
+"""The command line: `python -m aim ask CLIP "QUESTION"`, `compare CLIP "QUESTION"`, `tune CLIP "QUESTION" --budget 4x`, `plan MODEL`, `eval`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from aim.evaluation.command import add_arguments
 from aim.knobs import add_knobs, methods_of
 from aim.methods import METHODS
+from aim.tuning.command import add_arguments as add_tuning
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -51,6 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     for command in (ask, plan):
         add_knobs(command)
         command.add_argument("--json", action="store_true", help="print one JSON object")
+
+    tune = commands.add_parser("tune", help="find the knobs that stray least from the full model within a budget")
+    add_tuning(tune)
+    tune.set_defaults(command=_tune)
 
     evaluation = commands.add_parser("eval", help="accuracy against cost on held-out clips, and the findings")
     add_arguments(evaluation)
@@ -109,6 +114,13 @@ def _plan(options: argparse.Namespace) -> str:
         f"not counted above: vision tower {result.vision_tflops:.2f} TFLOP, merging {result.merge_tflops:.4f}, "
         f"scoring {result.importance_tflops:.4f}\n{layers}"
     )
+
+
+def _tune(options: argparse.Namespace) -> str:
+    _hush()
+    from aim.tuning.command import tune_command
+
+    return tune_command(options)
 
 
 def _eval(options: argparse.Namespace) -> str:

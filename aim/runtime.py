@@ -209,10 +209,10 @@ class VLM:
             return family.encode(self.model, family.pixel_values(self.model.config, frames, self.checkpoint.pictures))
 
     @contextmanager
-    def encoded(self, clip: Clip) -> Iterator[Encoded]:
-        """The clip's features, from memory if it was seen lately; nobody else runs the model as long as the block lasts."""
+    def encoded(self, clip: Clip, known: Encoded | None = None) -> Iterator[Encoded]:
+        """The clip's features, `known` or from memory if they are; nobody else runs the model as long as the block lasts."""
         with self._lock:
-            yield self._encode(clip)[0]
+            yield known or self._encode(clip)[0]
 
     def _encode(self, clip: Clip) -> tuple[Encoded, dict[str, float]]:
         """The clip's vision features, from memory if it was seen lately, and the seconds spent on them."""

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from math import isfinite
 
-from aim.planning import TERA, Plan
+from aim.planning import Plan
 
 # how it is written → (kind, factor to the kind's unit)
 _WRITTEN = {
@@ -29,10 +29,11 @@ class Budget:
     """The most a prefill may cost.
 
     Attributes:
-        kind: "tflop" (modelled FLOPs of the LLM's prefill / 10^12), "times" (so many times fewer of them than the full model), "ms" (merging,
-            scoring and the LLM's prefill) or "mb" (10^6 bytes of KV cache after the prefill).
+        kind: "tflop" (modelled FLOPs of the LLM's prefill / 10^12), "times" (so many times fewer of them than the full model), "ms" (of
+            merging, scoring and the LLM's prefill) or "mb" (10^6 bytes of KV cache after the prefill).
         amount: > 0; for "times" ≥ 1.
         milliseconds_per_tflop: for "ms", what a modelled TFLOP takes, measured; None before anything was.
+        milliseconds_besides: for "ms", what a prefill takes however few tokens it has, measured.
 
     Raises:
         ValueError: an unknown kind or an amount out of range.
@@ -41,6 +42,7 @@ class Budget:
     kind: str
     amount: float
     milliseconds_per_tflop: float | None = None
+    milliseconds_besides: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in _UNITS:
@@ -73,8 +75,8 @@ class Budget:
         return _UNITS[self.kind]
 
     def cost(self, plan: Plan | dict) -> float:
-        """What a plan (or its `to_dict()`) takes, in `unit`. Milliseconds are its modelled FLOPs, merging and scoring included, times the
-        measured `milliseconds_per_tflop`.
+        """What a plan (or its `to_dict()`) takes, in `unit`. Milliseconds are its modelled TFLOP, merging and scoring included, times what
+        one was measured to take, and what every prefill takes besides.
 
         Raises:
             ValueError: milliseconds, where nothing was measured yet.
@@ -85,7 +87,7 @@ class Budget:
         if self.kind == "ms":
             if self.milliseconds_per_tflop is None:
                 raise ValueError("What a TFLOP takes was not measured yet; call `calibrated` with a prefill's time first.")
-            return _work(account) * self.milliseconds_per_tflop
+            return _work(account) * self.milliseconds_per_tflop + self.milliseconds_besides
         return account["prefill_tflops"]
 
     def limit(self, full: Plan | dict) -> float:
@@ -95,12 +97,19 @@ class Budget:
         account = full if isinstance(full, dict) else full.to_dict()
         return account["prefill_tflops"] / self.amount
 
-    def calibrated(self, plan: Plan | dict, seconds: float) -> Budget:
-        """This budget, knowing that a prefill so planned took so long; the slowest of those it was told about counts."""
-        account = plan if isinstance(plan, dict) else plan.to_dict()
-        return replace(self, milliseconds_per_tflop=max(self.milliseconds_per_tflop or 0.0, 1000 * seconds / _work(account)))
+    def calibrated(self, measured: list[tuple[Plan, float]]) -> Budget:
+        """This budget, knowing what one or two prefills so planned took, in seconds: the dearer one first.
+
+        Two give the time of a TFLOP and what every prefill takes besides; one gives the time of a TFLOP, as if it took nothing besides.
+        """
+        (most, slow), (least, fast) = measured[0], measured[-1]
+        most, least = _work(most.to_dict()), _work(least.to_dict())
+        if most <= least:
+            return replace(self, milliseconds_per_tflop=1000 * slow / most, milliseconds_besides=0.0)
+        per_tflop = max(0.0, 1000 * (slow - fast) / (most - least))
+        return replace(self, milliseconds_per_tflop=per_tflop, milliseconds_besides=max(0.0, 1000 * fast - per_tflop * least))
 
 
 def _work(account: dict) -> float:
-    """TFLOP of what the measured time covers: at least one FLOP, so that a time per FLOP is defined."""
-    return max(account["prefill_tflops"] + account["merge_tflops"] + account["importance_tflops"], 1 / TERA)
+    """TFLOP of what the measured time covers."""
+    return account["prefill_tflops"] + account["merge_tflops"] + account["importance_tflops"]

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from math import ceil
 
 from aim.methods import AIM
@@ -52,6 +53,10 @@ class Space:
         )
         # One merge ratio for each number of tokens a frame, index + 1 of them.
         self.ratios = [ratio_of(tokens, tokens_per_frame) for tokens in range(1, tokens_per_frame + 1)]
+
+    def narrowed(self, fits: Callable[[Candidate], bool]) -> Space:
+        """The same with another condition."""
+        return Space(fits, self.num_layers, self.tokens_per_frame, self.frames, self.places)
 
     def cheapest(self) -> Candidate:
         """One token a frame, gone after the first layer."""
@@ -130,7 +135,7 @@ class Space:
 
 
 def ratio_of(tokens: int, tokens_per_frame: int) -> float:
-    """A short merge ratio that leaves so many of a frame's tokens: in steps of 0.005, as sliders have, or of 0.0001 where those are too coarse."""
+    """A short merge ratio that leaves so many of a frame's tokens: a multiple of 0.005, as sliders have them, or of 0.0001."""
     for steps in (200, 10_000):
         ratio = ceil(tokens / tokens_per_frame * steps) / steps
         if merged_per_frame(ratio, tokens_per_frame) == tokens:
@@ -139,7 +144,8 @@ def ratio_of(tokens: int, tokens_per_frame: int) -> float:
 
 
 def proposals(space: Space, seed: int, most: int, found: Callable[[], list[tuple[float, Candidate]]]) -> Iterator[Candidate]:
-    """What to try next, each run once: the preset, a coarse grid, then the surroundings of the best so far; about half of `most` each.
+    """What to try next, each run once: the paper's setting and, for about half of `most`, a coarse grid; then the surroundings of the best
+    so far, and the rest of the grid where they are exhausted.
 
     Args:
         most: how many will be asked for.
@@ -156,17 +162,19 @@ def proposals(space: Space, seed: int, most: int, found: Callable[[], list[tuple
     yield from new([space.preset(space.places[0]), *(space.paper_ramp(positions) for positions in space.places)])
     presets = {candidate.method.positions: divergence for divergence, candidate in found()}
     positions = min(presets, key=presets.get) if presets else space.places[-1]
-    for number, candidate in enumerate(new(space.coarse(positions, seed))):
-        if number >= max(1, most // 2 - 1 - len(space.places)):
-            break
-        yield candidate
+    coarse = new(space.coarse(positions, seed))
+    yield from islice(coarse, max(1, most // 2 - 1 - len(space.places)))
     best = None
-    while found():
-        following = min(found(), key=lambda pair: pair[0])
-        if following == best:
-            return
+    while True:
+        following = min(found(), key=lambda pair: pair[0], default=None)
+        near = () if following == best else new(space.around(following[1]))
         best = following
-        for candidate in new(space.around(best[1])):
+        for candidate in near:
             yield candidate
-            if min(found(), key=lambda pair: pair[0]) != best:
+            if min(found(), key=lambda pair: pair[0], default=None) != best:
                 break
+        else:  # nothing nearer the best: on with the coarse grid
+            candidate = next(coarse, None)
+            if candidate is None:
+                return
+            yield candidate

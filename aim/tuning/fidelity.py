@@ -15,6 +15,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria,
 
 from aim.comparing import divergence
 from aim.engine import reduce
+from aim.families import Encoded
 from aim.generation import StopOn
 from aim.methods import AIM, Full, Method
 from aim.runtime import VLM
@@ -51,7 +52,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Measured:
-    """One setting against the reference, in nats. `divergence` is None where it was given up early: the mean would have been above the bound."""
+    """One setting against the reference, in nats; `divergence` is None where it was given up, since it would have been above the bound."""
 
     divergence: float | None
     first: float
@@ -65,6 +66,7 @@ class Subject:
         self.vlm, self.clip, self.question = vlm, clip, question
         self.reference: Reference | None = None
         self.prefills = 0
+        self._encoded: dict[str, Encoded] = {}  # kept here, since the runtime remembers only a few clips
 
     def refer(self, method: Method, stop: threading.Event | None = None) -> bool:
         """Run a method as the reference; False where it was stopped or does not fit in memory."""
@@ -113,7 +115,12 @@ class Subject:
         self, method: Method, clip: Clip, processor: LogitsProcessor, tokens: int, *criteria: StoppingCriteria
     ) -> tuple[tuple[int, ...], float]:
         """Stock greedy `generate` under `aim.reduce`: (ids it gave, seconds of the prefill)."""
-        with self.vlm.encoded(clip) as encoded, torch.inference_mode(), reduce(self.vlm.model, method) as trace:
+        with (
+            self.vlm.encoded(clip, self._encoded.get(clip.digest)) as encoded,
+            torch.inference_mode(),
+            reduce(self.vlm.model, method) as trace,
+        ):
+            self._encoded[clip.digest] = encoded
             inputs = self.vlm.inputs(self.question, encoded)
             self.prefills += 1
             said = self.vlm.model.generate(

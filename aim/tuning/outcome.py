@@ -90,6 +90,7 @@ class Tuned:
         return {
             "budget": {"kind": self.budget.kind, "amount": self.budget.amount, "unit": self.budget.unit, "text": str(self.budget)},
             "milliseconds_per_tflop": self.budget.milliseconds_per_tflop,
+            "milliseconds_besides": self.budget.milliseconds_besides,
             "limit": self.limit,
             "tried": [one.to_dict() for one in self.tried],
             "chosen": self.chosen and self.chosen.to_dict(),
@@ -110,9 +111,10 @@ def choose(tried: tuple[Tried, ...], budget: Budget) -> Tried | None:
     return min((one for one in possible if one.divergence <= least + TIE), key=lambda one: (budget.cost(one.cost), one.divergence))
 
 
-def label_of(method: Method, frames: int) -> str:
+def label_of(method: Method, frames: int | None = None) -> str:
     """A setting in a few words."""
+    on = "" if frames is None else f", {frames} frames"
     if method.name == "full":
-        return f"full model, {frames} frames"
+        return f"full model{on}"
     own = ", original positions" if method.positions == "original" else ""
-    return f"merged to {100 * method.merge_ratio:.3g} %, layers {method.l1} → {method.l2}{own}, {frames} frames"
+    return f"merged to {100 * method.merge_ratio:.3g} %, layers {method.l1} → {method.l2}{own}{on}"
