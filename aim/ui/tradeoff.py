@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from html import escape
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -14,23 +13,20 @@ from aim.methods import AIM, Full
 from aim.presets import preset
 from aim.tuning.outcome import Tried, Tuned
 from aim.tuning.search import MAX_PREFILLS, tune_steps
-from aim.tuning.spending import frames_for, spend
 from aim.ui import knobs
 from aim.ui.asking import Asking
 from aim.ui.budgets import KINDS, budget_range, chosen_budget
 from aim.ui.errors import politely
-from aim.ui.handlers import remember, status
+from aim.ui.handlers import STOPPED_EARLY, remember, status
 from aim.ui.request import FIELDS, Request, check
+from aim.ui.spending import saving, spending
 from aim.ui.stop import StopSignal
-from aim.views.tradeoff import outcome, progress, spent_table, tradeoff_chart, tried_table
-from aim.views.units import flops
+from aim.views.tradeoff import outcome, progress, tradeoff_chart, tried_table
 
 SECONDS_BETWEEN_CHARTS = 0.4
 HELP = """<p class="aim-help">What may a prefill cost? The knobs are then tuned on this clip and question: within that budget, as near to
 the full model as can be.</p>"""
 EMPTY = '<div class="aim-empty">Press Tune: the clip is encoded once, then at most 24 settings are measured against the full model.</div>'
-NOTHING = "Stopped, before there was anything to show."
-TOWER = "Left out of that: the vision tower, which looks at every frame it is given; its time is in the table."
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 MODEL = {
     "trigger_mode": "once",
@@ -178,7 +174,7 @@ def tuning(vlm, request: Request, clips: dict, stop: StopSignal, kind: str, amou
     check(request, vlm.max_frames)
     budget = chosen_budget(kind, amount)
     if stop.is_set():
-        yield [status(NOTHING), *[gr.skip()] * 4, clips]
+        yield [status(STOPPED_EARLY), *[gr.skip()] * 4, clips]
         return
     yield [status("Encoding the clip…", busy=True), *[gr.skip()] * 5]
     clips = remember(clips, request)
@@ -191,7 +187,7 @@ def tuning(vlm, request: Request, clips: dict, stop: StopSignal, kind: str, amou
         table = tried_table(tuned) if tuned.tried else gr.skip()
         yield [status(progress(tuned, MAX_PREFILLS), busy=True), chart, table, gr.skip(), tuned, gr.skip()]
     if tuned is None or not tuned.tried:
-        yield [status(NOTHING), *[gr.skip()] * 4, clips]
+        yield [status(STOPPED_EARLY), *[gr.skip()] * 4, clips]
         return
     chart, use = gr.Plot(tradeoff_chart(tuned), visible=True), gr.Button(visible=tuned.chosen is not None)
     yield [status(outcome(tuned)), chart, tried_table(tuned), use, tuned, clips]
@@ -209,52 +205,7 @@ def moved(vlm, question: str | None, tried: Tried | None) -> list[Any]:
     return [*(values[name] for name in MOVED), tried.frames, plan, knobs.name_of(vlm, merge_ratio, l1, l2)]
 
 
-def saving(vlm, question: str | None, merge_ratio: float, l1: int, l2: int, num_frames: int, merge_window: int) -> tuple[str, str]:
-    """How many frames the full model's FLOPs would pay for with these knobs, as HTML, and the button's label; "" where it is no more."""
-    text_tokens = knobs.text_tokens(vlm, question)
-    frames = int(num_frames)
-    full = vlm.plan(frames, text_tokens, Full()).prefill_tflops
-    try:
-        method = AIM(merge_ratio=float(merge_ratio), l1=int(l1), l2=int(l2), merge_window=int(merge_window))
-        paid = frames_for(vlm, method, full, vlm.max_frames)
-    except ValueError as error:
-        return _help(str(error)), ""
-    if paid <= frames:
-        return _help(f"With the knobs as they are, the FLOPs of {frames} full frames pay for no more frames."), ""
-    cap = ", the most this model takes" if paid == vlm.max_frames else ""
-    return (
-        _help(f"The full model's FLOPs on {frames} frames ({flops(full)}) pay for {paid} frames with the knobs as they are{cap}. {TOWER}"),
-        f"Run both: {frames} frames in full, {paid} reduced",
-    )
-
-
-def spending(vlm, request: Request, clips: dict, stop: StopSignal) -> Iterator[list[Any]]:
-    """Both runs of `saving`: status, table, clips.
-
-    Raises:
-        ValueError: see `check`, and whatever the video reader and the model refuse.
-    """
-    check(request, vlm.max_frames)
-    method, frames = request.method(), int(request.num_frames)
-
-    def read(num_frames: int):
-        nonlocal clips
-        clips = remember(clips, replace(request, num_frames=num_frames))
-        return clips[request.video, num_frames]
-
-    yield [status("The full model and the reduced one run in turn…", busy=True), "", gr.skip()]
-    if stop.asked:
-        yield [status(NOTHING), "", clips]
-        return
-    full, reduced = spend(vlm, read, request.question, method, frames)
-    yield [status("Done."), spent_table(full, reduced), clips]
-
-
 def full_seconds(tuned: Tuned | None, num_frames: int) -> float | None:
     """The full model's prefill as the last tuning timed it, if it was on so many frames."""
     reference = tuned.tried[0] if tuned and tuned.tried else None
     return reference.prefill_seconds if reference and reference.method.name == Full.name and reference.frames == num_frames else None
-
-
-def _help(text: str) -> str:
-    return f'<p class="aim-help">{escape(text)}</p>'
