@@ -118,8 +118,8 @@ def tradeoff_chart(tuned: Tuned) -> go.Figure:
     ticks = _ticks(low, high)
     figure.update_layout(
         template="none",
-        height=400,
-        margin={"l": 64, "r": 16, "t": 76, "b": 52},
+        height=420,
+        margin={"l": 64, "r": 16, "t": 76, "b": 70},
         paper_bgcolor=CLEAR,
         plot_bgcolor=CLEAR,
         hovermode="closest",
@@ -127,7 +127,7 @@ def tradeoff_chart(tuned: Tuned) -> go.Figure:
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11}, "entrywidth": 78},
         modebar={"bgcolor": CLEAR, "color": PLANNED, "remove": ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale"]},
         xaxis={
-            "title": {"text": f"{price.title} (reference: {price.written(price.of(tuned.tried[0]))})"},
+            "title": {"text": f"{price.title}<br>reference: {price.written(price.of(tuned.tried[0]))}"},
             "type": "log",
             "range": [log10(low), log10(high)],
             "tickvals": ticks,
@@ -162,8 +162,8 @@ def _extent(values: list[float]) -> tuple[float, float]:
 def _ticks(low: float, high: float) -> list[float]:
     """Four places well inside low...high, evenly apart on a logarithmic axis, with as few digits as tell them apart."""
     places = [low * (high / low) ** share for share in (0.1, 0.37, 0.63, 0.9)]
-    digits = 2 if high / low > 1.5 else 3
-    return sorted({float(f"{place:.{digits}g}") for place in places})
+    rounded = [sorted({float(f"{place:.{digits}g}") for place in places}) for digits in (1, 2, 3)]
+    return next((ticks for ticks in rounded if len(ticks) >= 3 and low < ticks[0] and ticks[-1] < high), rounded[-1])
 
 
 def tried_table(tuned: Tuned) -> str:
