@@ -1,4 +1,4 @@
-"""The command line: `python -m aim ask CLIP "QUESTION"`, `compare CLIP "QUESTION"`, `tune CLIP "QUESTION" --budget 4x`, `plan MODEL`, `eval`."""
+"""The command line: `python -m aim ask CLIP "QUESTION"`, `compare ...`, `tune CLIP "QUESTION" --budget 4x`, `plan MODEL`, `eval`."""
 
 from __future__ import annotations
 

@@ -75,8 +75,8 @@ class Space:
     def coarse(self, positions: str, seed: int) -> list[Candidate]:
         """For merge ratios and l1 far apart, the l2 that just fits; those with the same l1 in a random order, the l1 taking turns."""
         rows = []
-        for frames in self.frames:
-            for l1 in sorted({round(self.num_layers * quarter / 4) for quarter in range(5)}):
+        for l1 in sorted({round(self.num_layers * quarter / 4) for quarter in range(5)}):
+            for frames in self.frames:
                 row = [self.widest(ratio, l1, positions, frames) for ratio in self._starts()]
                 rows.append([self.fill(candidate) for candidate in row if candidate])
         lots = random.Random(seed)

@@ -36,11 +36,11 @@ class Verdict:
 # knob → (its value, layers of the model) → a milder value
 _TURNED = {
     "merge_ratio": lambda value, layers: min(1.0, 2 * value),
-    "keep_ratio": lambda value, layers: None if value is None else min(1.0, 2 * value),
+    "keep_ratio": lambda value, layers: 0.5 if value is None else min(1.0, 2 * value),
     "ratio": lambda value, layers: (1 + value) / 2,
-    "l1": lambda value, layers: min(layers, value + max(1, layers // 4)),
+    "l1": lambda value, layers: max(value, min(layers, value + max(1, layers // 4))),
     "l2": lambda value, layers: max(value, min(layers + 1, value + max(1, layers // 4))),
-    "layer": lambda value, layers: min(layers, value + max(1, layers // 4)),
+    "layer": lambda value, layers: max(value, min(layers, value + max(1, layers // 4))),
 }
 
 
