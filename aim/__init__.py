@@ -19,6 +19,8 @@ _HOMES = {
     "VTW": "aim.methods",
     "METHODS": "aim.methods",
     "match": "aim.matching",
+    "tune": "aim.tuning.search",
+    "Budget": "aim.tuning.budget",
     "reduce": "aim.engine",
     "Trace": "aim.trace",
     "plan": "aim.planning",

@@ -1,4 +1,4 @@
-"""The command line: `python -m aim ask CLIP "QUESTION"`, `compare CLIP "QUESTION"`, `plan MODEL`, `eval`, `bench`."""
+"""The command line: `python -m aim` with ask, compare, tune, plan, eval or bench; see `python -m aim COMMAND --help`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from aim.bench.command import add_arguments as add_bench_arguments
 from aim.evaluation.command import add_arguments
 from aim.knobs import add_knobs, methods_of
 from aim.methods import METHODS
+from aim.tuning.command import add_arguments as add_tuning
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -54,6 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     for command in (ask, plan):
         add_knobs(command)
         command.add_argument("--json", action="store_true", help="print one JSON object")
+
+    tune = commands.add_parser("tune", help="find the knobs that stray least from the full model within a budget")
+    add_tuning(tune)
+    tune.set_defaults(command=_tune)
 
     evaluation = commands.add_parser("eval", help="accuracy against cost on held-out clips, and the findings")
     add_arguments(evaluation)
@@ -118,6 +123,13 @@ def _plan(options: argparse.Namespace) -> str:
         f"not counted above: vision tower {result.vision_tflops:.2f} TFLOP, merging {result.merge_tflops:.4f}, "
         f"scoring {result.importance_tflops:.4f}\n{layers}"
     )
+
+
+def _tune(options: argparse.Namespace) -> str:
+    _hush()
+    from aim.tuning.command import tune_command
+
+    return tune_command(options)
 
 
 def _eval(options: argparse.Namespace) -> str:

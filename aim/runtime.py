@@ -134,7 +134,7 @@ class VLM:
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; at least one token must be generated. Use 64, for example.")
         grid = self.grid(len(clip.frames), *clip.frames.shape[1:3])
-        self._check_context(len(self.prompt_ids(question, grid)), grid, method)
+        self.check_context(len(self.prompt_ids(question, grid)), grid, method)
         stop, left = stop or threading.Event(), threading.Event()
 
         def ended() -> bool:
@@ -241,6 +241,12 @@ class VLM:
         with torch.inference_mode():
             return family.encode(self.model, family.pixel_values(self.model.config, frames, self.checkpoint.pictures))
 
+    @contextmanager
+    def encoded(self, clip: Clip, known: Encoded | None = None) -> Iterator[Encoded]:
+        """The clip's features, `known` or from memory if they are; nobody else runs the model as long as the block lasts."""
+        with self._lock:
+            yield known or self._encode(clip)[0]
+
     def _encode(self, clip: Clip) -> tuple[Encoded, dict[str, float]]:
         """The clip's vision features, from memory if it was seen lately, and the seconds spent on them."""
         if clip.digest in self._encoded:
@@ -300,8 +306,12 @@ class VLM:
             ids += [number] * (next(counts) if number == token else 1)
         return ids
 
-    def _check_context(self, length: int, grid: Grid, method: Method) -> None:
-        """Refuse a prompt whose positions would run past what the model was trained on."""
+    def check_context(self, length: int, grid: Grid, method: Method) -> None:
+        """Refuse a prompt of `length` tokens whose positions would run past what the model was trained on.
+
+        Raises:
+            ValueError: it is too long.
+        """
         limit, longest = self.model.config.text_config.max_position_embeddings, length
         if length > limit and method.positions != "original":
             longest -= grid.tokens - method.merged_tokens(grid.frames, grid.tokens_per_frame)

@@ -17,12 +17,14 @@ from aim.ui.compare import connect_compare
 from aim.ui.connection import presence
 from aim.ui.errors import message, politely
 from aim.ui.examples import example_of
+from aim.ui.guard import connect_guard
 from aim.ui.handlers import Run, Screen
 from aim.ui.permalink import link_query, restore
 from aim.ui.request import FIELDS, KNOBS, Request, check
 from aim.ui.results import Results
 from aim.ui.run_log import logged, refused_run
 from aim.ui.stop import StopSignal
+from aim.ui.tradeoff import connect_tradeoff
 from aim.views.charts import layer_chart
 from aim.views.costs import cost_table
 
@@ -40,12 +42,13 @@ def connect(demo: gr.Blocks, vlm, asking: Asking, controls: dict[str, Any], resu
     requested = {"video": asking.video, "question": asking.question, "compare": asking.compare, **controls}
     connect_knobs(vlm, asking, controls)
     connect_link(demo, vlm, requested, controls, results, examples)
-    connect_run(vlm, asking, [requested[name] for name in FIELDS], results, examples)
+    connect_run(vlm, asking, [requested[name] for name in FIELDS], results, examples, controls["guard"])
     connect_compare(vlm, asking, requested, results.compare)
+    connect_tradeoff(vlm, asking, requested, controls, results.tradeoff)
     asking.upload.upload(lambda path: path, asking.upload, asking.video, **QUIET)
 
 
-def connect_run(vlm, asking: Asking, inputs: list, results: Results, examples: Path) -> None:
+def connect_run(vlm, asking: Asking, inputs: list, results: Results, examples: Path, guarded: gr.Checkbox) -> None:
     """Run, Stop, and what is drawn and saved after a run."""
     last_run, clips = gr.State(None, time_to_live=SESSION_SECONDS), gr.State({}, time_to_live=SESSION_SECONDS)
     signal = gr.State(StopSignal())
@@ -121,6 +124,7 @@ def connect_run(vlm, asking: Asking, inputs: list, results: Results, examples: P
     )
     kept = [results.report_file, results.trace_file, results.sheet_file, results.code, results.link]
     drawn.success(keep, [last_run, results.sheet_view], kept, **AT_ONCE).success(None, results.link, results.link, js=FULL_LINK, **QUIET)
+    connect_guard(vlm, finished, signal, last_run, clips, guarded, results.note, **ONE_AT_A_TIME)
     asking.stop.click(handlers.request_stop, signal, results.status, **QUIET)
     results.sheet_view.input(sheet, [last_run, results.sheet_view], results.sheet_file, trigger_mode="always_last", **QUIET)
 

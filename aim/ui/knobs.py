@@ -34,7 +34,7 @@ def ranges(vlm) -> dict[str, Range]:
     """The numeric knobs of this model, by their names in `Request`."""
     layers, default = vlm.num_layers, AIM().for_depth(vlm.num_layers)
     return {
-        "merge_ratio": Range(0.02, 1, 0.005, default.merge_ratio),
+        "merge_ratio": Range(0.005, 1, 0.005, default.merge_ratio),
         "l1": Range(0, layers, 1, default.l1),
         "l2": Range(1, layers + 1, 1, default.l2),
         "num_frames": Range(1, vlm.max_frames, 1, min(8 if vlm.is_bundled else 16, vlm.max_frames)),
@@ -108,19 +108,34 @@ def build_knobs(vlm, example: Example | None) -> dict[str, Any]:
                 info="Also layers that drop nothing, to look at. Timed apart.",
                 elem_id="score-all",
             )
+            parts["guard"] = gr.Checkbox(
+                guarded(vlm),
+                label="Check whether the reduction changed the answer",
+                info="One more prefill with a milder setting, after the answer is there.",
+                elem_id="guard",
+            )
     return parts
+
+
+def guarded(vlm) -> bool:
+    """Whether answers are checked unless the visitor says otherwise: where a second prefill is cheap, so not with a real model on a CPU."""
+    return vlm.is_bundled or vlm.device.type != "cpu"
 
 
 def plan(vlm, question: str | None, merge_ratio: float, l1: int, l2: int, num_frames: int, merge_window: int = 1) -> str:
     """The planned cost of these knobs, as HTML, without running the model. Knobs in between two valid settings give a hint instead."""
     try:
         method = AIM(merge_ratio=float(merge_ratio), l1=int(l1), l2=int(l2), merge_window=int(merge_window))
-        text_tokens = vlm.text_tokens(question.strip()[:MAX_QUESTION]) if (question or "").strip() else TYPICAL_TEXT_TOKENS
-        planned = vlm.plan(int(num_frames), text_tokens, method)
+        planned = vlm.plan(int(num_frames), text_tokens(vlm, question), method)
     except ValueError as error:
         return hint(str(error))
     published = nearest(vlm.name, method.merge_ratio, method.l1, method.l2, int(num_frames))
     return plan_panel(planned, int(num_frames) * vlm.tokens_per_frame, published)
+
+
+def text_tokens(vlm, question: str | None) -> int:
+    """Text tokens of the prompt; a typical number while there is no question yet."""
+    return vlm.text_tokens(question.strip()[:MAX_QUESTION]) if (question or "").strip() else TYPICAL_TEXT_TOKENS
 
 
 def name_of(vlm, merge_ratio: float, l1: int, l2: int) -> str | None:

@@ -9,6 +9,7 @@ import gradio as gr
 from aim.ui import explorer, findings, takeaway, texts
 from aim.ui.compare import CompareTab, build_compare
 from aim.ui.handlers import READY, status
+from aim.ui.tradeoff import TradeoffTab, build_tradeoff
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Results:
     code: gr.Code
     link: gr.Textbox
     compare: CompareTab
+    tradeoff: TradeoffTab
     of_a_run: list[gr.Tab]
 
 
@@ -64,6 +66,8 @@ def build_results(vlm) -> Results:
             shown["cost"] = gr.HTML(elem_id="cost")
         with gr.Tab("Compare"):
             shown["compare"] = build_compare(vlm)
+        with gr.Tab("Trade-off"):
+            shown["tradeoff"] = build_tradeoff(vlm)
         with gr.Tab("Findings"):
             findings.build_tab()
         with gr.Tab("Take away", interactive=False) as take_away:

@@ -1,0 +1,6 @@
+"""Knobs that set themselves: the AIM setting that strays least from the full model on a clip, within a budget.
+
+In the order of a search: `budget` (what may be spent), `fidelity` (how far a setting strays), `candidates` (settings that just fit),
+`outcome` (what a search has found), `search` (the search). Around it: `transfer` (one setting for many clips), `spending` (more frames for
+the same FLOPs), `trust` (a warning after a run), `command` and `evaluate` (the command line, and the measurement on held-out clips).
+"""

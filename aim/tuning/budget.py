@@ -1,0 +1,115 @@
+"""What a reduced prefill may cost: FLOPs, a share of the full model's, milliseconds or bytes of KV cache."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from math import isfinite
+
+from aim.planning import Plan
+
+# how it is written → (kind, factor to the kind's unit)
+_WRITTEN = {
+    "tflop": ("tflop", 1.0),
+    "gflop": ("tflop", 1e-3),
+    "mflop": ("tflop", 1e-6),
+    "x": ("times", 1.0),
+    "s": ("ms", 1000.0),
+    "ms": ("ms", 1.0),
+    "gb": ("mb", 1000.0),
+    "mb": ("mb", 1.0),
+    "kb": ("mb", 1e-3),
+}
+_UNITS = {"tflop": "TFLOP", "times": "TFLOP", "ms": "ms", "mb": "MB"}
+EXAMPLES = '"4x", "0.5 TFLOP", "500 GFLOP", "800 ms" or "20 MB"'
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most a prefill may cost.
+
+    Attributes:
+        kind: "tflop" (modelled FLOPs of the LLM's prefill / 10^12), "times" (so many times fewer of them than the full model), "ms" (of
+            merging, scoring and the LLM's prefill) or "mb" (10^6 bytes of KV cache after the prefill).
+        amount: > 0; for "times" ≥ 1.
+        milliseconds_per_tflop: for "ms", what a modelled TFLOP takes, measured; None before anything was.
+        milliseconds_besides: for "ms", what a prefill takes however few tokens it has, measured.
+
+    Raises:
+        ValueError: an unknown kind or an amount out of range.
+    """
+
+    kind: str
+    amount: float
+    milliseconds_per_tflop: float | None = None
+    milliseconds_besides: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in _UNITS:
+            raise ValueError(f"kind is {self.kind!r}; use one of {', '.join(_UNITS)}.")
+        least = 1 if self.kind == "times" else 0
+        if not (isfinite(self.amount) and self.amount >= least and self.amount > 0):
+            raise ValueError(f"The budget's amount is {self.amount:g}; it must be finite, and {'at least 1' if least else 'above 0'}.")
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """A budget as people write it: "0.5 TFLOP", "500 GFLOP", "4x", "800 ms", "20 MB"; capitals and spaces do not matter.
+
+        Raises:
+            ValueError: anything else.
+        """
+        number = r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+)"
+        found = re.fullmatch(rf"{number}\s*([a-z×]+)", text.strip().lower())
+        unit = found and found[2].replace("×", "x").removesuffix("s" if found[2].endswith("flops") else "\0")
+        if not found or unit not in _WRITTEN:
+            raise ValueError(f"The budget is {text[:40]!r}; a number and a unit are accepted. Write {EXAMPLES}.")
+        kind, factor = _WRITTEN[unit]
+        return cls(kind, float(found[1]) * factor)
+
+    def __str__(self) -> str:
+        return f"{self.amount:g}x less" if self.kind == "times" else f"{self.amount:g} {self.unit}"
+
+    @property
+    def unit(self) -> str:
+        """Of `cost` and `limit`."""
+        return _UNITS[self.kind]
+
+    def cost(self, plan: Plan | dict) -> float:
+        """What a plan (or its `to_dict()`) takes, in `unit`. Milliseconds are its modelled TFLOP, merging and scoring included, times what
+        one was measured to take, and what every prefill takes besides.
+
+        Raises:
+            ValueError: milliseconds, where nothing was measured yet.
+        """
+        account = plan if isinstance(plan, dict) else plan.to_dict()
+        if self.kind == "mb":
+            return account["kv_bytes"] / 1e6
+        if self.kind == "ms":
+            if self.milliseconds_per_tflop is None:
+                raise ValueError("What a TFLOP takes was not measured yet; call `calibrated` with a prefill's time first.")
+            return _work(account) * self.milliseconds_per_tflop + self.milliseconds_besides
+        return account["prefill_tflops"]
+
+    def limit(self, full: Plan | dict) -> float:
+        """The most `cost` may be, in `unit`, where the full model's prefill is planned as `full`."""
+        if self.kind != "times":
+            return self.amount
+        account = full if isinstance(full, dict) else full.to_dict()
+        return account["prefill_tflops"] / self.amount
+
+    def calibrated(self, measured: list[tuple[Plan, float]]) -> Budget:
+        """This budget, knowing what one or two prefills so planned took, in seconds: the dearer one first.
+
+        Two give the time of a TFLOP and what every prefill takes besides; one gives the time of a TFLOP, as if it took nothing besides.
+        """
+        (most, slow), (least, fast) = measured[0], measured[-1]
+        most, least = _work(most.to_dict()), _work(least.to_dict())
+        if most <= least:
+            return replace(self, milliseconds_per_tflop=1000 * slow / most, milliseconds_besides=0.0)
+        per_tflop = max(0.0, 1000 * (slow - fast) / (most - least))
+        return replace(self, milliseconds_per_tflop=per_tflop, milliseconds_besides=max(0.0, 1000 * fast - per_tflop * least))
+
+
+def _work(account: dict) -> float:
+    """TFLOP of what the measured time covers."""
+    return account["prefill_tflops"] + account["merge_tflops"] + account["importance_tflops"]

@@ -1,0 +1,82 @@
+"""What settings cost on one clip and question, and which of them a budget leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+import numpy as np
+
+from aim.methods import Method
+from aim.planning import Plan, plan_for
+from aim.runtime import VLM
+from aim.tuning.budget import Budget
+from aim.tuning.candidates import PLACES, Candidate, Space
+from aim.tuning.fidelity import Measured
+from aim.tuning.outcome import Tried, Tuned, label_of
+from aim.video import Clip, clip_from_frames
+
+
+class Costs:
+    """What settings cost on one question and a clip's frames, given by their number."""
+
+    def __init__(self, vlm: VLM, question: str, clips: dict[int, Clip]):
+        self.vlm = vlm
+        self.grids = {count: vlm.grid(count, *clip.frames.shape[1:3]) for count, clip in clips.items()}
+        self.lengths = {count: len(vlm.prompt_ids(question, grid)) for count, grid in self.grids.items()}
+
+    def plan(self, method: Method, frames: int) -> Plan:
+        """Modelled, in the model's own bytes per value."""
+        grid = self.grids[frames]
+        return plan_for(self.vlm.model.config, frames, self.lengths[frames] - grid.tokens, method, self.vlm.dtype.itemsize, grid)
+
+    def space(self, budget: Budget, limit: float, most_tflops: float = inf) -> Space:
+        """The settings within the limit, in the budget's unit, and within so many TFLOP."""
+
+        def fits(candidate: Candidate) -> bool:
+            plan = self.plan(candidate.method, candidate.frames)
+            return budget.cost(plan) <= limit and plan.prefill_tflops <= most_tflops
+
+        per_frame = next(iter(self.grids.values())).tokens_per_frame
+        return Space(fits, self.vlm.num_layers, per_frame, tuple(self.grids), places_of(self.vlm))
+
+    def check_possible(self, space: Space, budget: Budget, limit: float) -> None:
+        """Raises ValueError where no setting at all is within the budget."""
+        cheapest = space.cheapest()
+        if not space.fits(cheapest):
+            least = budget.cost(self.plan(cheapest.method, cheapest.frames))
+            raise ValueError(
+                f"The budget is {limit:.4g} {budget.unit}; the cheapest setting on {cheapest.frames} frames takes {least:.4g}. "
+                "Allow at least that much, or use fewer frames."
+            )
+
+    def tried(self, method: Method, frames: int, measured: Measured, tuned: Tuned) -> Tried:
+        """What was measured, with what it costs and whether that is within the budget."""
+        method, account = method.for_depth(self.vlm.num_layers), self.plan(method, frames).to_dict()
+        del account["tokens_per_layer"]
+        within = tuned.budget.cost(account) <= tuned.limit
+        if tuned.budget.kind == "ms":
+            within = within and 1000 * measured.seconds <= tuned.limit
+        rejected, label = measured.divergence is None, label_of(method, frames)
+        return Tried(method, frames, account, within, measured.divergence, measured.first, measured.seconds, rejected, label)
+
+
+def places_of(vlm: VLM) -> tuple[str, ...]:
+    """The values of `positions` that differ for a model: with several position axes (M-RoPE) tokens always keep their own."""
+    text = vlm.model.config.text_config
+    rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
+    return PLACES[:1] if "mrope_section" in rope else PLACES
+
+
+def clips_of(clip: Clip, frames: Sequence[int] | None) -> dict[int, Clip]:
+    """The clip by the number of its frames, itself first."""
+    own = len(clip.frames)
+    wrong = [count for count in frames or () if not 1 <= count <= own]
+    if wrong:
+        raise ValueError(f"frames holds {wrong[0]}; the clip has {own}. Choose from 1 to {own}.")
+    clips = {own: clip}
+    for count in frames or ():
+        if count not in clips:
+            chosen = (np.arange(count) + 0.5) * own // count
+            clips[count] = clip_from_frames(clip.frames[chosen.astype(int)], count / clip.duration)
+    return clips

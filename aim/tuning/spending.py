@@ -1,0 +1,74 @@
+"""Spend the saving: the same prefill FLOPs pay for more frames when each costs less (the paper's 32 → 192)."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+
+from aim.answer import Answer
+from aim.methods import Full, Method
+from aim.runtime import VLM
+from aim.video import MAX_FRAMES, Clip
+
+TYPICAL_TEXT_TOKENS = 100
+
+
+def frames_for(vlm: VLM, method: Method, budget_tflops: float, max_frames: int, text_tokens: int = TYPICAL_TEXT_TOKENS) -> int:
+    """The most frames of 640 x 360 pixels a method can take within a budget and the model's context.
+
+    Args:
+        budget_tflops: modelled prefill FLOPs / 10^12, > 0.
+        max_frames: the most to be had, ≥ 1.
+        text_tokens: everything in the prompt that is not a patch, ≥ 1.
+
+    Returns:
+        1...max_frames.
+
+    Raises:
+        ValueError: not even one frame is within the budget, or max_frames < 1.
+    """
+    if max_frames < 1:
+        raise ValueError(f"max_frames is {max_frames}; a clip has at least 1 frame. Use 64, for example.")
+
+    def beyond(frames: int) -> bool:
+        grid = vlm.grid(frames)
+        if vlm.plan(frames, text_tokens, method, grid).prefill_tflops > budget_tflops:
+            return True
+        try:
+            vlm.check_context(grid.tokens + text_tokens, grid, method.for_depth(vlm.num_layers))
+        except ValueError:
+            return True
+        return False
+
+    frames = bisect_right(range(1, max_frames + 1), False, key=beyond)
+    if frames == 0:
+        raise ValueError(f"The budget is {budget_tflops:.4g} TFLOP; one frame takes more with this method. Raise it or reduce more.")
+    return frames
+
+
+def spend(
+    vlm: VLM,
+    read: Callable[[int], Clip],
+    question: str,
+    method: Method,
+    frames: int,
+    max_frames: int = MAX_FRAMES,
+    max_new_tokens: int = 64,
+) -> tuple[Answer, Answer]:
+    """Ask twice for the same prefill FLOPs: the full model on `frames` frames, and the method on as many as that pays for.
+
+    Args:
+        read: a number of frames → the clip with so many, as `aim.read_video` with the file filled in; a short video may give fewer.
+        frames: ≥ 1.
+
+    Returns:
+        (the full model's answer, the reduced one on at least as many frames as fit). The second never costs more than the first.
+
+    Raises:
+        ValueError: the method costs more than the full model, and whatever `VLM.ask` refuses.
+    """
+    clip = read(frames)
+    full = vlm.ask(clip, question, Full(), max_new_tokens)
+    text = vlm.text_tokens(question)
+    more = frames_for(vlm, method, vlm.plan(len(clip.frames), text, Full()).prefill_tflops, max_frames, text)
+    return full, vlm.ask(read(more), question, method, max_new_tokens)

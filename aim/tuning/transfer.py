@@ -1,0 +1,146 @@
+"""One setting for many clips: what an engineer fixes the knobs to, with its spread from clip to clip."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from statistics import fmean, median
+
+from aim.methods import AIM
+from aim.runtime import VLM
+from aim.tuning.budget import Budget
+from aim.tuning.candidates import Candidate, proposals
+from aim.tuning.costs import Costs
+from aim.tuning.fidelity import Subject, ladder
+from aim.tuning.outcome import label_of
+from aim.video import Clip
+
+MAX_PREFILLS = 24
+
+
+@dataclass(frozen=True)
+class Shared:
+    """One setting on all clips: its divergences in nats, in their order; fewer than there are clips where it was given up."""
+
+    method: AIM
+    divergences: tuple[float, ...]
+    rejected: bool
+
+    @property
+    def mean(self) -> float | None:
+        return None if self.rejected else fmean(self.divergences)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """The setting with the least mean divergence over the clips.
+
+    Attributes:
+        method: every knob filled in; None where it was stopped before any setting had been run on all clips.
+        divergences: of `method` on each clip, in nats.
+        spread: their least, median and largest.
+        tried: every setting, the paper's first.
+        complete: not stopped.
+    """
+
+    method: AIM | None
+    divergences: tuple[float, ...]
+    spread: tuple[float, float, float] | None
+    tried: tuple[Shared, ...]
+    complete: bool
+
+    def to_dict(self) -> dict:
+        """Plain numbers, strings and lists."""
+        return {
+            "method": self.method and self.method.name,
+            "params": self.method and self.method.params(),
+            "divergences": list(self.divergences),
+            "spread": self.spread and dict(zip(("min", "median", "max"), self.spread, strict=True)),
+            "tried": [{"params": one.method.params(), "mean": one.mean, "rejected": one.rejected} for one in self.tried],
+            "complete": self.complete,
+        }
+
+    def __str__(self) -> str:
+        if self.method is None:
+            return "stopped before any setting was run on all clips"
+        clips = len(self.divergences)
+        least, middle, most = self.spread
+        return f"{label_of(self.method)}: over {clips} clips KL {least:.3g} to {most:.3g} nats, median {middle:.3g}"
+
+
+def tune_many(
+    vlm: VLM,
+    asked: Sequence[tuple[Clip, str]],
+    budget: Budget | str,
+    *,
+    max_prefills: int = MAX_PREFILLS,
+    seed: int = 0,
+    stop: threading.Event | None = None,
+) -> Transfer:
+    """As `aim.tune`, for one setting that is within the budget on every clip and has the least mean divergence over them.
+
+    Args:
+        asked: clips, each with its question; at least one.
+        budget: no milliseconds; "4x" is four times less than the full model takes on each clip.
+        max_prefills: the most on each clip, at least 2.
+
+    Raises:
+        ValueError: no clip, a budget in milliseconds or one that cannot be met, a clip the full model has no memory for, and whatever
+            `aim.tune` refuses.
+    """
+    budget, stop = Budget.parse(budget) if isinstance(budget, str) else budget, stop or threading.Event()
+    if not asked or max_prefills < 2:
+        raise ValueError(f"{len(asked)} clips and {max_prefills} prefills on each; give at least one clip and two prefills.")
+    if budget.kind == "ms":
+        raise ValueError(f"The budget is {budget}; over several clips FLOPs or bytes are accepted. Write 4x, for example.")
+    full, subjects, spaces = ladder()[0], [], []
+    for clip, question in asked:
+        count = len(clip.frames)
+        costs = Costs(vlm, question, {count: clip})
+        vlm.check_context(costs.lengths[count], costs.grids[count], full)
+        limit = budget.limit(costs.plan(full, count))
+        spaces.append(costs.space(budget, limit))
+        costs.check_possible(spaces[-1], budget, limit)
+        subjects.append(Subject(vlm, clip, question))
+    for subject in subjects:
+        if not subject.refer(full, stop):
+            if stop.is_set():
+                return _transfer([], False)
+            raise ValueError("The full model does not fit in memory on one of the clips; use fewer frames.")
+    space = spaces[0].narrowed(lambda candidate: all(other.fits(Candidate(candidate.method, other.frames[0])) for other in spaces))
+    tried: list[Shared] = []
+
+    def found() -> list[tuple[float, Candidate]]:
+        return [(one.mean, Candidate(one.method, space.frames[0])) for one in tried if not one.rejected]
+
+    for count, candidate in enumerate(proposals(space, seed, max_prefills - 1, found), 2):
+        if count > max_prefills or stop.is_set():
+            break
+        shared = _run(candidate.method, subjects, min((one.mean for one in tried if not one.rejected), default=inf), stop)
+        if shared is not None:
+            tried.append(shared)
+    return _transfer(tried, not stop.is_set())
+
+
+def _run(method: AIM, subjects: list[Subject], best: float, stop: threading.Event) -> Shared | None:
+    """A setting on one clip after the other, given up as soon as its mean must end above the best; None where stopped."""
+    divergences: list[float] = []
+    for subject in subjects:
+        measured = subject.measure(method, bound=best * len(subjects) - sum(divergences), stop=stop)
+        if measured is None and stop.is_set():
+            return None
+        if measured is None or measured.divergence is None:
+            return Shared(method, tuple(divergences), rejected=True)
+        divergences.append(measured.divergence)
+    return Shared(method, tuple(divergences), rejected=False)
+
+
+def _transfer(tried: list[Shared], complete: bool) -> Transfer:
+    finished = [one for one in tried if not one.rejected]
+    if not finished:
+        return Transfer(None, (), None, tuple(tried), complete)
+    best = min(finished, key=lambda one: one.mean)
+    spread = min(best.divergences), median(best.divergences), max(best.divergences)
+    return Transfer(best.method, best.divergences, spread, tuple(tried), complete)

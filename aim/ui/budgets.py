@@ -1,0 +1,66 @@
+"""The budget of the Trade-off tab: which kinds there are, and how far its slider goes for this model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aim.methods import AIM, Full
+from aim.tuning.budget import Budget
+from aim.ui.knobs import TYPICAL_TEXT_TOKENS, Range
+
+# FLOPs a second that a prefill is guessed to reach before one has been timed, by device: only where the slider of milliseconds begins.
+GUESSED = {"cpu": 5e10, "cuda": 1e14}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of budget: the unit `Budget.parse` reads, and the slider's label."""
+
+    unit: str
+    label: str
+
+
+KINDS: dict[str, Kind] = {
+    "FLOPs": Kind("x", "Times less prefill FLOPs than the full model"),
+    "KV cache": Kind(" MB", "Megabytes of keys and values after the prefill, at most"),
+    "Time": Kind(" ms", "Milliseconds of prefill, at most"),
+}
+
+
+def chosen_budget(kind: str, amount: float) -> Budget:
+    """What the radio and the slider ask for.
+
+    Raises:
+        ValueError: an amount that is no budget.
+    """
+    return Budget.parse(f"{amount:g}{KINDS[kind].unit}")
+
+
+def budget_range(vlm, kind: str, num_frames: int, full_seconds: float | None = None) -> Range:
+    """How far the slider goes for clips of so many frames; it begins at what the paper's setting needs, time at half.
+
+    Args:
+        full_seconds: a measured prefill of the full model on such a clip; None: guessed from its FLOPs.
+    """
+    usual = vlm.plan(int(num_frames), TYPICAL_TEXT_TOKENS, AIM())
+    full = vlm.plan(int(num_frames), TYPICAL_TEXT_TOKENS, Full())
+    if kind == "FLOPs":
+        return _rounded(1.2, 20.0, usual.speedup)
+    if kind == "KV cache":
+        scale = vlm.dtype.itemsize / 2 / 1e6  # plans count two bytes a value
+        least = full.kv_bytes * scale * TYPICAL_TEXT_TOKENS / sum(full.tokens_per_layer[0])
+        return _rounded(1.2 * least, full.kv_bytes * scale, usual.kv_bytes * scale)
+    most = 1000 * (full_seconds or 1e12 * full.prefill_tflops / GUESSED.get(vlm.device.type, GUESSED["cpu"]))
+    return _rounded(most / 20, most, most / 2)
+
+
+def _rounded(low: float, high: float, value: float) -> Range:
+    """The range in steps of a power of ten, of which there are some hundred."""
+    step = 0.1
+    while (high - low) / step < 40:
+        step /= 10
+    while (high - low) / step > 2000:
+        step *= 10
+    low, high = max(step, round(low / step) * step), max(3 * step, round(high / step) * step)
+    value = min(high, max(low, round(value / step) * step))
+    return Range(*(float(f"{number:.6g}") for number in (low, high, step, value)))

@@ -1,0 +1,90 @@
+"""Spend the saving: what the full model costs on these frames pays for more of them with the knobs as they are; run both."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from aim.answer import Answer
+from aim.methods import AIM, Full, Method
+from aim.tuning.spending import frames_for
+from aim.ui import knobs
+from aim.ui.handlers import STOPPED_EARLY, remember, status
+from aim.ui.request import Request, check
+from aim.ui.stop import StopSignal
+from aim.video import Clip, read_video
+from aim.views.tradeoff import spent_table
+from aim.views.units import flops
+
+TOWER = "Left out of that: the vision tower, which looks at every frame it is given; its time is in the table."
+
+
+def saving(vlm, question: str | None, merge_ratio: float, l1: int, l2: int, num_frames: int, merge_window: int) -> tuple[str, str]:
+    """How many frames the full model's FLOPs would pay for with these knobs, as HTML, and the button's label; "" where they are no more."""
+    frames = int(num_frames)
+    try:
+        method = AIM(merge_ratio=float(merge_ratio), l1=int(l1), l2=int(l2), merge_window=int(merge_window))
+        tflops, paid = paid_frames(vlm, method, question, frames)
+    except ValueError as error:
+        return _help(str(error)), ""
+    if paid <= frames:
+        return _help(f"With the knobs as they are, the full model's FLOPs on {frames} frames pay for no more than those."), ""
+    cap = ", the most this model takes" if paid == vlm.max_frames else ""
+    told = f"The full model's FLOPs on {frames} frames ({flops(tflops)}) pay for {paid} frames with the knobs as they are{cap}. {TOWER}"
+    return _help(told), f"Run both: {frames} frames in full, {paid} reduced"
+
+
+def paid_frames(vlm, method: Method, question: str | None, frames: int) -> tuple[float, int]:
+    """The full model's prefill on so many frames in TFLOP, and the most frames the method can take for it.
+
+    Raises:
+        ValueError: not even one frame.
+    """
+    text_tokens = knobs.text_tokens(vlm, question)
+    tflops = vlm.plan(frames, text_tokens, Full()).prefill_tflops
+    return tflops, frames_for(vlm, method, tflops, vlm.max_frames, text_tokens)
+
+
+def spending(
+    vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[..., Clip] = read_video
+) -> Iterator[tuple[str, Any, dict | Any]]:
+    """Run the full model and, on as many frames as that pays for, the reduced one: (status, table, clips) to show meanwhile.
+
+    Raises:
+        ValueError: see `check`, and whatever the video reader and the model refuse.
+    """
+    check(request, vlm.max_frames)
+    method, answers = request.method(), []
+    _, paid = paid_frames(vlm, method, request.question, int(request.num_frames))
+    for what, chosen, frames in (("The full model", Full(), int(request.num_frames)), ("The reduced one", method, paid)):
+        yield status(f"{what} runs on {frames} frames…", busy=True), gr.skip(), gr.skip()
+        answer = None
+        if not stop.is_set():
+            clips = remember(clips, replace(request, num_frames=frames), read)
+            answer = answered(vlm, clips[request.video, frames], request, chosen, stop)
+        if answer is None:
+            yield status(STOPPED_EARLY), "", clips
+            return
+        answers.append(answer)
+    had = len(clips[request.video, paid].frames)
+    short = f" The video has {had} frames, not {paid}." if had < paid else ""
+    yield status(f"Done.{short}"), spent_table(*answers), clips
+
+
+def answered(vlm, clip: Clip, request: Request, method: Method, stop: threading.Event) -> Answer | None:
+    """One whole answer, or None where it was stopped. `VLM.stream` may set its own event when it ends, so each run has a fresh one."""
+    own, answer = threading.Event(), None
+    for grown in vlm.stream(clip, request.question, method, int(request.max_new_tokens), stop=own):
+        answer = grown
+        if stop.is_set():
+            own.set()
+    return None if stop.is_set() else answer
+
+
+def _help(text: str) -> str:
+    return f'<p class="aim-help">{escape(text)}</p>'

@@ -1,0 +1,236 @@
+"""What tuning found: tried settings as points of cost and divergence, the same as rows to pick, and two answers at one price."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from math import log10
+from typing import TYPE_CHECKING
+
+import plotly.graph_objects as go
+
+from aim.methods import AIM
+from aim.views.charts import CLEAR, GRID, PLANNED, SCORE, TEXT, VISUAL
+from aim.views.units import flops, number, seconds, size, times
+
+if TYPE_CHECKING:
+    from aim.answer import Answer
+    from aim.tuning.outcome import Tried, Tuned
+
+# The KL axis: straight from 0 to about here, logarithmic above, so that "the same as the full model" has a place on it.
+LINEAR = 1e-3
+PAPER_RATIO = AIM().merge_ratio
+TICKS = (0, 1e-3, 1e-2, 0.1, 1, 10)
+READING = (
+    "KL: how far the words' distributions stray from the full model's along its own answer, in nats; 0 is the same. "
+    "FLOPs and KV cache are modelled, the prefill is measured once. Press a row to set the knobs to it."
+)
+
+
+@dataclass(frozen=True)
+class Price:
+    """The cost a kind of budget limits, as the chart's horizontal axis: its title, its value for a tried setting, and how it is written."""
+
+    title: str
+    of: Callable[[Tried], float]
+    written: Callable[[float], str]
+
+
+_FLOPS = Price("prefill FLOPs, modelled", lambda tried: tried.cost["prefill_tflops"], flops)
+# By the kinds of `aim.tuning.Budget`, in the units of its limits.
+PRICES: dict[str, Price] = {
+    "times": _FLOPS,
+    "tflop": _FLOPS,
+    "mb": Price(
+        "KV cache after the prefill, modelled", lambda tried: tried.cost["kv_bytes"] / 1e6, lambda megabytes: size(1e6 * megabytes)
+    ),
+    "ms": Price("prefill, measured", lambda tried: 1000 * tried.prefill_seconds, lambda milliseconds: seconds(milliseconds / 1000)),
+}
+
+
+def bent(divergence: float) -> float:
+    """Where a divergence ≥ 0 stands on the chart: log10(1 + KL / `LINEAR`)."""
+    return log10(1 + divergence / LINEAR)
+
+
+def strays(tried: Tried) -> float:
+    """The divergence of a tried setting, or of its first token where it was given up after that."""
+    return tried.first_divergence if tried.divergence is None else tried.divergence
+
+
+def ranked(tuned: Tuned) -> list[int]:
+    """Places in `tuned.tried`, best first: within the budget by divergence and cost, then what costs too much, then what was given up."""
+    price = PRICES[tuned.budget.kind]
+
+    def order(place: int) -> tuple:
+        tried = tuned.tried[place]
+        return tried.rejected, not tried.within_budget, strays(tried), price.of(tried)
+
+    return sorted(range(len(tuned.tried)), key=order)
+
+
+def front(tuned: Tuned) -> list[Tried]:
+    """The settings no other beats in both divergence and the chart's cost (of milliseconds the measured ones), from the cheapest up."""
+    price, best = PRICES[tuned.budget.kind], []
+    for tried in sorted((tried for tried in tuned.tried if not tried.rejected), key=lambda tried: (price.of(tried), tried.divergence)):
+        if not best or tried.divergence < best[-1].divergence:
+            best.append(tried)
+    return best
+
+
+def tradeoff_chart(tuned: Tuned) -> go.Figure:
+    """Cost (logarithmic) against divergence: tried settings (hollow: given up early), Pareto front, the paper's, the chosen one."""
+    price, figure = PRICES[tuned.budget.kind], go.Figure()
+
+    def add(name: str, shown: list[Tried], mode: str = "markers", **style) -> None:
+        if shown:
+            figure.add_scatter(
+                x=[price.of(tried) for tried in shown],
+                y=[bent(strays(tried)) for tried in shown],
+                customdata=[[tried.label, number(strays(tried)), price.written(price.of(tried))] for tried in shown],
+                name=name,
+                mode=mode,
+                hovertemplate="%{customdata[0]}<br>KL %{customdata[1]}, %{customdata[2]}<extra></extra>",
+                **style,
+            )
+
+    add("Pareto front", front(tuned), "lines", line={"color": PLANNED, "width": 2, "shape": "hv"})
+    rejected, measured = ([tried for tried in tuned.tried if tried.rejected == given_up] for given_up in (True, False))
+    add("tried", measured, marker={"size": 10, "color": VISUAL})
+    add("given up", rejected, marker={"size": 9, "color": VISUAL, "symbol": "circle-open", "line": {"width": 1.5}})
+    # The full model costs many times what is looked for: the settings get the width, and the axis' title says what it costs.
+    low, high = _extent([price.of(tried) for tried in tuned.tried[1:] or tuned.tried] + [tuned.limit])
+    seen = low <= price.of(tuned.tried[0]) <= high
+    add("reference", list(tuned.tried[:1]), showlegend=seen, marker={"size": 11, "color": PLANNED, "symbol": "diamond"})
+    add("paper's", _present(tuned.preset), marker={"size": 12, "color": SCORE, "symbol": "square"})
+    add("chosen", _present(tuned.chosen), marker={"size": 19, "color": TEXT, "symbol": "star", "line": {"width": 1, "color": "#7a4f00"}})
+    highest = max([bent(TICKS[2]), *(bent(strays(tried)) for tried in tuned.tried)])
+    figure.add_scatter(
+        x=[tuned.limit] * 2,
+        y=[0, highest],
+        name="budget",
+        mode="lines",
+        line={"color": PLANNED, "width": 1.5, "dash": "dot"},
+        hoverinfo="skip",
+    )
+    shown = [tick for tick in TICKS if bent(tick) <= highest * 1.05]
+    ticks = _ticks(low, high)
+    figure.update_layout(
+        template="none",
+        height=420,
+        margin={"l": 64, "r": 16, "t": 76, "b": 70},
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
+        hovermode="closest",
+        hoverlabel={"bgcolor": "#1f2430", "font": {"color": "#ffffff"}},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11}, "entrywidth": 78},
+        modebar={"bgcolor": CLEAR, "color": PLANNED, "remove": ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale"]},
+        xaxis={
+            "title": {"text": f"{price.title}<br>reference: {price.written(price.of(tuned.tried[0]))}"},
+            "type": "log",
+            "range": [log10(low), log10(high)],
+            "tickvals": ticks,
+            "ticktext": [price.written(tick) for tick in ticks],
+            "zeroline": False,
+            "gridcolor": GRID,
+        },
+        yaxis={
+            "title": {"text": "KL from the full model, nats", "standoff": 12},
+            "tickvals": [bent(tick) for tick in shown],
+            "ticktext": [f"{tick:g}" for tick in shown],
+            "range": [-0.08 * highest, 1.08 * highest],
+            "automargin": True,
+            "gridcolor": GRID,
+            "zeroline": False,
+        },
+    )
+    return figure
+
+
+def _present(tried: Tried | None) -> list[Tried]:
+    return [] if tried is None else [tried]
+
+
+def _extent(values: list[float]) -> tuple[float, float]:
+    """From a little below the least to a little above the greatest positive value, on a logarithmic axis."""
+    low, high = min(value for value in values if value > 0), max(values)
+    margin = max(1.1, (high / low) ** 0.06)
+    return low / margin, high * margin
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Four places well inside low...high, evenly apart on a logarithmic axis, with as few digits as tell them apart."""
+    places = [low * (high / low) ** share for share in (0.1, 0.37, 0.63, 0.9)]
+    rounded = [sorted({float(f"{place:.{digits}g}") for place in places}) for digits in (1, 2, 3)]
+    return next((ticks for ticks in rounded if len(ticks) >= 3 and low < ticks[0] and ticks[-1] < high), rounded[-1])
+
+
+def tried_table(tuned: Tuned) -> str:
+    """Every tried setting, best first, as an HTML table; each row has a button and its place in `tuned.tried` as `data-place`."""
+    heads = (("setting", ""), ("KL", "measured"), ("FLOPs", "modelled"), ("KV cache", "modelled"), ("prefill", "measured"))
+    cells = "".join(f'<th scope="col">{head}<small class="aim-kind">{kind}</small></th>' for head, kind in heads)
+    rows = "".join(_row(tuned, place) for place in ranked(tuned))
+    return (
+        '<div class="aim-tried-rows"><table class="aim-table aim-tried"><caption class="aim-hidden">Tried settings, best first</caption>'
+        f'<thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div><p class="aim-reading">{READING}</p>'
+    )
+
+
+def _row(tuned: Tuned, place: int) -> str:
+    tried = tuned.tried[place]
+    marks = [
+        name
+        for name, applies in (
+            ("chosen", tried is tuned.chosen),
+            (
+                "the paper's" if tried.method.params().get("merge_ratio") == PAPER_RATIO else "the paper's, merged further",
+                tried is tuned.preset,
+            ),
+            (f"reference: {tuned.reference}", place == 0),
+            ("over the budget", not tried.within_budget and place > 0),
+            ("given up after the first word", tried.rejected),
+        )
+        if applies
+    ]
+    less = f"<small>{times(tried.cost['speedup'])} less</small>" if "speedup" in tried.cost else ""
+    figures = (
+        number(strays(tried)),
+        f"{flops(tried.cost['prefill_tflops'])}{less}",
+        size(tried.cost["kv_bytes"]),
+        seconds(tried.prefill_seconds),
+    )
+    name = f'<button type="button" class="aim-pick">{escape(tried.label)}</button><small>{escape(", ".join(marks))}</small>'
+    chosen = ' class="aim-chosen"' if tried is tuned.chosen else ""
+    return f'<tr data-place="{place}"{chosen}><th scope="row">{name}</th>{"".join(f"<td>{figure}</td>" for figure in figures)}</tr>'
+
+
+def progress(tuned: Tuned, most: int) -> str:
+    """How far the search is, for the status line."""
+    best = "" if tuned.chosen is None else f" Best so far: {tuned.chosen.label}, KL {number(strays(tuned.chosen))}."
+    return f"{tuned.prefills} of at most {most} prefills…{best}"
+
+
+def outcome(tuned: Tuned) -> str:
+    """What the search ended with, for the status line."""
+    told = "Done" if tuned.complete else "Stopped"
+    if tuned.chosen is None:
+        return f"{told}: no setting within the budget was measured."
+    return f"{told}: {tuned.chosen.label}, KL {number(strays(tuned.chosen))}, after {tuned.prefills} prefills."
+
+
+def spent_table(full: Answer, reduced: Answer) -> str:
+    """Both answers at one price: frames, FLOPs and measured time, as an HTML table."""
+    heads = (("", ""), ("answer", ""), ("frames", ""), ("FLOPs", "modelled"), ("prefill", "measured"), ("vision tower", "measured"))
+    cells = "".join(f'<th scope="col">{head}<small class="aim-kind">{kind}</small></th>' for head, kind in heads)
+    rows = ""
+    for name, answer in (("full model", full), ("reduced", reduced)):
+        spent = sum(answer.timings.get(stage, 0.0) for stage in ("merge", "importance", "llm_prefill"))
+        tower = seconds(answer.timings["vision_tower"]) if "vision_tower" in answer.timings else "reused"
+        figures = (escape(answer.text) or "–", f"{answer.trace.frames:,}", flops(answer.cost["prefill_tflops"]), seconds(spent), tower)
+        rows += f'<tr><th scope="row">{name}</th>{"".join(f"<td>{figure}</td>" for figure in figures)}</tr>'
+    return (
+        '<div class="aim-scroll" tabindex="0" role="group" aria-label="Both answers"><table class="aim-table aim-methods">'
+        '<caption class="aim-hidden">The same FLOPs, spent twice</caption>'
+        f"<thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
