@@ -145,8 +145,10 @@ def divergence(reference: Tensor, other: Tensor) -> float:
 
 def _run(vlm: VLM, clip: Clip, question: str, method, max_new_tokens: int, stop: threading.Event) -> Answer | None:
     """One answer, or None where it was stopped."""
-    answer = vlm.ask(clip, question, method, max_new_tokens, stop=stop)
-    return None if stop.is_set() or answer.next_token is None else answer
+    answer = None
+    for answer in vlm.stream(clip, question, method, max_new_tokens, stop=stop):  # noqa: B007
+        pass
+    return None if stop.is_set() or answer is None or answer.next_token is None else answer
 
 
 def _prefill(answer: Answer) -> float:

@@ -19,6 +19,7 @@ from aim.ui.connection import presence
 from aim.ui.errors import politely
 from aim.ui.handlers import remember, status
 from aim.ui.request import FIELDS, Request, check
+from aim.ui.run_log import logged
 from aim.ui.stop import StopSignal
 from aim.video import Clip
 from aim.views.side_by_side import comparison_chart, comparison_table, kept_sheet, overlap_table
@@ -96,9 +97,14 @@ def connect_compare(vlm, asking: Asking, requested: dict[str, Any], tab: Compare
 
     @politely
     def run(stop: StopSignal, clips: dict, names: list[str], times_less: float, layer: int, *values):
+        request = Request(*values)
         try:
-            stop.follow(presence())
-            yield from side_by_side(vlm, Request(*values), clips, stop, names, times_less, int(layer))
+            with logged(vlm, "compare", request.num_frames, stop.is_set) as note:
+                stop.follow(presence())
+                for screen in side_by_side(vlm, request, clips, stop, names, times_less, int(layer)):
+                    for run in screen[-2].comparison.runs if isinstance(screen[-2], Shown) else ():
+                        note(run.answer)
+                    yield screen
         finally:
             stop.end()
             give_back_freed()

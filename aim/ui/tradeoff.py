@@ -16,6 +16,7 @@ from aim.tuning.search import MAX_PREFILLS, tune_steps
 from aim.ui import knobs
 from aim.ui.asking import Asking
 from aim.ui.budgets import KINDS, budget_range, chosen_budget
+from aim.ui.connection import presence
 from aim.ui.errors import politely
 from aim.ui.handlers import STOPPED_EARLY, remember, status
 from aim.ui.request import FIELDS, Request, check
@@ -104,6 +105,7 @@ def connect_tradeoff(vlm, asking: Asking, requested: dict[str, Any], controls: d
     @politely
     def tune(stop: StopSignal, clips: dict, kind: str, amount: float, *values):
         try:
+            stop.follow(presence())
             yield from tuning(vlm, Request(*values), clips, stop, kind, amount)
         finally:
             stop.end()
@@ -111,6 +113,7 @@ def connect_tradeoff(vlm, asking: Asking, requested: dict[str, Any], controls: d
     @politely
     def spend_it(stop: StopSignal, clips: dict, *values):
         try:
+            stop.follow(presence())
             yield from spending(vlm, Request(*values), clips, stop)
         finally:
             stop.end()
