@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from aim.grid import Grid
 from aim.methods import Method
 from aim.planning import Plan
 from aim.runtime import Answer
@@ -78,7 +79,13 @@ class FakeVlm:
     def text_tokens(self, question: str) -> int:
         return 3 + len(question.split())
 
-    def plan(self, num_frames: int, text_tokens: int, method: Method) -> Plan:
+    def grid(self, num_frames: int) -> Grid:
+        return Grid(num_frames, ROWS, COLUMNS)
+
+    def check_context(self, length: int, grid: Grid, method: Method) -> None:
+        """Everything fits."""
+
+    def plan(self, num_frames: int, text_tokens: int, method: Method, grid: Grid | None = None) -> Plan:
         visual = method.visual_per_layer(self.num_layers, num_frames, self.tokens_per_frame)
         pairs = [(count, text_tokens) for count in visual]
         return Plan(**{name: COST[name] for name in COST if name != "decode_tflops"}, tokens_per_layer=pairs)
