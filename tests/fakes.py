@@ -82,6 +82,9 @@ class FakeVlm:
     def grid(self, num_frames: int, height: int = 360, width: int = 640) -> Grid:
         return Grid(num_frames, ROWS, COLUMNS)
 
+    def check_context(self, length: int, grid: Grid, method: Method) -> None:
+        """Everything fits."""
+
     def plan(self, num_frames: int, text_tokens: int, method: Method, grid: Grid | None = None) -> Plan:
         visual = method.visual_per_layer(self.num_layers, num_frames, self.tokens_per_frame)
         pairs = [(count, text_tokens) for count in visual]

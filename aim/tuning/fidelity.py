@@ -16,14 +16,15 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria,
 from aim.comparing import divergence
 from aim.engine import reduce
 from aim.families import Encoded
-from aim.generation import StopOn
+from aim.faults import give_back, is_out_of_memory
 from aim.methods import AIM, Full, Method
 from aim.runtime import VLM
+from aim.stopping import Stopped, stoppable
 from aim.video import Clip
 
 ANSWER_TOKENS = 16
 # What stands in for the full model where it does not fit in memory, the least reduced first.
-MILDER = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05)
+MILDER = (0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05)
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Reference:
         """For people."""
         if isinstance(self.method, Full):
             return "full model"
-        return f"pruned as in the paper, merged to {100 * self.method.merge_ratio:g} %: the full model does not fit in memory"
+        return f"model merged to {100 * self.method.merge_ratio:g} %, since the full one does not fit in memory"
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,13 @@ class Subject:
 
     def refer(self, method: Method, stop: threading.Event | None = None) -> bool:
         """Run a method as the reference; False where it was stopped or does not fit in memory."""
-        recorder, stop = _Recorder(), stop or threading.Event()
+        recorder = _Recorder()
         try:
-            tokens, seconds = self._generate(method, self.clip, recorder, ANSWER_TOKENS, StopOn(stop))
-        except (MemoryError, RuntimeError) as error:
-            forget(error)
+            tokens, seconds = self._generate(method, self.clip, recorder, ANSWER_TOKENS, stop or threading.Event())
+        except Stopped:
             return False
-        if stop.is_set():
+        except Exception as error:
+            forget(error)
             return False
         self.reference = Reference(method, tokens, torch.stack(recorder.seen), seconds)
         return True
@@ -90,13 +91,12 @@ class Subject:
             clip: other frames of the same video; None: the reference's own.
         """
         follower, stop = _Follower(self.reference, bound), stop or threading.Event()
-        criteria = (StopOn(stop), _Hopeless(follower))
         try:
-            _, seconds = self._generate(method, clip or self.clip, follower, len(self.reference.tokens), *criteria)
-        except (MemoryError, RuntimeError) as error:
-            forget(error)
+            _, seconds = self._generate(method, clip or self.clip, follower, len(self.reference.tokens), stop, _Hopeless(follower))
+        except Stopped:
             return None
-        if stop.is_set():
+        except Exception as error:
+            forget(error)
             return None
         return Measured(follower.mean if follower.finished else None, follower.divergences[0], seconds)
 
@@ -112,13 +112,14 @@ class Subject:
         return measured.divergence
 
     def _generate(
-        self, method: Method, clip: Clip, processor: LogitsProcessor, tokens: int, *criteria: StoppingCriteria
+        self, method: Method, clip: Clip, processor: LogitsProcessor, tokens: int, stop: threading.Event, *criteria: StoppingCriteria
     ) -> tuple[tuple[int, ...], float]:
-        """Stock greedy `generate` under `aim.reduce`: (ids it gave, seconds of the prefill)."""
+        """Stock greedy `generate` under `aim.reduce`: (ids it gave, seconds of the prefill). Raises Stopped once `stop` is set."""
         with (
             self.vlm.encoded(clip, self._encoded.get(clip.digest)) as encoded,
             torch.inference_mode(),
             reduce(self.vlm.model, method) as trace,
+            stoppable(self.vlm.model, stop.is_set),
         ):
             self._encoded[clip.digest] = encoded
             inputs = self.vlm.inputs(self.question, encoded)
@@ -136,17 +137,14 @@ class Subject:
 
 def forget(error: Exception) -> None:
     """Free what an out-of-memory error holds on to; any other error is raised again."""
-    full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
-    if not full:
+    if not is_out_of_memory(error):
         raise error
-    error.__traceback__ = None  # whose frames hold the tensors that filled the memory
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    give_back(error)
 
 
-def ladder() -> list[Method]:
-    """References to try in turn: the full model, then ever fewer tokens."""
-    return [Full(), *(AIM(merge_ratio=share) for share in MILDER)]
+def ladder(num_layers: int) -> list[Method]:
+    """References to try in turn: the full model, then ever fewer tokens in all of its layers."""
+    return [Full(), *(AIM(merge_ratio=share, l1=num_layers, l2=num_layers + 1) for share in MILDER)]
 
 
 class _Recorder(LogitsProcessor):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import inf
 
+from aim.methods import Full
 from aim.runtime import VLM
 from aim.tuning.budget import Budget
 from aim.tuning.candidates import PLACES, Candidate, proposals
@@ -69,15 +70,15 @@ def tune_steps(
             f"max_prefills is {max_prefills}; the full model and one setting take {2 + 2 * timed}. Use {MAX_PREFILLS}, for example."
         )
     subject = Subject(vlm, clip, question)
-    vlm.check_context(costs.lengths[len(clip.frames)], costs.grids[len(clip.frames)], ladder()[0])
-    full = costs.plan(ladder()[0], len(clip.frames))
+    vlm.check_context(costs.lengths[len(clip.frames)], costs.grids[len(clip.frames)], Full())
+    full = costs.plan(Full(), len(clip.frames))
     tuned = Tuned(budget, budget.limit(full))
     space = costs.space(budget, tuned.limit)
     if not timed:
         costs.check_possible(space, budget, tuned.limit)
     yield tuned
 
-    for method in ladder():
+    for method in ladder(vlm.num_layers):
         # Timed the second time, since the first warms up the machine.
         runs = range(min(1 + timed, max_prefills - subject.prefills - 1))
         if not runs or stop.is_set() or all(subject.refer(method, stop) for _ in runs) or stop.is_set():

@@ -13,7 +13,7 @@ from aim.runtime import VLM
 from aim.tuning.budget import Budget
 from aim.tuning.candidates import Candidate, proposals
 from aim.tuning.costs import Costs
-from aim.tuning.fidelity import Subject, ladder
+from aim.tuning.fidelity import Subject
 from aim.tuning.outcome import label_of
 from aim.video import Clip
 
@@ -95,7 +95,7 @@ def tune_many(
         raise ValueError(f"{len(asked)} clips and {max_prefills} prefills on each; give at least one clip and two prefills.")
     if budget.kind == "ms":
         raise ValueError(f"The budget is {budget}; over several clips FLOPs or bytes are accepted. Write 4x, for example.")
-    full, subjects, spaces = ladder()[0], [], []
+    full, subjects, spaces = Full(), [], []
     for clip, question in asked:
         count = len(clip.frames)
         costs = Costs(vlm, question, {count: clip})
