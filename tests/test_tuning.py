@@ -230,6 +230,15 @@ def test_without_memory_for_the_full_model_the_least_reduced_one_that_fits_stand
     assert all(one.cost["prefill_tflops"] <= stand_in.cost["prefill_tflops"] for one in tuned.tried)
 
 
+def test_without_memory_for_anything_it_says_so(vlm, clip, monkeypatch):
+    def fail(**_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(vlm.model, "generate", fail)
+    with pytest.raises(ValueError, match="use fewer frames"):
+        tune(vlm, clip, QUESTION, "8x", max_prefills=12)
+
+
 def test_other_errors_are_not_taken_for_want_of_memory():
     forget(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"))
     with pytest.raises(RuntimeError, match="shapes"):

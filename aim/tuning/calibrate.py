@@ -29,7 +29,8 @@ def samples(vlm: VLM, split: str, clips: int) -> tuple[np.ndarray, np.ndarray]:
             costs = Costs(vlm, question.text, {FRAMES: clip})
             for text in BUDGETS:
                 budget = Budget.parse(text)
-                paper = costs.space(budget, budget.limit(costs.plan(Full(), FRAMES))).paper_ramp("compact")
+                space = costs.space(budget, budget.limit(costs.plan(Full(), FRAMES)))
+                paper = space.paper_ramp("compact") or space.paper_least("compact")
                 answer = vlm.ask(clip, question.text, paper.method, max_new_tokens=1)
                 strayed.append(guard(vlm, clip, question.text, answer).divergence)
                 differs.append(int(answer.next_token.argmax()) != int(full.next_token.argmax()))

@@ -103,6 +103,10 @@ class Space:
             if frames != best.frames:
                 yield from self._some(self.fill(replace(best, frames=frames)))
 
+    def paper_least(self, positions: str) -> Candidate:
+        """The paper's l1 and l2 at one token a frame, whether or not that fits."""
+        return Candidate(replace(AIM(self.ratios[0]).for_depth(self.num_layers), positions=positions), self.frames[0])
+
     def widest(self, ratio: float, l1: int, positions: str, frames: int) -> Candidate | None:
         """The largest l2, up to just behind the last layer, with which the rest fits; None where none does."""
         ends = range(l1 + 1, max(self.num_layers + 1, l1 + 1) + 1)

@@ -84,9 +84,11 @@ def tune_steps(
         if not runs or stop.is_set() or all(subject.refer(method, stop) for _ in runs) or stop.is_set():
             break
     tuned = replace(tuned, prefills=subject.prefills)
-    if subject.reference is None or stop.is_set():
+    if stop.is_set():
         yield tuned
         return
+    if subject.reference is None:
+        raise ValueError(f"No reference fits in memory after {subject.prefills} prefills, however reduced; use fewer frames.")
     reference = subject.reference
     plan, cheapest = costs.plan(reference.method, len(clip.frames)), space.cheapest()
     if timed:
