@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import inf
 from statistics import fmean, median
 
-from aim.methods import AIM
+from aim.methods import AIM, Full
 from aim.runtime import VLM
 from aim.tuning.budget import Budget
 from aim.tuning.candidates import Candidate, proposals
