@@ -156,5 +156,6 @@ class _Session:
 
     def on_output(self, _module: nn.Module, _args: tuple, _kwargs: dict, output):
         if self.prefilling:
+            self.run.watch.wait(output.last_hidden_state.device)  # of a model spread over several GPUs, the last one's
             self.run.leave()
             self.prefilling = False

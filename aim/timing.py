@@ -13,7 +13,7 @@ class Stopwatch:
     """Adds up seconds by stage name. On CUDA it records events on the stream and waits for them only when `seconds` is read."""
 
     def __init__(self, device: torch.device):
-        self._cuda = device.type == "cuda"
+        self._device, self._cuda = device, device.type == "cuda"
         self._marks: list[tuple[str, object, object]] = []
 
     def now(self) -> object:
@@ -23,6 +23,11 @@ class Stopwatch:
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
+
+    def wait(self, device: torch.device) -> None:
+        """Before a mark: wait for work on another GPU, which marks on this one would not see."""
+        if self._cuda and device != self._device:
+            torch.cuda.synchronize(device)
 
     def add(self, name: str, start: object) -> None:
         """Count the time from `start` (a mark) until now towards a stage."""

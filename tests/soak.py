@@ -77,6 +77,7 @@ def report(runs: int = RUNS, clients: int = CLIENTS) -> dict:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and (len(demo._queue) or any(demo._queue.active_jobs)):
         time.sleep(0.05)
+    end = resident()
     wrong = [outcome for outcome in outcomes if outcome["wrong"]]
     left = {
         "hooks": hooks(vlm) - own,
@@ -91,7 +92,7 @@ def report(runs: int = RUNS, clients: int = CLIENTS) -> dict:
         "ended": Counter(outcome["ended"] for outcome in outcomes),
         "wrong": wrong,
         "memory_settled": memory.get(min(SETTLED, runs)),
-        "memory_end": memory.get(len(outcomes)),
+        "memory_end": end,
         "exit": process.returncode,
         **left,
     }

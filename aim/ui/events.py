@@ -102,6 +102,8 @@ def connect_run(vlm, asking: Asking, inputs: list, results: Results, examples: P
             files = takeaway.save_report(run, example, folder), takeaway.save_trace(run, folder), takeaway.save_sheet(run, view, folder)
         except OSError as error:
             raise message(error) from None
+        finally:
+            give_back_freed()
         return *files, takeaway.python_code(run, example), link_query(run.request, vlm, examples)
 
     def sheet(run: Run | None, view: str):

@@ -18,7 +18,7 @@ from aim.ui.knobs import build_knobs
 from aim.ui.results import build_results
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
-SWEEP_SECONDS, UPLOAD_SECONDS, CLOSED_SECONDS = 300, 3600, 10
+SWEEP_SECONDS, UPLOAD_SECONDS, CLOSED_SECONDS = 300, 3600, 5
 # Visitors who may wait at once, all runs together (ZeroGPU would take one); and nobody jumps the queue by calling an event's route.
 QUEUE: dict[str, Any] = {"max_size": 16, "api_open": False}
 
