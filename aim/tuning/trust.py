@@ -13,8 +13,8 @@ from aim.methods import Method
 from aim.runtime import VLM
 from aim.video import Clip
 
-# Nats, from `python -m aim.tuning.calibrate` on the bundled model: the best balanced accuracy over 50 validation clips (two questions each, the
-# paper's layers at 4, 8, 16 and 25 times less), for telling which answers are not the full model's. On 50 test clips 85.7 %, AUC 0.917.
+# Nats, from `python -m aim.tuning.calibrate` on the bundled model: the best balanced accuracy over 50 validation clips (two questions each,
+# the paper's layers at 4, 8, 16 and 25 times less), for telling which answers are not the full model's. On 50 test clips 85.7 %, AUC 0.917.
 # Another model's answers are longer and its distributions wider: calibrate anew where the warning matters.
 THRESHOLD = 0.0735
 
