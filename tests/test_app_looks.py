@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from tests.visitor import needs_browser
 
 pytestmark = needs_browser
-TABS = ("Frames", "Layers", "Time", "Cost", "Take away")
+TABS = ("Frames", "Layers", "Time", "Cost", "Compare", "Trade-off", "Take away")
 SCHEMES = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 
 
@@ -26,6 +26,8 @@ def drawn(visitor, name: str) -> None:
         "Layers": "#chart .main-svg",
         "Time": "#timeline canvas",
         "Cost": "#cost table",
+        "Compare": "#compare-start",
+        "Trade-off": "#tune-start",
         "Take away": "#code .cm-content",
     }
     visitor.open(name)

@@ -92,7 +92,7 @@ def test_a_full_model_that_does_not_fit_leaves_the_answer_and_says_so():
                 raise NotEnoughMemory("too large")
             yield from super().stream(clip, question, method, *rest, **options)
 
-    read = lambda path, num_frames: make_clip(num_frames)  # noqa: E731
+    read = lambda path, num_frames, stop: make_clip(num_frames)  # noqa: E731
     last = list(handlers.answer(Small(), request(compare=True), {}, StopSignal(), read))[-1]
     assert last.answer == "a red circle" and last.run.full is None and handlers.TOO_LARGE in last.status
 

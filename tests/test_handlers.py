@@ -23,7 +23,7 @@ class Reader:
     def __init__(self):
         self.calls = []
 
-    def __call__(self, path, num_frames):
+    def __call__(self, path, num_frames, stop=None):
         self.calls.append((path, num_frames))
         return make_clip(num_frames)
 

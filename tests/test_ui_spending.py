@@ -66,7 +66,7 @@ def test_stop_ends_it_before_the_next_run_and_shows_no_half_of_it(vlm, before):
 
 
 def test_a_short_video_is_told(vlm):
-    def read(path: str, num_frames: int):
+    def read(path: str, num_frames: int, stop=None):
         return aim.read_video(path, min(num_frames, 6))
 
     *_, (status, _, _) = spending(vlm, REQUEST, {}, StopSignal(), read)

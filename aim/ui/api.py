@@ -21,11 +21,12 @@ from aim.video import read_video
 
 ASK = """Ask a question about a video with fewer visual tokens, and get the answer with its account as JSON.
 
-video: an uploaded MP4, MOV, MKV, WebM, AVI or MPG file. question: 1 to 2,000 characters. merge_ratio: share of each frame's visual tokens
-that merging leaves, above 0 up to 1. l1: first layer whose input is pruned; l2: where the ramp reaches zero, above l1. num_frames: frames
-sampled evenly in time. temperature, iterations, damping, restart ("uniform" or "question", which needs damping above 0): of the PageRank.
-merge_window: frames merged together. positions: "compact" or "original". max_new_tokens: longest answer. score_every_layer: also score
-layers that drop nothing. compare: also run the full model, returned as "full".
+video: an uploaded MP4, MOV, MKV, WebM, AVI or MPG file, or GIF or TS where ffmpeg is installed. question: 1 to 2,000 characters.
+merge_ratio: share of each frame's visual tokens that merging leaves, above 0 up to 1. l1: first layer whose input is pruned; l2: where
+the ramp reaches zero, above l1. num_frames: frames sampled evenly in time. temperature, iterations, damping, restart ("uniform" or
+"question", which needs damping above 0): of the PageRank. merge_window: frames merged together. positions: "compact" or "original".
+max_new_tokens: longest answer. score_every_layer: also score layers that drop nothing. compare: also run the full model, returned as
+"full".
 
 Returns answer, model, method, params, frames, visual_tokens, merged_tokens, tokens_per_layer (visual, text), timings in seconds by stage
 (measured), cost (modelled: FLOPs in TFLOP, sizes in bytes), features_reused, new_tokens, note (what the model wants said, or "")."""
@@ -63,7 +64,7 @@ def plan(vlm, request: Request) -> dict[str, Any]:
         ValueError: knobs out of range.
     """
     question = (request.question or "").strip()
-    text_tokens = vlm.text_tokens(question) if question else TYPICAL_TEXT_TOKENS
+    text_tokens = vlm.text_tokens(question, int(request.num_frames)) if question else TYPICAL_TEXT_TOKENS
     return vlm.plan(int(request.num_frames), text_tokens, request.method()).to_dict()
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from aim.intake.limits import SUFFIXES
 from aim.ui import texts
 from aim.ui.examples import Example
 from aim.ui.request import MAX_QUESTION
@@ -42,7 +43,8 @@ def build_asking(vlm, first: Example | None) -> Asking:
             stop = gr.Button("Stop", variant="secondary", scale=1, min_width=80, elem_id="stop")
         compare = gr.Checkbox(False, label="Also run the full model, side by side", container=False, elem_id="compare")
     with gr.Column(elem_classes="aim-examples"):
-        upload = gr.UploadButton("Use your own video…", file_types=["video"], size="sm", elem_id="upload")
+        upload = gr.UploadButton("Use your own video…", file_types=list(SUFFIXES), size="sm", elem_id="upload")
+        gr.HTML(texts.limits())
         gallery = gr.Column()
         gr.HTML(texts.model_note(vlm))
     return Asking(video, upload, question, run, stop, compare, gallery)

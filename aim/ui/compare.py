@@ -14,10 +14,11 @@ import numpy as np
 from aim.comparing import ROUNDS, Comparison, compare
 from aim.memory import give_back_freed
 from aim.methods import METHODS, Full
+from aim.stopping import Stopped
 from aim.ui.asking import Asking
 from aim.ui.connection import presence
 from aim.ui.errors import politely
-from aim.ui.handlers import remember, status
+from aim.ui.handlers import STOPPED_EARLY, remember, status
 from aim.ui.request import FIELDS, Request, check
 from aim.ui.run_log import logged
 from aim.ui.stop import StopSignal
@@ -153,7 +154,11 @@ def side_by_side(
         raise ValueError("No method is chosen; choose one or more to compare with the full model.")
     nothing = [gr.skip()] * 6
     yield [status("Encoding the clip…", busy=True), gr.skip(), *nothing]
-    clips = remember(clips, request)
+    try:
+        clips = remember(clips, request, stop=stop)
+    except Stopped:
+        yield [status(STOPPED_EARLY), gr.skip(), *nothing]
+        return
     clip = clips[request.video, request.num_frames]
     grid = vlm.grid(len(clip.frames), *clip.frames.shape[1:3])
     text_tokens = len(vlm.prompt_ids(request.question, grid)) - grid.tokens
@@ -164,7 +169,7 @@ def side_by_side(
             runs, told = len(comparison.runs), "timing them in turns" if len(comparison.runs) > len(names) else "next one"
             yield [status(f"{runs} of {len(names) + 1} ran; {told}…", busy=True), comparison_table(comparison), *nothing]
     if not comparison.runs:
-        yield [status("Stopped, before there was anything to show."), gr.skip(), *nothing[:-1], clips]
+        yield [status(STOPPED_EARLY), gr.skip(), *nothing[:-1], clips]
         return
     shown = Shown(clip, comparison)
     told = "Done." if comparison.complete else "Stopped. What was done so far stays."
@@ -191,7 +196,8 @@ def _inline(sheet, layer: int) -> str:
     data = base64.b64encode(buffer.getvalue()).decode()
     caption = f"Clear: patches that hold a visual token of layer {layer}. Veiled: none left there."
     return (
-        f'<p class="aim-reading">{caption}</p><div class="aim-scroll"><img class="aim-sheet" width="{sheet.width}" height="{sheet.height}" '
+        f'<p class="aim-reading">{caption}</p><div class="aim-scroll" tabindex="0" role="group" aria-label="Frames">'
+        f'<img class="aim-sheet" width="{sheet.width}" height="{sheet.height}" '
         f'src="data:image/jpeg;base64,{data}" alt="The same frames under each method, in layer {layer}"></div>'
     )
 

@@ -15,6 +15,7 @@ from aim.faults import NotEnoughMemory
 from aim.methods import Full
 from aim.planning import Plan
 from aim.runtime import Answer
+from aim.stopping import Stopped
 from aim.trace import Trace
 from aim.ui.request import Request, check
 from aim.ui.stop import StopSignal
@@ -80,7 +81,11 @@ def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[
     decoded = (request.video, request.num_frames) in clips
     reused = KEPT[:1] if decoded else ()
     yield Screen(status("Working", steps({}, reused, "vision" if decoded else "decode"), busy=True), answer="", note="", full_answer="")
-    clips = remember(clips, request, read)
+    try:
+        clips = remember(clips, request, read, stop)
+    except Stopped:
+        yield Screen(status(STOPPED_EARLY))
+        return
     clip = clips[request.video, request.num_frames]
     times = {} if decoded else {"decode_video": clip.decode_seconds}
     yield Screen(status("Working", steps(times, reused, "vision"), busy=True))
@@ -117,10 +122,20 @@ def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[
     )
 
 
-def remember(clips: dict, request: Request, read: Callable[..., Clip] = read_video) -> dict:
-    """The session's clips with the requested one among them, read if it is new, the oldest ones let go."""
+def remember(clips: dict, request: Request, read: Callable[..., Clip] = read_video, stop: StopSignal | None = None) -> dict:
+    """The session's clips with the requested one among them, read if it is new, the oldest ones let go.
+
+    Raises:
+        ValueError: what the reader refuses.
+        Stopped: `stop` was set while it read.
+    """
     key = (request.video, request.num_frames)
-    clip = clips[key] if key in clips else read(request.video, num_frames=int(request.num_frames))
+    try:
+        clip = clips[key] if key in clips else read(request.video, num_frames=int(request.num_frames), stop=stop)
+    except ValueError:
+        if stop is not None and stop.is_set():
+            raise Stopped from None
+        raise
     others = [item for item in clips.items() if item[0] != key]
     return dict([*others[-(CLIPS_KEPT - 1) :], (key, clip)])
 

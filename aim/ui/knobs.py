@@ -126,16 +126,16 @@ def plan(vlm, question: str | None, merge_ratio: float, l1: int, l2: int, num_fr
     """The planned cost of these knobs, as HTML, without running the model. Knobs in between two valid settings give a hint instead."""
     try:
         method = AIM(merge_ratio=float(merge_ratio), l1=int(l1), l2=int(l2), merge_window=int(merge_window))
-        planned = vlm.plan(int(num_frames), text_tokens(vlm, question), method)
+        planned = vlm.plan(int(num_frames), text_tokens(vlm, question, int(num_frames)), method)
     except ValueError as error:
         return hint(str(error))
     published = nearest(vlm.name, method.merge_ratio, method.l1, method.l2, int(num_frames))
     return plan_panel(planned, int(num_frames) * vlm.tokens_per_frame, published)
 
 
-def text_tokens(vlm, question: str | None) -> int:
+def text_tokens(vlm, question: str | None, num_frames: int = 1) -> int:
     """Text tokens of the prompt; a typical number while there is no question yet."""
-    return vlm.text_tokens(question.strip()[:MAX_QUESTION]) if (question or "").strip() else TYPICAL_TEXT_TOKENS
+    return vlm.text_tokens(question.strip()[:MAX_QUESTION], num_frames) if (question or "").strip() else TYPICAL_TEXT_TOKENS
 
 
 def name_of(vlm, merge_ratio: float, l1: int, l2: int) -> str | None:

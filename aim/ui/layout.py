@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from aim.intake.limits import MAX_UPLOAD_MEGABYTES
 from aim.ui import texts
 from aim.ui.api import build_api
 from aim.ui.asking import build_asking, build_gallery
@@ -29,7 +30,7 @@ def launch_options(examples: Path = FOLDER) -> dict[str, Any]:
         "theme": theme(),
         "css_paths": ASSETS / "style.css",
         "allowed_paths": [str(examples.resolve())],
-        "max_file_size": "100mb",
+        "max_file_size": f"{MAX_UPLOAD_MEGABYTES}mb",
         "footer_links": ["api", "gradio", "settings"],
         "run_history": False,
         "state_session_capacity": 50,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -12,6 +13,7 @@ import gradio as gr
 
 from aim.answer import Answer
 from aim.methods import AIM, Full, Method
+from aim.stopping import Stopped
 from aim.tuning.spending import frames_for
 from aim.ui import knobs
 from aim.ui.handlers import STOPPED_EARLY, remember, status
@@ -45,7 +47,7 @@ def paid_frames(vlm, method: Method, question: str | None, frames: int) -> tuple
     Raises:
         ValueError: not even one frame.
     """
-    text_tokens = knobs.text_tokens(vlm, question)
+    text_tokens = knobs.text_tokens(vlm, question, frames)
     tflops = vlm.plan(frames, text_tokens, Full()).prefill_tflops
     return tflops, frames_for(vlm, method, tflops, vlm.max_frames, text_tokens)
 
@@ -64,8 +66,8 @@ def spending(
     for what, chosen, frames in (("The full model", Full(), int(request.num_frames)), ("The reduced one", method, paid)):
         yield status(f"{what} runs on {frames} frames…", busy=True), gr.skip(), gr.skip()
         answer = None
-        if not stop.is_set():
-            clips = remember(clips, replace(request, num_frames=frames), read)
+        with suppress(Stopped):
+            clips = remember(clips, replace(request, num_frames=frames), read, stop)
             answer = answered(vlm, clips[request.video, frames], request, chosen, stop)
         if answer is None:
             yield status(STOPPED_EARLY), "", clips
@@ -77,12 +79,10 @@ def spending(
 
 
 def answered(vlm, clip: Clip, request: Request, method: Method, stop: threading.Event) -> Answer | None:
-    """One whole answer, or None where it was stopped. `VLM.stream` may set its own event when it ends, so each run has a fresh one."""
-    own, answer = threading.Event(), None
-    for grown in vlm.stream(clip, request.question, method, int(request.max_new_tokens), stop=own):
-        answer = grown
-        if stop.is_set():
-            own.set()
+    """One whole answer, or None where it was stopped."""
+    answer = None
+    for answer in vlm.stream(clip, request.question, method, int(request.max_new_tokens), stop=stop):  # noqa: B007
+        pass
     return None if stop.is_set() else answer
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from html import escape
 from pathlib import Path
 
 from aim.families import FAMILIES
 from aim.hub import fitting, memory
+from aim.intake.limits import FORMATS_WITH_FFMPEG, LIMITS
 
 HEADER = """<header class="aim-header"><h1>AIM Explorer</h1>
 <p>Which visual tokens does a video language model really need?
@@ -56,6 +58,12 @@ def _example(vlm) -> str:
     available = memory()
     fit = fitting(available, vlm.dtype.itemsize) if available else []
     return fit[-1] if fit else fitting(10**15, 2)[0]
+
+
+def limits() -> str:
+    """What a video may be; GIF and TS only where ffmpeg is there to read them."""
+    sentence = LIMITS if shutil.which("ffmpeg") else LIMITS.replace(f", {FORMATS_WITH_FFMPEG}", "")
+    return f'<p class="aim-help">{escape(sentence)}</p>'
 
 
 def public_name(name: str) -> str:

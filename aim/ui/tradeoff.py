@@ -11,6 +11,7 @@ import gradio as gr
 
 from aim.methods import AIM, Full
 from aim.presets import preset
+from aim.stopping import Stopped
 from aim.tuning.outcome import Tried, Tuned
 from aim.tuning.search import MAX_PREFILLS, tune_steps
 from aim.ui import knobs
@@ -180,7 +181,11 @@ def tuning(vlm, request: Request, clips: dict, stop: StopSignal, kind: str, amou
         yield [status(STOPPED_EARLY), *[gr.skip()] * 4, clips]
         return
     yield [status("Encoding the clip…", busy=True), *[gr.skip()] * 5]
-    clips = remember(clips, request)
+    try:
+        clips = remember(clips, request, stop=stop)
+    except Stopped:
+        yield [status(STOPPED_EARLY), *[gr.skip()] * 5]
+        return
     clip = clips[request.video, request.num_frames]
     tuned, drawn = None, 0.0
     for tuned in tune_steps(vlm, clip, request.question, budget, max_prefills=MAX_PREFILLS, stop=stop):

@@ -40,7 +40,8 @@ def comparison_table(comparison: Comparison) -> str:
     reference = comparison.runs[0]
     rows = "".join(_row(run, reference) for run in comparison.runs)
     return (
-        '<div class="aim-scroll"><table class="aim-table aim-methods"><caption class="aim-hidden">Methods at equal cost</caption>'
+        '<div class="aim-scroll" tabindex="0" role="group" aria-label="Methods"><table class="aim-table aim-methods">'
+        '<caption class="aim-hidden">Methods at equal cost</caption>'
         f'<thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div><p class="aim-reading">{READING}</p>'
     )
 
@@ -132,7 +133,8 @@ def overlap_table(comparison: Comparison, layer: int) -> str:
         for name, shares in zip(names, comparison.overlap(layer).tolist(), strict=True)
     )
     return (
-        f'<div class="aim-scroll"><table class="aim-table aim-overlap"><caption>Patches kept in layer {layer}: overlap</caption>'
+        '<div class="aim-scroll" tabindex="0" role="group" aria-label="Overlap"><table class="aim-table aim-overlap">'
+        f"<caption>Patches kept in layer {layer}: overlap</caption>"
         f'<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div><p class="aim-reading">{OVERLAP}</p>'
     )
 
