@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 
 import numpy as np
@@ -63,12 +64,13 @@ class Screen:
     clips: dict | None = None
 
 
-def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[..., Clip] = read_video) -> Iterator[Screen]:
+def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[..., Clip] | None = None) -> Iterator[Screen]:
     """Run the model, and after it the full model if asked to, yielding what to show while they work.
 
     Args:
         clips: the session's decoded clips, (path, frames) → clip.
         stop: already asked for while waiting in the queue, or any time later.
+        read: default `aim.read_video`, which `stop` ends too.
 
     Raises:
         ValueError: see `check`, and whatever the video reader and the model refuse.
@@ -80,7 +82,13 @@ def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[
     decoded = (request.video, request.num_frames) in clips
     reused = KEPT[:1] if decoded else ()
     yield Screen(status("Working", steps({}, reused, "vision" if decoded else "decode"), busy=True), answer="", note="", full_answer="")
-    clips = remember(clips, request, read)
+    try:
+        clips = remember(clips, request, read or partial(read_video, stop=stop))
+    except ValueError:
+        if not stop.is_set():
+            raise
+        yield Screen(status(STOPPED_EARLY))
+        return
     clip = clips[request.video, request.num_frames]
     times = {} if decoded else {"decode_video": clip.decode_seconds}
     yield Screen(status("Working", steps(times, reused, "vision"), busy=True))
