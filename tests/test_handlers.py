@@ -154,6 +154,17 @@ def test_stop_ends_the_full_model_too():
     assert vlm.said == 50 + 3 and "Stopped." in screens[-1].status and screens[-1].full_answer == "a a a "
 
 
+def test_a_stop_while_the_video_is_read_runs_nothing(monkeypatch):
+    def reading(path, num_frames, stop):
+        stop.set()
+        raise ValueError("It was stopped.")
+
+    vlm = FakeVlm()
+    monkeypatch.setattr(handlers, "read_video", reading)
+    screens = list(answer(vlm, request(), {}, StopSignal()))
+    assert not vlm.asked and handlers.STOPPED_EARLY in screens[-1].status
+
+
 def test_a_stop_while_waiting_in_the_queue_runs_nothing():
     vlm, stop = FakeVlm(), StopSignal()
     stop.ask()

@@ -120,7 +120,7 @@ def test_an_api_caller_who_leaves_ends_the_run_too(real, caplog, leave):
             job = client.submit(video=handle_file(str(CLIP)), question="what is it?", num_frames=2, api_name="/ask")
             assert entered.wait(PATIENCE)
             threading.Thread(target=job.cancel, daemon=True).start()
-            wait_until(lambda: any(task.cancelling() for task in demo._queue._asyncio_tasks))
+            wait_until(lambda: not running(demo))
         else:
             described = client.view_api(return_format="dict")["named_endpoints"]["/ask"]["parameters"]
             rest = [parameter["parameter_default"] for parameter in described[2:]]

@@ -48,7 +48,7 @@ def ask(vlm, request: Request) -> dict[str, Any]:
     stop.follow(presence())  # a caller who hangs up does not want the rest
     with logged(vlm, AIM.name, request.num_frames, stop.is_set) as note:
         check(request, vlm.max_frames)
-        clip = read_video(request.video, num_frames=int(request.num_frames))
+        clip = read_video(request.video, num_frames=int(request.num_frames), stop=stop)
         scores = "all" if request.score_every_layer else "pruning"
         tokens = int(request.max_new_tokens)
         account = _run(vlm, note, clip, request.question, request.method(), tokens, stop=stop, scores=scores)

@@ -18,6 +18,7 @@ from aim.stopping import Stopped
 from aim.ui.asking import Asking
 from aim.ui.connection import presence
 from aim.ui.errors import politely
+from aim.ui.halt import halt
 from aim.ui.handlers import STOPPED_EARLY, remember, status
 from aim.ui.request import FIELDS, Request, check
 from aim.ui.run_log import logged
@@ -114,12 +115,6 @@ def connect_compare(vlm, asking: Asking, requested: dict[str, Any], tab: Compare
         stop.end()
         return status("Nothing was compared; the message says why.")
 
-    def ask_stop(stop: StopSignal):
-        if not stop.busy:
-            return status("Nothing is running.")
-        stop.ask()
-        return status("Stopping…", busy=True)
-
     def look(shown: Shown | None, layer: int):
         return [gr.skip()] * 2 if shown is None else pictures(shown, int(layer))
 
@@ -137,7 +132,7 @@ def connect_compare(vlm, asking: Asking, requested: dict[str, Any], tab: Compare
         concurrency_id="model",
     )
     finished.failure(failed, signal, tab.status, **QUIET)
-    tab.stop.click(ask_stop, signal, tab.status, **QUIET)
+    tab.stop.click(halt, signal, tab.status, **QUIET)
     tab.layer.input(look, [last, tab.layer], [tab.overlap, tab.sheet], trigger_mode="always_last", **QUIET)
 
 

@@ -18,6 +18,7 @@ from aim.ui.connection import presence
 from aim.ui.errors import message, politely
 from aim.ui.examples import example_of
 from aim.ui.guard import connect_guard
+from aim.ui.halt import halt
 from aim.ui.handlers import Run, Screen
 from aim.ui.permalink import link_query, restore
 from aim.ui.request import FIELDS, KNOBS, Request, check
@@ -127,7 +128,7 @@ def connect_run(vlm, asking: Asking, inputs: list, results: Results, examples: P
     kept = [results.report_file, results.trace_file, results.sheet_file, results.code, results.link]
     drawn.success(keep, [last_run, results.sheet_view], kept, **AT_ONCE).success(None, results.link, results.link, js=FULL_LINK, **QUIET)
     connect_guard(vlm, finished, signal, last_run, clips, guarded, results.note, **ONE_AT_A_TIME)
-    asking.stop.click(handlers.request_stop, signal, results.status, **QUIET)
+    asking.stop.click(halt, signal, results.status, **QUIET)
     results.sheet_view.input(sheet, [last_run, results.sheet_view], results.sheet_file, trigger_mode="always_last", **QUIET)
 
 

@@ -70,6 +70,7 @@ def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[
     Args:
         clips: the session's decoded clips, (path, frames) → clip.
         stop: already asked for while waiting in the queue, or any time later.
+        read: as `aim.read_video`, which `stop` ends too.
 
     Raises:
         ValueError: see `check`, and whatever the video reader and the model refuse.

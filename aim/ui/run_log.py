@@ -35,7 +35,8 @@ def logged(vlm, method: str, frames: int, stopped: Callable[[], bool] = bool) ->
         for answer in complete:
             logger.info(_line(vlm, answer.method.name, answer.trace.frames, "stopped" if stopped() else "ok", answer))
         if isinstance(error, Exception) or not complete:
-            outcome = "stopped" if error is None else next(word for kind, word in OUTCOMES if isinstance(error, kind))
+            ended = error is None or stopped()
+            outcome = "stopped" if ended else next(word for kind, word in OUTCOMES if isinstance(error, kind))
             logger.info(_line(vlm, method, frames, outcome))
 
 

@@ -28,6 +28,11 @@ class StopSignal(threading.Event):
     def is_set(self) -> bool:
         return super().is_set() or (self._present is not None and not self._present())
 
+    @property
+    def at_work(self) -> bool:
+        """A run has left the queue and not ended."""
+        return self._present is not None
+
     def begin(self) -> None:
         """A run was asked for. While one is waiting or running, its own stop stays as it is."""
         if not self.busy:

@@ -19,6 +19,7 @@ from aim.ui.asking import Asking
 from aim.ui.budgets import KINDS, budget_range, chosen_budget
 from aim.ui.connection import presence
 from aim.ui.errors import politely
+from aim.ui.halt import halt
 from aim.ui.handlers import STOPPED_EARLY, remember, status
 from aim.ui.request import FIELDS, Request, check
 from aim.ui.spending import saving, spending
@@ -123,12 +124,6 @@ def connect_tradeoff(vlm, asking: Asking, requested: dict[str, Any], controls: d
         stop.end()
         return status("Nothing was done; the message says why.")
 
-    def ask_stop(stop: StopSignal):
-        if not stop.busy:
-            return status("Nothing is running.")
-        stop.ask()
-        return status("Stopping…", busy=True)
-
     def follow_kind(tuned: Tuned | None, kind: str, num_frames: float, amount: float | None = None):
         limits = budget_range(vlm, kind, int(num_frames), full_seconds(tuned, int(num_frames)))
         value = limits.value if amount is None else min(limits.high, max(limits.low, amount))
@@ -156,7 +151,7 @@ def connect_tradeoff(vlm, asking: Asking, requested: dict[str, Any], controls: d
     finished.success(move, [signal, last, asking.question], setting, **QUIET)
     tab.table.select(pick, [last, asking.question], setting, **QUIET)
     tab.use.click(use, [last, asking.question], setting, **QUIET)
-    tab.stop.click(ask_stop, signal, tab.status, **QUIET)
+    tab.stop.click(halt, signal, tab.status, **QUIET)
     ranged = [last, tab.kind, controls["num_frames"]]
     tab.kind.input(follow_kind, ranged, tab.amount, trigger_mode="always_last", **QUIET)
     controls["num_frames"].change(follow_kind, [*ranged, tab.amount], tab.amount, trigger_mode="always_last", **QUIET)
@@ -166,7 +161,7 @@ def connect_tradeoff(vlm, asking: Asking, requested: dict[str, Any], controls: d
     begun = tab.spend.click(begin, spend_signal, tab.spend_status, **QUIET)
     spent = begun.then(spend_it, [spend_signal, clips, *inputs], [tab.spend_status, tab.spent, clips], **MODEL)
     spent.failure(failed, spend_signal, tab.spend_status, **QUIET)
-    tab.spend_stop.click(ask_stop, spend_signal, tab.spend_status, **QUIET)
+    tab.spend_stop.click(halt, spend_signal, tab.spend_status, **QUIET)
 
 
 def tuning(vlm, request: Request, clips: dict, stop: StopSignal, kind: str, amount: float) -> Iterator[list[Any]]:
