@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections import OrderedDict, deque
@@ -24,6 +23,7 @@ from aim.grid import Grid
 from aim.memory import read_peak, reset_peak
 from aim.methods import AIM, Method
 from aim.planning import Plan, cost_of, plan_for
+from aim.question import note_on, prompt_ids
 from aim.stopping import Stopped, stoppable
 from aim.video import Clip
 
@@ -153,7 +153,7 @@ class VLM:
                 method=method,
                 timings=timings,
                 features_reused="vision_tower" not in timings,
-                note=self._note_on(question),
+                note=note_on(self.checkpoint.tokenizer, question),
             )
             yield answer
             streamer = TimedStreamer(self.checkpoint.tokenizer, skip_prompt=True, skip_special_tokens=True)
@@ -221,20 +221,6 @@ class VLM:
                 "Use fewer frames, a smaller merge ratio or an earlier l1."
             )
 
-    def unknown_words(self, question: str) -> list[str]:
-        """Words of a question that the tokenizer has no token for, in order, each once. Tokenizers that spell out any word know all."""
-        tokenizer = self.checkpoint.tokenizer
-        if tokenizer.unk_token_id is None:
-            return []
-        words = dict.fromkeys(re.findall(r"\w+", question.lower()))
-        return [word for word in words if tokenizer.unk_token_id in tokenizer(word, add_special_tokens=False)["input_ids"]]
-
-    def _note_on(self, question: str) -> str:
-        unknown = self.unknown_words(question)
-        if not unknown:
-            return ""
-        return f"Outside this model's world: it does not know {', '.join(f'“{word}”' for word in unknown[:5])}."
-
     def encode(self, frames: np.ndarray) -> Encoded:
         """Run the vision tower on uint8 [F, H, W, 3]; nothing is remembered."""
         family = self.checkpoint.family
@@ -284,27 +270,7 @@ class VLM:
         Raises:
             ValueError: a question that is empty or too long.
         """
-        tokenizer, family, config = self.checkpoint.tokenizer, self.checkpoint.family, self.model.config
-        for marker in [family.clip_text, *tokenizer.get_added_vocab()]:  # a typed "<video>" must not become a placeholder
-            question = question.replace(marker, " ")
-        question = question.strip()
-        longest = self.max_question
-        if not 1 <= len(question) <= longest:
-            raise ValueError(f"The question has {len(question):,} characters; 1 to {longest:,} are accepted. Ask one short question.")
-        conversation = [{"role": "user", "content": [{"type": family.clip_type}, {"type": "text", "text": question}]}]
-        text = tokenizer.apply_chat_template(
-            conversation, chat_template=self.checkpoint.chat_template, add_generation_prompt=True, tokenize=False
-        )
-        token = family.video_token(config)
-        token = family.image_token(config) if token is None else token
-        placeholder = tokenizer.convert_ids_to_tokens(token)
-        parts = family.prompt(grid)
-        stands = "".join(part if isinstance(part, str) else placeholder for part in parts)
-        counts = iter([part for part in parts if not isinstance(part, str)])
-        ids = []
-        for number in tokenizer(text.replace(family.clip_text, stands, 1), add_special_tokens=False)["input_ids"]:
-            ids += [number] * (next(counts) if number == token else 1)
-        return ids
+        return prompt_ids(self.checkpoint, question, grid, self.max_question)
 
     def check_context(self, length: int, grid: Grid, method: Method) -> None:
         """Refuse a prompt of `length` tokens whose positions would run past what the model was trained on.

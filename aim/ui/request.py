@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from aim.methods import AIM
-
-MAX_QUESTION = 2000
+from aim.runtime import MAX_QUESTION
 
 
 @dataclass(frozen=True)

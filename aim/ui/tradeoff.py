@@ -33,7 +33,7 @@ EMPTY = '<div class="aim-empty">Press Tune: the clip is encoded once, then at mo
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 MODEL = {
     "trigger_mode": "once",
-    "show_progress": "hidden",
+    "show_progress": "minimal",  # where Gradio shows one's place in the queue
     "api_visibility": "private",
     "concurrency_limit": 1,
     "concurrency_id": "model",
@@ -146,7 +146,7 @@ def connect_tradeoff(vlm, asking: Asking, requested: dict[str, Any], controls: d
     setting = [*(controls[name] for name in MOVED), controls["num_frames"], controls["plan"], controls["preset"]]
     outputs = [tab.status, tab.chart, tab.table, tab.use, last, clips]
     started = tab.start.click(begin, signal, tab.status, **QUIET)
-    finished = started.then(tune, [signal, clips, tab.kind, tab.amount, *inputs], outputs, **MODEL)
+    finished = started.then(tune, [signal, clips, tab.kind, tab.amount, *inputs], outputs, show_progress_on=[tab.status], **MODEL)
     finished.failure(failed, signal, tab.status, **QUIET)
     finished.success(move, [signal, last, asking.question], setting, **QUIET)
     tab.table.select(pick, [last, asking.question], setting, **QUIET)
@@ -159,7 +159,9 @@ def connect_tradeoff(vlm, asking: Asking, requested: dict[str, Any], controls: d
     planned_by = [asking.question, *(controls[name] for name in knobs.PLANNED)]
     controls["plan"].change(tell, planned_by, [tab.saving, tab.spend], trigger_mode="always_last", **QUIET)
     begun = tab.spend.click(begin, spend_signal, tab.spend_status, **QUIET)
-    spent = begun.then(spend_it, [spend_signal, clips, *inputs], [tab.spend_status, tab.spent, clips], **MODEL)
+    spent = begun.then(
+        spend_it, [spend_signal, clips, *inputs], [tab.spend_status, tab.spent, clips], show_progress_on=[tab.spend_status], **MODEL
+    )
     spent.failure(failed, spend_signal, tab.spend_status, **QUIET)
     tab.spend_stop.click(halt, spend_signal, tab.spend_status, **QUIET)
 
