@@ -5,7 +5,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-# Two files of tests run side by side (see pyproject.toml), on tiny models that gain nothing from a second thread.
+# Tiny models gain nothing from a second thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np  # noqa: E402
