@@ -87,7 +87,7 @@ def test_answers_from_a_forked_worker_equal_those_from_here(vlm):
 
 def test_the_page_runs_on_a_forked_model_as_on_one_here(vlm):
     request = Request("clip.mp4", QUESTION, 0.5, 2, 5, 3, compare=True, score_every_layer=True)
-    screens = list(handle(placed(vlm, Forked()), request, {}, StopSignal(), read=lambda path, num_frames: make_clip(num_frames)))
+    screens = list(handle(placed(vlm, Forked()), request, {}, StopSignal(), read=lambda path, num_frames, stop: make_clip(num_frames)))
     run = screens[-1].run
     assert (
         run.answer.trace.frames == 3 and run.full.method.name == "full" and run.plan.tokens_per_layer == run.answer.trace.tokens_per_layer

@@ -64,13 +64,13 @@ class Screen:
     clips: dict | None = None
 
 
-def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[..., Clip] = read_video) -> Iterator[Screen]:
+def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[..., Clip] | None = None) -> Iterator[Screen]:
     """Run the model, and after it the full model if asked to, yielding what to show while they work.
 
     Args:
         clips: the session's decoded clips, (path, frames) → clip.
         stop: already asked for while waiting in the queue, or any time later.
-        read: as `aim.read_video`, which `stop` ends too.
+        read: default `aim.read_video`, which `stop` ends too.
 
     Raises:
         ValueError: see `check`, and whatever the video reader and the model refuse.
@@ -83,7 +83,7 @@ def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[
     reused = KEPT[:1] if decoded else ()
     yield Screen(status("Working", steps({}, reused, "vision" if decoded else "decode"), busy=True), answer="", note="", full_answer="")
     try:
-        clips = remember(clips, request, read, stop)
+        clips = remember(clips, request, read or read_video, stop)
     except Stopped:
         yield Screen(status(STOPPED_EARLY))
         return
