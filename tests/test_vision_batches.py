@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from aim.cost import VisionShape
+from aim.families import FAMILIES
 from aim.families import batches as module
-from aim.families import family_of
 from aim.families.batches import batches
-from tests.tiny import llava_onevision
+from tests.tiny import TINY
 
 FRAME = 9 * (8 * (2 + 9) + 2 * 16) * 4  # bytes of one frame of `VISION`
 VISION = VisionShape(2, 8, 16, patches_per_frame=9, patch_pixels=12)
@@ -20,19 +20,31 @@ def test_parts_hold_as_many_frames_as_the_budget_has_room_for(budget, lengths):
     assert [len(part) for part in parts] == lengths and torch.equal(torch.cat(parts), frames)
 
 
+def features_of(family, model, pixels):
+    """(features [tokens, hidden], the encoded clip), whatever shape the family gives them."""
+    encoded = family.encode(model, pixels)
+    [made] = encoded.features.values()
+    features = made.pooler_output
+    return torch.cat([part.flatten(end_dim=-2) for part in features]), made.attentions[0], encoded
+
+
 @pytest.mark.parametrize("frames", [1, 2, 5])
-def test_features_made_in_parts_are_those_of_the_whole_clip(frames, monkeypatch):
-    model = llava_onevision()
-    pixels = {"pixel_values_videos": torch.randn(1, frames, 3, 40, 40, generator=torch.Generator().manual_seed(0))}
-    with torch.no_grad():
-        whole = model.model.get_video_features(pixels["pixel_values_videos"], return_dict=True).pooler_output
+@pytest.mark.parametrize("name", TINY)
+def test_features_made_in_parts_are_those_of_the_whole_clip(name, frames, monkeypatch):
+    model, family = TINY[name].model(), FAMILIES[name]
+    pixels = {key: value for key, value in TINY[name].video_inputs(frames).items() if key.startswith(("pixel", "video_grid"))}
+    stock = {"llava": "image", "internvl": "image"}.get(name, "video")
     passes = []
-    hook = model.model.vision_tower.register_forward_pre_hook(lambda _module, args, kwargs: passes.append(1), with_kwargs=True)
-    monkeypatch.setattr(module.batches, "__defaults__", (0,))  # one frame a part
+    tower = model.model.visual if name.startswith("qwen") else model.model.vision_tower
     with torch.no_grad():
-        encoded = family_of(model.config).encode(model, pixels)
+        whole = getattr(model.model, f"get_{stock}_features")(*pixels.values(), return_dict=True).pooler_output
+        _, attention, _ = features_of(family, model, pixels)
+        hook = tower.register_forward_pre_hook(lambda _module, _args, kwargs: passes.append(1), with_kwargs=True)
+        monkeypatch.setattr(module.batches, "__defaults__", (0,))  # one frame a part
+        features, attention_in_parts, encoded = features_of(family, model, pixels)
     hook.remove()
-    assert len(passes) == frames
-    features = encoded.features["video"].pooler_output
-    assert features.shape == (1, frames * 25 + 1, 32) and encoded.grid.tokens == frames * 25
-    torch.testing.assert_close(features, whole, rtol=1e-4, atol=1e-5)
+    steps = -(-frames // TINY[name].step)
+    assert len(passes) == steps and encoded.grid.tokens == TINY[name].tokens(frames)
+    torch.testing.assert_close(features, torch.cat([part.flatten(end_dim=-2) for part in whole]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(attention_in_parts.received, attention.received, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(attention_in_parts.keys, attention.keys, rtol=1e-4, atol=1e-5)

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from aim.cost import VisionShape
+from aim.families.towers import recorded
+from aim.merging import TowerAttention
 
 MEMORY_BUDGET = 2**30
+Output = TypeVar("Output")
+
+
+def encode_batches(
+    model: nn.Module, watch: Callable, frames: Tensor, vision: VisionShape, run: Callable[[Tensor], Output]
+) -> tuple[list[Output], tuple[TowerAttention, ...]]:
+    """Encode frames [F, ...] part by part, as many at once as fit.
+
+    Args:
+        watch: the family's `watch_tower`, or one like it.
+        run: a part on the model's device and in its dtype → the model's features for it.
+
+    Returns:
+        What `run` gave for each part, and what the tower attended to in all F frames, for `Encoded.features`.
+    """
+    parts = batches(frames, vision, model.dtype.itemsize)
+    outputs, seen = recorded(watch, model, lambda: [run(part.to(model.device, model.dtype)) for part in parts])
+    return outputs, (TowerAttention(torch.cat([one.received for one in seen]), torch.cat([one.keys for one in seen])),)
 
 
 def batches(frames: Tensor, vision: VisionShape, bytes_per_value: int, memory_budget: int = MEMORY_BUDGET) -> Iterator[Tensor]:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from aim.cost import VisionShape
-from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
+from aim.families.base import Family
+from aim.families.image_frames import ImageFrames
 from aim.families.pixels import normalised_frames
-from aim.families.towers import block_means, recorded, seen_layer, watch_projections
+from aim.families.towers import block_means, seen_layer, watch_projections
 from aim.grid import Grid
 
 
@@ -32,15 +32,6 @@ def _grid(config, _settings: dict, frames: int, _height: int, _width: int) -> Gr
     return Grid(frames, rows // _factor(config), columns // _factor(config))
 
 
-def _images(config, _inputs: dict) -> Reader:
-    grid = _grid(config, {}, 1, 0, 0)
-
-    def read(_placeholders: int) -> Picture:
-        return plain_picture(1, grid.rows, grid.columns)
-
-    return read
-
-
 def _pixel_values(_config, frames: np.ndarray, settings: dict) -> dict[str, Tensor]:
     """Resized without keeping the aspect ratio, a frame as one tile: float32 [F, 3, height, width]."""
     size = settings["size"]
@@ -56,14 +47,6 @@ def _watch_tower(model, callback: Callable) -> list:
         return block_means(values, rows, columns, _factor(config))
 
     return watch_projections(attention, attention.q_norm, attention.k_norm, callback, pool, first)
-
-
-def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
-    """Projected tokens: pooler_output [F, T, hidden]. Keeps nothing else of the tower's output alive."""
-    values = pixels["pixel_values"].to(model.device, model.dtype)
-    output, seen = recorded(_watch_tower, model, lambda: model.model.get_image_features(values, return_dict=True))
-    features = {"image": BaseModelOutputWithPooling(pooler_output=output.pooler_output, attentions=seen)}
-    return Encoded(features, {}, _grid(model.config, {}, len(values), 0, 0))
 
 
 def _prompt(grid: Grid) -> list[str | int]:
@@ -88,15 +71,17 @@ def _vision_shape(config, grid: Grid) -> VisionShape:
     )
 
 
+_FRAMES = ImageFrames(_grid, _vision_shape, _watch_tower)
+
 FAMILY = Family(
     title="InternVL",
     image_token=lambda config: config.image_token_id,
     video_token=lambda config: None,
-    images=_images,
+    images=_FRAMES.images,
     videos=None,
     grid=_grid,
     pixel_values=_pixel_values,
-    encode=_encode,
+    encode=_FRAMES.encode,
     clip_text="<video>",
     prompt=_prompt,
     vision_shape=_vision_shape,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 
 import numpy as np
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from aim.cost import VisionShape
-from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
+from aim.families.base import Family
+from aim.families.image_frames import ImageFrames
 from aim.families.pixels import cropped, normalised_frames
-from aim.families.towers import recorded, seen_layer, watch_projections
+from aim.families.towers import seen_layer, watch_projections
 from aim.grid import Grid
 
 
@@ -19,15 +20,6 @@ def _grid(config, _settings: dict, frames: int, _height: int, _width: int) -> Gr
     """The tower's patches, whatever the picture's size: 24 x 24."""
     side = config.vision_config.image_size // config.vision_config.patch_size
     return Grid(frames, side, side)
-
-
-def _images(config, _inputs: dict) -> Reader:
-    grid = _grid(config, {}, 1, 0, 0)
-
-    def read(_placeholders: int) -> Picture:
-        return plain_picture(1, grid.rows, grid.columns)
-
-    return read
 
 
 def _pixel_values(_config, frames: np.ndarray, settings: dict) -> dict[str, Tensor]:
@@ -43,14 +35,6 @@ def _watch_tower(model, callback: Callable) -> list:
     attention = model.model.vision_tower.encoder.layers[seen_layer(config)].self_attn
     first = int(config.vision_feature_select_strategy == "default")  # CLS is dropped
     return watch_projections(attention, attention.q_proj, attention.k_proj, callback, first=first)
-
-
-def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
-    """Projected tokens: pooler_output, a list of F [T, hidden]. Keeps nothing else of the tower's output alive."""
-    values = pixels["pixel_values"].to(model.device, model.dtype)
-    output, seen = recorded(_watch_tower, model, lambda: model.model.get_image_features(values, return_dict=True))
-    features = {"image": BaseModelOutputWithPooling(pooler_output=output.pooler_output, attentions=seen)}
-    return Encoded(features, {}, _grid(model.config, {}, len(values), 0, 0))
 
 
 def _prompt(grid: Grid) -> list[str | int]:
@@ -73,15 +57,17 @@ def _vision_shape(config, grid: Grid) -> VisionShape:
     )
 
 
+_FRAMES = ImageFrames(_grid, _vision_shape, _watch_tower, joined=lambda parts: list(chain.from_iterable(parts)))
+
 FAMILY = Family(
     title="LLaVA-1.5",
     image_token=lambda config: config.image_token_id,
     video_token=lambda config: None,
-    images=_images,
+    images=_FRAMES.images,
     videos=None,
     grid=_grid,
     pixel_values=_pixel_values,
-    encode=_encode,
+    encode=_FRAMES.encode,
     clip_text="<image>",
     prompt=_prompt,
     vision_shape=_vision_shape,

@@ -17,9 +17,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from aim.cost import VisionShape
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
-from aim.families.batches import batches
+from aim.families.batches import encode_batches
 from aim.families.pixels import normalised_frames
-from aim.families.towers import pooled, recorded, seen_layer, watch_projections
+from aim.families.towers import pooled, seen_layer, watch_projections
 from aim.grid import Grid
 from aim.merging import TowerAttention
 
@@ -162,16 +162,13 @@ def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
     grid = _grid(model.config, {}, len(frames), 0, 0)
     watch = partial(_watch_patches, pool=partial(_pooled, model.config))
 
-    def encode_batches() -> list[Tensor]:
-        parts = batches(frames, _vision_shape(model.config, grid), model.dtype.itemsize)
-        values = (part[None].to(model.device, model.dtype) for part in parts)
-        return [model.model.get_video_features(value, return_dict=True).pooler_output for value in values]
+    def run(part: Tensor) -> Tensor:
+        return model.model.get_video_features(part[None], return_dict=True).pooler_output
 
-    outputs, seen = recorded(watch, model, encode_batches)
+    outputs, seen = encode_batches(model, watch, frames, _vision_shape(model.config, grid), run)
     # Every batch ends with the newline; only the last one's stands.
     features = torch.cat([*(part[:, :-1] for part in outputs[:-1]), outputs[-1]], dim=1)
-    attention = (TowerAttention(torch.cat([one.received for one in seen]), torch.cat([one.keys for one in seen])),)
-    return Encoded({"video": BaseModelOutputWithPooling(pooler_output=features, attentions=attention)}, {}, grid)
+    return Encoded({"video": BaseModelOutputWithPooling(pooler_output=features, attentions=seen)}, {}, grid)
 
 
 def _vision_shape(config, _grid: Grid) -> VisionShape:

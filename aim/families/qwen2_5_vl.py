@@ -53,7 +53,7 @@ watch_tower = qwen2_vl.tower_watcher(_order)
 FAMILY = replace(
     qwen2_vl.FAMILY,
     title="Qwen2.5-VL",
-    encode=qwen2_vl.encoder(watch_tower),
+    encode=qwen2_vl.encoder(watch_tower, _vision_shape),
     vision_shape=_vision_shape,
     timing=_timing,
     watch_tower=watch_tower,

@@ -13,8 +13,9 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_
 
 from aim.cost import VisionShape
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
+from aim.families.batches import encode_batches
 from aim.families.pixels import normalised_frames
-from aim.families.towers import received, recorded
+from aim.families.towers import received
 from aim.grid import Grid
 from aim.merging import TowerAttention
 
@@ -106,16 +107,22 @@ def _pixel_values(config, frames: np.ndarray, settings: dict) -> dict[str, Tenso
     return {"pixel_values_videos": patches, "video_grid_thw": torch.tensor([[steps, rows, columns]])}
 
 
-def encoder(watch: Callable) -> Callable[..., Encoded]:
-    """The family's `encode`, which notes what `watch` sees of the tower."""
+def encoder(watch: Callable, vision_shape: Callable) -> Callable[..., Encoded]:
+    """The family's `encode`, which notes what `watch` sees of the tower. No step of a clip attends to another, so parts need no others."""
 
     def encode(model, pixels: dict[str, Tensor]) -> Encoded:
         sizes, merge = pixels["video_grid_thw"], model.config.vision_config.spatial_merge_size
-        values = pixels["pixel_values_videos"].to(model.device, model.dtype)
-        output, seen = recorded(watch, model, lambda: model.model.get_video_features(values, sizes.to(model.device), return_dict=True))
         steps, rows, columns = sizes[0].tolist()
-        features = {"video": BaseModelOutputWithPooling(pooler_output=output.pooler_output, attentions=seen)}
-        return Encoded(features, {"video_grid_thw": sizes}, Grid(steps, rows // merge, columns // merge))
+        grid = Grid(steps, rows // merge, columns // merge)
+
+        def run(part: Tensor) -> Tensor:
+            size = torch.tensor([[len(part), rows, columns]], device=model.device)
+            return torch.cat(model.model.get_video_features(part.flatten(0, 1), size, return_dict=True).pooler_output)
+
+        frames = pixels["pixel_values_videos"].unflatten(0, (steps, -1))
+        outputs, seen = encode_batches(model, watch, frames, vision_shape(model.config, grid), run)
+        features = {"video": BaseModelOutputWithPooling(pooler_output=[torch.cat(outputs)], attentions=seen)}
+        return Encoded(features, {"video_grid_thw": sizes}, grid)
 
     return encode
 
@@ -191,7 +198,7 @@ FAMILY = Family(
     videos=_reader("video"),
     grid=_grid,
     pixel_values=_pixel_values,
-    encode=encoder(watch_tower),
+    encode=encoder(watch_tower, _vision_shape),
     clip_text="<|video_pad|>",
     prompt=lambda grid: [grid.tokens],
     vision_shape=_vision_shape,
