@@ -80,6 +80,20 @@ def prefill_flops(shape: ModelShape, lengths: list[int]) -> int:
     return head + sum(layer_flops(shape, tokens) for tokens in _checked(shape, lengths))
 
 
+def causal_prefill_flops(shape: ModelShape, lengths: list[int]) -> int:
+    """FLOPs of the matrix products that a prefill with causal kernels really does, which skip what lies in the future.
+
+    A layer: 2n · weights + 2·n·(n + 1)·H·d (q·kᵀ and attention · v, half of what `layer_flops` counts), and the output head for one
+    position. Softmax, norms and activations are left out.
+
+    Raises:
+        ValueError: not one length for each layer.
+    """
+    pair = 2 * shape.num_heads * shape.head_dim
+    layers = sum(2 * tokens * shape.layer_weights + pair * tokens * (tokens + 1) for tokens in _checked(shape, lengths))
+    return layers + lm_head_flops(shape)
+
+
 def kv_bytes(shape: ModelShape, lengths: list[int], bytes_per_value: int = 2) -> int:
     """Bytes of keys and values after the prefill: 2 · KV heads · d · n · bytes, summed over the layers.
 

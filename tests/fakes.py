@@ -24,6 +24,7 @@ COST = {
     "prefill_tflops": 0.002,
     "baseline_tflops": 0.01,
     "speedup": 5.0,
+    "causal_speedup": 4.5,
     "kv_bytes": 2000,
     "baseline_kv_bytes": 8000,
     "vision_tflops": 0.003,

@@ -164,7 +164,7 @@ def test_speedups_are_medians_of_pairs_of_the_same_round(model, work):
     plan = planned(model.config, variants["aim"], work, 4)
     summary = summarise("aim", variants["aim"], measured, plan)
     assert summary["measured_speedup"] == {"median": 4.0, "min": 3.0, "max": 9.0}
-    assert summary["quotient"] == 4.0 / plan.speedup
+    assert summary["quotient"] == 4.0 / plan.speedup and summary["causal_quotient"] == 4.0 / plan.causal_speedup
     assert summary["importance_share"] == {"median": 0.1, "min": 0.02, "max": 0.2}
     assert summary["working_bytes"]["median"] == 5 and summary["kv_bytes"] == 7
     assert spread([]) is None
@@ -229,7 +229,8 @@ class TestCommand:
         report = json.loads(capsys.readouterr().out)
         assert [row["name"] for row in report["variants"]] == list(ROWS)
         keys = {"prefill_seconds", "first_token_seconds", "decode_tokens_per_second", "peak_bytes", "working_bytes", "kv_bytes"}
-        keys |= {"modelled_kv_bytes", "modelled_speedup", "measured_speedup", "quotient", "merge_seconds", "importance_seconds"}
+        keys |= {"modelled_kv_bytes", "modelled_speedup", "causal_speedup", "measured_speedup", "quotient", "causal_quotient"}
+        keys |= {"merge_seconds", "importance_seconds"}
         for row in report["variants"]:
             assert keys <= set(row) and row["kv_bytes"] == row["modelled_kv_bytes"] and row["quotient"] > 0
         assert report["vision"]["tower_seconds"] > 0 and set(report["machine"]) == {"device", "dtype", "torch", "transformers", "python"}

@@ -16,6 +16,7 @@ from aim.cost import (
     ModelShape,
     VisionShape,
     attention_merge_flops,
+    causal_prefill_flops,
     decode_flops,
     kv_bytes,
     last_token_flops,
@@ -72,6 +73,13 @@ def test_the_prefill_is_the_sum_of_its_layers():
     assert prefill_flops(TINY, [40, 20, 5]) == layer_flops(TINY, 40) + layer_flops(TINY, 20) + layer_flops(TINY, 5) + head
 
 
+def test_a_causal_prefill_computes_what_decoding_its_tokens_one_by_one_does():
+    """Decoding meets no token of the future. Of its steps only the last needs a head; softmax and norms are left out."""
+    tokens, left_out = 9, 5 * TINY.num_heads * 45 * TINY.num_layers + 9 * 17 * TINY.hidden_size * TINY.num_layers
+    steps = decode_flops(TINY, [0] * TINY.num_layers, tokens) - (tokens - 1) * lm_head_flops(TINY)
+    assert causal_prefill_flops(TINY, [tokens] * TINY.num_layers) == steps - left_out
+
+
 def test_decoding_steps_count_the_products_that_run():
     model, cache = tiny_qwen2(), DynamicCache()
     with torch.no_grad():
@@ -95,7 +103,7 @@ def test_kv_bytes_are_those_of_a_real_cache(dtype: torch.dtype):
     assert kv_bytes(TINY, [17] * 3, bytes_per_value=dtype.itemsize) == measured
 
 
-@pytest.mark.parametrize("function", [prefill_flops, kv_bytes])
+@pytest.mark.parametrize("function", [prefill_flops, causal_prefill_flops, kv_bytes])
 def test_one_length_for_each_layer_is_insisted_on(function):
     with pytest.raises(ValueError, match=r"2 numbers; the model has 3 layers"):
         function(TINY, [5, 5])

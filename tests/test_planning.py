@@ -145,6 +145,7 @@ def test_a_plan_is_one_json_object():
         "prefill_tflops",
         "baseline_tflops",
         "speedup",
+        "causal_speedup",
         "kv_bytes",
         "baseline_kv_bytes",
         "vision_tflops",

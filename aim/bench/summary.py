@@ -25,8 +25,9 @@ def planned(config: PretrainedConfig, variant: Variant, work: Workload, bytes_pe
 def summarise(name: str, variant: Variant, measured: dict[str, Measured], plan: Plan) -> dict:
     """A variant's figures, plain numbers.
 
-    `modelled_speedup` is the plan's ratio of FLOPs; `measured_speedup` that of prefill times, round by round, in which the stock model
-    ran beside it; `quotient` the measured median over the modelled. Shares are of the prefill. None where nothing was measured.
+    `modelled_speedup` is the plan's ratio of FLOPs, `causal_speedup` the same without what causal kernels skip; `measured_speedup` that of
+    prefill times, round by round, in which the stock model ran beside it; `quotient` and `causal_quotient` the measured median over each.
+    Shares are of the prefill. None where nothing was measured.
     """
     runs, base = measured[name].runs, measured[BASE].runs
     ratios = [base[number].prefill / run.prefill for number, run in runs.items() if number in base]
@@ -55,8 +56,10 @@ def summarise(name: str, variant: Variant, measured: dict[str, Measured], plan: 
         "kv_bytes": kv_bytes.pop() if len(kv_bytes) == 1 else None,
         "modelled_kv_bytes": plan.kv_bytes,
         "modelled_speedup": plan.speedup,
+        "causal_speedup": plan.causal_speedup,
         "measured_speedup": speedup,
         "quotient": speedup and speedup["median"] / plan.speedup,
+        "causal_quotient": speedup and speedup["median"] / plan.causal_speedup,
         "merge_seconds": figures(lambda run: run.merge),
         "importance_seconds": figures(lambda run: run.importance),
         "merge_share": share(lambda run: run.merge),
