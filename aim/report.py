@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from aim.views import explorer
-from aim.views.charts import PLANNED, TEXT, VISUAL
 from aim.views.costs import cost_table
 from aim.views.figures import comparison, figures
 from aim.views.layers_svg import layers_svg
+from aim.views.look import PLANNED, TEXT, VISUAL
 
 if TYPE_CHECKING:
     from aim.planning import Plan

@@ -5,11 +5,12 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from aim.evaluation.summary import ALL, Summary
+from aim.views.look import GRID, layout
 
 # Okabe and Ito's colours, distinguishable with any colour vision, and marks that differ too.
 COLOURS = ("#3d8fd1", "#e69f00", "#2a9d7f", "#d55e9c", "#8a8f98", "#b7a46a")
 MARKS = ("circle", "diamond", "square", "triangle-up", "x", "cross")
-CLEAR, GRID, TEXT = "rgba(0,0,0,0)", "rgba(128,128,128,0.25)", "#5c6370"
+INK = "#5c6370"
 
 
 def finding_chart(finding: dict) -> go.Figure:
@@ -108,14 +109,4 @@ def _percent_axis(title: str) -> dict:
 
 
 def _dress(figure: go.Figure, height: int) -> None:
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 56, "r": 12, "t": 12, "b": 48},
-        paper_bgcolor=CLEAR,
-        plot_bgcolor=CLEAR,
-        font={"color": TEXT, "size": 12},
-        hoverlabel={"bgcolor": "#1f2430", "font": {"color": "#ffffff"}},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        modebar={"bgcolor": CLEAR, "color": "#8a8f98", "activecolor": COLOURS[0]},
-    )
+    figure.update_layout(layout(height, margin={"l": 56, "r": 12, "t": 12, "b": 48}, font={"color": INK, "size": 12}))

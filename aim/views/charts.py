@@ -6,11 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from aim.trace import Trace
+from aim.views.look import GRID, PLANNED, SCORE, TEXT, VISUAL, layout
 
-# Okabe and Ito's colours, distinguishable with any colour vision, on light and dark grounds alike.
-VISUAL, TEXT, PLANNED, SCORE = "#3d8fd1", "#e69f00", "#8a8f98", "#d55e9c"
 QUANTILES = (0, 25, 50, 75, 100)
-CLEAR, GRID = "rgba(0,0,0,0)", "rgba(128,128,128,0.25)"
 
 
 def score_quantiles(trace: Trace) -> dict[int, np.ndarray]:
@@ -43,24 +41,13 @@ def layer_chart(trace: Trace, planned: list[tuple[int, int]] | None = None) -> g
             hovertemplate="%{y:,} planned in all<extra></extra>",
         )
     quantiles = score_quantiles(trace)
-    figure.update_layout(
-        template="none",
+    dressed = layout(
+        440 if quantiles else 320,
+        margin={"l": 64, "r": 12, "t": 40, "b": 48},
         barmode="stack",
         bargap=0.25,
-        height=440 if quantiles else 320,
-        margin={"l": 64, "r": 12, "t": 40, "b": 48},
-        paper_bgcolor=CLEAR,
-        plot_bgcolor=CLEAR,
         hovermode="x unified",
         hoversubplots="axis",
-        hoverlabel={"bgcolor": "#1f2430", "font": {"color": "#ffffff"}},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
-        modebar={
-            "bgcolor": CLEAR,
-            "color": PLANNED,
-            "activecolor": VISUAL,
-            "remove": ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale", "resetscale"],
-        },
         xaxis={
             "title": {"text": "layer of the language model"},
             "unifiedhovertitle": {"text": "layer %{x}"},
@@ -76,6 +63,7 @@ def layer_chart(trace: Trace, planned: list[tuple[int, int]] | None = None) -> g
             "zeroline": False,
         },
     )
+    figure.update_layout(dressed)
     if quantiles:
         _add_scores(figure, quantiles)
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aim.views.charts import PLANNED, TEXT, VISUAL
+from aim.views.look import PLANNED, TEXT, VISUAL
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 760, 240, 72, 44, 10  # units of the view box
 

@@ -10,9 +10,9 @@ import numpy as np
 import plotly.graph_objects as go
 from PIL import Image, ImageDraw, ImageFont
 
-from aim.views.charts import CLEAR, GRID, PLANNED
 from aim.views.colour import colour_map
 from aim.views.frames import veiled
+from aim.views.look import GRID, head_row, layout
 from aim.views.units import flops, number, seconds, size, times
 
 if TYPE_CHECKING:
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 LINES = ("#8a8f98", "#3d8fd1", "#e69f00", "#2a9d7f", "#d55e9c", "#b05a2c", "#7a6fd0", "#56b4e9")
 DASHES = ("solid", "dash", "dot")
 FRAMES_SHOWN, CELL, GAP, LABEL, CAPTION = 6, 112, 6, 104, 22
+COLUMNS = (
+    ("method", ""),
+    ("answer", ""),
+    ("same first word", "measured"),
+    ("KL", "measured"),
+    ("FLOPs", "modelled"),
+    ("prefill", "measured"),
+    ("KV cache", "counted"),
+    ("visual tokens", "first → last layer"),
+)
 READING = (
     "Every method has its own knob turned until its prefill costs as much as the budget, or as near as its steps allow. "
     "KL is how far the first word's distribution strays from the full model's, in nats: 0 is the same. "
@@ -34,15 +44,12 @@ OVERLAP = (
 
 def comparison_table(comparison: Comparison) -> str:
     """What each method answered, how near it stayed to the full model, what it cost and how long it took, as HTML."""
-    heads = ("method", "answer", "same first word", "KL", *(f"{what}" for what in ("FLOPs", "prefill", "KV cache", "visual tokens")))
-    kinds = ("", "", "measured", "measured", "modelled", "measured", "counted", "first → last layer")
-    cells = "".join(f'<th scope="col">{head}<small class="aim-kind">{kind}</small></th>' for head, kind in zip(heads, kinds, strict=True))
     reference = comparison.runs[0]
     rows = "".join(_row(run, reference) for run in comparison.runs)
     return (
         '<div class="aim-scroll" tabindex="0" role="group" aria-label="Methods"><table class="aim-table aim-methods">'
         '<caption class="aim-hidden">Methods at equal cost</caption>'
-        f'<thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div><p class="aim-reading">{READING}</p>'
+        f'{head_row(COLUMNS)}<tbody>{rows}</tbody></table></div><p class="aim-reading">{READING}</p>'
     )
 
 
@@ -108,19 +115,11 @@ def comparison_chart(comparison: Comparison) -> go.Figure:
         figure.add_scatter(
             x=list(range(len(visual))), y=visual, name=name, mode="lines", line=line, hovertemplate=f"{name}: %{{y:,}}<extra></extra>"
         )
-    figure.update_layout(
-        template="none",
-        height=360,
-        margin={"l": 64, "r": 12, "t": 56, "b": 48},
-        paper_bgcolor=CLEAR,
-        plot_bgcolor=CLEAR,
-        hovermode="x unified",
-        hoverlabel={"bgcolor": "#1f2430", "font": {"color": "#ffffff"}},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        modebar={"bgcolor": CLEAR, "color": PLANNED, "remove": ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale"]},
-        xaxis={"title": {"text": "layer of the language model"}, "zeroline": False, "showgrid": False},
-        yaxis={"title": {"text": "visual tokens", "standoff": 12}, "rangemode": "tozero", "automargin": True, "gridcolor": GRID},
-    )
+    axes = {
+        "xaxis": {"title": {"text": "layer of the language model"}, "zeroline": False, "showgrid": False},
+        "yaxis": {"title": {"text": "visual tokens", "standoff": 12}, "rangemode": "tozero", "automargin": True, "gridcolor": GRID},
+    }
+    figure.update_layout(layout(360, hovermode="x unified", **axes))
     return figure
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 
 from aim.methods import AIM
-from aim.views.charts import CLEAR, GRID, PLANNED, SCORE, TEXT, VISUAL
+from aim.views.look import GRID, PLANNED, SCORE, TEXT, VISUAL, head_row, layout
 from aim.views.units import flops, number, seconds, size, times
 
 if TYPE_CHECKING:
@@ -117,33 +117,30 @@ def tradeoff_chart(tuned: Tuned) -> go.Figure:
     shown = [tick for tick in TICKS if bent(tick) <= highest * 1.05]
     ticks = _ticks(low, high)
     figure.update_layout(
-        template="none",
-        height=420,
-        margin={"l": 64, "r": 16, "t": 76, "b": 70},
-        paper_bgcolor=CLEAR,
-        plot_bgcolor=CLEAR,
-        hovermode="closest",
-        hoverlabel={"bgcolor": "#1f2430", "font": {"color": "#ffffff"}},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11}, "entrywidth": 78},
-        modebar={"bgcolor": CLEAR, "color": PLANNED, "remove": ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale"]},
-        xaxis={
-            "title": {"text": f"{price.title}<br>reference: {price.written(price.of(tuned.tried[0]))}"},
-            "type": "log",
-            "range": [log10(low), log10(high)],
-            "tickvals": ticks,
-            "ticktext": [price.written(tick) for tick in ticks],
-            "zeroline": False,
-            "gridcolor": GRID,
-        },
-        yaxis={
-            "title": {"text": "KL from the full model, nats", "standoff": 12},
-            "tickvals": [bent(tick) for tick in shown],
-            "ticktext": [f"{tick:g}" for tick in shown],
-            "range": [-0.08 * highest, 1.08 * highest],
-            "automargin": True,
-            "gridcolor": GRID,
-            "zeroline": False,
-        },
+        layout(
+            420,
+            margin={"l": 64, "r": 16, "t": 76, "b": 70},
+            hovermode="closest",
+            legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11}, "entrywidth": 78},
+            xaxis={
+                "title": {"text": f"{price.title}<br>reference: {price.written(price.of(tuned.tried[0]))}"},
+                "type": "log",
+                "range": [log10(low), log10(high)],
+                "tickvals": ticks,
+                "ticktext": [price.written(tick) for tick in ticks],
+                "zeroline": False,
+                "gridcolor": GRID,
+            },
+            yaxis={
+                "title": {"text": "KL from the full model, nats", "standoff": 12},
+                "tickvals": [bent(tick) for tick in shown],
+                "ticktext": [f"{tick:g}" for tick in shown],
+                "range": [-0.08 * highest, 1.08 * highest],
+                "automargin": True,
+                "gridcolor": GRID,
+                "zeroline": False,
+            },
+        )
     )
     return figure
 
@@ -168,12 +165,11 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def tried_table(tuned: Tuned) -> str:
     """Every tried setting, best first, as an HTML table; each row has a button and its place in `tuned.tried` as `data-place`."""
-    heads = (("setting", ""), ("KL", "measured"), ("FLOPs", "modelled"), ("KV cache", "modelled"), ("prefill", "measured"))
-    cells = "".join(f'<th scope="col">{head}<small class="aim-kind">{kind}</small></th>' for head, kind in heads)
+    columns = (("setting", ""), ("KL", "measured"), ("FLOPs", "modelled"), ("KV cache", "modelled"), ("prefill", "measured"))
     rows = "".join(_row(tuned, place) for place in ranked(tuned))
     return (
         '<div class="aim-tried-rows"><table class="aim-table aim-tried"><caption class="aim-hidden">Tried settings, best first</caption>'
-        f'<thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div><p class="aim-reading">{READING}</p>'
+        f'{head_row(columns)}<tbody>{rows}</tbody></table></div><p class="aim-reading">{READING}</p>'
     )
 
 
@@ -221,8 +217,7 @@ def outcome(tuned: Tuned) -> str:
 
 def spent_table(full: Answer, reduced: Answer) -> str:
     """Both answers at one price: frames, FLOPs and measured time, as an HTML table."""
-    heads = (("", ""), ("answer", ""), ("frames", ""), ("FLOPs", "modelled"), ("prefill", "measured"), ("vision tower", "measured"))
-    cells = "".join(f'<th scope="col">{head}<small class="aim-kind">{kind}</small></th>' for head, kind in heads)
+    columns = (("", ""), ("answer", ""), ("frames", ""), ("FLOPs", "modelled"), ("prefill", "measured"), ("vision tower", "measured"))
     rows = ""
     for name, answer in (("full model", full), ("reduced", reduced)):
         spent = sum(answer.timings.get(stage, 0.0) for stage in ("merge", "importance", "llm_prefill"))
@@ -232,5 +227,5 @@ def spent_table(full: Answer, reduced: Answer) -> str:
     return (
         '<div class="aim-scroll" tabindex="0" role="group" aria-label="Both answers"><table class="aim-table aim-methods">'
         '<caption class="aim-hidden">The same FLOPs, spent twice</caption>'
-        f"<thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"{head_row(columns)}<tbody>{rows}</tbody></table></div>"
     )

@@ -1,0 +1,31 @@
+"""What charts and tables look alike in: colours that hold on light and dark grounds, the layout of a chart, the head of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+# Okabe and Ito's colours, distinguishable with any colour vision, on light and dark grounds alike.
+VISUAL, TEXT, PLANNED, SCORE = "#3d8fd1", "#e69f00", "#8a8f98", "#d55e9c"
+CLEAR, GRID = "rgba(0,0,0,0)", "rgba(128,128,128,0.25)"
+TOOLS = ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale", "resetscale"]
+
+
+def layout(height: int, **more) -> dict:
+    """A plotly layout on the page's own ground, its legend above; `more` adds to it or replaces parts of it."""
+    return {
+        "template": "none",
+        "height": height,
+        "margin": {"l": 64, "r": 12, "t": 56, "b": 48},
+        "paper_bgcolor": CLEAR,
+        "plot_bgcolor": CLEAR,
+        "hoverlabel": {"bgcolor": "#1f2430", "font": {"color": "#ffffff"}},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+        "modebar": {"bgcolor": CLEAR, "color": PLANNED, "activecolor": VISUAL, "remove": TOOLS},
+        **more,
+    }
+
+
+def head_row(columns: Iterable[tuple[str, str]]) -> str:
+    """The head of an HTML table: what each column holds, and below it of which kind that is ("measured", "modelled"...)."""
+    cells = "".join(f'<th scope="col">{what}<small class="aim-kind">{kind}</small></th>' for what, kind in columns)
+    return f"<thead><tr>{cells}</tr></thead>"
