@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
@@ -26,9 +28,12 @@ def setting(visitor) -> list[float]:
     return [visitor.knob(name) for name in KNOBS]
 
 
-def wait_until_moved(visitor, before: list[float]) -> list[float]:
+def wait_until_chosen(visitor) -> list[float]:
+    """The knobs, once every one of them is the chosen setting's: they arrive one after the other."""
+    label = visitor.tab.locator("#tune-table tr.aim-chosen button").inner_text()
     values = "['merge-ratio', 'l1', 'l2'].map(name => Number(document.querySelector(`#${name} input[type=number]`).value))"
-    visitor.tab.wait_for_function(f"before => JSON.stringify({values}) !== JSON.stringify(before)", arg=before)
+    told = "`merged to ${Number((100 * ratio).toPrecision(3))} %, layers ${l1} → ${l2}`"
+    visitor.tab.wait_for_function(f"label => {{ const [ratio, l1, l2] = {values}; return label.startsWith({told}); }}", arg=label)
     return setting(visitor)
 
 
@@ -37,11 +42,13 @@ def planned(merge_ratio: float, l1: float, l2: float, frames: int, question: str
     return vlm.plan(frames, vlm.text_tokens(question), aim.AIM(merge_ratio=merge_ratio, l1=int(l1), l2=int(l2)))
 
 
-def test_a_budget_is_set_the_knobs_are_tuned_to_it_and_the_run_keeps_to_it(visit):
+def test_a_budget_is_set_the_knobs_are_tuned_to_it_and_the_run_keeps_to_it(visit, caplog):
+    caplog.set_level(logging.INFO, "aim.runs")
     visitor = visit()
     before = setting(visitor)
     tune(visitor, 12)
-    after = wait_until_moved(visitor, before)
+    after = wait_until_chosen(visitor)
+    assert after != before
     assert planned(*after, int(visitor.knob("frames")), visitor.question.input_value()).speedup >= 12
     visitor.tab.wait_for_function("document.querySelector('#tune-chart .js-plotly-plot')?.data?.some(trace => trace.name === 'chosen')")
     chosen = visitor.tab.locator("#tune-table tr.aim-chosen")
@@ -51,6 +58,8 @@ def test_a_budget_is_set_the_knobs_are_tuned_to_it_and_the_run_keeps_to_it(visit
     cards = visitor.text("#figures")
     less = float(cards.split("× less")[0].split()[-1])
     assert less >= 12
+    told = [record.getMessage() for record in caplog.records if record.name == "aim.runs"]
+    assert [line.split()[1] for line in told] == ["method=tune", "method=aim"] and all("outcome=ok" in line for line in told)
     assert visitor.text("#plan").count("×") >= 2 and f"{less:.1f}× less" in visitor.text("#plan")
 
 
@@ -66,10 +75,8 @@ def test_a_row_moves_the_knobs_the_plan_and_the_preset(visit):
     visitor.tab.locator("#preset input[value='Paper']:checked").wait_for()
     default = aim.AIM().for_depth(aim.load("bundled").num_layers)
     assert setting(visitor) == [default.merge_ratio, default.l1, default.l2]
-    label = visitor.tab.locator("#tune-table tr.aim-chosen button").inner_text()
     visitor.tab.locator("#tune-use").click()
-    wait_until_moved(visitor, [default.merge_ratio, default.l1, default.l2])
-    assert f"{100 * visitor.knob('merge-ratio'):.3g} %, layers {visitor.knob('l1'):.0f} → {visitor.knob('l2'):.0f}" in label
+    assert wait_until_chosen(visitor) != [default.merge_ratio, default.l1, default.l2]
 
 
 def test_the_slider_follows_the_kind_of_budget_and_the_frames(visit):

@@ -42,7 +42,8 @@ def test_where_nothing_is_saved_there_is_nothing_to_run(vlm):
 
 def test_both_answers_are_those_of_the_model_asked_alone(vlm):
     frames = promised(saving(vlm, QUESTION, 0.25, 6, 9, 4, 1)[0])
-    *_, (status, table, clips) = spending(vlm, REQUEST, {}, StopSignal())
+    noted = []
+    *_, (status, table, clips) = spending(vlm, REQUEST, {}, StopSignal(), noted.append)
     full = vlm.ask(aim.read_video(FILE, 4), QUESTION, aim.Full(), 4)
     reduced = vlm.ask(aim.read_video(FILE, frames), QUESTION, REQUEST.method(), 4)
     rows = re.findall(r'<th scope="row">.*?</tr>', table)
@@ -50,6 +51,7 @@ def test_both_answers_are_those_of_the_model_asked_alone(vlm):
         cells = re.findall(r"<td>(.*?)</td>", row)
         assert cells[:2] == [answer.text, str(answer.trace.frames)]
     assert reduced.cost["prefill_tflops"] <= full.cost["prefill_tflops"]
+    assert [answer.text for answer in noted] == [full.text, reduced.text]
     assert "Done." in status and set(clips) == {(FILE, 4), (FILE, frames)}
 
 
@@ -57,7 +59,7 @@ def test_both_answers_are_those_of_the_model_asked_alone(vlm):
 def test_stop_ends_it_before_the_next_run_and_shows_no_half_of_it(vlm, before):
     stop = StopSignal()
     steps = []
-    for step in spending(vlm, REQUEST, {}, stop):
+    for step in spending(vlm, REQUEST, {}, stop, [].append):
         steps.append(step)
         if len(steps) == before:
             stop.ask()
@@ -69,5 +71,5 @@ def test_a_short_video_is_told(vlm):
     def read(path: str, num_frames: int, stop=None):
         return aim.read_video(path, min(num_frames, 6))
 
-    *_, (status, _, _) = spending(vlm, REQUEST, {}, StopSignal(), read)
+    *_, (status, _, _) = spending(vlm, REQUEST, {}, StopSignal(), [].append, read)
     assert "The video has 6 frames" in status

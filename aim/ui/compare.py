@@ -12,17 +12,15 @@ import gradio as gr
 import numpy as np
 
 from aim.comparing import ROUNDS, Comparison, compare
-from aim.memory import give_back_freed
 from aim.methods import METHODS, Full
 from aim.stopping import Stopped
 from aim.ui.asking import Asking
-from aim.ui.connection import presence
 from aim.ui.errors import politely
 from aim.ui.halt import halt
 from aim.ui.handlers import STOPPED_EARLY, remember, status
 from aim.ui.request import FIELDS, Request, check
-from aim.ui.run_log import logged
 from aim.ui.stop import StopSignal
+from aim.ui.turn import turn
 from aim.video import Clip
 from aim.views.side_by_side import comparison_chart, comparison_table, kept_sheet, overlap_table
 
@@ -100,16 +98,11 @@ def connect_compare(vlm, asking: Asking, requested: dict[str, Any], tab: Compare
     @politely
     def run(stop: StopSignal, clips: dict, names: list[str], times_less: float, layer: int, *values):
         request = Request(*values)
-        try:
-            with logged(vlm, "compare", request.num_frames, stop.is_set) as note:
-                stop.follow(presence())
-                for screen in side_by_side(vlm, request, clips, stop, names, times_less, int(layer)):
-                    for run in screen[-2].comparison.runs if isinstance(screen[-2], Shown) else ():
-                        note(run.answer)
-                    yield screen
-        finally:
-            stop.end()
-            give_back_freed()
+        with turn(vlm, "compare", request, stop) as note:
+            for screen in side_by_side(vlm, request, clips, stop, names, times_less, int(layer)):
+                for run in screen[-2].comparison.runs if isinstance(screen[-2], Shown) else ():
+                    note(run.answer)
+                yield screen
 
     def failed(stop: StopSignal):
         stop.end()

@@ -14,7 +14,6 @@ from aim.methods import AIM
 from aim.ui import explorer, handlers, knobs, takeaway
 from aim.ui.asking import Asking
 from aim.ui.compare import connect_compare
-from aim.ui.connection import presence
 from aim.ui.errors import message, politely
 from aim.ui.examples import example_of
 from aim.ui.guard import connect_guard
@@ -23,9 +22,10 @@ from aim.ui.handlers import Run, Screen
 from aim.ui.permalink import link_query, restore
 from aim.ui.request import FIELDS, KNOBS, Request, check
 from aim.ui.results import Results
-from aim.ui.run_log import logged, refused_run
+from aim.ui.run_log import refused_run
 from aim.ui.stop import StopSignal
 from aim.ui.tradeoff import connect_tradeoff
+from aim.ui.turn import turn
 from aim.views.charts import layer_chart
 from aim.views.costs import cost_table
 
@@ -68,16 +68,11 @@ def connect_run(vlm, asking: Asking, inputs: list, results: Results, examples: P
     @politely
     def answer(stop: StopSignal, clips: dict, *values):
         request = Request(*values)
-        try:
-            with logged(vlm, AIM.name, request.num_frames, stop.is_set) as note:
-                stop.follow(presence())
-                for screen in handlers.answer(vlm, request, clips, stop):
-                    for complete in screen.run.answers if screen.run else ():
-                        note(complete)
-                    yield _outputs(screen)
-        finally:
-            stop.end()
-            give_back_freed()
+        with turn(vlm, AIM.name, request, stop) as note:
+            for screen in handlers.answer(vlm, request, clips, stop):
+                for complete in screen.run.answers if screen.run else ():
+                    note(complete)
+                yield _outputs(screen)
 
     def refused():
         return handlers.status("Nothing was run; the message says why.")

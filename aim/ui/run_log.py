@@ -17,14 +17,14 @@ OUTCOMES = ((NotEnoughMemory, "failed"), (ValueError, "refused"), (GeneratorExit
 
 
 @contextmanager
-def logged(vlm, method: str, frames: int, stopped: Callable[[], bool] = bool) -> Iterator[Callable[[Answer], None]]:
+def logged(vlm, method: str, frames: int, stopped: Callable[[], bool] = bool) -> Iterator[Callable[[Answer | None], None]]:
     """Log what runs inside the block: a line for each complete answer handed to the yielded function, or one saying how it ended without.
 
     Args:
-        method, frames: what was asked for, told where there is no answer.
+        method, frames: what was asked for, told where there is no answer; a search that ended well hands over None.
         stopped: whether a run that ended in peace was stopped.
     """
-    complete: list[Answer] = []
+    complete: list[Answer | None] = []
     error: BaseException | None = None
     try:
         yield complete.append
@@ -33,7 +33,8 @@ def logged(vlm, method: str, frames: int, stopped: Callable[[], bool] = bool) ->
         raise
     finally:
         for answer in complete:
-            logger.info(_line(vlm, answer.method.name, answer.trace.frames, "stopped" if stopped() else "ok", answer))
+            told = (method, frames) if answer is None else (answer.method.name, answer.trace.frames)
+            logger.info(_line(vlm, *told, "stopped" if stopped() else "ok", answer))
         if isinstance(error, Exception) or not complete:
             ended = error is None or stopped()
             outcome = "stopped" if ended else next(word for kind, word in OUTCOMES if isinstance(error, kind))

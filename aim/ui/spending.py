@@ -53,9 +53,17 @@ def paid_frames(vlm, method: Method, question: str | None, frames: int) -> tuple
 
 
 def spending(
-    vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[..., Clip] = read_video
+    vlm,
+    request: Request,
+    clips: dict,
+    stop: StopSignal,
+    note: Callable[[Answer], None],
+    read: Callable[..., Clip] = read_video,
 ) -> Iterator[tuple[str, Any, dict | Any]]:
     """Run the full model and, on as many frames as that pays for, the reduced one: (status, table, clips) to show meanwhile.
+
+    Args:
+        note: called with each whole answer.
 
     Raises:
         ValueError: see `check`, and whatever the video reader and the model refuse.
@@ -72,6 +80,7 @@ def spending(
         if answer is None:
             yield status(STOPPED_EARLY), "", clips
             return
+        note(answer)
         answers.append(answer)
     had = len(clips[request.video, paid].frames)
     short = f" The video has {had} frames, not {paid}." if had < paid else ""

@@ -17,13 +17,13 @@ from aim.tuning.search import MAX_PREFILLS, tune_steps
 from aim.ui import knobs
 from aim.ui.asking import Asking
 from aim.ui.budgets import KINDS, budget_range, chosen_budget
-from aim.ui.connection import presence
 from aim.ui.errors import politely
 from aim.ui.halt import halt
 from aim.ui.handlers import STOPPED_EARLY, remember, status
 from aim.ui.request import FIELDS, Request, check
 from aim.ui.spending import saving, spending
 from aim.ui.stop import StopSignal
+from aim.ui.turn import turn
 from aim.views.tradeoff import outcome, progress, tradeoff_chart, tried_table
 
 SECONDS_BETWEEN_CHARTS = 0.4
@@ -106,19 +106,16 @@ def connect_tradeoff(vlm, asking: Asking, requested: dict[str, Any], controls: d
 
     @politely
     def tune(stop: StopSignal, clips: dict, kind: str, amount: float, *values):
-        try:
-            stop.follow(presence())
-            yield from tuning(vlm, Request(*values), clips, stop, kind, amount)
-        finally:
-            stop.end()
+        request = Request(*values)
+        with turn(vlm, "tune", request, stop) as note:
+            yield from tuning(vlm, request, clips, stop, kind, amount)
+            note(None)
 
     @politely
     def spend_it(stop: StopSignal, clips: dict, *values):
-        try:
-            stop.follow(presence())
-            yield from spending(vlm, Request(*values), clips, stop)
-        finally:
-            stop.end()
+        request = Request(*values)
+        with turn(vlm, AIM.name, request, stop) as note:
+            yield from spending(vlm, request, clips, stop, note)
 
     def failed(stop: StopSignal):
         stop.end()

@@ -1,0 +1,25 @@
+"""A visitor's turn at the model, whichever button it was: stopped when the visitor leaves, logged, its memory handed back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from aim.answer import Answer
+from aim.memory import give_back_freed
+from aim.ui.connection import presence
+from aim.ui.request import Request
+from aim.ui.run_log import logged
+from aim.ui.stop import StopSignal
+
+
+@contextmanager
+def turn(vlm, what: str, request: Request, stop: StopSignal) -> Iterator[Callable[[Answer | None], None]]:
+    """What runs inside the block, in the function of a queued event. Complete answers go to what is yielded, see `run_log.logged`."""
+    try:
+        with logged(vlm, what, request.num_frames, stop.is_set) as note:
+            stop.follow(presence())
+            yield note
+    finally:
+        stop.end()
+        give_back_freed()
