@@ -43,12 +43,12 @@ def model_note(vlm) -> str:
 
 
 def _bundled_note(vlm) -> str:
-    real = " or ".join(family.title for family in FAMILIES.values())
+    *most, last = (family.title for family in FAMILIES.values())
     return (
         '<div class="aim-note"><b>A tiny model answers here. Its world: moving coloured shapes.</b> One word about colour, '
         "shape, how many, which is largest, whether something is there, which way it moves, when and in which order things come, what "
         "they become, what flashes. It knows nothing about real videos: for those pick "
-        f"{escape(real)}, "
+        f"{escape(', '.join(most))} or {escape(last)}, "
         f"for example <code>AIM_MODEL={escape(_example(vlm))} python app.py</code>.</div>"
     )
 
