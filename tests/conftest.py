@@ -60,6 +60,24 @@ def visit(browser, app):
         assert visitor.complaints == []
 
 
+@pytest.fixture(scope="session")
+def explorer_address():
+    """The address of a page with the explorer alone."""
+    from tests.explorer_page import served
+
+    with served() as address:
+        yield address
+
+
+@pytest.fixture
+def explore(browser, explorer_address):
+    """As `visit`, for that page."""
+    from tests.explorer_page import opener
+
+    with opener(browser, explorer_address) as open_tab:
+        yield open_tab
+
+
 @pytest.fixture
 def own_clip(tmp_path):
     """A clip that is none of the examples: one of them in a mirror, encoded anew."""

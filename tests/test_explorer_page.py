@@ -7,24 +7,12 @@ import pytest
 from PIL import Image
 
 from aim.views.colour import Scale, colour_map
-from tests.explorer_page import ASSIGNMENT, LAST, OTHER, RUN, opener, patch_colours, pixels, served
+from tests.explorer_page import ASSIGNMENT, LAST, OTHER, RUN, patch_colours, pixels
 from tests.made_run import last_layers
 from tests.visitor import needs_browser
 
 pytestmark = needs_browser
 YELLOW = np.array([255, 214, 10])
-
-
-@pytest.fixture(scope="module")
-def address():
-    with served() as address:
-        yield address
-
-
-@pytest.fixture
-def explore(browser, address):
-    with opener(browser, address) as open_tab:
-        yield open_tab
 
 
 def test_survival_shows_at_every_layer_which_patches_are_still_there(explore):

@@ -6,22 +6,10 @@ import numpy as np
 import pytest
 
 from aim.views.colour import colour_map
-from tests.explorer_page import ASSIGNMENT, RUN, opener, pixels, served
+from tests.explorer_page import ASSIGNMENT, RUN, pixels
 from tests.visitor import needs_browser
 
 pytestmark = needs_browser
-
-
-@pytest.fixture(scope="module")
-def address():
-    with served() as address:
-        yield address
-
-
-@pytest.fixture
-def explore(browser, address):
-    with opener(browser, address) as open_tab:
-        yield open_tab
 
 
 def test_the_time_map_counts_the_tokens_of_every_frame_in_every_layer(explore):

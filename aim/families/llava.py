@@ -9,8 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from aim.cost import VisionShape
-from aim.families.base import Family
-from aim.families.image_frames import ImageFrames
+from aim.families.image_frames import image_frames
 from aim.families.pixels import cropped, normalised_frames
 from aim.families.towers import seen_layer, watch_projections
 from aim.grid import Grid
@@ -57,20 +56,14 @@ def _vision_shape(config, grid: Grid) -> VisionShape:
     )
 
 
-_FRAMES = ImageFrames(_grid, _vision_shape, _watch_tower, joined=lambda parts: list(chain.from_iterable(parts)))
-
-FAMILY = Family(
+FAMILY = image_frames(
     title="LLaVA-1.5",
-    image_token=lambda config: config.image_token_id,
-    video_token=lambda config: None,
-    images=_FRAMES.images,
-    videos=None,
     grid=_grid,
     pixel_values=_pixel_values,
-    encode=_FRAMES.encode,
     clip_text="<image>",
+    clip_type="image",
     prompt=_prompt,
     vision_shape=_vision_shape,
-    clip_type="image",
     watch_tower=_watch_tower,
+    joined=lambda parts: list(chain.from_iterable(parts)),
 )
