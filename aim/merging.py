@@ -15,6 +15,10 @@ from aim.schedule import frame_windows, merged_per_frame
 
 MERGE_ORDERS = ("raster", "similarity")
 
+# Bytes that merging may hold at a time beside its input and what it returns.
+MEMORY_BUDGET = 256 * 2**20
+FLOAT = 4  # bytes of a float32
+
 
 @dataclass(frozen=True)
 class Merge:
@@ -65,7 +69,12 @@ class TowerAttention:
 
 
 def merge_clip(
-    patches: Tensor, merge_ratio: float, merge_window: int = 1, merge_order: str = "raster", weighted: bool = False
+    patches: Tensor,
+    merge_ratio: float,
+    merge_window: int = 1,
+    merge_order: str = "raster",
+    weighted: bool = False,
+    memory_budget: int = MEMORY_BUDGET,
 ) -> MergedClip:
     """Merge a clip's visual tokens frame by frame, or in windows of a few frames.
 
@@ -74,6 +83,8 @@ def merge_clip(
         merge_ratio: share of each window's tokens to leave, in (0, 1]; `int(merge_ratio · tokens)` of them, at least 1.
         merge_window: frames merged together, ≥ 1; the paper's is 1. A last window is shorter where F does not divide.
         merge_order, weighted: see `merge_tokens`.
+        memory_budget: bytes to work with at a time. Windows know nothing of each other, so that long clips are merged a part at a time, at
+            least one window.
 
     Raises:
         ValueError: a knob is out of range, or `patches` is not [F, T, C].
@@ -85,7 +96,10 @@ def merge_clip(
     for windows, length in frame_windows(patches.shape[0], merge_window):
         tokens = length * per_frame
         part = patches[first_frame : first_frame + windows * length].reshape(windows, tokens, -1)
-        merges.append(merge_tokens(part, merged_per_frame(merge_ratio, tokens), merge_order, weighted))
+        # A window's tokens are held as float32, as unit vectors and once more as means, beside their similarities, T² / 4.
+        at_once = max(1, memory_budget // (FLOAT * (3 * part[0].numel() + tokens**2 // 4)))
+        target = merged_per_frame(merge_ratio, tokens)
+        merges += [merge_tokens(some, target, merge_order, weighted) for some in part.split(at_once)]
         first_frame += windows * length
 
     assignments, anchors, merged_before, tokens_before = [], [], 0, 0

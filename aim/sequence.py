@@ -36,7 +36,7 @@ class Sequence:
         merged, before, changed = 0, 0, False
         for block, span in zip(self.prompt.blocks, self.prompt.tower_tokens, strict=True):
             grid, places = block.grid, block.places.to(device)
-            visual = patches[places].view(grid.frames, grid.tokens_per_frame, -1)
+            visual = _taken(patches, block.places).view(grid.frames, grid.tokens_per_frame, -1)
             result = method.merge(visual, _tower_of(tower, span, grid)) if method.needs_tower else method.merge(visual)
             if result is None:
                 own = torch.arange(grid.tokens, device=device)
@@ -108,6 +108,12 @@ class Sequence:
         trace.key_value_bytes = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache_layers)
         trace.timings = dict(seconds)
         self.score = None
+
+
+def _taken(embeddings: Tensor, places: Tensor) -> Tensor:
+    """The rows at ascending places of [n, C], without a copy where they lie side by side, as a clip's do."""
+    first, last = int(places[0]), int(places[-1])
+    return embeddings[first : last + 1] if last - first + 1 == len(places) else embeddings[places.to(embeddings.device)]
 
 
 def _on_cpu(vectors: list[Tensor]) -> list[Tensor]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from aim import merging
 from aim.merging import merge_clip, merge_tokens
 from aim.methods import ToMe
 from aim.schedule import merged_per_clip
@@ -219,6 +220,24 @@ def test_a_clip_in_windows_of_frames_is_consistent(frames: int, window: int):
     assert torch.equal(clip.assignment.flatten().bincount(minlength=count), clip.sizes)
     assert (clip.anchors.diff() > 0).all()
     assert torch.equal(clip.assignment.flatten()[clip.anchors], torch.arange(count))
+
+
+@pytest.mark.parametrize(("memory_budget", "parts"), [(0, [1, 1, 1, 1, 1]), (31_000, [2, 2, 1]), (10**9, [4, 1])])
+def test_a_long_clip_is_merged_a_part_at_a_time_and_comes_out_the_same(monkeypatch, memory_budget: int, parts: list[int]):
+    patches = random_windows(9, 30, channels=16)  # two frames take 15,120 bytes
+    whole, seen = merge_clip(patches, 0.3, merge_window=2), []
+
+    def noted(x: torch.Tensor, *arguments) -> merging.Merge:
+        seen.append(len(x))
+        return merge_tokens(x, *arguments)
+
+    monkeypatch.setattr(merging, "merge_tokens", noted)
+    clip = merge_clip(patches, 0.3, merge_window=2, memory_budget=memory_budget)
+    assert seen == parts
+    assert (
+        torch.equal(clip.assignment, whole.assignment) and torch.equal(clip.sizes, whole.sizes) and torch.equal(clip.anchors, whole.anchors)
+    )
+    torch.testing.assert_close(clip.tokens, whole.tokens)
 
 
 def test_a_window_merges_each_patch_with_its_twin_in_the_other_frame():
