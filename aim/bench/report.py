@@ -78,7 +78,18 @@ def growth_chart(report: dict) -> go.Figure:
             for end in ends[:1] if frames else ():
                 reason = fill(f"{end['frames']} frames: {end['ended']}", 20).replace("\n", "<br>")
                 text = {"text": reason, "align": "left", "font": {"color": look["marker"]["color"]}}
-                figure.add_annotation(x=frames[-1], y=heights[-1], xanchor="left", xshift=10, showarrow=False, row=1, col=column, **text)
+                figure.add_annotation(
+                    x=frames[-1],
+                    y=heights[-1],
+                    xanchor="left",
+                    yanchor="bottom",
+                    xshift=-6,
+                    yshift=8,
+                    showarrow=False,
+                    row=1,
+                    col=column,
+                    **text,
+                )
     most = max(point["frames"] for point in report["growth"])
     figure.update_xaxes(title="frames", range=[0, 1.05 * most])
     figure.update_yaxes(rangemode="tozero")
