@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aim.answer import Answer
 from aim.matching import match
-from aim.methods import AIM, METHODS, Full
+from aim.methods import AIM, METHODS, Full, Method
 from aim.runtime import VLM
 from aim.video import Clip
 
@@ -114,7 +114,7 @@ def compare(
 
     comparison = Comparison(tflops)
     for method in [Full(), *chosen]:
-        answer = _run(vlm, clip, question, method, max_new_tokens, stop)
+        answer = whole_answer(vlm, clip, question, method, max_new_tokens, stop)
         if answer is None:
             return
         reference = comparison.runs[0].answer if comparison.runs else answer
@@ -126,7 +126,7 @@ def compare(
     seconds: list[list[float]] = [[] for _ in comparison.runs]
     for _ in range(rounds - 1):
         for times, run in zip(seconds, comparison.runs, strict=True):
-            answer = _run(vlm, clip, question, run.answer.method, 1, stop)
+            answer = whole_answer(vlm, clip, question, run.answer.method, 1, stop)
             if answer is None:
                 return
             times.append(_prefill(answer))
@@ -143,12 +143,10 @@ def divergence(reference: Tensor, other: Tensor) -> float:
     return max(0.0, float(terms[reference > -torch.inf].sum()))
 
 
-def _run(vlm: VLM, clip: Clip, question: str, method, max_new_tokens: int, stop: threading.Event) -> Answer | None:
+def whole_answer(vlm: VLM, clip: Clip, question: str, method: Method, max_new_tokens: int, stop: threading.Event) -> Answer | None:
     """One answer, or None where it was stopped."""
-    answer = None
-    for answer in vlm.stream(clip, question, method, max_new_tokens, stop=stop):  # noqa: B007
-        pass
-    return None if stop.is_set() or answer is None or answer.next_token is None else answer
+    answer = vlm.ask(clip, question, method, max_new_tokens, stop=stop)
+    return None if stop.is_set() or answer.trace is None else answer
 
 
 def _prefill(answer: Answer) -> float:

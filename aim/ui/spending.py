@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from aim.answer import Answer
+from aim.comparing import whole_answer
 from aim.methods import AIM, Full, Method
 from aim.stopping import Stopped
 from aim.tuning.spending import frames_for
@@ -76,7 +76,7 @@ def spending(
         answer = None
         with suppress(Stopped):
             clips = remember(clips, replace(request, num_frames=frames), read, stop)
-            answer = answered(vlm, clips[request.video, frames], request, chosen, stop)
+            answer = whole_answer(vlm, clips[request.video, frames], request.question, chosen, int(request.max_new_tokens), stop)
         if answer is None:
             yield status(STOPPED_EARLY), "", clips
             return
@@ -85,14 +85,6 @@ def spending(
     had = len(clips[request.video, paid].frames)
     short = f" The video has {had} frames, not {paid}." if had < paid else ""
     yield status(f"Done.{short}"), spent_table(*answers), clips
-
-
-def answered(vlm, clip: Clip, request: Request, method: Method, stop: threading.Event) -> Answer | None:
-    """One whole answer, or None where it was stopped."""
-    answer = None
-    for answer in vlm.stream(clip, request.question, method, int(request.max_new_tokens), stop=stop):  # noqa: B007
-        pass
-    return None if stop.is_set() else answer
 
 
 def _help(text: str) -> str:
