@@ -14,7 +14,7 @@ import torch
 import aim
 from aim.cli import main
 from aim.tuning.calibrate import area, balanced_accuracy, best_threshold
-from aim.tuning.evaluate import ARMS, table
+from aim.tuning.evaluate import ARMS, overruns, table
 from aim.tuning.fidelity import Subject
 from aim.tuning.spending import frames_for, spend
 from aim.tuning.transfer import tune_many
@@ -144,6 +144,16 @@ def test_the_table_shows_shares_and_paired_differences():
     ]
     line = table(rows).splitlines()[-1]
     assert "100.0 %" in line and "75.0 %" in line and "+25.0 (−24.0 to +74.0)" in line and "spends 50 %" in line
+
+
+def test_what_ran_over_the_budget_is_counted():
+    within = {"budget": "4x", **{f"{arm}: cost": 1.0 for arm in ARMS}}
+    rows = [within, within | {"paper's: cost": 1.06}, within | {"budget": "9x", "paper's: cost": 1.02}]
+    assert overruns([within]) == ""
+    assert overruns(rows).splitlines() == [
+        "4x less, paper's: 1 of the questions over the budget, by 6 % at most.",
+        "9x less, paper's: 1 of the questions over the budget, by 2 % at most.",
+    ]
 
 
 @torch.inference_mode()

@@ -114,6 +114,17 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def overruns(rows: list[dict]) -> str:
+    """On how many questions each arm took more than a budget allows, and at most how much more; a sentence a case, "" for none."""
+    told = []
+    for text in dict.fromkeys(row["budget"] for row in rows):
+        for arm in ARMS:
+            over = [row[f"{arm}: cost"] for row in rows if row["budget"] == text and row[f"{arm}: cost"] > 1]
+            if over:
+                told.append(f"{text} less, {arm}: {len(over)} of the questions over the budget, by {100 * (max(over) - 1):.0f} % at most.")
+    return "\n".join(told)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the measurement and print its table."""
     parser = argparse.ArgumentParser(prog="python -m aim.tuning.evaluate", description=__doc__.splitlines()[0])
@@ -135,7 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
     except ValueError as error:
         raise SystemExit(f"evaluate: {error}") from None
     questions = len(rows) // len(options.budgets)
-    print(f"{questions} questions on {options.clips} held-out clips, {FRAMES} frames, bundled model\n\n{table(rows)}")
+    print(f"{questions} questions on {options.clips} held-out clips, {FRAMES} frames, bundled model\n\n{table(rows)}\n\n{overruns(rows)}")
 
 
 if __name__ == "__main__":
