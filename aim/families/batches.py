@@ -19,14 +19,16 @@ Output = TypeVar("Output")
 def encode_batches(
     model: nn.Module, watch: Callable, frames: Tensor, vision: VisionShape, run: Callable[[Tensor], Output]
 ) -> tuple[list[Output], tuple[TowerAttention, ...]]:
-    """Encode frames [F, ...] part by part, as many at once as fit.
+    """Encode frames part by part, as many at once as `MEMORY_BUDGET` holds.
 
     Args:
+        frames: pixel values [F, ...], or [steps, ...] where several frames are one step, on any device, of any floating dtype.
+        vision: the tower's shape with the patches of one of them.
         watch: the family's `watch_tower`, or one like it.
         run: a part on the model's device and in its dtype → the model's features for it.
 
     Returns:
-        What `run` gave for each part, and what the tower attended to in all F frames, for `Encoded.features`.
+        What `run` gave for each part, in order; and, for `Encoded.features`, what the tower attended to: one `TowerAttention`, [F, T].
     """
     parts = batches(frames, vision, model.dtype.itemsize)
     outputs, seen = recorded(watch, model, lambda: [run(part.to(model.device, model.dtype)) for part in parts])

@@ -34,8 +34,8 @@ PLAN = """What a setting would cost on this app's model, without running it, as 
 
 question: only its length counts; may be empty. num_frames, merge_ratio, l1, l2, merge_window: as in /ask.
 
-Returns prefill_tflops, baseline_tflops, speedup, kv_bytes, baseline_kv_bytes, vision_tflops, merge_tflops, importance_tflops,
-lm_head_tflops, tokens_per_layer. All modelled."""
+Returns prefill_tflops, baseline_tflops, speedup, causal_speedup (what causal kernels compute), kv_bytes, baseline_kv_bytes, vision_tflops,
+merge_tflops, importance_tflops, lm_head_tflops, tokens_per_layer. All modelled."""
 
 
 def ask(vlm, request: Request) -> dict[str, Any]:

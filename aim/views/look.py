@@ -11,7 +11,7 @@ TOOLS = ["zoom", "pan", "select", "lasso", "zoomin", "zoomout", "autoscale", "re
 
 
 def layout(height: int, **more) -> dict:
-    """A plotly layout on the page's own ground, its legend above; `more` adds to it or replaces parts of it."""
+    """A plotly layout `height` pixels high on the page's own ground, its legend above; `more` adds to it or replaces parts of it."""
     return {
         "template": "none",
         "height": height,
