@@ -17,7 +17,6 @@ MERGE_ORDERS = ("raster", "similarity")
 
 # Bytes that merging may hold at a time beside its input and what it returns.
 MEMORY_BUDGET = 256 * 2**20
-FLOAT = 4  # bytes of a float32
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def merge_clip(
         tokens = length * per_frame
         part = patches[first_frame : first_frame + windows * length].reshape(windows, tokens, -1)
         # A window's tokens are held as float32, as unit vectors and once more as means, beside their similarities, T² / 4.
-        at_once = max(1, memory_budget // (FLOAT * (3 * part[0].numel() + tokens**2 // 4)))
+        at_once = max(1, memory_budget // (torch.float32.itemsize * (3 * part[0].numel() + tokens**2 // 4)))
         target = merged_per_frame(merge_ratio, tokens)
         merges += [merge_tokens(some, target, merge_order, weighted) for some in part.split(at_once)]
         first_frame += windows * length

@@ -41,29 +41,30 @@ def layer_chart(trace: Trace, planned: list[tuple[int, int]] | None = None) -> g
             hovertemplate="%{y:,} planned in all<extra></extra>",
         )
     quantiles = score_quantiles(trace)
-    dressed = layout(
-        440 if quantiles else 320,
-        margin={"l": 64, "r": 12, "t": 40, "b": 48},
-        barmode="stack",
-        bargap=0.25,
-        hovermode="x unified",
-        hoversubplots="axis",
-        xaxis={
-            "title": {"text": "layer of the language model"},
-            "unifiedhovertitle": {"text": "layer %{x}"},
-            "dtick": max(1, len(layers) // 14),
-            "zeroline": False,
-            "showgrid": False,
-        },
-        yaxis={
-            "title": {"text": "tokens", "standoff": 12},
-            "rangemode": "tozero",
-            "automargin": True,
-            "gridcolor": GRID,
-            "zeroline": False,
-        },
+    figure.update_layout(
+        layout(
+            440 if quantiles else 320,
+            margin={"l": 64, "r": 12, "t": 40, "b": 48},
+            barmode="stack",
+            bargap=0.25,
+            hovermode="x unified",
+            hoversubplots="axis",
+            xaxis={
+                "title": {"text": "layer of the language model"},
+                "unifiedhovertitle": {"text": "layer %{x}"},
+                "dtick": max(1, len(layers) // 14),
+                "zeroline": False,
+                "showgrid": False,
+            },
+            yaxis={
+                "title": {"text": "tokens", "standoff": 12},
+                "rangemode": "tozero",
+                "automargin": True,
+                "gridcolor": GRID,
+                "zeroline": False,
+            },
+        )
     )
-    figure.update_layout(dressed)
     if quantiles:
         _add_scores(figure, quantiles)
     return figure
