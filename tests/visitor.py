@@ -35,6 +35,12 @@ WATCH = """() => {
     new MutationObserver(look).observe(status, { childList: true, subtree: true });
 }"""
 
+# Waits until the page has been drawn a few times.
+DRAWN = """() => new Promise(done => {
+    const count = left => left ? requestAnimationFrame(() => count(left - 1)) : setTimeout(done);
+    count(4);
+})"""
+
 
 def serve(vlm):
     """(demo, address) of the app around a model, on a port of its own."""
@@ -109,13 +115,18 @@ class Visitor:
         return self.tab.locator(place).inner_text()
 
     def open(self, name: str) -> None:
-        """Look at a tab; Playwright waits until it can be clicked. Those that do not fit on a phone are in a menu behind three dots."""
+        """Look at a tab; Playwright waits until it can be clicked. Those that do not fit on a phone are in a menu behind three dots.
+
+        Gradio gives what a tab holds its first values once more, a frame after it was opened for the first time: quicker than any person,
+        but not than a test, whose edit would be lost.
+        """
         self.tab.get_by_role("tab", name="Frames", exact=True).wait_for()  # before, none is there
         if self.tab.get_by_role("tab", name=name, exact=True).count() == 0:
             self.tab.get_by_label("More tabs").click()
             self.tab.locator("#tabs .overflow-dropdown").get_by_text(name, exact=True).click()
         else:
             self.tab.get_by_role("tab", name=name, exact=True).click()
+        self.tab.evaluate(DRAWN)
 
     def link(self) -> str:
         """The link to the last run, which is written after everything else."""
