@@ -51,7 +51,7 @@ def test_comparing_without_a_question_or_a_method_says_so_and_keeps_everything(b
     visitor.set("merge-ratio", 0.5)
     visitor.tab.locator("#compare-start").click()
     visitor.tab.locator(".toast-body").filter(has_text="There is no question yet").wait_for()
-    visitor.tab.locator("#compare-status").filter(has_text="Nothing was compared").wait_for()
+    visitor.tab.locator("#compare-status").filter(has_text="Nothing was done").wait_for()
     assert visitor.knob("merge-ratio") == 0.5
     visitor.context.close()
 

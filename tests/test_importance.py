@@ -1,4 +1,4 @@
-"""PageRank and last-token attention against loops and an attention map in float64, a chain worked out by hand, and the memory used."""
+"""PageRank against loops in float64 and a chain worked out by hand; memory, types and refusals, shared with last-token attention."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import math
 
 import pytest
 import torch
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from aim import importance
 from aim.importance import last_token_attention, pagerank
+from tests.attention import Memory, Waits, random_attention
 
 
 def pagerank_by_loops(query, key, scaling, temperature, iterations, damping=0.0, restart=None) -> list[float]:
@@ -30,11 +29,6 @@ def pagerank_by_loops(query, key, scaling, temperature, iterations, damping=0.0,
             p = [(1 - damping) * sum(p[i] * walk[i][j] for i in range(n)) + damping * restart[j] for j in range(n)]
         squares = [total + value**2 for total, value in zip(squares, p, strict=True)]
     return [math.sqrt(total / heads) for total in squares]
-
-
-def random_attention(heads: int = 6, key_heads: int = 2, n: int = 11, d: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(heads, n, d, generator=generator), torch.randn(key_heads, n, d, generator=generator)
 
 
 @pytest.mark.parametrize(("heads", "key_heads"), [(1, 1), (4, 4), (6, 2), (6, 1)])
@@ -167,24 +161,6 @@ def test_nothing_is_kept_for_gradients():
         assert not importance_of(query.requires_grad_(), key.requires_grad_(), 0.5).requires_grad
 
 
-class Memory(TorchDispatchMode):
-    """The most bytes that tensors made inside held at one time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.peak, self.held = 0, {}
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        output = function(*args, **(kwargs or {}))
-        given = {tensor.untyped_storage().data_ptr() for tensor in args if isinstance(tensor, torch.Tensor)}
-        if isinstance(output, torch.Tensor) and output.untyped_storage().data_ptr() not in given:
-            storage = output.untyped_storage()
-            self.held[storage.data_ptr()] = (StorageWeakRef(storage), storage.nbytes())
-        self.held = {address: entry for address, entry in self.held.items() if not entry[0].expired()}
-        self.peak = max(self.peak, sum(size for _, size in self.held.values()))
-        return output
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("share", [1.0, 1.5, 2.0, 4.0, 30.0])
 def test_no_more_memory_is_held_than_the_budget(share: float, dtype: torch.dtype):
@@ -209,16 +185,6 @@ def test_memory_grows_with_tokens_not_with_their_square():
     assert peaks[2] / peaks[1] < 2.1 and peaks[1] / peaks[0] < 2.1
 
 
-class Waits(TorchDispatchMode):
-    """How often a value is read back from the device: each time, a GPU would be waited for."""
-
-    count = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default, torch.ops.aten.equal.default)
-        return function(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize(
     ("call", "waits"),
     [
@@ -232,64 +198,6 @@ def test_the_device_is_waited_for_only_to_check_what_is_given(call, waits: int):
     with Waits() as counted:
         call(*random_attention())
     assert counted.count == waits
-
-
-def last_row_of_the_map(query, key, scaling, index: int) -> torch.Tensor:
-    """Row `index` of the whole causal attention map in float64, mean over the query heads."""
-    heads, n, _ = query.shape
-    keys = torch.stack([key[head // (heads // len(key))] for head in range(heads)]).double()
-    logits = torch.einsum("hid,hjd->hij", query.double(), keys) * scaling
-    attention = logits.masked_fill(torch.ones(n, n).triu(1).bool(), -torch.inf).softmax(dim=-1)
-    return attention[:, index].mean(dim=0).float()
-
-
-@pytest.mark.parametrize(("heads", "key_heads"), [(1, 1), (4, 4), (6, 2), (6, 1)])
-@pytest.mark.parametrize("n", [1, 2, 11, 130])
-def test_last_token_attention_is_the_maps_last_row(heads: int, key_heads: int, n: int):
-    query, key = random_attention(heads, key_heads, n)
-    result = last_token_attention(query, key, 0.5)
-    assert result.dtype == torch.float32
-    torch.testing.assert_close(result, last_row_of_the_map(query, key, 0.5, -1), rtol=1e-5, atol=1e-7)
-    assert result.sum() == pytest.approx(1, abs=1e-5)
-
-
-@pytest.mark.parametrize("index", [0, 4, 10, -1, -3, -11])
-def test_another_tokens_attention_is_its_row_and_nothing_after_it(index: int):
-    query, key = random_attention()
-    expected = last_row_of_the_map(query, key, 0.5, index)
-    for of in (index, torch.tensor(index), torch.tensor([index], dtype=torch.int32)):
-        torch.testing.assert_close(last_token_attention(query, key, 0.5, of), expected, rtol=1e-5, atol=1e-7)
-    assert (last_token_attention(query, key, 0.5, index)[index % 11 + 1 :] == 0).all()
-
-
-def test_several_tokens_attention_is_the_mean_of_theirs():
-    query, key = random_attention()
-    expected = torch.stack([last_row_of_the_map(query, key, 0.5, index) for index in (8, 2, -1)]).mean(dim=0)
-    torch.testing.assert_close(last_token_attention(query, key, 0.5, torch.tensor([8, 2, -1])), expected, rtol=1e-5, atol=1e-7)
-
-
-def test_last_token_attention_reads_no_other_query():
-    query, key = random_attention()
-    other = query.clone()
-    other[:, :-1] = math.nan
-    assert torch.equal(last_token_attention(other, key, 0.5), last_token_attention(query, key, 0.5))
-
-
-def test_last_token_attention_grows_with_tokens_not_with_their_square():
-    heads, n = 6, 2000
-    query, key = random_attention(heads, n=n)
-    with Memory() as memory:
-        last_token_attention(query, key, 0.5)
-    assert memory.peak < 4 * heads * n * 4
-
-
-NO_INDICES = (torch.tensor([1.0]), torch.tensor([True]), torch.tensor([[1]]), torch.tensor([], dtype=torch.long))
-
-
-@pytest.mark.parametrize("of", [11, -12, torch.tensor(11), torch.tensor([0, -12]), *NO_INDICES])
-def test_an_index_of_no_token_is_refused(of: int | torch.Tensor):
-    with pytest.raises(ValueError, match="-11 to 10"):
-        last_token_attention(*random_attention(), 0.5, of)
 
 
 @pytest.mark.parametrize(

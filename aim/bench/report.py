@@ -8,10 +8,9 @@ from textwrap import fill
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from aim.views.look import LINES, MARKS
 from aim.views.units import number, seconds, size
 
-COLOURS = ("#3d8fd1", "#e69f00", "#2a9d7f", "#d55e9c", "#8a8f98")
-MARKS = ("circle", "diamond", "square", "triangle-up", "x")
 MODELLED = ("modelled", "causal", "of modelled", "of causal")
 LEGEND = (
     "Median of the rounds (least to greatest). Prefill: the model's forward on the prompt, merging and scores included. Working memory: "
@@ -67,7 +66,7 @@ def growth_chart(report: dict) -> go.Figure:
         points = [point for point in report["growth"] if point["variant"] == name]
         ran = [point for point in points if not point["ended"]]
         ends = [point for point in points if point["ended"]]
-        look = {"marker": {"symbol": MARKS[place % len(MARKS)], "color": COLOURS[place % len(COLOURS)], "size": 9}}
+        look = {"marker": {"symbol": MARKS[place % len(MARKS)], "color": LINES[place % len(LINES)], "size": 9}}
         for column, (key, unit) in enumerate((("prefill_seconds", 1), ("working_bytes", 1e9)), start=1):
             shown = [point for point in ran if point[key] is not None]
             heights = [point[key] / unit for point in shown]

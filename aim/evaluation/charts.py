@@ -5,11 +5,8 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from aim.evaluation.summary import ALL, Summary
-from aim.views.look import GRID, layout
+from aim.views.look import GRID, LINES, MARKS, layout
 
-# Okabe and Ito's colours, distinguishable with any colour vision, and marks that differ too.
-COLOURS = ("#3d8fd1", "#e69f00", "#2a9d7f", "#d55e9c", "#8a8f98", "#b7a46a")
-MARKS = ("circle", "diamond", "square", "triangle-up", "x", "cross")
 INK = "#5c6370"
 
 
@@ -96,7 +93,7 @@ def _shares(accuracy: list[dict]) -> dict:
 
 
 def _look(number: int, lines: bool) -> dict:
-    colour = COLOURS[number % len(COLOURS)]
+    colour = LINES[number % len(LINES)]
     return {
         "mode": "lines+markers" if lines else "markers",
         "line": {"color": colour, "width": 1.5},

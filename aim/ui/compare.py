@@ -16,9 +16,9 @@ from aim.methods import METHODS, Full
 from aim.stopping import Stopped
 from aim.ui.asking import Asking
 from aim.ui.errors import politely
-from aim.ui.halt import halt
 from aim.ui.handlers import STOPPED_EARLY, remember, status
 from aim.ui.request import FIELDS, Request, check
+from aim.ui.starting import QUIET, SESSION_SECONDS, connect_start
 from aim.ui.stop import StopSignal
 from aim.ui.turn import turn
 from aim.video import Clip
@@ -28,7 +28,6 @@ LEAST, MOST = 1.2, 20.0
 HELP = """<p class="aim-help">The same clip and question under every method, each with its own knob turned until its prefill costs the same.
 How close does it stay to the full model, and what does it keep?</p>"""
 EMPTY = '<div class="aim-empty">Press Compare: the clip is encoded once, then every method answers in turn.</div>'
-QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 @dataclass(frozen=True)
@@ -87,13 +86,8 @@ def usual_budget(vlm) -> float:
 
 def connect_compare(vlm, asking: Asking, requested: dict[str, Any], tab: CompareTab) -> None:
     """Compare, Stop, and the layer that is looked at. `requested` are the page's components by their names in `Request`."""
-    last, clips = gr.State(None, time_to_live=3600), gr.State({}, time_to_live=3600)
-    signal = gr.State(StopSignal())
-    inputs = [requested[name] for name in FIELDS]
-
-    def begin(stop: StopSignal):
-        stop.begin()
-        return status("Waiting for the model…", busy=True)
+    last, clips = gr.State(None, time_to_live=SESSION_SECONDS), gr.State({}, time_to_live=SESSION_SECONDS)
+    inputs = [clips, tab.methods, tab.budget, tab.layer, *(requested[name] for name in FIELDS)]
 
     @politely
     def run(stop: StopSignal, clips: dict, names: list[str], times_less: float, layer: int, *values):
@@ -104,28 +98,11 @@ def connect_compare(vlm, asking: Asking, requested: dict[str, Any], tab: Compare
                     note(run.answer)
                 yield screen
 
-    def failed(stop: StopSignal):
-        stop.end()
-        return status("Nothing was compared; the message says why.")
-
     def look(shown: Shown | None, layer: int):
         return [gr.skip()] * 2 if shown is None else pictures(shown, int(layer))
 
-    started = gr.on([tab.start.click], begin, signal, tab.status, **QUIET)
     outputs = [tab.status, tab.table, tab.chart, tab.layer, tab.overlap, tab.sheet, last, clips]
-    finished = started.then(
-        run,
-        [signal, clips, tab.methods, tab.budget, tab.layer, *inputs],
-        outputs,
-        trigger_mode="once",
-        show_progress="minimal",
-        show_progress_on=[tab.status],
-        api_visibility="private",
-        concurrency_limit=1,
-        concurrency_id="model",
-    )
-    finished.failure(failed, signal, tab.status, **QUIET)
-    tab.stop.click(halt, signal, tab.status, **QUIET)
+    connect_start(tab.start, tab.stop, tab.status, run, inputs, outputs)
     tab.layer.input(look, [last, tab.layer], [tab.overlap, tab.sheet], trigger_mode="always_last", **QUIET)
 
 

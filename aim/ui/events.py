@@ -17,24 +17,18 @@ from aim.ui.compare import connect_compare
 from aim.ui.errors import message, politely
 from aim.ui.examples import example_of
 from aim.ui.guard import connect_guard
-from aim.ui.halt import halt
 from aim.ui.handlers import Run, Screen
 from aim.ui.permalink import link_query, restore
 from aim.ui.request import FIELDS, KNOBS, Request, check
 from aim.ui.results import Results
 from aim.ui.run_log import refused_run
+from aim.ui.starting import AT_ONCE, ONE_AT_A_TIME, QUIET, SESSION_SECONDS, halt
 from aim.ui.stop import StopSignal
 from aim.ui.tradeoff import connect_tradeoff
 from aim.ui.turn import turn
 from aim.views.charts import layer_chart
 from aim.views.costs import cost_table
 
-SESSION_SECONDS = 3600
-QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-# Through the queue, since Gradio shows the messages of queued events only.
-AT_ONCE = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-# "minimal" is where Gradio shows one's place in the queue.
-ONE_AT_A_TIME = {"show_progress": "minimal", "api_visibility": "private", "concurrency_limit": 1, "concurrency_id": "model"}
 FULL_LINK = "query => query ? location.origin + location.pathname + query : ''"
 
 

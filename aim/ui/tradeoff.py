@@ -18,10 +18,10 @@ from aim.ui import knobs
 from aim.ui.asking import Asking
 from aim.ui.budgets import KINDS, budget_range, chosen_budget
 from aim.ui.errors import politely
-from aim.ui.halt import halt
 from aim.ui.handlers import STOPPED_EARLY, remember, status
 from aim.ui.request import FIELDS, Request, check
 from aim.ui.spending import saving, spending
+from aim.ui.starting import QUIET, SESSION_SECONDS, connect_start
 from aim.ui.stop import StopSignal
 from aim.ui.turn import turn
 from aim.views.tradeoff import outcome, progress, tradeoff_chart, tried_table
@@ -30,14 +30,6 @@ SECONDS_BETWEEN_CHARTS = 0.4
 HELP = """<p class="aim-help">What may a prefill cost? The knobs are then tuned on this clip and question: within that budget, as near to
 the full model as can be.</p>"""
 EMPTY = '<div class="aim-empty">Press Tune: the clip is encoded once, then at most 24 settings are measured against the full model.</div>'
-QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-MODEL = {
-    "trigger_mode": "once",
-    "show_progress": "minimal",  # where Gradio shows one's place in the queue
-    "api_visibility": "private",
-    "concurrency_limit": 1,
-    "concurrency_id": "model",
-}
 # A click anywhere on a row, or its button by keyboard, says which tried setting it is.
 PICK = """element.addEventListener('click', event => {
     const row = event.target.closest('tr[data-place]');
@@ -96,13 +88,8 @@ def build_tradeoff(vlm) -> TradeoffTab:
 
 def connect_tradeoff(vlm, asking: Asking, requested: dict[str, Any], controls: dict[str, Any], tab: TradeoffTab) -> None:
     """Tune, Stop, the rows, and both runs of a saving. `requested` are the page's components by their names in `Request`."""
-    last, clips = gr.State(None, time_to_live=3600), gr.State({}, time_to_live=3600)
-    signal, spend_signal = gr.State(StopSignal()), gr.State(StopSignal())
+    last, clips = gr.State(None, time_to_live=SESSION_SECONDS), gr.State({}, time_to_live=SESSION_SECONDS)
     inputs = [requested[name] for name in FIELDS]
-
-    def begin(stop: StopSignal):
-        stop.begin()
-        return status("Waiting for the model…", busy=True)
 
     @politely
     def tune(stop: StopSignal, clips: dict, kind: str, amount: float, *values):
@@ -116,10 +103,6 @@ def connect_tradeoff(vlm, asking: Asking, requested: dict[str, Any], controls: d
         request = Request(*values)
         with turn(vlm, AIM.name, request, stop) as note:
             yield from spending(vlm, request, clips, stop, note)
-
-    def failed(stop: StopSignal):
-        stop.end()
-        return status("Nothing was done; the message says why.")
 
     def follow_kind(tuned: Tuned | None, kind: str, num_frames: float, amount: float | None = None):
         limits = budget_range(vlm, kind, int(num_frames), full_seconds(tuned, int(num_frames)))
@@ -142,25 +125,17 @@ def connect_tradeoff(vlm, asking: Asking, requested: dict[str, Any], controls: d
 
     setting = [*(controls[name] for name in MOVED), controls["num_frames"], controls["plan"], controls["preset"]]
     outputs = [tab.status, tab.chart, tab.table, tab.use, last, clips]
-    started = tab.start.click(begin, signal, tab.status, **QUIET)
-    finished = started.then(tune, [signal, clips, tab.kind, tab.amount, *inputs], outputs, show_progress_on=[tab.status], **MODEL)
-    finished.failure(failed, signal, tab.status, **QUIET)
+    signal, finished = connect_start(tab.start, tab.stop, tab.status, tune, [clips, tab.kind, tab.amount, *inputs], outputs)
     finished.success(move, [signal, last, asking.question], setting, **QUIET)
     tab.table.select(pick, [last, asking.question], setting, **QUIET)
     tab.use.click(use, [last, asking.question], setting, **QUIET)
-    tab.stop.click(halt, signal, tab.status, **QUIET)
     ranged = [last, tab.kind, controls["num_frames"]]
     tab.kind.input(follow_kind, ranged, tab.amount, trigger_mode="always_last", **QUIET)
     controls["num_frames"].change(follow_kind, [*ranged, tab.amount], tab.amount, trigger_mode="always_last", **QUIET)
 
     planned_by = [asking.question, *(controls[name] for name in knobs.PLANNED)]
     controls["plan"].change(tell, planned_by, [tab.saving, tab.spend], trigger_mode="always_last", **QUIET)
-    begun = tab.spend.click(begin, spend_signal, tab.spend_status, **QUIET)
-    spent = begun.then(
-        spend_it, [spend_signal, clips, *inputs], [tab.spend_status, tab.spent, clips], show_progress_on=[tab.spend_status], **MODEL
-    )
-    spent.failure(failed, spend_signal, tab.spend_status, **QUIET)
-    tab.spend_stop.click(halt, spend_signal, tab.spend_status, **QUIET)
+    connect_start(tab.spend, tab.spend_stop, tab.spend_status, spend_it, [clips, *inputs], [tab.spend_status, tab.spent, clips])
 
 
 def tuning(vlm, request: Request, clips: dict, stop: StopSignal, kind: str, amount: float) -> Iterator[list[Any]]:

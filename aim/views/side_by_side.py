@@ -12,14 +12,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from aim.views.colour import colour_map
 from aim.views.frames import veiled
-from aim.views.look import GRID, head_row, layout
+from aim.views.look import GRID, LINES, PLANNED, head_row, layout
 from aim.views.units import flops, number, seconds, size, times
 
 if TYPE_CHECKING:
     from aim.comparing import Compared, Comparison
 
-# Okabe and Ito's colours, distinguishable with any colour vision; dashes tell apart what shares one.
-LINES = ("#8a8f98", "#3d8fd1", "#e69f00", "#2a9d7f", "#d55e9c", "#b05a2c", "#7a6fd0", "#56b4e9")
+# The full model first, in grey; dashes tell apart what shares a colour.
+COLOURS = (PLANNED, *(colour for colour in LINES if colour != PLANNED))
 DASHES = ("solid", "dash", "dot")
 FRAMES_SHOWN, CELL, GAP, LABEL, CAPTION = 6, 112, 6, 104, 22
 COLUMNS = (
@@ -110,7 +110,7 @@ def comparison_chart(comparison: Comparison) -> go.Figure:
     figure = go.Figure()
     for place, run in enumerate(comparison.runs):
         visual = [pair[0] for pair in run.answer.trace.tokens_per_layer]
-        line = {"color": LINES[place % len(LINES)], "width": 2.5, "shape": "hvh", "dash": DASHES[place // len(LINES) % len(DASHES)]}
+        line = {"color": COLOURS[place % len(COLOURS)], "width": 2.5, "shape": "hvh", "dash": DASHES[place // len(COLOURS) % len(DASHES)]}
         name = _title(run)
         figure.add_scatter(
             x=list(range(len(visual))), y=visual, name=name, mode="lines", line=line, hovertemplate=f"{name}: %{{y:,}}<extra></extra>"

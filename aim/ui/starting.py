@@ -1,0 +1,54 @@
+"""How events go through Gradio's queue, and what the Start and Stop buttons of work on the model have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gradio as gr
+from gradio.events import Dependency
+
+from aim.ui.handlers import request_stop, status
+from aim.ui.stop import StopSignal
+
+SESSION_SECONDS = 3600
+QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# Through the queue, since Gradio shows the messages of queued events only.
+AT_ONCE = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+# "minimal" is where Gradio shows one's place in the queue.
+ONE_AT_A_TIME = {"show_progress": "minimal", "api_visibility": "private", "concurrency_limit": 1, "concurrency_id": "model"}
+
+
+def connect_start(
+    start: gr.Button, stop: gr.Button, place: gr.HTML, work: Callable, inputs: list, outputs: list
+) -> tuple[gr.State, Dependency]:
+    """Connect a pair of buttons to work that takes its turn at the model.
+
+    Args:
+        place: where the status line is.
+        work: called with the visitor's signal to stop, then with the values of `inputs`.
+
+    Returns:
+        The state that holds the signal, and the event to continue from once the work has ended.
+    """
+    signal = gr.State(StopSignal())
+
+    def begin(stop: StopSignal):
+        stop.begin()
+        return status("Waiting for the model…", busy=True)
+
+    def failed(stop: StopSignal):
+        stop.end()
+        return status("Nothing was done; the message says why.")
+
+    begun = start.click(begin, signal, place, **QUIET)
+    ended = begun.then(work, [signal, *inputs], outputs, trigger_mode="once", show_progress_on=[place], **ONE_AT_A_TIME)
+    ended.failure(failed, signal, place, **QUIET)
+    stop.click(halt, signal, place, **QUIET)
+    return signal, ended
+
+
+def halt(stop: StopSignal):
+    """Ask the run to end; the status line. A run at work says itself how it ended, and two messages could arrive in the wrong order."""
+    at_work = stop.at_work
+    told = request_stop(stop)
+    return gr.skip() if at_work else told
