@@ -16,6 +16,7 @@ from aim.ui.errors import sentence
 from aim.ui.knobs import PLANNED, TYPICAL_TEXT_TOKENS
 from aim.ui.request import KNOBS, Request, check
 from aim.ui.run_log import logged
+from aim.ui.starting import IN_LINE
 from aim.ui.stop import StopSignal
 from aim.video import read_video
 
@@ -90,8 +91,7 @@ def build_api(vlm, knobs: dict[str, Any]) -> None:
         inputs_kwargs=everything,
         api_name="ask",
         api_description=" ".join(ASK.split()),
-        concurrency_limit=1,
-        concurrency_id="model",
+        **IN_LINE,
     )
     plan_button.click(
         cost, outputs=result, inputs_kwargs=shape, api_name="plan", api_description=" ".join(PLAN.split()), concurrency_limit=None

@@ -14,8 +14,10 @@ SESSION_SECONDS = 3600
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 # Through the queue, since Gradio shows the messages of queued events only.
 AT_ONCE = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+# Whoever wants the model waits in this one line.
+IN_LINE = {"concurrency_limit": 1, "concurrency_id": "model"}
 # "minimal" is where Gradio shows one's place in the queue.
-ONE_AT_A_TIME = {"show_progress": "minimal", "api_visibility": "private", "concurrency_limit": 1, "concurrency_id": "model"}
+ONE_AT_A_TIME = {"show_progress": "minimal", "api_visibility": "private", **IN_LINE}
 
 
 def connect_start(
@@ -25,7 +27,9 @@ def connect_start(
 
     Args:
         place: where the status line is.
-        work: called with the visitor's signal to stop, then with the values of `inputs`.
+        work: a generator of values for `outputs`, called with the visitor's signal to stop, then with the values of `inputs`. It ends the
+            signal itself (see `turn`); where it raises, the status line says that nothing was done.
+        inputs, outputs: Gradio components and states.
 
     Returns:
         The state that holds the signal, and the event to continue from once the work has ended.
