@@ -144,7 +144,11 @@ def divergence(reference: Tensor, other: Tensor) -> float:
 
 
 def whole_answer(vlm: VLM, clip: Clip, question: str, method: Method, max_new_tokens: int, stop: threading.Event) -> Answer | None:
-    """One answer, or None where it was stopped."""
+    """`vlm.ask`, or None where `stop` was set before the answer was complete.
+
+    Raises:
+        ValueError: what `VLM.ask` refuses.
+    """
     answer = vlm.ask(clip, question, method, max_new_tokens, stop=stop)
     return None if stop.is_set() or answer.trace is None else answer
 

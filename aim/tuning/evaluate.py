@@ -115,7 +115,11 @@ def table(rows: list[dict]) -> str:
 
 
 def overruns(rows: list[dict]) -> str:
-    """On how many questions each arm took more than a budget allows, and at most how much more; a sentence a case, "" for none."""
+    """On how many questions each arm took more than a budget allows, and at most how much more; a sentence a case, "" for none.
+
+    Args:
+        rows: as `measure` gives them, one a question and budget; their costs are shares of the budget, above 1 where they go over it.
+    """
     told = []
     for text in dict.fromkeys(row["budget"] for row in rows):
         for arm in ARMS:
