@@ -15,7 +15,7 @@ with contextlib.suppress(ImportError):  # a ZeroGPU Space's own package, which m
     import spaces  # noqa: F401
 
 from aim.ui.host import load_model  # noqa: E402
-from aim.ui.layout import build_demo, launch_options  # noqa: E402
+from aim.ui.page import build_demo, launch_options  # noqa: E402
 
 logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
 logging.getLogger("aim").setLevel(logging.INFO)

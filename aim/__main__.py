@@ -1,5 +1,5 @@
 """`python -m aim`."""
 
-from aim.cli import main
+from aim.commands.main import main
 
 main()

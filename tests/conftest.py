@@ -14,13 +14,13 @@ import pytest  # noqa: E402
 from tests.visitor import ARGUMENTS, CHROMIUM, EXAMPLES, Visitor, examples, serve  # noqa: E402
 
 # lmms-eval is no part of what the tests need; it has an environment of its own, in which these run.
-collect_ignore_glob = [] if importlib.util.find_spec("lmms_eval") else ["lmms/*"]
+collect_ignore_glob = [] if importlib.util.find_spec("lmms_eval") else ["serving/lmms/*"]
 
 # Nor is torchvision, which the official video processors need, and which imports only beside the very torch it was built for.
 try:
     import torchvision.transforms.v2  # noqa: F401
 except (ImportError, OSError, RuntimeError):
-    collect_ignore_glob.append("test_families_torchvision.py")
+    collect_ignore_glob.append("families/test_families_torchvision.py")
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,12 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from aim.grid import Grid
+from aim.kernels.grid import Grid
+from aim.kernels.trace import Trace
 from aim.methods import Method
-from aim.planning import Plan
-from aim.runtime import Answer
-from aim.trace import Trace
-from aim.video import Clip, clip_from_frames
+from aim.planning.plan import Plan
+from aim.runtime.vlm import Answer
+from aim.video.clip import Clip, clip_from_frames
 
 FRAMES, ROWS, COLUMNS = 2, 2, 3
 ASSIGNMENT = [[0, 0, 1, 2, 0, 1], [3, 4, 4, 3, 5, 5]]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from aim.trace import Trace
+from aim.kernels.trace import Trace
 
 PIXELS = 20  # of a patch's side
 

@@ -44,7 +44,7 @@ DRAWN = """() => new Promise(done => {
 
 def serve(vlm):
     """(demo, address) of the app around a model, on a port of its own."""
-    from aim.ui.layout import build_demo, launch_options
+    from aim.ui.page import build_demo, launch_options
 
     demo = build_demo(vlm)
     # `_frontend=False` only leaves out Gradio's look at its own page, for which it allows three seconds: too few on a busy machine.

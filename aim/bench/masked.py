@@ -13,10 +13,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from aim.engine import ATTENTION
+from aim.engine.prompt import read_prompts
+from aim.engine.reduce import ATTENTION
 from aim.families import family_of
 from aim.methods import Method
-from aim.prompt import read_prompts
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def masked(model: nn.Module, method: Method) -> Iterator[list[int]]:
         The visual tokens each layer attends to, filled at the prefill.
 
     Raises:
-        ValueError: a method that merges, and at the prefill whatever `aim.prompt.read_prompts` refuses.
+        ValueError: a method that merges, and at the prefill whatever `aim.engine.prompt.read_prompts` refuses.
     """
     core, language_model = model.model, model.model.language_model
     before = language_model.config._attn_implementation

@@ -13,11 +13,11 @@ from torch import nn
 
 from aim.bench.variants import Variant
 from aim.bench.workload import Workload, pixels_of, visual_tokens
+from aim.engine.timing import Stopwatch
 from aim.families import family_of
-from aim.faults import is_out_of_memory
-from aim.memory import limit, read_held, read_peak, release, reset_peak
-from aim.timing import Stopwatch
-from aim.trace import Trace
+from aim.kernels.trace import Trace
+from aim.runtime.faults import is_out_of_memory
+from aim.runtime.memory import limit, read_held, read_peak, release, reset_peak
 
 REFERENCE_ROUNDS = 2
 Result = TypeVar("Result")
@@ -31,8 +31,8 @@ class Run:
         prefill: seconds of the model's forward on the prompt: embeddings, all layers, merging and scores, the last token's logits.
         first_token: seconds from the call of `generate` to the first token.
         decode_rate: tokens a second after the first; None where only one was asked for.
-        peak_bytes, held_bytes: highest memory during the run and what was held before it, as `aim.memory` counts; None where unknown.
-        key_value_bytes: keys and values in the cache after the prefill.
+        peak_bytes, held_bytes: highest memory during the run and what was held before it, as `aim.runtime.memory` counts; None where
+        unknown. key_value_bytes: keys and values in the cache after the prefill.
         merge, importance: seconds of these stages, within `prefill`; None where they do not exist.
         tokens_per_layer: (visual, text) as executed; empty for stock models.
     """

@@ -15,7 +15,7 @@ from transformers import (
     Qwen2VLConfig,
 )
 
-from aim.known import KNOWN
+from aim.families.known import KNOWN
 
 # Not a divisor of any layer's width, so that no two rows of a matrix are alike.
 BLOCK = 2**20 + 7

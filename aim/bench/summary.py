@@ -9,7 +9,7 @@ from transformers import PretrainedConfig
 from aim.bench.measure import Measured
 from aim.bench.variants import BASE, Variant
 from aim.bench.workload import Workload
-from aim.planning import Plan, plan_for
+from aim.planning.plan import Plan, plan_for
 
 
 def spread(values: list[float]) -> dict[str, float] | None:

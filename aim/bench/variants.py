@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from aim.bench.masked import masked
-from aim.engine import reduce
+from aim.engine.reduce import reduce
 from aim.methods import AIM, Full, Method
 
 

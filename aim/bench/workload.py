@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from aim.engine.prompt import read_prompts
 from aim.families import Family, family_of
-from aim.grid import Grid
-from aim.prompt import read_prompts
+from aim.kernels.grid import Grid
 
 HEIGHT, WIDTH = 360, 640
 WORD = 100

@@ -8,8 +8,8 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from aim.cost import ModelShape, last_token_flops
-from aim.importance import last_token_attention
+from aim.kernels.cost import ModelShape, last_token_flops
+from aim.kernels.importance import last_token_attention
 from aim.methods import AIM
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from aim.checkpoints import BUNDLED
 from aim.evaluation.settings import Setting
 from aim.evaluation.statistics import Interval
 from aim.evaluation.summary import ALL, Evaluation
+from aim.families.names import BUNDLED
 
 FINDINGS_FILE = BUNDLED.parent / "findings.json"
 MARGIN = 0.02

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aim.engine import reduce
+from aim.engine.reduce import reduce
 from aim.evaluation.clips import HeldOutClip, film
 from aim.evaluation.settings import Setting
-from aim.runtime import VLM
+from aim.kernels.trace import Trace
+from aim.runtime.vlm import VLM
 from aim.shapes.questions import Question
-from aim.trace import Trace
 
 
 @dataclass(frozen=True)

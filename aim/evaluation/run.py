@@ -16,7 +16,7 @@ from aim.evaluation.clips import held_out_clip
 from aim.evaluation.measure import Record, measure_clip
 from aim.evaluation.results import Results, code_digest, weights_digest
 from aim.evaluation.settings import Setting
-from aim.runtime import VLM, load
+from aim.runtime.vlm import VLM, load
 
 WORK = Path(".evaluation")
 

@@ -10,9 +10,9 @@ from aim.evaluation.controls import LastToken, RandomScore
 from aim.evaluation.findings import AS_GOOD, BETTER, Check, Finding, Point
 from aim.evaluation.settings import Setting
 from aim.evaluation.summary import ALL
+from aim.kernels.schedule import merged_per_frame
 from aim.methods import AIM, Full
-from aim.planning import plan_for, tokens_per_frame
-from aim.schedule import merged_per_frame
+from aim.planning.plan import plan_for, tokens_per_frame
 
 LAYERS, FRAMES, NEEDLE = 12, 8, "needle"
 OFF, RAMP = {"l1": 12, "l2": 13}, {"l1": 6, "l2": 9}  # no pruning; the paper's 14 and 22 of 28

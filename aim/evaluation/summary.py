@@ -11,7 +11,7 @@ import numpy as np
 from aim.evaluation.measure import Outcome, Record
 from aim.evaluation.settings import Setting
 from aim.evaluation.statistics import Interval, paired_difference, wilson
-from aim.planning import cost_of
+from aim.planning.plan import cost_of
 from aim.shapes.questions import TYPES
 
 ALL = "all"
@@ -37,7 +37,7 @@ class Summary:
         accuracy: by question type, those asked at least once, and "all", where the constant guess knows the type.
         agreement: share of questions answered as the full model on the same frames answers, or None where that was not run.
         visual_per_layer: visual tokens each layer ran on.
-        cost: means over the questions of `aim.planning.cost_of`.
+        cost: means over the questions of `aim.planning.plan.cost_of`.
         milliseconds: median measured prefill, merging and scoring included.
         recall, localisation: for each layer the mean evidence recall, and the median localisation; None where there was none.
     """

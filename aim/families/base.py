@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aim.cost import VisionShape
-from aim.grid import Grid
+from aim.kernels.cost import VisionShape
+from aim.kernels.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Encoded:
 
     Attributes:
         features: what goes into `generate` as `mm_encoder_outputs`, so that the vision tower need not run again. The `attentions` of its
-            entry hold one `aim.merging.TowerAttention` where the family can tell.
+            entry hold one `aim.kernels.merging.TowerAttention` where the family can tell.
         inputs: further keyword arguments of `generate`, such as the grid's size.
         grid: the clip's visual tokens.
     """

@@ -8,9 +8,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from aim.cost import VisionShape
 from aim.families.towers import recorded
-from aim.merging import TowerAttention
+from aim.kernels.cost import VisionShape
+from aim.kernels.merging import TowerAttention
 
 MEMORY_BUDGET = 2**30
 Output = TypeVar("Output")

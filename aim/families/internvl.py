@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from aim.cost import VisionShape
 from aim.families.image_frames import image_frames
 from aim.families.pixels import normalised_frames
 from aim.families.towers import block_means, seen_layer, watch_projections
-from aim.grid import Grid
+from aim.kernels.cost import VisionShape
+from aim.kernels.grid import Grid
 
 
 def _patches(config) -> tuple[int, int]:

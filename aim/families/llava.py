@@ -8,11 +8,11 @@ from itertools import chain
 import numpy as np
 from torch import Tensor
 
-from aim.cost import VisionShape
 from aim.families.image_frames import image_frames
 from aim.families.pixels import cropped, normalised_frames
 from aim.families.towers import seen_layer, watch_projections
-from aim.grid import Grid
+from aim.kernels.cost import VisionShape
+from aim.kernels.grid import Grid
 
 
 def _grid(config, _settings: dict, frames: int, _height: int, _width: int) -> Grid:

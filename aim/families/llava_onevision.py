@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from transformers.image_processing_utils import select_best_resolution
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from aim.cost import VisionShape
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
 from aim.families.batches import encode_batches
 from aim.families.pixels import normalised_frames
 from aim.families.towers import pooled, seen_layer, watch_projections
-from aim.grid import Grid
-from aim.merging import TowerAttention
+from aim.kernels.cost import VisionShape
+from aim.kernels.grid import Grid
+from aim.kernels.merging import TowerAttention
 
 
 def _side(config) -> int:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from transformers.vision_utils import get_vision_window_index
 
-from aim.cost import VisionShape
 from aim.families import qwen2_vl
-from aim.grid import Grid
+from aim.kernels.cost import VisionShape
+from aim.kernels.grid import Grid
 
 
 def _order(sizes: Tensor, vision) -> Tensor:

@@ -11,13 +11,13 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
 
-from aim.cost import VisionShape
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
 from aim.families.batches import encode_batches
 from aim.families.pixels import normalised_frames
 from aim.families.towers import received
-from aim.grid import Grid
-from aim.merging import TowerAttention
+from aim.kernels.cost import VisionShape
+from aim.kernels.grid import Grid
+from aim.kernels.merging import TowerAttention
 
 # The video processor's own limits, for a frame. A checkpoint's settings may name others; those that come from its image processor allow
 # 12.8 million pixels, too many for a frame of a clip, so the upper one holds always.

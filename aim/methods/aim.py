@@ -8,12 +8,12 @@ from itertools import product
 
 from torch import Tensor
 
-from aim.cost import ModelShape, VisionShape, merge_flops, pagerank_flops
-from aim.importance import pagerank
-from aim.merging import MERGE_ORDERS, MergedClip, TowerAttention, merge_clip
+from aim.kernels.cost import ModelShape, VisionShape, merge_flops, pagerank_flops
+from aim.kernels.importance import pagerank
+from aim.kernels.merging import MERGE_ORDERS, MergedClip, TowerAttention, merge_clip
+from aim.kernels.schedule import frame_windows, merged_per_clip, merged_per_frame, ramp, scale_to_depth
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
-from aim.schedule import frame_windows, merged_per_clip, merged_per_frame, ramp, scale_to_depth
 
 PAPER_L1, PAPER_L2, PAPER_LAYERS = 14, 22, 28
 

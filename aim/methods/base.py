@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
-from aim.cost import ModelShape, VisionShape
-from aim.merging import MergedClip, TowerAttention
-from aim.schedule import tokens_kept
+from aim.kernels.cost import ModelShape, VisionShape
+from aim.kernels.merging import MergedClip, TowerAttention
+from aim.kernels.schedule import tokens_kept
 
 
 @dataclass(frozen=True)

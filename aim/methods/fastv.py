@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from aim.cost import ModelShape, last_token_flops
-from aim.importance import last_token_attention
+from aim.kernels.cost import ModelShape, last_token_flops
+from aim.kernels.importance import last_token_attention
+from aim.kernels.schedule import drop_once
 from aim.methods.base import Method
 from aim.methods.checks import check_layer, check_share
 from aim.methods.dial import RATIOS, Dial
-from aim.schedule import drop_once
 
 
 @dataclass(frozen=True)

@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from aim.attention_merging import NEIGHBOURS, count_outliers, merge_by_attention
-from aim.cost import ModelShape, VisionShape, attention_merge_flops
-from aim.merging import MergedClip, TowerAttention
+from aim.kernels.attention_merging import NEIGHBOURS, count_outliers, merge_by_attention
+from aim.kernels.cost import ModelShape, VisionShape, attention_merge_flops
+from aim.kernels.merging import MergedClip, TowerAttention
+from aim.kernels.schedule import spread_evenly
 from aim.methods.base import Method
 from aim.methods.checks import check_share
 from aim.methods.dial import RATIOS, Dial
-from aim.schedule import spread_evenly
 
 
 @dataclass(frozen=True)
 class PruMerge(Method):
     """Frame by frame, tokens of outlying attention stay and absorb their 32 nearest keys; one token more a frame holds the rest.
 
-    See `aim.attention_merging.merge_by_attention` for the arithmetic. Deviations from the official code: SigLIP and Qwen's towers have no
-    CLS token, so a token's attention is the mean that the frame's tokens pay it; heads are averaged after the softmax; tokens come after
-    pooling and projection, in raster order instead of by score, and are numbered 0, 1, 2…; under M-RoPE they keep their positions.
+    See `aim.kernels.attention_merging.merge_by_attention` for the arithmetic. Deviations from the official code: SigLIP and Qwen's towers
+    have no CLS token, so a token's attention is the mean that the frame's tokens pay it; heads are averaged after the softmax; tokens come
+    after pooling and projection, in raster order instead of by score, and are numbered 0, 1, 2…; under M-RoPE they keep their positions.
     `PruMerge(keep_ratio=0.2583)`, 1,620 tokens for 32 frames, costs the 23.65 TFLOP of AIM's table.
 
     Args:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from aim.kernels.schedule import drop_once
 from aim.methods.base import Method
 from aim.methods.checks import check_layer, check_share
 from aim.methods.dial import RATIOS, Dial
-from aim.schedule import drop_once
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from aim.cost import ModelShape, VisionShape, merge_flops
-from aim.merging import MergedClip, TowerAttention, merge_clip
+from aim.kernels.cost import ModelShape, VisionShape, merge_flops
+from aim.kernels.merging import MergedClip, TowerAttention, merge_clip
+from aim.kernels.schedule import merged_per_clip, merged_per_frame
 from aim.methods.base import Method
 from aim.methods.checks import check_share
 from aim.methods.dial import RATIOS, Dial
-from aim.schedule import merged_per_clip, merged_per_frame
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from aim.kernels.schedule import drop_once
 from aim.methods.base import Method
 from aim.methods.checks import check_layer
 from aim.methods.dial import Dial
-from aim.schedule import drop_once
 
 
 @dataclass(frozen=True)

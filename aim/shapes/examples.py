@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from aim.methods import AIM, Full
-from aim.runtime import VLM, load
+from aim.runtime.vlm import VLM, load
 from aim.shapes.drawing import render
 from aim.shapes.questions import NUMBERS, Question
 from aim.shapes.scenes import Scene, frame_times
 from aim.shapes.world import make_scene
-from aim.video import Clip, clip_from_frames, read_video
+from aim.video.clip import Clip, clip_from_frames, read_video
 
 SIZE, SECONDS, RATE = 336, 4, 24
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from math import isfinite
 
-from aim.planning import Plan
+from aim.planning.plan import Plan
 
 # how it is written → (kind, factor to the kind's unit)
 _WRITTEN = {

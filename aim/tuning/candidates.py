@@ -10,8 +10,8 @@ from functools import cache
 from itertools import islice
 from math import ceil
 
+from aim.kernels.schedule import merged_per_frame
 from aim.methods import AIM
-from aim.schedule import merged_per_frame
 
 STARTS = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.0)  # merge ratios of the coarse grid; 0 is one token a frame
 PLACES = ("compact", "original")

@@ -8,13 +8,13 @@ from math import inf
 import numpy as np
 
 from aim.methods import Method
-from aim.planning import Plan, plan_for
-from aim.runtime import VLM
+from aim.planning.plan import Plan, plan_for
+from aim.runtime.vlm import VLM
 from aim.tuning.budget import Budget
 from aim.tuning.candidates import PLACES, Candidate, Space
 from aim.tuning.fidelity import Measured
 from aim.tuning.outcome import Tried, Tuned, label_of
-from aim.video import Clip, clip_from_frames
+from aim.video.clip import Clip, clip_from_frames
 
 
 class Costs:

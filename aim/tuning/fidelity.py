@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from aim.comparing import divergence
-from aim.engine import reduce
+from aim.engine.reduce import reduce
+from aim.engine.stopping import Stopped, stoppable
 from aim.families import Encoded
-from aim.faults import give_back, is_out_of_memory
 from aim.methods import AIM, Full, Method
-from aim.runtime import VLM
-from aim.stopping import Stopped, stoppable
-from aim.video import Clip
+from aim.runtime.compare import divergence
+from aim.runtime.faults import give_back, is_out_of_memory
+from aim.runtime.vlm import VLM
+from aim.video.clip import Clip
 
 ANSWER_TOKENS = 16
 # What stands in for the full model where it does not fit in memory, the least reduced first.

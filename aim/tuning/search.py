@@ -8,13 +8,13 @@ from dataclasses import replace
 from math import inf
 
 from aim.methods import Full
-from aim.runtime import VLM
+from aim.runtime.vlm import VLM
 from aim.tuning.budget import Budget
 from aim.tuning.candidates import PLACES, Candidate, proposals
 from aim.tuning.costs import Costs, clips_of
 from aim.tuning.fidelity import Measured, Subject, ladder
 from aim.tuning.outcome import Tried, Tuned, choose
-from aim.video import Clip
+from aim.video.clip import Clip
 
 MAX_PREFILLS = 24
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 
-from aim.answer import Answer
 from aim.methods import Full, Method
-from aim.runtime import VLM
-from aim.video import MAX_FRAMES, Clip
+from aim.runtime.answer import Answer
+from aim.runtime.vlm import VLM
+from aim.video.clip import MAX_FRAMES, Clip
 
 TYPICAL_TEXT_TOKENS = 100
 

@@ -9,13 +9,13 @@ from math import inf
 from statistics import fmean, median
 
 from aim.methods import AIM, Full
-from aim.runtime import VLM
+from aim.runtime.vlm import VLM
 from aim.tuning.budget import Budget
 from aim.tuning.candidates import Candidate, proposals
 from aim.tuning.costs import Costs
 from aim.tuning.fidelity import Subject
 from aim.tuning.outcome import label_of
-from aim.video import Clip
+from aim.video.clip import Clip
 
 MAX_PREFILLS = 24
 

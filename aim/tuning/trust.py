@@ -6,16 +6,16 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
-from aim.answer import Answer
-from aim.comparing import divergence
-from aim.engine import reduce
+from aim.engine.reduce import reduce
 from aim.methods import Method
-from aim.runtime import VLM
-from aim.video import Clip
+from aim.runtime.answer import Answer
+from aim.runtime.compare import divergence
+from aim.runtime.vlm import VLM
+from aim.video.clip import Clip
 
-# Nats, from `python -m aim.tuning.calibrate` on the bundled model: the best balanced accuracy over 50 validation clips (two questions each,
-# the paper's layers at 4, 8, 16 and 25 times less), for telling which answers are not the full model's. On 50 test clips 85.7 %, AUC 0.917.
-# Another model's answers are longer and its distributions wider: calibrate anew where the warning matters.
+# Nats, from `python -m aim.evaluation.guard_threshold` on the bundled model: the best balanced accuracy over 50 validation clips (two
+# questions each, the paper's layers at 4, 8, 16 and 25 times less), for telling which answers are not the full model's. On 50 test clips
+# 85.7 %, AUC 0.917. Another model's answers are longer and its distributions wider: calibrate anew where the warning matters.
 THRESHOLD = 0.0735
 
 

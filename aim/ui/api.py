@@ -9,8 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from aim.memory import give_back_freed
 from aim.methods import AIM, Full
+from aim.runtime.memory import give_back_freed
 from aim.ui.connection import presence
 from aim.ui.errors import sentence
 from aim.ui.knobs import PLANNED, TYPICAL_TEXT_TOKENS
@@ -18,7 +18,7 @@ from aim.ui.request import KNOBS, Request, check
 from aim.ui.run_log import logged
 from aim.ui.starting import IN_LINE
 from aim.ui.stop import StopSignal
-from aim.video import read_video
+from aim.video.clip import read_video
 
 ASK = """Ask a question about a video with fewer visual tokens, and get the answer with its account as JSON.
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from aim.intake.limits import SUFFIXES
 from aim.ui import texts
 from aim.ui.examples import Example
 from aim.ui.request import MAX_QUESTION
+from aim.video.intake.limits import SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from html import escape
 
 import gradio as gr
 
-from aim.faults import is_disk_full, is_out_of_memory
+from aim.runtime.faults import is_disk_full, is_out_of_memory
 
 logger = logging.getLogger("aim.ui")
 UNEXPECTED = "Something went wrong on our side. Your video, question and knobs are still here: try again, or try another video."

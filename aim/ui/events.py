@@ -9,11 +9,10 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from aim.memory import give_back_freed
 from aim.methods import AIM
+from aim.runtime.memory import give_back_freed
 from aim.ui import explorer, handlers, knobs, takeaway
 from aim.ui.asking import Asking
-from aim.ui.compare import connect_compare
 from aim.ui.errors import message, politely
 from aim.ui.examples import example_of
 from aim.ui.guard import connect_guard
@@ -24,7 +23,8 @@ from aim.ui.results import Results
 from aim.ui.run_log import refused_run
 from aim.ui.starting import AT_ONCE, ONE_AT_A_TIME, QUIET, SESSION_SECONDS, halt
 from aim.ui.stop import StopSignal
-from aim.ui.tradeoff import connect_tradeoff
+from aim.ui.tabs.methods import connect_compare
+from aim.ui.tabs.tune import connect_tradeoff
 from aim.ui.turn import turn
 from aim.views.charts import layer_chart
 from aim.views.costs import cost_table

@@ -7,7 +7,7 @@ from typing import Protocol
 import gradio as gr
 import numpy as np
 
-from aim.trace import Trace
+from aim.kernels.trace import Trace
 from aim.views.explorer import payload, script, stylesheet
 
 TIME_PICTURE_PIXELS = 400_000

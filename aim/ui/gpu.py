@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from aim.answer import Answer
 from aim.methods import AIM, Method
-from aim.video import Clip
+from aim.runtime.answer import Answer
+from aim.video.clip import Clip
 
 # For the time asked of ZeroGPU, which is checked against a visitor's quota before the run. Cautious guesses, not measured: a prefill
 # reaches a small part of the card's peak, and a token takes about what launching its kernels takes.

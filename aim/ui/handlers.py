@@ -11,15 +11,15 @@ from html import escape
 
 import numpy as np
 
-from aim.faults import NotEnoughMemory
+from aim.engine.stopping import Stopped
+from aim.kernels.trace import Trace
 from aim.methods import Full
-from aim.planning import Plan
-from aim.runtime import Answer
-from aim.stopping import Stopped
-from aim.trace import Trace
+from aim.planning.plan import Plan
+from aim.runtime.faults import NotEnoughMemory
+from aim.runtime.vlm import Answer
 from aim.ui.request import Request, check
 from aim.ui.stop import StopSignal
-from aim.video import Clip, read_video
+from aim.video.clip import Clip, read_video
 from aim.views.figures import KEPT, comparison, figures, steps
 from aim.views.units import seconds
 

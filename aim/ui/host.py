@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from aim.faults import is_out_of_memory
-from aim.runtime import VLM, load
+from aim.runtime.faults import is_out_of_memory
+from aim.runtime.vlm import VLM, load
 from aim.ui.errors import sentence
 from aim.ui.texts import public_name
 

@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 
 from aim.methods import AIM
-from aim.presets import PRESETS, preset, preset_of
-from aim.published import nearest
+from aim.methods.presets import PRESETS, preset, preset_of
+from aim.methods.published import nearest
 from aim.ui import texts
 from aim.ui.examples import Example
 from aim.ui.request import MAX_QUESTION

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from aim.methods import AIM
-from aim.runtime import MAX_QUESTION
+from aim.runtime.vlm import MAX_QUESTION
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from aim.ui import explorer, findings, takeaway, texts
-from aim.ui.compare import CompareTab, build_compare
+from aim.ui import explorer, takeaway, texts
 from aim.ui.handlers import READY, status
-from aim.ui.tradeoff import TradeoffTab, build_tradeoff
+from aim.ui.tabs import evidence
+from aim.ui.tabs.methods import CompareTab, build_compare
+from aim.ui.tabs.tune import TradeoffTab, build_tradeoff
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def build_results(vlm) -> Results:
         with gr.Tab("Trade-off"):
             shown["tradeoff"] = build_tradeoff(vlm)
         with gr.Tab("Findings"):
-            findings.build_tab()
+            evidence.build_tab()
         with gr.Tab("Take away", interactive=False) as take_away:
             shown |= build_take_away()
             gr.HTML(texts.TAKE_AWAY)

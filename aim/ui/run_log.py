@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from aim.answer import Answer
-from aim.faults import NotEnoughMemory
+from aim.runtime.answer import Answer
+from aim.runtime.faults import NotEnoughMemory
 from aim.ui.texts import public_name
 
 logger = logging.getLogger("aim.runs")

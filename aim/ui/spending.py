@@ -10,16 +10,16 @@ from typing import Any
 
 import gradio as gr
 
-from aim.answer import Answer
-from aim.comparing import whole_answer
+from aim.engine.stopping import Stopped
 from aim.methods import AIM, Full, Method
-from aim.stopping import Stopped
+from aim.runtime.answer import Answer
+from aim.runtime.compare import whole_answer
 from aim.tuning.spending import frames_for
 from aim.ui import knobs
 from aim.ui.handlers import STOPPED_EARLY, remember, status
 from aim.ui.request import Request, check
 from aim.ui.stop import StopSignal
-from aim.video import Clip, read_video
+from aim.video.clip import Clip, read_video
 from aim.views.tradeoff import spent_table
 from aim.views.units import flops
 

@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 
 from aim.methods import AIM
-from aim.report import write_report
 from aim.ui.handlers import Run
 from aim.views.frames import VIEWS, draw_frames
+from aim.views.report import write_report
 from aim.views.sheet import contact_sheet
 
 TRACE = "aim-trace.json"

@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 
 from aim.families import FAMILIES
-from aim.hub import fitting, memory
-from aim.intake.limits import FORMATS_WITH_FFMPEG, LIMITS
+from aim.runtime.fitting import fitting, memory
+from aim.video.intake.limits import FORMATS_WITH_FFMPEG, LIMITS
 
 HEADER = """<header class="aim-header"><h1>AIM Explorer</h1>
 <p>Which visual tokens does a video language model really need?

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from aim.answer import Answer
-from aim.memory import give_back_freed
+from aim.runtime.answer import Answer
+from aim.runtime.memory import give_back_freed
 from aim.ui.connection import presence
 from aim.ui.request import Request
 from aim.ui.run_log import logged

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from aim.trace import Trace
+from aim.kernels.trace import Trace
 from aim.views.look import GRID, PLANNED, SCORE, TEXT, VISUAL, layout
 
 QUANTILES = (0, 25, 50, 75, 100)

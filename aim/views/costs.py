@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aim.views.units import flops, seconds
 
 if TYPE_CHECKING:
-    from aim.runtime import Answer
+    from aim.runtime.vlm import Answer
 
 
 @dataclass(frozen=True)

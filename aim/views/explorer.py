@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from aim.trace import Trace
+from aim.kernels.trace import Trace
 from aim.views.colour import VIRIDIS, Scale
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "explorer"

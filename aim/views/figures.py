@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aim.views.units import flops, number, seconds, size, times
 
 if TYPE_CHECKING:
-    from aim.runtime import Answer
+    from aim.runtime.vlm import Answer
 
 # What the visitor waits for, in order, and the timings of `Answer` each stage is made of.
 STEPS = {

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from aim.trace import Trace
+from aim.kernels.trace import Trace
 from aim.views.colour import GREY, Scale, colour_map
 
 SMALLEST, LARGEST = 384, 640  # pixels of a picture's long side

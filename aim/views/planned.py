@@ -5,11 +5,11 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from aim.published import Row
+from aim.methods.published import Row
 from aim.views.units import flops, times
 
 if TYPE_CHECKING:
-    from aim.planning import Plan
+    from aim.planning.plan import Plan
 
 
 def plan_panel(plan: Plan, visual_tokens: int, published: Row | None = None) -> str:

@@ -16,7 +16,7 @@ from aim.views.look import GRID, LINES, PLANNED, head_row, layout
 from aim.views.units import flops, number, seconds, size, times
 
 if TYPE_CHECKING:
-    from aim.comparing import Compared, Comparison
+    from aim.runtime.compare import Compared, Comparison
 
 # The full model first, in grey; dashes tell apart what shares a colour.
 COLOURS = (PLANNED, *(colour for colour in LINES if colour != PLANNED))

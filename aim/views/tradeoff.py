@@ -15,7 +15,7 @@ from aim.views.look import GRID, PLANNED, SCORE, TEXT, VISUAL, head_row, layout
 from aim.views.units import flops, number, seconds, size, times
 
 if TYPE_CHECKING:
-    from aim.answer import Answer
+    from aim.runtime.answer import Answer
     from aim.tuning.outcome import Tried, Tuned
 
 # The KL axis: straight from 0 to about here, logarithmic above, so that "the same as the full model" has a place on it.

@@ -1,0 +1,1 @@
+"""`python -m aim COMMAND`: one file a command."""

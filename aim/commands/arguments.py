@@ -1,0 +1,23 @@
+"""Flags that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+
+QUANTIZATIONS = ("8bit", "4bit")
+
+
+def add_question(parser: argparse.ArgumentParser) -> None:
+    """A clip, a question, and the model that answers it."""
+    parser.add_argument("clip", help="a video file")
+    parser.add_argument("question")
+    parser.add_argument("--model", default="bundled", help='"bundled", a checkpoint folder or a Hub id (default: %(default)s)')
+    parser.add_argument("--frames", type=int, default=8, help="frames sampled uniformly in time (default: %(default)s)")
+    parser.add_argument("--max-new-tokens", type=int, default=64, help="longest answer (default: %(default)s)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1... (default: cuda where there is one)")
+    parser.add_argument("--quantization", choices=QUANTIZATIONS, help="of the LLM's weights, on CUDA with bitsandbytes")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """`--json`."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")

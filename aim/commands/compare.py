@@ -1,0 +1,37 @@
+"""`python -m aim compare`: every method at one budget on one clip and question."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from aim.commands.arguments import add_json, add_question
+from aim.methods import METHODS
+
+SUMMARY = "answer it with every method at equal cost"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the command."""
+    add_question(parser)
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), help="(default: all)")
+    parser.add_argument("--tflops", type=float, help="modelled TFLOP of the prefill (default: what the paper's setting takes)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each prefill is timed, in turns (default: %(default)s)")
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> str:
+    """The table of all runs, as text or as one JSON object.
+
+    Raises:
+        ValueError: flags out of range, and whatever reading the clip, loading the model and comparing refuse.
+    """
+    from aim.runtime.compare import compare
+    from aim.runtime.vlm import load
+    from aim.video.clip import read_video
+    from aim.views.side_by_side import comparison_text
+
+    clip = read_video(options.clip, options.frames)
+    vlm = load(options.model, options.device, quantization=options.quantization)
+    *_, comparison = compare(vlm, clip, options.question, options.methods, options.tflops, options.max_new_tokens, options.rounds)
+    return json.dumps(comparison.to_dict()) if options.json else comparison_text(comparison)

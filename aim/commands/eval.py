@@ -1,0 +1,116 @@
+"""`python -m aim eval`: what it takes, and what it prints and writes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from aim.commands.knobs import KNOBS, add_knobs, methods_of
+
+SUMMARY = "accuracy against cost on held-out clips, and the findings"
+CLIPS, QUICK_CLIPS = 210, 20
+LEAST_QUESTIONS = 2000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the command."""
+    parser.add_argument("--model", default="bundled", help='"bundled", a checkpoint folder or a Hub id (default: %(default)s)')
+    add_knobs(parser, several=True)
+    parser.add_argument("--frames", type=int, nargs="+", help="numbers of frames (default: 8)")
+    parser.add_argument("--clips", type=int, help=f"held-out clips, up to ten questions each (default: {CLIPS})")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_CLIPS} clips")
+    parser.add_argument("--split", choices=("test", "validation"), default="test", help="(default: %(default)s)")
+    parser.add_argument("--findings", type=int, nargs="*", metavar="N", help="put the paper's claims to the test, all seven or those given")
+    parser.add_argument("--write", action="store_true", help="with --findings: write assets/findings.json, which the app shows")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write accuracy by setting and type of question as CSV")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write the charts as an HTML page")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where answers are kept and a run resumes (default: in .evaluation/)")
+    parser.add_argument("--processes", type=int, help="(default: one a core)")
+
+
+def run(options: argparse.Namespace) -> str:
+    """Run what the flags ask for and return what is to be printed.
+
+    Raises:
+        ValueError: flags that do not fit each other or are out of range, or a model that cannot be loaded or measured.
+    """
+    _check(options)
+    # Only here: torch and transformers take seconds to import, which other commands and --help need not wait for.
+    from aim.runtime.vlm import load
+
+    vlm = load(options.model, device="cpu")
+    return (_settings if options.findings is None else _findings)(options, vlm)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.quick and options.clips is not None:
+        raise ValueError("--quick and --clips both say how many clips; give one of them.")
+    if options.findings is None:
+        if options.write:
+            raise ValueError("--write writes the findings; give --findings with it.")
+        return
+    given = [f"--{name.replace('_', '-')}" for name in (*KNOBS, "frames") if getattr(options, name) is not None]
+    given += ["--method"] * (options.method != ["aim"]) + ["--csv"] * (options.csv is not None)
+    if given:
+        raise ValueError(f"--findings has settings of its own, and tables of its own; leave out {', '.join(given)}.")
+    if options.write and (options.findings or options.model != "bundled" or options.split != "test"):
+        raise ValueError("--write needs all findings of the bundled model on the test split; give --findings alone.")
+
+
+def _run(options: argparse.Namespace, vlm, settings: list):
+    from aim.evaluation.run import run as measure
+    from aim.evaluation.summary import Evaluation
+
+    clips = QUICK_CLIPS if options.quick else CLIPS if options.clips is None else options.clips
+    records = measure(vlm, settings, clips, options.split, options.out, options.processes)
+    return Evaluation(records, vlm.model.config, vlm.tokens_per_frame), clips
+
+
+def _settings(options: argparse.Namespace, vlm) -> str:
+    from aim.evaluation.charts import cost_chart
+    from aim.evaluation.settings import combine
+    from aim.evaluation.writing import text_of, write_csv, write_json, write_page
+
+    settings = combine(methods_of(options), options.frames or [8], vlm.num_layers)
+    evaluation, clips = _run(options, vlm, settings)
+    summaries = [evaluation.summary(setting) for setting in settings]
+    if options.json:
+        write_json(options.json, summaries)
+    if options.csv:
+        write_csv(options.csv, summaries)
+    if options.plot:
+        write_page(options.plot, [("Accuracy against cost", cost_chart(summaries))])
+    return f"{evaluation.questions():,} questions on {clips} held-out clips, {vlm.name}\n\n{text_of(summaries)}"
+
+
+def _findings(options: argparse.Namespace, vlm) -> str:
+    from aim.evaluation.charts import finding_chart
+    from aim.evaluation.findings import FINDINGS_FILE, judge
+    from aim.evaluation.results import weights_digest
+    from aim.evaluation.suites import findings
+    from aim.evaluation.writing import findings_text, write_page
+
+    known = {finding.number: finding for finding in findings(vlm.model.config)}
+    unknown = [str(number) for number in options.findings if number not in known]
+    if unknown:
+        raise ValueError(f"There is no finding {', '.join(unknown)}; they are numbered 1 to {len(known)}. Leave the numbers out for all.")
+    chosen = [known[number] for number in options.findings or known]
+    settings = list(dict.fromkeys(setting for finding in chosen for setting in finding.settings()))
+    evaluation, clips = _run(options, vlm, settings)
+    judged = [judge(finding, evaluation) for finding in chosen]
+    report = {"weights": weights_digest(vlm.model), "split": options.split, "clips": clips, "findings": judged}
+    text = json.dumps(report, indent=1) + "\n"
+    if options.json:
+        options.json.write_text(text, encoding="utf-8")
+    if options.plot:
+        write_page(options.plot, [(f"{finding['number']}. {finding['title']}", finding_chart(finding)) for finding in judged])
+    if options.write:
+        if evaluation.questions() < LEAST_QUESTIONS:
+            raise ValueError(
+                f"{evaluation.questions():,} questions are too few to write down; the app's findings stand on {LEAST_QUESTIONS:,}."
+            )
+        FINDINGS_FILE.write_text(text, encoding="utf-8")
+    head = f"{evaluation.questions():,} questions on {clips} held-out clips under {len(settings)} settings, {vlm.name}"
+    return f"{head}\n\n{findings_text(judged)}"

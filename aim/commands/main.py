@@ -1,0 +1,40 @@
+"""The command line: `python -m aim` with ask, compare, plan, tune, eval or bench; see `python -m aim COMMAND --help`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from aim.commands import ask, bench, compare, eval, plan, tune
+
+# name → its file, which has SUMMARY, `add_arguments` and `run`. A new command is a file and a line here.
+COMMANDS = {"ask": ask, "compare": compare, "plan": plan, "tune": tune, "eval": eval, "bench": bench}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command. A mistake of the user's is one line on stderr and exit code 2."""
+    options = _parser().parse_args(arguments)
+    _hush()
+    try:
+        print(COMMANDS[options.command].run(options))
+    except (ValueError, ImportError) as error:
+        print(f"aim: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="aim", description="Ask a video, and see which visual tokens the model needs.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    for name, command in COMMANDS.items():
+        command.add_arguments(commands.add_parser(name, help=command.SUMMARY))
+    return parser
+
+
+def _hush() -> None:
+    """Let transformers say nothing of its own: what goes wrong is said in one line of ours. Its settings are read on import."""
+    for library in ("TRANSFORMERS", "HF_HUB"):
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()

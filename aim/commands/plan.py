@@ -1,0 +1,41 @@
+"""`python -m aim plan`: what a setting costs, without weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from aim.commands.arguments import add_json
+from aim.commands.knobs import add_knobs, methods_of
+
+SUMMARY = "what a setting costs, without weights"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the command."""
+    parser.add_argument("model", help='a known name such as llava-onevision-qwen2-7b, "bundled", or a folder with a config.json')
+    parser.add_argument("--frames", type=int, default=32, help="frames (default: %(default)s)")
+    parser.add_argument("--text-tokens", type=int, default=100, help="tokens of the prompt that are not patches (default: %(default)s)")
+    add_knobs(parser)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> str:
+    """The plan, as text or as one JSON object.
+
+    Raises:
+        ValueError: flags out of range, or an unknown model.
+    """
+    from aim.planning.plan import plan
+
+    [method] = methods_of(options)
+    result = plan(options.model, options.frames, options.text_tokens, method)
+    if options.json:
+        return json.dumps(result.to_dict())
+    layers = "\n".join(f"  layer {i:2}: {visual:6} visual + {text} text" for i, (visual, text) in enumerate(result.tokens_per_layer))
+    return (
+        f"prefill {result.prefill_tflops:.2f} TFLOP, {result.speedup:.2f} x less than the full model's {result.baseline_tflops:.2f}\n"
+        f"KV cache {result.kv_bytes / 1e6:.1f} MB, {result.baseline_kv_bytes / result.kv_bytes:.2f} x less\n"
+        f"not counted above: vision tower {result.vision_tflops:.2f} TFLOP, merging {result.merge_tflops:.4f}, "
+        f"scoring {result.importance_tflops:.4f}\n{layers}"
+    )

@@ -1,0 +1,85 @@
+"""`python -m aim tune`: what it takes, and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+SUMMARY = "find the knobs that stray least from the full model within a budget"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the command."""
+    parser.add_argument("clip", help="a video file, or a folder of them for one setting that suits all")
+    parser.add_argument("question")
+    parser.add_argument("--budget", required=True, help='such as "4x", "0.5 TFLOP", "500 GFLOP", "800 ms" or "20 MB"')
+    parser.add_argument("--model", default="bundled", help='"bundled", a checkpoint folder or a Hub id (default: %(default)s)')
+    parser.add_argument("--frames", type=int, default=8, help="frames sampled uniformly in time (default: %(default)s)")
+    parser.add_argument("--max-prefills", type=int, default=24, help="the most prefills on each clip (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of the search (default: %(default)s)")
+    parser.add_argument("--spend", action="store_true", help="then ask on as many frames as the full model's FLOPs pay for")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1... (default: cuda where there is one)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(options: argparse.Namespace) -> str:
+    """Search as the flags say and return what is to be printed.
+
+    Raises:
+        ValueError: flags that do not fit each other, a folder without videos, and whatever `aim.tune` and `aim.read_video` refuse.
+    """
+    from aim.runtime.vlm import load
+    from aim.tuning.budget import Budget
+    from aim.tuning.search import tune
+    from aim.tuning.transfer import tune_many
+    from aim.video.clip import read_video
+
+    budget = Budget.parse(options.budget)
+    search = {"max_prefills": options.max_prefills, "seed": options.seed}
+    if Path(options.clip).is_dir():
+        if options.spend:
+            raise ValueError("--spend asks about one clip, and a folder was given; give one of its files.")
+        files = sorted(path for path in Path(options.clip).iterdir() if path.suffix.lower() in VIDEOS)
+        if not files:
+            raise ValueError(f"There is no video in the folder; {', '.join(sorted(VIDEOS))} are looked for.")
+        clips = [read_video(path, options.frames) for path in files]
+        transfer = tune_many(load(options.model, options.device), [(clip, options.question) for clip in clips], budget, **search)
+        if options.json:
+            return json.dumps(transfer.to_dict() | {"clips": [path.name for path in files]})
+        rows = [f"  {path.name}: {divergence:.3g}" for path, divergence in zip(files, transfer.divergences, strict=True)]
+        return "\n".join([str(transfer), *rows])
+    clip, vlm = read_video(options.clip, options.frames), load(options.model, options.device)
+    tuned = tune(vlm, clip, options.question, budget, **search)
+    spent = _spend(vlm, options, tuned) if options.spend and tuned.chosen else None
+    if options.json:
+        return json.dumps(tuned.to_dict() | ({"spent": [answer.to_dict() | {"trace": None} for answer in spent]} if spent else {}))
+    return "\n".join([_text(tuned), *(f"{answer.trace.frames} frames, {answer.method.name}: {answer.text}" for answer in spent or ())])
+
+
+VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v"}
+
+
+def _spend(vlm, options: argparse.Namespace, tuned):
+    from aim.tuning.spending import spend
+    from aim.video.clip import read_video
+
+    return spend(vlm, lambda frames: read_video(options.clip, frames), options.question, tuned.chosen.method, options.frames)
+
+
+def _text(tuned) -> str:
+    def line(one) -> str:
+        strayed = "given up" if one.divergence is None else f"KL {one.divergence:.3g}"
+        mark = "→" if one is tuned.chosen else " "
+        return f"{mark} {tuned.budget.cost(one.cost):9.4g} {tuned.budget.unit:5}  {strayed:12}  {one.label}"
+
+    chosen = tuned.chosen
+    found = (
+        f"--merge-ratio {chosen.method.merge_ratio} --l1 {chosen.method.l1} --l2 {chosen.method.l2} --positions {chosen.method.positions}"
+        if chosen and chosen.method.name == "aim"
+        else f"{chosen.label} is within the budget"
+        if chosen
+        else "nothing that was run is within the budget"
+    )
+    head = f"{found}\nat most {tuned.limit:.4g} {tuned.budget.unit}, against the {tuned.reference}, in {tuned.prefills} prefills"
+    return "\n".join([head, *map(line, tuned.tried)])

@@ -1,0 +1,109 @@
+"""Where a prompt's pictures are: which of its tokens are patches of which grid, which are text, and which of those are the question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aim.families import Family
+from aim.kernels.grid import Grid
+
+
+@dataclass(frozen=True)
+class Block:
+    """Patches merged together: a clip, or neighbouring images of one size as its frames. `places`, long [F·T], are theirs in the prompt."""
+
+    grid: Grid
+    places: Tensor
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt of a batch; places count from its first token behind the padding.
+
+    Attributes:
+        padding: padding tokens before it.
+        length: its tokens.
+        blocks: its pictures, in order; at least one.
+        text: long [t], places of everything that is no patch, ascending.
+        question: bool [t], the text behind the last picture.
+        tower_tokens: for each block (kind, first, last + 1), its tokens among all of its kind in the batch, as the vision tower made them.
+    """
+
+    padding: int
+    length: int
+    blocks: tuple[Block, ...]
+    text: Tensor
+    question: Tensor
+    tower_tokens: tuple[tuple[str, int, int], ...]
+
+
+def read_prompts(ids: Tensor, mask: Tensor | None, inputs: dict, config, family: Family) -> list[Prompt]:
+    """The prompts of a batch.
+
+    Args:
+        ids: [B, n].
+        mask: [B, n], 0 for padding, which stands on the left; or None.
+        inputs: keyword arguments of the model's forward, from which a family reads the sizes of its pictures.
+
+    Raises:
+        ValueError: padding elsewhere than on the left, a prompt without a picture, or placeholders that are not whole pictures.
+    """
+    ids = ids.cpu()
+    mask = torch.ones_like(ids) if mask is None or mask.dim() != 2 else mask.cpu().long()
+    if bool((mask[:, 1:] < mask[:, :-1]).any()):
+        raise ValueError("A prompt is padded on the right or inside; pad on the left, as `generate` needs it.")
+    kinds = {"image": (family.image_token(config), family.images), "video": (family.video_token(config), family.videos)}
+    readers = {kind: read(config, inputs) for kind, (_, read) in kinds.items() if read is not None}
+    seen = dict.fromkeys(kinds, 0)
+    prompts = []
+    for row, shown in zip(ids, mask, strict=True):
+        padding = int((shown == 0).sum())
+        tokens = row[padding:]
+        blocks, tower_tokens, end = [], [], 0
+        for kind, start, placeholders in _runs(tokens, {token: kind for kind, (token, _) in kinds.items() if token is not None}):
+            end = start + placeholders
+            while start < end:
+                picture = readers[kind](end - start)
+                if picture.length > end - start:
+                    raise ValueError(
+                        f"The prompt holds {end - start} {kind} placeholders where one {kind} of {family.title} takes {picture.length}. "
+                        "Give as many as its processor makes."
+                    )
+                for grid, places in zip(picture.grids, picture.places, strict=True):
+                    _append(blocks, tower_tokens, kind, seen[kind], grid, places + start)
+                    seen[kind] += grid.tokens
+                start += picture.length
+        if not blocks:
+            raise ValueError("The prompt holds no picture, so there is nothing to reduce. Add one, or run the model without `aim.reduce`.")
+        is_text = torch.ones(len(tokens), dtype=torch.bool)
+        for block in blocks:
+            is_text[block.places] = False
+        text = is_text.nonzero().flatten()
+        prompts.append(Prompt(padding, len(tokens), tuple(blocks), text, text >= end, tuple(tower_tokens)))
+    return prompts
+
+
+def _runs(tokens: Tensor, kinds: dict[int, str]) -> Iterator[tuple[str, int, int]]:
+    """(kind, start, length) of the maximal runs of placeholders."""
+    values, lengths = torch.unique_consecutive(tokens, return_counts=True)
+    start = 0
+    for value, length in zip(values.tolist(), lengths.tolist(), strict=True):
+        if value in kinds:
+            yield kinds[value], start, length
+        start += length
+
+
+def _append(blocks: list[Block], tower_tokens: list, kind: str, first: int, grid: Grid, places: Tensor) -> None:
+    """A new block, or more frames of the last one where the grids are alike."""
+    span = (kind, first, first + grid.tokens)
+    if blocks and tower_tokens[-1][0] == kind and (blocks[-1].grid.rows, blocks[-1].grid.columns) == (grid.rows, grid.columns):
+        longer = Grid(blocks[-1].grid.frames + grid.frames, grid.rows, grid.columns)
+        blocks[-1] = Block(longer, torch.cat([blocks[-1].places, places]))
+        tower_tokens[-1] = (kind, tower_tokens[-1][1], span[2])
+        return
+    blocks.append(Block(grid, places))
+    tower_tokens.append(span)

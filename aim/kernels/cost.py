@@ -1,0 +1,208 @@
+"""What a prefill costs, as plain arithmetic on shapes: FLOPs (a fused multiply-add counts 2) and bytes of KV cache.
+
+`prefill_flops` is the paper's account (AIM, arXiv 2412.03248) and reproduces its table. That account leaves out the vision tower, merging
+and PageRank, and counts the output head at half; each has its own function here, to be reported beside it and never added in. Not
+covered: biases, rotary embeddings, data movement. Times cannot be read off these figures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The numbers of a decoder-only LLM with gated MLPs and grouped-query attention (Qwen2, Llama)."""
+
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    num_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    vocab_size: int
+
+    @property
+    def layer_weights(self) -> int:
+        """Weights in one layer's seven matrices: q, k, v, o and gate, up, down."""
+        attention = 2 * self.num_heads * self.head_dim + 2 * self.num_key_value_heads * self.head_dim
+        return self.hidden_size * (attention + 3 * self.intermediate_size)
+
+
+@dataclass(frozen=True)
+class VisionShape:
+    """The numbers of a ViT with two-matrix MLPs (SigLIP, CLIP) and of the two-matrix projector behind it.
+
+    Attributes:
+        intermediate_size: of a two-matrix MLP; a gated one, with three matrices, counts as one half as wide again.
+        patch_pixels: inputs of one patch: channels · patch side², times the frames it spans.
+        projector_size: the LLM's hidden size, which the projector maps to; 0 counts no projector.
+        projector_patches: patches the projector takes together as one token.
+        projector_middle: width between its two matrices; 0: `projector_size`.
+        other_tokens: tokens of a frame that are no patches and that the projector does not get, such as CLS.
+        attention_pairs: pairs of tokens that attend to each other, over all layers and one frame; 0: all pairs in every layer.
+    """
+
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    patches_per_frame: int
+    patch_pixels: int
+    projector_size: int = 0
+    projector_patches: int = 1
+    projector_middle: int = 0
+    other_tokens: int = 0
+    attention_pairs: int = 0
+
+
+def layer_flops(shape: ModelShape, tokens: int) -> int:
+    """FLOPs of one decoder layer on n tokens, as the paper counts them, without causal halving.
+
+    2n · weights (linears) + 4n²·H·d (q·kᵀ and attention · v) + 5·H·n² (softmax) + 14·n·h (two norms) + n·h (one residual add)
+    + 2·n·h (activation), with H query heads of size d and hidden size h.
+    """
+    linears = 2 * tokens * shape.layer_weights
+    attention = 4 * tokens**2 * shape.num_heads * shape.head_dim
+    softmax = 5 * shape.num_heads * tokens**2
+    return linears + attention + softmax + 17 * tokens * shape.hidden_size
+
+
+def prefill_flops(shape: ModelShape, lengths: list[int]) -> int:
+    """FLOPs of all decoder layers, and h · vocabulary for the output head: the paper's figure, to its printed digits.
+
+    The paper's calculator counts the head once, without the 2 of a multiply-add (`lm_head_flops` has it). `lengths` is the tokens each
+    layer runs on, text included.
+
+    Raises:
+        ValueError: not one length for each layer.
+    """
+    head = shape.hidden_size * shape.vocab_size
+    return head + sum(layer_flops(shape, tokens) for tokens in _checked(shape, lengths))
+
+
+def causal_prefill_flops(shape: ModelShape, lengths: list[int]) -> int:
+    """FLOPs of the matrix products that a prefill with causal kernels really does, which skip what lies in the future.
+
+    A layer: 2n · weights + 2·n·(n + 1)·H·d (q·kᵀ and attention · v, half of what `layer_flops` counts), and the output head for one
+    position. Softmax, norms and activations are left out.
+
+    Raises:
+        ValueError: not one length for each layer.
+    """
+    pair = 2 * shape.num_heads * shape.head_dim
+    layers = sum(2 * tokens * shape.layer_weights + pair * tokens * (tokens + 1) for tokens in _checked(shape, lengths))
+    return layers + lm_head_flops(shape)
+
+
+def kv_bytes(shape: ModelShape, lengths: list[int], bytes_per_value: int = 2) -> int:
+    """Bytes of keys and values after the prefill: 2 · KV heads · d · n · bytes, summed over the layers.
+
+    Raises:
+        ValueError: not one length for each layer.
+    """
+    return 2 * shape.num_key_value_heads * shape.head_dim * bytes_per_value * sum(_checked(shape, lengths))
+
+
+def lm_head_flops(shape: ModelShape) -> int:
+    """FLOPs of the output head at the prefill: 2 · h · vocabulary, for the one position whose next token is wanted."""
+    return 2 * shape.hidden_size * shape.vocab_size
+
+
+def decode_flops(shape: ModelShape, lengths: list[int], steps: int) -> int:
+    """FLOPs of `steps` decoding steps after a prefill that left `lengths` entries in the layers' KV caches.
+
+    A step runs every layer on one token, which attends to the cache and itself, n entries in all: 2 · weights + 4·n·H·d + 5·H·n + 17·h (the
+    terms of `layer_flops`), and the output head.
+
+    Raises:
+        ValueError: not one length for each layer.
+    """
+    attended = steps * sum(_checked(shape, lengths)) + shape.num_layers * steps * (steps + 1) // 2
+    for_each_entry = 4 * shape.num_heads * shape.head_dim + 5 * shape.num_heads
+    for_each_layer = 2 * shape.layer_weights + 17 * shape.hidden_size
+    return steps * (shape.num_layers * for_each_layer + lm_head_flops(shape)) + attended * for_each_entry
+
+
+def vision_flops(vision: VisionShape, frames: int) -> int:
+    """FLOPs of the vision tower and projector on `frames` frames, each of P patches and n tokens (patches and CLS).
+
+    A frame: 2·P·patch_pixels·h (patch embedding) + layers · 2·n·(4·h² + 2·h·intermediate) (q, k, v, o and the MLP's two matrices)
+    + 4·h·pairs (q·kᵀ and attention · v) + 2·(P / k)·(k·h·m + m·p) (projector of k patches, to m and then p). Matrix products only:
+    norms, softmax and activations, around 1 %, are left out.
+    """
+    patches, hidden, projected = vision.patches_per_frame, vision.hidden_size, vision.projector_size
+    tokens, together, middle = patches + vision.other_tokens, vision.projector_patches, vision.projector_middle or projected
+    embedding = 2 * patches * vision.patch_pixels * hidden
+    linears = 2 * tokens * (4 * hidden**2 + 2 * hidden * vision.intermediate_size)
+    attention = 4 * hidden * (vision.attention_pairs or vision.num_layers * tokens**2)
+    projector = 2 * (patches // together) * (together * hidden * middle + middle * projected) if projected else 0
+    return frames * (embedding + vision.num_layers * linears + attention + projector)
+
+
+def merge_flops(hidden: int, frames: int, tokens_per_frame: int, target: int, weighted: bool = False) -> int:
+    """FLOPs of `aim.kernels.merging.merge_tokens` on `frames` windows of T = `tokens_per_frame` embeddings of size C = `hidden`, left at
+    `target`.
+
+    Each step from T tokens, removing r = min(T - target, T // 2): 2·⌈T/2⌉·⌊T/2⌋·C (similarities) + 3·T·C (normalising: squares,
+    their sum, division) + (r + ⌊T/2⌋)·C (sums and division of the means). Sorting is left out.
+
+    Raises:
+        ValueError: target not in 1...tokens_per_frame.
+    """
+    if not 1 <= target <= tokens_per_frame:
+        raise ValueError(
+            f"target is {target}; merging leaves 1 to {tokens_per_frame} of {tokens_per_frame} tokens. Pass a number in that range."
+        )
+    flops, tokens = 0, tokens_per_frame
+    while tokens > target:
+        half = tokens // 2
+        removed = min(tokens - target, half)
+        weighing = tokens if weighted and tokens < tokens_per_frame else 0
+        flops += (2 * (tokens - half) * half + 3 * tokens + removed + half + weighing) * hidden
+        tokens -= removed
+    return frames * flops
+
+
+def attention_merge_flops(hidden: int, vision: VisionShape, frames: int, tokens_per_frame: int, merged: int, neighbours: int) -> int:
+    """FLOPs of `aim.kernels.attention_merging.merge_by_attention`, which leaves `merged` tokens of size C = `hidden`.
+
+    The tower's q·kᵀ once more, 2·P²·h a frame (its softmax and mean left out, as in `vision_flops`); 3·h a token (normalised keys) and
+    2·T·h a kept token (cosines); 2·neighbours·C a kept token and 2·C a token that is not (weighted sums); one merged token a frame is the
+    sum of those, so is not a kept one. Sorting is left out.
+    """
+    tokens, kept = frames * tokens_per_frame, merged - frames
+    received = frames * 2 * vision.patches_per_frame**2 * vision.hidden_size
+    cosines = (3 * tokens + 2 * kept * tokens_per_frame) * vision.hidden_size
+    return received + cosines + 2 * (kept * min(neighbours, tokens_per_frame - 1) + tokens - kept) * hidden
+
+
+def look_ahead_flops(shape: ModelShape, lengths_scored: list[int]) -> int:
+    """FLOPs of asking a layer for the queries and keys of n tokens before it runs: 7·n·h (norm) + 2·n·h·(H + KV)·d (projections)."""
+    heads = shape.num_heads + shape.num_key_value_heads
+    return shape.hidden_size * (7 + 2 * heads * shape.head_dim) * sum(lengths_scored)
+
+
+def pagerank_flops(shape: ModelShape, lengths_scored: list[int], iterations: int) -> int:
+    """FLOPs of `aim.kernels.importance.pagerank` in the layers that are scored, with the tokens each of them runs on, text included.
+
+    A layer of n tokens: H · (2·n²·d (scores, computed again beside the attention kernel) + n² (temperature) + 5·n² (softmax)
+    + 2·iterations·n² (p·M)). Without causal halving, as `layer_flops`. The paper's 4.18 GFLOPs leave the scores out.
+    """
+    per_pair = 2 * shape.head_dim + 1 + 5 + 2 * iterations
+    return shape.num_heads * per_pair * sum(tokens**2 for tokens in lengths_scored)
+
+
+def last_token_flops(shape: ModelShape, lengths_scored: list[int]) -> int:
+    """FLOPs of `aim.kernels.importance.last_token_attention` in the layers that are scored, with the tokens each of them runs on, text
+    included.
+
+    A layer of n tokens: H · (2·n·d (one query's scores) + 5·n (softmax)), as `decode_flops` counts them. Linear in n, so hardly a
+    thousandth of `pagerank_flops`; the scaling of the query and the mean over heads are left out.
+    """
+    return shape.num_heads * (2 * shape.head_dim + 5) * sum(lengths_scored)
+
+
+def _checked(shape: ModelShape, lengths: list[int]) -> list[int]:
+    if len(lengths) != shape.num_layers:
+        raise ValueError(f"lengths holds {len(lengths)} numbers; the model has {shape.num_layers} layers. Pass the tokens of each layer.")
+    return lengths

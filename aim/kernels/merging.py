@@ -1,0 +1,213 @@
+"""Merging similar visual tokens before the LLM: repeated bipartite matching (AIM, arXiv 2412.03248, section 3.2).
+
+Tensors only. How many tokens to leave is the caller's choice (`aim.kernels.schedule`); where the merged tokens go in the prompt is the
+engine's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag, normalize
+
+from aim.kernels.schedule import frame_windows, merged_per_frame
+
+MERGE_ORDERS = ("raster", "similarity")
+
+# Bytes that merging may hold at a time beside its input and what it returns.
+MEMORY_BUDGET = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Merge:
+    """W windows of T tokens, each merged into M.
+
+    Attributes:
+        tokens: merged embeddings [W, M, C], dtype of the input.
+        assignment: long [W, T], token → index of its merged token within the window, 0...M-1.
+        sizes: long [W, M], tokens in each merged token; each row sums to T.
+        anchors: long [W, M], the token (0...T-1) whose place each merged token keeps; ascending in raster order.
+    """
+
+    tokens: Tensor
+    assignment: Tensor
+    sizes: Tensor
+    anchors: Tensor
+
+
+@dataclass(frozen=True)
+class MergedClip:
+    """A clip of F frames of T tokens, merged into M in all: `Merge` with the windows laid end to end.
+
+    Attributes:
+        tokens: merged embeddings [M, C], window after window.
+        assignment: long [F, T], token → index of its merged token in the clip, 0...M-1.
+        sizes: long [M], tokens in each merged token; they sum to F·T.
+        anchors: long [M], frame · T + token whose place each merged token keeps; ascending in raster order.
+    """
+
+    tokens: Tensor
+    assignment: Tensor
+    sizes: Tensor
+    anchors: Tensor
+
+
+@dataclass(frozen=True)
+class TowerAttention:
+    """What the vision tower's last attention layer thought of the visual tokens of F frames, pooled to their grid of T tokens a frame.
+
+    Attributes:
+        received: float32 [F, T], attention each token receives, averaged over heads and over the queries of its frame (no tower here has a
+            CLS token after pooling); sums to about 1 a frame.
+        keys: [F, T, D], its keys, all heads concatenated.
+    """
+
+    received: Tensor
+    keys: Tensor
+
+
+def merge_clip(
+    patches: Tensor,
+    merge_ratio: float,
+    merge_window: int = 1,
+    merge_order: str = "raster",
+    weighted: bool = False,
+    memory_budget: int = MEMORY_BUDGET,
+) -> MergedClip:
+    """Merge a clip's visual tokens frame by frame, or in windows of a few frames.
+
+    Args:
+        patches: projected visual tokens [F, T, C] in raster order.
+        merge_ratio: share of each window's tokens to leave, in (0, 1]; `int(merge_ratio · tokens)` of them, at least 1.
+        merge_window: frames merged together, ≥ 1; the paper's is 1. A last window is shorter where F does not divide.
+        merge_order, weighted: see `merge_tokens`.
+        memory_budget: bytes to work with at a time. Windows know nothing of each other, so that long clips are merged a part at a time, at
+            least one window.
+
+    Raises:
+        ValueError: a knob is out of range, or `patches` is not [F, T, C].
+    """
+    _check_embeddings(patches)
+    per_frame = patches.shape[1]
+    merges: list[Merge] = []
+    first_frame = 0
+    for windows, length in frame_windows(patches.shape[0], merge_window):
+        tokens = length * per_frame
+        part = patches[first_frame : first_frame + windows * length].reshape(windows, tokens, -1)
+        # A window's tokens are held as float32, as unit vectors and once more as means, beside their similarities, T² / 4.
+        at_once = max(1, memory_budget // (torch.float32.itemsize * (3 * part[0].numel() + tokens**2 // 4)))
+        target = merged_per_frame(merge_ratio, tokens)
+        merges += [merge_tokens(some, target, merge_order, weighted) for some in part.split(at_once)]
+        first_frame += windows * length
+
+    assignments, anchors, merged_before, tokens_before = [], [], 0, 0
+    for merge in merges:
+        windows, target = merge.sizes.shape
+        tokens = merge.assignment.shape[1]
+        window = torch.arange(windows, device=patches.device)[:, None]
+        assignments.append((merge.assignment + window * target + merged_before).reshape(-1, per_frame))
+        anchors.append((merge.anchors + window * tokens + tokens_before).flatten())
+        merged_before += windows * target
+        tokens_before += windows * tokens
+    return MergedClip(
+        tokens=torch.cat([merge.tokens.flatten(0, 1) for merge in merges]),
+        assignment=torch.cat(assignments),
+        sizes=torch.cat([merge.sizes.flatten() for merge in merges]),
+        anchors=torch.cat(anchors),
+    )
+
+
+def merge_tokens(x: Tensor, target: int, merge_order: str = "raster", weighted: bool = False) -> Merge:
+    """Merge each window's T tokens into `target` by repeated bipartite steps (AIM, section 3.2).
+
+    One step splits the tokens into A (0, 2, 4...) and B (1, 3, 5...). Each A token links to its most similar B token (cosine, float32); the
+    strongest links are kept, ties to the lower index, and each B token becomes the plain mean of itself and the A tokens linked to it in
+    this step. The unlinked A tokens and all B tokens go on, in raster order. A step removes half of the tokens, or fewer where the
+    target is nearer. Later steps average means without weights, as the paper does, so a merged token need not be the mean of its patches.
+
+    Args:
+        x: embeddings [W, T, C], floating; windows never mix.
+        target: tokens to leave of each window, 1...T; T leaves everything as it is (and `tokens` is `x` itself).
+        merge_order: "raster" keeps the merged tokens in the order of their anchors; "similarity" hands the very same ones out as the last
+            step ranked them: the unlinked A tokens from the most to the least similar, then the B tokens.
+        weighted: later steps weight each mean by the tokens that went into it (ToMe, arXiv 2210.09461, section 3), so that a merged token
+            is the mean of its patches.
+
+    Raises:
+        ValueError: target not in 1...T, an unknown merge_order, or `x` is not [W, T, C].
+    """
+    _check_embeddings(x)
+    windows, num_tokens, _ = x.shape
+    if not 1 <= target <= num_tokens:
+        raise ValueError(
+            f"target is {target}; merging leaves 1 to {num_tokens} of a window's {num_tokens} tokens. Pass a number in that range."
+        )
+    if merge_order not in MERGE_ORDERS:
+        raise ValueError(f"merge_order is {merge_order!r}; use one of {', '.join(MERGE_ORDERS)}.")
+    identity = torch.arange(num_tokens, device=x.device).repeat(windows, 1)
+    assignment = anchors = identity
+    # Means are carried in float32 from step to step; half precision would round once a step.
+    merged = x if target == num_tokens else x.to(torch.promote_types(x.dtype, torch.float32))
+    weights = torch.ones(windows, num_tokens, device=x.device, dtype=merged.dtype)
+    while merged.shape[1] > target:
+        remove = min(merged.shape[1] - target, merged.shape[1] // 2)
+        is_last = merged.shape[1] - remove == target
+        merged, members, destination, kept = _bipartite_step(merged, weights, remove, merge_order if is_last else "raster")
+        weights = members if weighted else torch.ones_like(members)
+        assignment = destination.gather(1, assignment)
+        anchors = anchors.gather(1, kept)
+    sizes = torch.zeros_like(anchors).scatter_add_(1, assignment, torch.ones_like(assignment))
+    return Merge(tokens=merged.to(x.dtype), assignment=assignment, sizes=sizes, anchors=anchors)
+
+
+def _bipartite_step(x: Tensor, weights: Tensor, remove: int, merge_order: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One matching of [W, T, C] that removes `remove` (1...T//2) tokens of each window; they count as `weights` [W, T] in the means.
+
+    Returns:
+        merged [W, T - remove, C]; their summed weights [W, T - remove]; destination [W, T], old token → new index; kept [W, T - remove],
+        new token → old index, in merge_order.
+    """
+    windows, num_tokens, _ = x.shape
+    unit = normalize(x.float(), dim=-1)
+    similarity = unit[:, 0::2] @ unit[:, 1::2].transpose(1, 2)  # [W, A, B]
+    strength, partner = similarity.max(dim=-1)  # [W, A]
+    ranked = strength.argsort(dim=-1, descending=True, stable=True)  # [W, A], indices into A
+    linked, unlinked = ranked[:, :remove], ranked[:, remove:]
+    partner_token = 2 * partner + 1
+
+    tokens = torch.arange(num_tokens, device=x.device).repeat(windows, 1)
+    into = partner_token.gather(1, linked)  # [W, remove], indices into T
+    kept = torch.cat([2 * unlinked, tokens[:, 1::2]], dim=1)
+    if merge_order == "raster":
+        kept = kept.sort(dim=1).values
+    new_index = torch.zeros_like(tokens).scatter_(1, kept, tokens[:, : num_tokens - remove])
+    destination = new_index.gather(1, tokens.scatter(1, 2 * linked, into))
+    means, summed = _means(x, weights, destination, torch.cat([kept, 2 * linked], dim=1), kept.shape[1])
+    return means, summed, destination, kept
+
+
+def _means(x: Tensor, weights: Tensor, destination: Tensor, order: Tensor, merged: int) -> tuple[Tensor, Tensor]:
+    """Weighted means [W, merged, C] of the tokens of x [W, T, C] that share a destination [W, T], and their summed weights [W, merged].
+
+    They are summed in the sequence of `order` [W, T].
+    """
+    windows, num_tokens, channels = x.shape
+    groups, by_group = destination.gather(1, order).sort(dim=1, stable=True)
+    members = (order.gather(1, by_group) + num_tokens * torch.arange(windows, device=x.device)[:, None]).flatten()
+    sizes = groups.new_zeros(windows, merged).scatter_add_(1, groups, torch.ones_like(groups)).flatten()
+    # A bag is read once and summed in the same sequence whatever the number of threads. index_put_ on CPU and scatter_add_ on CUDA add in
+    # the sequence their threads happen to arrive in, and a last bit can turn a tie of the next step. Weights are whole numbers.
+    own = weights.flatten()[members]
+    summed = weights.new_zeros(windows, merged).scatter_add_(1, groups, own.view(windows, -1))
+    sums = embedding_bag(members, x.reshape(-1, channels), sizes.cumsum(0) - sizes, mode="sum", per_sample_weights=own)
+    return sums.view(windows, -1, channels).div_(summed[..., None]), summed
+
+
+def _check_embeddings(x: Tensor) -> None:
+    if x.ndim != 3 or not x.is_floating_point():
+        raise ValueError(
+            f"embeddings have shape {tuple(x.shape)} and dtype {x.dtype}; merging takes floating [windows, tokens, channels]. "
+            "Pass one clip's projected visual tokens, one row of tokens a frame."
+        )

@@ -1,0 +1,108 @@
+"""What one reduced run leaves behind: which patch went into which merged token, and how far each of those got."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Trace:
+    """The record of the latest prefill under `aim.reduce`, filled while the model runs.
+
+    F frames of T = rows·columns visual tokens each are merged into M; layers are numbered from 0. All tensors are on the CPU. An image is
+    a clip of one frame, images of one size are frames of one clip. Of a batch it is the record of the first prompt; see `prompts`.
+
+    Attributes:
+        frames, rows, columns: the visual tokens' layout; before the first prefill `frames` is 0. Where a prompt mixes pictures of several
+            grids, `rows` and `columns` are 0 and `grids` tells.
+        grids: (frames, rows, columns) of each grid in the prompt, in order.
+        tokens_per_layer: (visual, text) tokens each layer really ran on. Text is everything that is not a patch: words, chat markers,
+            and the separators some models put after a video.
+        assignment: long [F, T], patch → index of its merged token, 0...M-1; with several grids long [patches], one grid after the other.
+        group_sizes: long [M], patches in each merged token.
+        anchors: long [M], the patch (0...F·T-1, one grid after the other) whose place each merged token keeps.
+        survivors: for each layer, the merged tokens it ran on, long [visual], ascending.
+        scores: for each layer, the importance of those survivors as that layer's attention gives it, float32 [visual], or None where none
+            was computed. Text tokens take part in the PageRank, so a layer's scores need not sum to 1.
+        key_value_lengths: entries each layer holds in the KV cache after the prefill, without padding.
+        key_value_bytes: what the cache takes, read off the cache itself; of a batch, all of it.
+        positions: for each merged token the position its rotary embedding was given, [M] (or [axes, M] for multi-axis models).
+        timings: seconds by stage. The engine writes `merge`, `importance`, with `scores="all"` also `inspection` (the scores that decide
+            nothing), and `llm_prefill` (without the others).
+        peak_memory_bytes: see `aim.runtime.memory`; None outside the runtime.
+        further: of a batch, the records of the second and later prompts.
+    """
+
+    num_layers: int = 0
+    frames: int = 0
+    rows: int = 0
+    columns: int = 0
+    grids: list[tuple[int, int, int]] = field(default_factory=list)
+    tokens_per_layer: list[tuple[int, int]] = field(default_factory=list)
+    assignment: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.long))
+    group_sizes: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    anchors: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    survivors: list[Tensor] = field(default_factory=list)
+    scores: list[Tensor | None] = field(default_factory=list)
+    key_value_lengths: list[int] = field(default_factory=list)
+    key_value_bytes: int = 0
+    positions: Tensor | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+    peak_memory_bytes: int | None = None
+    further: list[Trace] = field(default_factory=list)
+
+    @property
+    def prompts(self) -> list[Trace]:
+        """The records of all prompts of the batch, this one first."""
+        return [self, *self.further]
+
+    @property
+    def visual_tokens(self) -> int:
+        """Visual tokens the vision tower made, F·T."""
+        return self.assignment.numel()
+
+    @property
+    def merged_tokens(self) -> int:
+        """Visual tokens that entered layer 0, M."""
+        return len(self.group_sizes)
+
+    def kept_patches(self, layer: int) -> Tensor:
+        """Patches whose places the visual tokens of a layer hold, long [visual], in the order of `survivors`."""
+        return self.anchors[self.survivors[layer]]
+
+    def last_layer(self) -> Tensor:
+        """The last layer each merged token was alive in, long [M]; -1 for one no layer ran on."""
+        last = torch.full((self.merged_tokens,), -1, dtype=torch.long)
+        for layer, alive in enumerate(self.survivors):
+            last[alive] = layer
+        return last
+
+    def to_dict(self) -> dict:
+        """The whole trace as plain numbers and lists, for JSON."""
+        return {
+            "frames": self.frames,
+            "rows": self.rows,
+            "columns": self.columns,
+            "grids": [list(grid) for grid in self.grids],
+            "visual_tokens": self.visual_tokens,
+            "merged_tokens": self.merged_tokens,
+            "tokens_per_layer": [list(pair) for pair in self.tokens_per_layer],
+            "assignment": self.assignment.tolist(),
+            "group_sizes": self.group_sizes.tolist(),
+            "anchors": self.anchors.tolist(),
+            "survivors": [alive.tolist() for alive in self.survivors],
+            "scores": [None if score is None else score.tolist() for score in self.scores],
+            "key_value_lengths": self.key_value_lengths,
+            "key_value_bytes": self.key_value_bytes,
+            "positions": None if self.positions is None else self.positions.tolist(),
+            "timings": self.timings,
+            "peak_memory_bytes": self.peak_memory_bytes,
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as one JSON object."""
+        return json.dumps(self.to_dict())

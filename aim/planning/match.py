@@ -1,0 +1,110 @@
+"""`aim.match`: the setting of a method that costs what another one does, so that methods can be compared at equal FLOPs."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from aim.kernels.cost import ModelShape, prefill_flops
+from aim.methods import METHODS, Method
+from aim.planning.plan import TERA, look_up
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+USUAL_TOKENS_PER_FRAME = 196
+
+
+def match(
+    method: str | type[Method] | Method,
+    model_shape: str | ModelShape | PretrainedConfig,
+    frames: int,
+    target_tflops: float,
+    tokens_per_frame: int | None = None,
+    text_tokens: int = 100,
+    tolerance: float | None = 0.01,
+) -> Method:
+    """Turn a method's own knob until its prefill costs `target_tflops`, as `aim.plan` counts it.
+
+    Which knob that is, the method's `settings` say: shares of tokens, or for VTW a layer. AIM turns its merge ratio and, where whole tokens
+    a frame are too coarse a step, moves those of l1 and l2 that were left out; PyramidDrop its ratio and, for what its stages put out of
+    reach, the stages. The first setting within the tolerance is returned, with the least value of its knob that costs as much.
+
+    Args:
+        method: a name in `METHODS`, a method's class, or a method whose other knobs are to stay.
+        model_shape: what `aim.planning.plan.look_up` takes, or the shape of an LLM.
+        frames: frames of the video, ≥ 1.
+        target_tflops: prefill FLOPs / 10^12, > 0.
+        tokens_per_frame: ≥ 1. None: the model's own; for a bare shape, LLaVA-OneVision's 196.
+        text_tokens: everything in the prompt that is not a patch, ≥ 1.
+        tolerance: largest deviation from the target, as a share of it, ≥ 0. None: 0.01 where that can be had, else whatever is nearest.
+
+    Returns:
+        The method with every knob filled in for the model's depth.
+
+    Raises:
+        ValueError: no setting is within the tolerance (the nearest ones that exist are named), an unknown method or model, or a number out
+            of range.
+    """
+    _check(frames, target_tflops, tokens_per_frame, text_tokens, tolerance)
+    chosen = _method(method)
+    if isinstance(model_shape, ModelShape):
+        shape, own_tokens = model_shape, USUAL_TOKENS_PER_FRAME
+    else:
+        known = look_up(model_shape)
+        shape, own_tokens = known.shape, known.tokens_per_frame
+    per_frame = tokens_per_frame or own_tokens
+
+    def cost(candidate: Method) -> float:
+        visual = candidate.visual_per_layer(shape.num_layers, frames, per_frame)
+        return prefill_flops(shape, [tokens + text_tokens for tokens in visual]) / TERA
+
+    def setting(row: Sequence[Method], tflops: float) -> Method:
+        return row[bisect_left(row, tflops, key=cost)].for_depth(shape.num_layers)
+
+    best: dict[bool, tuple[float, Sequence[Method]]] = {}  # the nearest from below (False) and from the target up (True)
+    wanted = 0.01 if tolerance is None else tolerance
+    for row in chosen.settings(shape.num_layers):
+        for tflops in _neighbours(row, target_tflops, cost):
+            if abs(tflops - target_tflops) <= wanted * target_tflops:
+                return setting(row, tflops)
+            side = tflops >= target_tflops
+            if side not in best or abs(tflops - target_tflops) < abs(best[side][0] - target_tflops):
+                best[side] = tflops, row
+    found = [(tflops, setting(row, tflops)) for _, (tflops, row) in sorted(best.items())]
+    if tolerance is None:
+        return min(found, key=lambda pair: abs(pair[0] - target_tflops))[1]
+    nearest = " and ".join(f"{tflops:.4g} ({candidate})" for tflops, candidate in found)
+    raise ValueError(
+        f"{chosen.name} has no setting within {100 * wanted:g} % of {target_tflops:.4g} TFLOP here; nearest: {nearest}. "
+        "Ask for such a budget, or pass tolerance=None for the nearest."
+    )
+
+
+def _neighbours(row: Sequence[Method], target: float, cost: Callable[[Method], float]) -> list[float]:
+    """The costs next to the target in a row of rising cost, one below and one from it up where there are such, the nearer one first."""
+    ends = cost(row[0]), cost(row[len(row) - 1])
+    if not ends[0] < target <= ends[1]:
+        return [ends[0] if target <= ends[0] else ends[1]]
+    above = bisect_left(row, target, key=cost)
+    return sorted((cost(row[above - 1]), cost(row[above])), key=lambda tflops: abs(tflops - target))
+
+
+def _method(method: str | type[Method] | Method) -> Method:
+    if isinstance(method, str):
+        if method not in METHODS:
+            raise ValueError(f'There is no method "{method}"; use one of {", ".join(METHODS)}.')
+        method = METHODS[method]
+    return method() if isinstance(method, type) else method
+
+
+def _check(frames: int, target_tflops: float, tokens_per_frame: int | None, text_tokens: int, tolerance: float | None) -> None:
+    if not (target_tflops > 0 and isfinite(target_tflops)):
+        raise ValueError(f"target_tflops is {target_tflops}; it must be finite and above 0. Use what `aim.plan` gives for another method.")
+    for name, value in (("frames", frames), ("text_tokens", text_tokens), ("tokens_per_frame", tokens_per_frame)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}; use 1 or more.")
+    if tolerance is not None and not tolerance >= 0:
+        raise ValueError(f"tolerance is {tolerance}; it is a share of the target, 0 or more. Use 0.01, or None for the nearest setting.")

@@ -1,0 +1,248 @@
+"""What a run would cost, from a model's shape alone: no weights, no video.
+
+Models come from a table (`aim.families.known`), from the bundled checkpoint or from a folder with a config.json. Where the tokens of a
+frame depend on the video's size, as Qwen2-VL's do, it is one of 640 x 360 pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aim.families.known import KNOWN, Known, find_known
+from aim.kernels.cost import (
+    ModelShape,
+    VisionShape,
+    causal_prefill_flops,
+    decode_flops,
+    kv_bytes,
+    lm_head_flops,
+    prefill_flops,
+    vision_flops,
+)
+from aim.kernels.grid import Grid
+from aim.methods import AIM, Method
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+TERA = 1e12
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The modelled cost of one prefill.
+
+    Attributes:
+        prefill_tflops: the LLM's layers on the tokens the method leaves, as the paper counts them (see `aim.kernels.cost.layer_flops`).
+        baseline_tflops: the same with every visual token in every layer.
+        speedup: baseline_tflops / prefill_tflops, a ratio of FLOPs and not of times.
+        causal_speedup: the same ratio of what causal kernels compute (`aim.kernels.cost.causal_prefill_flops`); lower, since the paper's
+            account gives the full model, whose attention weighs more, work that no kernel does.
+        kv_bytes, baseline_kv_bytes: KV cache after the prefill.
+        vision_tflops, merge_tflops, importance_tflops, lm_head_tflops: what the paper's figure leaves out, each on its own.
+        tokens_per_layer: (visual, text) tokens each layer runs on.
+    """
+
+    prefill_tflops: float
+    baseline_tflops: float
+    speedup: float
+    causal_speedup: float
+    kv_bytes: int
+    baseline_kv_bytes: int
+    vision_tflops: float
+    merge_tflops: float
+    importance_tflops: float
+    lm_head_tflops: float
+    tokens_per_layer: list[tuple[int, int]]
+
+    def to_dict(self) -> dict:
+        """Plain numbers and lists, unrounded."""
+        return {**asdict(self), "tokens_per_layer": [list(pair) for pair in self.tokens_per_layer]}
+
+
+def plan(model: str, num_frames: int = 32, text_tokens: int = 100, method: Method | None = None) -> Plan:
+    """Plan one prefill of a video and a question.
+
+    Args:
+        model: a name in `KNOWN` (or its Hub id), "bundled", or a checkpoint folder.
+        num_frames: frames of the video, ≥ 1.
+        text_tokens: everything in the prompt that is not a patch: words, chat markers, separators; ≥ 1. The paper's table uses 100.
+        method: default `aim.AIM()`, the paper's setting scaled to the model's depth.
+
+    Raises:
+        ValueError: an unknown model, a folder without a usable config.json, or numbers out of range.
+    """
+    return _plan(look_up(model), num_frames, text_tokens, method)
+
+
+def plan_for(
+    config: PretrainedConfig,
+    num_frames: int,
+    text_tokens: int,
+    method: Method | None = None,
+    bytes_per_value: int = 2,
+    grid: Grid | None = None,
+) -> Plan:
+    """As `plan`, for a model's transformers config. `grid` is the clip's; None: that of `num_frames` frames of 640 x 360 pixels.
+
+    Raises:
+        ValueError: a model family that is not supported, or numbers out of range.
+    """
+    if num_frames < 1:
+        raise ValueError(f"num_frames is {num_frames}; a clip has at least 1 frame. Use 32, for example.")
+    grid = grid or grid_of(config, num_frames)
+    shape, vision = shape_of(config, grid)
+    return _plan(Known(shape, vision, grid.tokens_per_frame), grid.frames, text_tokens, method, bytes_per_value)
+
+
+def look_up(model: str | PretrainedConfig) -> Known:
+    """The shapes of a model: a name in `KNOWN` (or its Hub id), "bundled", a checkpoint folder, or a transformers config.
+
+    Raises:
+        ValueError: an unknown model, a folder without a usable config.json, or a family that is not supported.
+    """
+    if isinstance(model, str):
+        known = find_known(model)
+        if known is not None:
+            return known
+        model = _config_of(model)
+    pair = grid_of(model, 2)
+    return Known(*shape_of(model, pair), pair.tokens_per_frame, frames_joined=2 // pair.frames)
+
+
+def cost_of(
+    config: PretrainedConfig,
+    tokens_per_layer: list[tuple[int, int]],
+    frames: int,
+    visual_tokens: int,
+    method: Method,
+    bytes_per_value: int = 2,
+    new_tokens: int = 1,
+    grid: Grid | None = None,
+) -> dict[str, float]:
+    """The modelled cost of a run that has taken place, from the (visual, text) tokens its layers executed.
+
+    Layers scored only to be looked at (`scores="all"`) are not counted in `importance_tflops`.
+
+    Args:
+        visual_tokens: what the vision tower made of all `frames` frames, before merging.
+        new_tokens: tokens the answer has, the first of which the prefill gives.
+        grid: the clip's, where the tower's cost depends on more than the number of tokens.
+
+    Returns:
+        `Plan.to_dict()` without `tokens_per_layer`, and `decode_tflops`, of the tokens after the first.
+    """
+    shape, vision = shape_of(config, grid or Grid(frames, 1, visual_tokens // frames))
+    cost = _cost(shape, vision, tokens_per_layer, frames, visual_tokens // frames, method, bytes_per_value).to_dict()
+    del cost["tokens_per_layer"]
+    return {**cost, "decode_tflops": decode_flops(shape, [sum(pair) for pair in tokens_per_layer], new_tokens - 1) / TERA}
+
+
+def shape_of(config: PretrainedConfig, grid: Grid | None = None) -> tuple[ModelShape, VisionShape]:
+    """The numbers `aim.kernels.cost` needs, from a multimodal model's transformers config and a clip's grid (None: one frame of 640 x 360
+    pixels).
+
+    Raises:
+        ValueError: a model family that is not supported.
+    """
+    family, text = _family_of(config), config.text_config
+    head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    shape = ModelShape(
+        num_layers=text.num_hidden_layers,
+        hidden_size=text.hidden_size,
+        intermediate_size=text.intermediate_size,
+        num_heads=text.num_attention_heads,
+        num_key_value_heads=text.num_key_value_heads,
+        head_dim=head_dim,
+        vocab_size=text.vocab_size,
+    )
+    return shape, family.vision_shape(config, grid or grid_of(config, 1))
+
+
+def grid_of(config: PretrainedConfig, num_frames: int, settings: dict | None = None, height: int = 360, width: int = 640) -> Grid:
+    """The grid of visual tokens the model makes of `num_frames` frames, before any merging. `settings` are the checkpoint's for pictures.
+
+    Raises:
+        ValueError: a model family that is not supported.
+    """
+    return _family_of(config).grid(config, settings or {}, num_frames, height, width)
+
+
+def tokens_per_frame(config: PretrainedConfig) -> int:
+    """Visual tokens of one frame of 640 x 360 pixels; see `grid_of`."""
+    return grid_of(config, 1).tokens_per_frame
+
+
+def _plan(known: Known, num_frames: int, text_tokens: int, method: Method | None, bytes_per_value: int = 2) -> Plan:
+    if num_frames < 1:
+        raise ValueError(f"num_frames is {num_frames}; a clip has at least 1 frame. Use 32, for example.")
+    if text_tokens < 1:
+        raise ValueError(f"text_tokens is {text_tokens}; a prompt has at least 1 text token. Use 100, for example.")
+    method = (method or AIM()).for_depth(known.shape.num_layers)
+    frames = -(-num_frames // known.frames_joined)
+    visual = method.visual_per_layer(known.shape.num_layers, frames, known.tokens_per_frame)
+    tokens_per_layer = [(kept, text_tokens) for kept in visual]
+    return _cost(known.shape, known.vision, tokens_per_layer, frames, known.tokens_per_frame, method, bytes_per_value)
+
+
+def _cost(
+    shape: ModelShape,
+    vision: VisionShape,
+    tokens_per_layer: list[tuple[int, int]],
+    frames: int,
+    per_frame: int,
+    method: Method,
+    bytes_per_value: int,
+) -> Plan:
+    lengths = [visual + text for visual, text in tokens_per_layer]
+    unreduced = [frames * per_frame + text for _, text in tokens_per_layer]
+    prefill, baseline = prefill_flops(shape, lengths), prefill_flops(shape, unreduced)
+    return Plan(
+        prefill_tflops=prefill / TERA,
+        baseline_tflops=baseline / TERA,
+        speedup=baseline / prefill,
+        causal_speedup=causal_prefill_flops(shape, unreduced) / causal_prefill_flops(shape, lengths),
+        kv_bytes=kv_bytes(shape, lengths, bytes_per_value),
+        baseline_kv_bytes=kv_bytes(shape, unreduced, bytes_per_value),
+        vision_tflops=vision_flops(vision, frames) / TERA,
+        # Layer 0 runs on all that merging left, in every method.
+        merge_tflops=method.merge_flops(shape, vision, frames, per_frame, tokens_per_layer[0][0]) / TERA,
+        importance_tflops=method.score_flops(shape, _scored(tokens_per_layer)) / TERA,
+        lm_head_tflops=lm_head_flops(shape) / TERA,
+        tokens_per_layer=[(visual, text) for visual, text in tokens_per_layer],
+    )
+
+
+def _scored(tokens_per_layer: list[tuple[int, int]]) -> list[int]:
+    """Tokens of the layers whose scores decide what the next layer keeps."""
+    following = [visual for visual, _ in tokens_per_layer[1:]]
+    return [visual + text for (visual, text), kept in zip(tokens_per_layer, following, strict=False) if 0 < kept < visual]
+
+
+def _config_of(model: str) -> PretrainedConfig:
+    """The config of the bundled model or of a checkpoint folder; nothing is fetched."""
+    # Here and below: transformers takes seconds to import, and a name in the table does without it.
+    from transformers import AutoConfig
+
+    from aim.families.names import locate
+
+    folder = Path(locate(model))
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f'"{model}" is not a model that can be planned; give one of {", ".join(KNOWN)}, "bundled", '
+            "or a checkpoint folder with a config.json."
+        )
+    try:
+        return AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f'The config.json of "{model}" cannot be read as a transformers model\'s. Give a checkpoint folder that loads.'
+        ) from error
+
+
+def _family_of(config: PretrainedConfig):
+    from aim.families import family_of
+
+    return family_of(config)

@@ -1,0 +1,66 @@
+"""What a question about a clip gives: the text, and the whole account of the run behind it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from aim.kernels.trace import Trace
+from aim.methods import Method
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, growing while it streams. `trace` is None until it is complete; `timings` has the stages that have ended.
+
+    Attributes:
+        text: what the model has said so far.
+        method: the method with every knob filled in.
+        trace: see `aim.Trace`.
+        timings: seconds by stage: `decode_video`, `preprocess`, `vision_tower` (these three only when they ran), `merge`, `importance`,
+            `inspection` (only where `scores="all"` was asked for), `llm_prefill`, `first_token` (from the start of generation), `decode`,
+            `total` (of the question, without decoding the video).
+        cost: modelled cost of the executed token counts, see `aim.planning.plan.cost_of`.
+        features_reused: the clip's vision features came from an earlier question.
+        new_tokens: tokens generated, the end token included.
+        next_token: log probabilities of the first token, float32 [vocabulary] on the CPU, before sampling changes them; None until it is
+            there. No part of `to_dict`.
+        note: what the reader should know before trusting the text, such as words of the question that the model does not know.
+    """
+
+    text: str = ""
+    model: str = ""
+    method: Method = field(default_factory=Method)
+    trace: Trace | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
+    features_reused: bool = False
+    new_tokens: int = 0
+    next_token: Tensor | None = field(default=None, repr=False, compare=False)
+    note: str = ""
+
+    def to_dict(self) -> dict:
+        """Plain numbers and lists, the whole trace included."""
+        trace = self.trace or Trace()
+        return {
+            "answer": self.text,
+            "model": self.model,
+            "method": self.method.name,
+            "params": self.method.params(),
+            "frames": trace.frames,
+            "visual_tokens": trace.visual_tokens,
+            "merged_tokens": trace.merged_tokens,
+            "tokens_per_layer": [list(pair) for pair in trace.tokens_per_layer],
+            "timings": self.timings,
+            "cost": self.cost,
+            "features_reused": self.features_reused,
+            "new_tokens": self.new_tokens,
+            "note": self.note,
+            "trace": trace.to_dict(),
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as one JSON object."""
+        return json.dumps(self.to_dict())

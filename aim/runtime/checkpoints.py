@@ -1,0 +1,161 @@
+"""From a name to a model: the bundled one, a local folder, or a Hub id; weights from safetensors only, no code from checkpoints."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import cached_file
+
+from aim.families import Family, family_of
+from aim.families.names import locate
+from aim.runtime.faults import is_disk_full, is_out_of_memory
+
+AUTO = "auto"
+QUANTIZATIONS: dict[str, Callable[[torch.dtype], dict]] = {
+    "8bit": lambda _dtype: {"load_in_8bit": True},
+    "4bit": lambda dtype: {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype},
+}
+WHOLE = ["vision_tower", "visual", "multi_modal_projector", "lm_head"]  # the families' names for what is not quantised
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint: the model in evaluation mode on its device, and what turns frames and words into its inputs."""
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    chat_template: str
+    pictures: dict
+    family: Family
+
+
+def load_checkpoint(
+    name: str, device: str | torch.device | None = None, dtype: torch.dtype | None = None, quantization: str | None = None
+) -> Checkpoint:
+    """Load a checkpoint of a supported family.
+
+    Args:
+        name: "bundled", a folder, or a Hub id such as "llava-hf/llava-onevision-qwen2-0.5b-ov-hf".
+        device: default CUDA where there is one, else the CPU. "auto" spreads the layers over all GPUs, and what does not fit there over
+            the CPU's memory (the package accelerate's `device_map="auto"`).
+        dtype: default bfloat16 on CUDA (float16 garbles LLaVA-OneVision), else float32.
+        quantization: "8bit" or "4bit", the LLM's matrices quantised while loading, on CUDA with bitsandbytes; None: as they are.
+
+    Raises:
+        ValueError: nothing loadable under that name, a checkpoint that is incomplete or damaged, or has other weights than safetensors, a
+            family that is not supported, "auto" without accelerate, or a quantization that cannot be had here.
+    """
+    if device == AUTO and importlib.util.find_spec("accelerate") is None:
+        raise ValueError('device="auto" needs the package accelerate. Run `pip install accelerate`, or name one device such as "cuda:0".')
+    placed: dict = {"device_map": AUTO} if device == AUTO else {}
+    device, dtype = device_and_dtype(None if device == AUTO else device, dtype)
+    if quantization is not None:
+        # Quantised weights are made on their device and stay there; others are moved.
+        placed = {"device_map": {"": device}, **placed, "quantization_config": quantization_config(quantization, device, dtype)}
+    source = locate(name)
+    shown = Path(name).name if Path(name).is_absolute() else name
+    # Said outright everywhere: left open, transformers asks at the terminal whether a checkpoint's code may run.
+    safely = {"trust_remote_code": False}
+    with _refusing(
+        f'No model could be loaded from "{shown}". Give "bundled", a checkpoint folder, or a '
+        'Hub id such as "llava-hf/llava-onevision-qwen2-0.5b-ov-hf" that this machine can reach.'
+    ):
+        config = AutoConfig.from_pretrained(source, **safely)
+    family = family_of(config)
+    with _refusing(
+        f'The checkpoint "{shown}" is incomplete or damaged, or its weights are no safetensors. Download it again, or choose another one.'
+    ):
+        model, loaded = AutoModelForImageTextToText.from_pretrained(
+            source,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            **safely,
+            **placed,
+        )
+        if loaded["missing_keys"]:  # transformers would make them up
+            raise ValueError("weights are missing")
+        tokenizer = AutoTokenizer.from_pretrained(source, **safely)
+    return Checkpoint(
+        name=name,
+        model=(model if placed else model.to(device)).eval(),
+        tokenizer=tokenizer,
+        chat_template=_chat_template(source, tokenizer),
+        pictures=_picture_settings(source),
+        family=family,
+    )
+
+
+def device_and_dtype(device: str | torch.device | None, dtype: torch.dtype | None) -> tuple[torch.device, torch.dtype]:
+    """Both with their defaults filled in; see `load_checkpoint`."""
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return device, dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
+
+
+def quantization_config(quantization: str, device: torch.device, dtype: torch.dtype) -> BitsAndBytesConfig:
+    """What transformers needs to quantise on loading. The vision tower and its projector keep their weights: they are small beside the LLM.
+
+    Raises:
+        ValueError: an unknown kind, a device other than CUDA, or no bitsandbytes.
+    """
+    if quantization not in QUANTIZATIONS:
+        raise ValueError(f"quantization is {quantization!r}; accepted: {', '.join(QUANTIZATIONS)}. Leave it out for whole weights.")
+    if device.type != "cuda":
+        raise ValueError(f"quantization={quantization!r} needs a CUDA device, and the model goes to {device}. Leave it out there.")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ValueError(f"quantization={quantization!r} needs the package bitsandbytes. Run `pip install bitsandbytes`, or leave it out.")
+    return BitsAndBytesConfig(llm_int8_skip_modules=WHOLE, **QUANTIZATIONS[quantization](dtype))
+
+
+@contextmanager
+def _refusing(sentence: str) -> Iterator[None]:
+    """Turns whatever loading raises, which may hold paths, into one sentence; a fault of the machine stays what it is."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error) or is_disk_full(error) or isinstance(error, ImportError):
+            raise
+        raise ValueError(sentence) from error
+
+
+def _chat_template(source: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The processor's template, which knows videos; the tokenizer's own may be the text model's and drop them."""
+    for file in ("chat_template.jinja", "chat_template.json"):
+        path = _find(source, file)
+        if path:
+            text = Path(path).read_text()
+            return json.loads(text)["chat_template"] if file.endswith("json") else text
+    return tokenizer.chat_template
+
+
+def _picture_settings(source: str) -> dict:
+    """How frames become pixel values: size, mean, standard deviation, resampling."""
+    places = (("video_preprocessor_config.json", None), ("processor_config.json", "video_processor"), ("preprocessor_config.json", None))
+    for file, part in places:
+        path = _find(source, file)
+        settings = json.loads(Path(path).read_text()) if path else {}
+        settings = settings.get(part, {}) if part else settings
+        if "size" in settings or "max_pixels" in settings:
+            return settings
+    raise ValueError(f"The checkpoint has no picture settings; one of these files must hold them: {', '.join(f for f, _ in places)}.")
+
+
+def _find(source: str, file: str) -> str | None:
+    return cached_file(source, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False)

@@ -1,0 +1,40 @@
+"""Which of the known models a machine's memory takes, from their shapes alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from aim.families.known import HUB_IDS, KNOWN, Known
+
+ROOM = 1.3  # memory for weights and a run, as a multiple of the weights
+FOR_VIDEO = ("llava-onevision", "qwen2")  # what the app suggests; LLaVA-1.5 knows images only
+_MEMORY = Path("/proc/meminfo")
+
+
+def memory() -> int | None:
+    """Bytes for weights and runs: the GPU's, else what the host grants (a Space's `MEMORY`, as 16Gi) or what Linux says is available."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_properties(0).total_memory
+    granted = os.environ.get("MEMORY", "").removesuffix("Gi")
+    if granted.isdigit():
+        return int(granted) * 2**30
+    lines = _MEMORY.read_text().splitlines() if _MEMORY.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def fitting(memory_bytes: int, bytes_per_value: int) -> list[str]:
+    """Hub ids of the known models, the largest last, whose weights and a run fit into so many bytes."""
+    by_size = sorted((name for name in KNOWN if name.startswith(FOR_VIDEO)), key=lambda name: weights(KNOWN[name]))
+    return [HUB_IDS[name] for name in by_size if ROOM * weights(KNOWN[name]) * bytes_per_value <= memory_bytes]
+
+
+def weights(known: Known) -> int:
+    """Values in a model's matrices; embeddings and output head are counted apart, as in models that do not share them."""
+    shape, vision = known.shape, known.vision
+    tower = vision.num_layers * vision.hidden_size * (4 * vision.hidden_size + 2 * vision.intermediate_size)
+    projector = (vision.hidden_size + vision.projector_size) * vision.projector_size
+    patches = vision.hidden_size * vision.patch_pixels
+    return shape.num_layers * shape.layer_weights + 2 * shape.vocab_size * shape.hidden_size + tower + projector + patches

@@ -1,0 +1,292 @@
+"""Load a model, encode a clip once, ask about it many times."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import LogitsProcessorList
+
+from aim.engine.stopping import Stopped, stoppable
+from aim.families import Encoded
+from aim.kernels.grid import Grid
+from aim.methods import AIM, Method
+from aim.planning.plan import Plan, cost_of, plan_for
+from aim.runtime.answer import Answer
+from aim.runtime.checkpoints import Checkpoint, load_checkpoint
+from aim.runtime.faults import NotEnoughMemory, give_back, is_out_of_memory
+from aim.runtime.generation import FirstToken, Generation, TimedStreamer
+from aim.runtime.memory import read_peak, reset_peak
+from aim.runtime.question import note_on, prompt_ids
+from aim.video.clip import Clip
+
+MAX_QUESTION = 2000
+MAX_FRAMES = 64
+CLIPS_REMEMBERED = 4
+
+
+def load(
+    name: str = "bundled", device: str | torch.device | None = None, dtype: torch.dtype | None = None, quantization: str | None = None
+) -> VLM:
+    """A model ready to be asked; see `aim.runtime.checkpoints.load_checkpoint` for the arguments and errors."""
+    return VLM(load_checkpoint(name, device, dtype, quantization))
+
+
+class VLM:
+    """A loaded model with the features of the last few clips. One run at a time: a second caller waits.
+
+    Features are kept by the clip's content, so nobody can reach another's clip without having it.
+
+    Attributes:
+        max_question: the longest question accepted, in characters; benchmarks raise it.
+    """
+
+    max_question = MAX_QUESTION
+
+    def __init__(self, checkpoint: Checkpoint):
+        self.checkpoint = checkpoint
+        self.name, self.model = checkpoint.name, checkpoint.model
+        self._encoded: OrderedDict[str, Encoded] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    @property
+    def is_bundled(self) -> bool:
+        return self.name == "bundled"
+
+    @property
+    def num_layers(self) -> int:
+        return self.model.config.text_config.num_hidden_layers
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """Visual tokens of a frame; where they depend on its size, of one of 640 x 360 pixels."""
+        return self.grid(1).tokens
+
+    @property
+    def max_frames(self) -> int:
+        """Frames whose unmerged tokens fit the trained context with room for a question, `MAX_FRAMES` at most."""
+        room = self.model.config.text_config.max_position_embeddings - 512
+        fitting = (frames for frames in range(MAX_FRAMES, 1, -1) if self.grid(frames).tokens <= room)
+        return next(fitting, 1)
+
+    def grid(self, num_frames: int, height: int = 360, width: int = 640) -> Grid:
+        """The grid of visual tokens of so many frames of that size, before merging."""
+        return self.checkpoint.family.grid(self.model.config, self.checkpoint.pictures, num_frames, height, width)
+
+    def plan(self, num_frames: int, text_tokens: int, method: Method, grid: Grid | None = None) -> Plan:
+        """What a run would cost, without running it; see `aim.plan`. `grid` is the clip's; None: that of frames of 640 x 360 pixels."""
+        return plan_for(self.model.config, num_frames, text_tokens, method, grid=grid or self.grid(num_frames))
+
+    def text_tokens(self, question: str, num_frames: int = 1) -> int:
+        """Tokens of the prompt that are not patches: words, chat markers, separators."""
+        grid = self.grid(num_frames)
+        return len(self.prompt_ids(question, grid)) - grid.tokens
+
+    def ask(self, clip: Clip, question: str, method: Method | None = None, max_new_tokens: int = 64, **generation) -> Answer:
+        """Answer a question about a clip.
+
+        Args:
+            clip: from `aim.read_video`.
+            question: 1 to 2,000 characters.
+            method: default `aim.AIM()`, the paper's setting scaled to this model.
+            max_new_tokens: at least 1.
+            **generation: passed to `generate`, for example `do_sample=True, temperature=0.7`. Greedy by default.
+
+        Raises:
+            ValueError: question or limits out of range, or a prompt longer than the model's context.
+            NotEnoughMemory: a ValueError; the run does not fit here. The next one starts from freed memory.
+        """
+        last = deque(self.stream(clip, question, method, max_new_tokens, **generation), maxlen=1)
+        return last[0] if last else Answer(model=self.name)
+
+    def stream(
+        self,
+        clip: Clip,
+        question: str,
+        method: Method | None = None,
+        max_new_tokens: int = 64,
+        stop: threading.Event | None = None,
+        scores: str = "pruning",
+        **generation,
+    ) -> Iterator[Answer]:
+        """As `ask`, yielding the answer while it grows: first without text, when the clip is encoded, then with every token, the first of
+        which comes when the prefill has ended. The last one is complete.
+
+        Setting `stop` or closing the iterator ends the model before its next layer, in the vision tower too; what was said until then is
+        the complete answer, and before the first token there is none: the last answer has no trace. `scores` is passed to `aim.reduce`.
+        """
+        method = (method or AIM()).for_depth(self.num_layers)
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {max_new_tokens}; at least one token must be generated. Use 64, for example.")
+        grid = self.grid(len(clip.frames), *clip.frames.shape[1:3])
+        self.check_context(len(self.prompt_ids(question, grid)), grid, method)
+        stop, left = stop or threading.Event(), threading.Event()
+
+        def ended() -> bool:
+            return stop.is_set() or left.is_set()
+
+        with self._lock, self._within_memory(len(clip.frames), method):
+            started = time.perf_counter()
+            reset_peak(self.device)
+            try:
+                with stoppable(self.model, ended):
+                    encoded, timings = self._encode(clip)
+            except Stopped:
+                return
+            answer = Answer(
+                model=self.name,
+                method=method,
+                timings=timings,
+                features_reused="vision_tower" not in timings,
+                note=note_on(self.checkpoint.tokenizer, question),
+            )
+            yield answer
+            streamer = TimedStreamer(self.checkpoint.tokenizer, skip_prompt=True, skip_special_tokens=True)
+            first = FirstToken()
+            arguments = {
+                **self.inputs(question, encoded),
+                "max_new_tokens": max_new_tokens,
+                "streamer": streamer,
+                "logits_processor": LogitsProcessorList([first]),
+                "do_sample": False,
+                **generation,
+            }
+            worker = Generation(self.model, method, scores, arguments, streamer, ended)
+            worker.start()
+            try:
+                for text in streamer:
+                    answer = replace(answer, text=answer.text + text, timings=timings | worker.trace.timings)
+                    yield answer
+            finally:
+                left.set()
+                worker.join()
+            if worker.error is not None:
+                raise worker.error
+            if streamer.tokens == 0:
+                return
+            trace = worker.trace
+            trace.peak_memory_bytes = read_peak(self.device)
+            timings = timings | trace.timings | streamer.timings() | {"total": time.perf_counter() - started}
+            trace.timings = timings
+            cost = cost_of(
+                self.model.config,
+                trace.tokens_per_layer,
+                trace.frames,
+                trace.visual_tokens,
+                method,
+                self.dtype.itemsize,
+                new_tokens=streamer.tokens,
+                grid=encoded.grid,
+            )
+            yield replace(
+                answer,
+                text=answer.text.strip(),
+                trace=trace,
+                timings=timings,
+                cost=cost,
+                new_tokens=streamer.tokens,
+                next_token=first.log_probabilities,
+            )
+
+    @contextmanager
+    def _within_memory(self, frames: int, method: Method) -> Iterator[None]:
+        """Turns running out of memory into a sentence, and frees what the run held, the remembered clips among it."""
+        problem = None
+        try:
+            yield
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            problem = error
+        if problem is not None:
+            self._encoded.clear()
+            give_back(problem)
+            raise NotEnoughMemory(
+                f"The memory here does not hold {frames} frames under {method.name}. "
+                "Use fewer frames, a smaller merge ratio or an earlier l1."
+            )
+
+    def encode(self, frames: np.ndarray) -> Encoded:
+        """Run the vision tower on uint8 [F, H, W, 3]; nothing is remembered."""
+        family = self.checkpoint.family
+        with torch.inference_mode():
+            return family.encode(self.model, family.pixel_values(self.model.config, frames, self.checkpoint.pictures))
+
+    @contextmanager
+    def encoded(self, clip: Clip, known: Encoded | None = None) -> Iterator[Encoded]:
+        """The clip's features, `known` or from memory if they are; nobody else runs the model as long as the block lasts."""
+        with self._lock:
+            yield known or self._encode(clip)[0]
+
+    def _encode(self, clip: Clip) -> tuple[Encoded, dict[str, float]]:
+        """The clip's vision features, from memory if it was seen lately, and the seconds spent on them."""
+        if clip.digest in self._encoded:
+            self._encoded.move_to_end(clip.digest)
+            return self._encoded[clip.digest], {}
+        family, timings = self.checkpoint.family, {"decode_video": clip.decode_seconds}
+        start = time.perf_counter()
+        pixels = family.pixel_values(self.model.config, clip.frames, self.checkpoint.pictures)
+        timings["preprocess"] = time.perf_counter() - start
+        start = time.perf_counter()
+        with torch.inference_mode():
+            encoded = family.encode(self.model, pixels)
+        if family.timing is not None:
+            encoded = replace(encoded, inputs=encoded.inputs | family.timing(clip.duration / len(clip.frames)))
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        timings["vision_tower"] = time.perf_counter() - start
+        self._encoded[clip.digest] = encoded
+        while len(self._encoded) > CLIPS_REMEMBERED:
+            self._encoded.popitem(last=False)
+        return encoded, timings
+
+    def inputs(self, question: str, encoded: Encoded) -> dict[str, Any]:
+        """What the model's forward and `generate` take for a question about an encoded clip, batch 1."""
+        family, config = self.checkpoint.family, self.model.config
+        ids = torch.tensor([self.prompt_ids(question, encoded.grid)], device=self.device)
+        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_encoder_outputs": encoded.features}
+        if family.token_types:
+            inputs["mm_token_type_ids"] = (ids == family.image_token(config)).int() + 2 * (ids == family.video_token(config)).int()
+        return inputs | {name: _moved(value, self.device) for name, value in encoded.inputs.items()}
+
+    def prompt_ids(self, question: str, grid: Grid) -> list[int]:
+        """The chat prompt's ids for a question about one clip of this grid.
+
+        Raises:
+            ValueError: a question that is empty or too long.
+        """
+        return prompt_ids(self.checkpoint, question, grid, self.max_question)
+
+    def check_context(self, length: int, grid: Grid, method: Method) -> None:
+        """Refuse a prompt of `length` tokens whose positions would run past what the model was trained on.
+
+        Raises:
+            ValueError: it is too long.
+        """
+        limit, longest = self.model.config.text_config.max_position_embeddings, length
+        if length > limit and method.positions != "original":
+            longest -= grid.tokens - method.merged_tokens(grid.frames, grid.tokens_per_frame)
+        if longest > limit:
+            raise ValueError(
+                f"{grid.frames} frames make a prompt of {longest:,} tokens; this model takes {limit:,}. "
+                "Use fewer frames or keep fewer tokens."
+            )
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    return value.to(device) if hasattr(value, "to") else value

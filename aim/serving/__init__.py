@@ -1,0 +1,1 @@
+"""The project inside other people's programs: lmms-eval's benchmarks."""

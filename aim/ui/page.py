@@ -1,0 +1,98 @@
+"""The page: its parts, where they stand, and how it is served."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from aim.ui import texts
+from aim.ui.api import build_api
+from aim.ui.asking import build_asking, build_gallery
+from aim.ui.events import connect
+from aim.ui.examples import FOLDER, load_examples
+from aim.ui.gpu import placed
+from aim.ui.knobs import build_knobs
+from aim.ui.results import build_results
+from aim.video.intake.limits import MAX_UPLOAD_MEGABYTES
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+SWEEP_SECONDS, UPLOAD_SECONDS, CLOSED_SECONDS = 300, 3600, 5
+# Visitors who may wait at once, all runs together (ZeroGPU would take one); and nobody jumps the queue by calling an event's route.
+QUEUE: dict[str, Any] = {"max_size": 16, "api_open": False}
+
+
+def launch_options(examples: Path = FOLDER) -> dict[str, Any]:
+    """What `Blocks.launch` needs for this page: looks, limits, and which files it may serve."""
+    return {
+        "theme": theme(),
+        "css_paths": ASSETS / "style.css",
+        "allowed_paths": [str(examples.resolve())],
+        "max_file_size": f"{MAX_UPLOAD_MEGABYTES}mb",
+        "footer_links": ["api", "gradio", "settings"],
+        "run_history": False,
+        "state_session_capacity": 50,
+    }
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's plain theme with the visitor's own system font (nothing is fetched) and texts dark enough to read (WCAG AA)."""
+    system = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "sans-serif"]
+    monospace = ["ui-monospace", "Consolas", "Liberation Mono", "monospace"]
+    return gr.themes.Default(primary_hue="indigo", secondary_hue="blue", neutral_hue="slate", font=system, font_mono=monospace).set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_label_text_color="*neutral_700",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_700",
+        button_primary_text_color="white",
+    )
+
+
+def build_demo(vlm, examples: Path = FOLDER, notice: str = "") -> gr.Blocks:
+    """The app around a loaded model (`aim.load`).
+
+    Args:
+        examples: a folder with an `examples.json`; without one there are none.
+        notice: what visitors should know first, such as that another model was wanted.
+    """
+    vlm, known = placed(vlm), load_examples(examples)
+    with gr.Blocks(title="AIM Explorer", fill_width=True, analytics_enabled=False, delete_cache=(SWEEP_SECONDS, UPLOAD_SECONDS)) as demo:
+        gr.HTML(texts.HEADER)
+        if notice:
+            gr.HTML(texts.notice(notice), elem_id="notice")
+        with gr.Row(elem_classes="aim-page", equal_height=False):
+            with gr.Column(scale=5, min_width=320, elem_classes="aim-side"):
+                asking = build_asking(vlm, known[0] if known else None)
+                controls = build_knobs(vlm, known[0] if known else None)
+                build_gallery(asking, known, controls["num_frames"])
+            with gr.Column(scale=8, min_width=320, elem_classes="aim-side"):
+                results = build_results(vlm)
+        build_api(vlm, {**controls, "compare": asking.compare})
+        connect(demo, vlm, asking, controls, results, examples)
+        demo.unload(forget(demo))
+    demo.queue(**QUEUE)
+    return demo
+
+
+def forget(demo: gr.Blocks):
+    """What happens when a tab closes: its clips and its last run go soon. Gradio would keep them for an hour, tens of megabytes each."""
+    closed: dict[str, float] = {}
+
+    def unload(request: gr.Request) -> None:
+        sessions, now = demo.state_holder.session_data, time.monotonic()
+        # Not dropped at once: an event of it that is still ending would make it anew, and that one would stay.
+        if request.session_hash in sessions:
+            sessions[request.session_hash].STATE_TTL_WHEN_CLOSED = CLOSED_SECONDS
+            closed[request.session_hash] = now
+        for session in [session for session, since in closed.items() if now - since > CLOSED_SECONDS]:
+            sessions.pop(session, None)
+            del closed[session]
+
+    return unload

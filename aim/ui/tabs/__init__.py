@@ -1,0 +1,1 @@
+"""The page's tabs, one file each: its state, how it is built, connected and drawn."""

@@ -1,0 +1,14 @@
+"""A video file → upright RGB frames and their times. `clip` is what callers use; `intake` keeps hostile files at arm's length."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+__all__ = ["Clip", "clip_from_frames", "read_video"]
+
+
+def __getattr__(name: str):
+    # On first use, since the decoding process imports this package too and needs none of it.
+    if name not in __all__:
+        raise AttributeError(f"module 'aim.video' has no attribute {name!r}")
+    return getattr(import_module("aim.video.clip"), name)

@@ -1,0 +1,104 @@
+"""A video file becomes a few upright RGB frames, evenly spread over its time, each with the second it appears at.
+
+Files are hostile until shown otherwise: see `aim.video.intake` for the header check, the decoding process and the limits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from aim.video.intake.header import checked_file
+from aim.video.intake.limits import LIMITS, MAX_FRAMES, MIN_SIDE
+from aim.video.intake.process import decode
+from aim.video.intake.refusals import Refused, refuse
+
+__all__ = ["LIMITS", "MAX_FRAMES", "Clip", "clip_from_frames", "read_video"]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames taken from a video.
+
+    Attributes:
+        frames: uint8 [F, H, W, 3], upright RGB.
+        timestamps: float64 [F], the second at which each frame appears, counted from the clip's first frame; never negative, ascending.
+        duration: seconds from the appearance of the first frame to the disappearance of the last.
+        decode_seconds: wall time reading took.
+        digest: SHA-256 of frames and timestamps, hexadecimal; clips are equal when their digests are.
+    """
+
+    frames: np.ndarray = field(compare=False, repr=False)
+    timestamps: np.ndarray = field(compare=False)
+    duration: float
+    decode_seconds: float = field(compare=False)
+    digest: str
+
+
+def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, stop: threading.Event | None = None) -> Clip:
+    """Take `num_frames` frames at the centres of as many equal stretches of time: (i + 0.5) / num_frames · duration.
+
+    Args:
+        path: a local MP4, MOV, MKV, WebM, AVI or MPG file; with the program ffmpeg installed also GIF, TS and AV1 in any of these.
+        num_frames: 1...MAX_FRAMES. A clip that has fewer frames gives all it has. Where one frame stays on for several stretches (variable
+            frame rate), it is returned once for each.
+        max_side: the longer side, in pixels, is reduced to this while decoding; smaller clips keep their size. At least 16.
+        stop: setting it ends the reading within a fraction of a second.
+
+    Raises:
+        ValueError: the arguments, a file that cannot be read or is over the `LIMITS`, or `stop`. It names the file, not its folder.
+        ImportError: neither decord nor ffmpeg is installed.
+    """
+    if not _whole(num_frames) or not 1 <= num_frames <= MAX_FRAMES:
+        raise ValueError(f"num_frames is {num_frames!r}; accepted: a whole number from 1 to {MAX_FRAMES}. Set it within that range.")
+    if not _whole(max_side) or max_side < MIN_SIDE:
+        raise ValueError(f"max_side is {max_side!r}; accepted: a whole number of pixels, {MIN_SIDE} or more. Set it to 640 if in doubt.")
+    name, file, container = checked_file(path)
+    began = time.perf_counter()
+    refused = None
+    try:
+        frames, timestamps, duration = decode(file, container, int(num_frames), int(max_side), stop)
+    except Refused as reason:
+        refused = reason
+    except ImportError:
+        raise ImportError(
+            "Reading videos needs the package decord, which cannot be imported. Run `pip install decord` (Linux on x86-64, Windows) or "
+            "`pip install eva-decord` (Apple silicon, Python 3.11); elsewhere install the program ffmpeg, or decode the frames yourself "
+            "and use clip_from_frames."
+        ) from None
+    if refused is not None:  # outside the except block: the message is all there is to tell
+        refuse(name, refused.reason, refused.given)
+    return Clip(frames, timestamps, duration, time.perf_counter() - began, _digest(frames, timestamps))
+
+
+def clip_from_frames(frames: np.ndarray, frames_per_second: float) -> Clip:
+    """A clip of frames already in memory, copied: uint8 [F, H, W, 3], F ≥ 1, upright RGB, shown at a constant positive rate.
+
+    Raises ValueError for anything else.
+    """
+    if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+        given = f"{frames.dtype} {list(frames.shape)}" if isinstance(frames, np.ndarray) else type(frames).__name__
+        raise ValueError(f"frames is {given}; accepted: a NumPy array, uint8 [frames, height, width, 3], not empty. Convert it to that.")
+    number = isinstance(frames_per_second, (int, float, np.integer, np.floating)) and not isinstance(frames_per_second, bool)
+    if not number or not math.isfinite(frames_per_second) or frames_per_second <= 0:
+        raise ValueError(f"frames_per_second is {frames_per_second!r}; accepted: a number above 0. Set it to the rate of the frames.")
+    frames = np.array(frames, order="C")
+    timestamps = np.arange(len(frames)) / float(frames_per_second)
+    return Clip(frames, timestamps, len(frames) / float(frames_per_second), 0.0, _digest(frames, timestamps))
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _digest(frames: np.ndarray, timestamps: np.ndarray) -> str:
+    digest = hashlib.sha256(repr(frames.shape).encode())
+    digest.update(frames)
+    digest.update(timestamps)
+    return digest.hexdigest()

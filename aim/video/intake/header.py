@@ -1,0 +1,103 @@
+"""Which files may reach a decoder at all, by their first bytes.
+
+FFmpeg, inside decord, follows links and opens playlists whatever their names, and those lead to other people's files. So it is handed only
+local files that begin as one of the accepted containers; playlists (HLS, concat, SDP, DASH) are text and begin as none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from aim.video.intake.limits import MAX_MEGABYTES, SUFFIXES
+from aim.video.intake.refusals import refuse
+
+_HEAD = 1024  # bytes
+_SHOWN = 80  # letters of a name
+_QUICKTIME_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+_PICTURE_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis", b"jp2 ", b"crx ")
+_PATTERN = frozenset("%*?[]{}")
+
+
+@dataclass(frozen=True)
+class Container:
+    """`demuxer` is ffmpeg's name of it; `decord` whether decord reads it."""
+
+    demuxer: str
+    decord: bool = True
+
+
+def container_of(head: bytes) -> Container | None:
+    """The container that a file's first bytes (1,024 or all) announce; None for anything that is not accepted."""
+    if head[4:8] in _QUICKTIME_BOXES:
+        return None if head[4:8] == b"ftyp" and head[8:12] in _PICTURE_BRANDS else Container("mov")
+    if head.startswith(b"\x1a\x45\xdf\xa3"):
+        return Container("matroska")
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return Container("avi")
+    if head.startswith(b"\x00\x00\x01\xba"):
+        return Container("mpeg")
+    if head.startswith(b"\x00\x00\x01\xb3"):
+        return Container("mpegvideo")
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return Container("gif", decord=False)
+    if any(_in_step(head, first, step) for first, step in ((0, 188), (4, 192))):
+        return Container("mpegts", decord=False)
+    return None
+
+
+def checked_file(path: str | Path) -> tuple[str, str, Container]:
+    """(name to show, absolute path, container) of a local file that a decoder may open.
+
+    Raises ValueError for anything else.
+    """
+    if not isinstance(path, (str, Path)):
+        refuse("What was given", "no path", type(path).__name__)
+    text = str(path)
+    if not text.strip():
+        refuse("What was given", "no name")
+    link = re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) is not None
+    name = shown_name(re.split(r"[?#]", text)[0] if link else text)
+    if link:
+        refuse(name, "link")
+    file, head, size = Path(path), None, 0
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        file = file.resolve()
+        if file.is_file():
+            with file.open("rb") as stream:
+                head, size = stream.read(_HEAD), file.stat().st_size
+    if head is None:
+        refuse(name, "missing")
+    if not head:
+        refuse(name, "empty")
+    if _misleads(file):
+        refuse(name, "unspeakable name")
+    if size > MAX_MEGABYTES * 1e6:
+        refuse(name, "megabytes", size / 1e6)
+    container = container_of(head)
+    if container is None:
+        refuse(name, "unknown format")
+    return name, str(file), container
+
+
+def shown_name(text: str) -> str:
+    """The last part of a path, of either system, as it may be shown."""
+    name = re.split(r"[\\/]", text)[-1]
+    return "".join(letter for letter in name if letter.isprintable())[-_SHOWN:] or "What was given"
+
+
+def _misleads(file: Path) -> bool:
+    """Names that FFmpeg does not take for one file: not Unicode, or a numbered series of pictures, `frame%03d.png`."""
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        return True
+    return not _PATTERN.isdisjoint(str(file)) and file.suffix.lower() not in SUFFIXES
+
+
+def _in_step(head: bytes, first: int, step: int) -> bool:
+    """Whether MPEG transport packets begin at every step: two or more of them, each with the byte 0x47."""
+    starts = head[first::step]
+    return len(starts) > 1 and set(starts) == {0x47}

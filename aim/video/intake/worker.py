@@ -1,0 +1,117 @@
+"""The decoding process: reads one request from its input, writes one answer to its output, and is gone.
+
+It imports NumPy, Pillow and decord, nothing heavier. `aim.video.intake.process` starts it, and kills it when it takes too long; where that
+one is killed itself, this one sees its input end and goes too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from aim.video.intake.decord_frames import read_with_decord
+from aim.video.intake.ffmpeg_frames import read_with_ffmpeg
+from aim.video.intake.refusals import Refused
+
+READY = b"ready\n"
+_NEARLY = 0.75  # of the address space allowed: what a codec asks for at once is a fraction of it
+_GRACE = 5  # seconds after which it ends by itself, should nobody have done it
+
+
+def main() -> None:
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whatever a codec prints is no answer
+    request = json.loads(sys.stdin.buffer.readline())
+    _limit(int(request["bytes"]), int(request["seconds"]))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    timer = threading.Timer(request["seconds"] + _GRACE, end, [os.getpid()])
+    timer.daemon = True
+    timer.start()
+    output.write(READY)
+    output.flush()
+    try:
+        frames, timestamps, duration = _read(**request["video"])
+    except Refused as refused:
+        # Codecs that get no memory report a broken file.
+        starved = refused.reason == "damaged" and _highest_size() > _NEARLY * request["bytes"]
+        _write(output, {"refused": "memory" if starved else refused.reason, "given": refused.given})
+    except MemoryError:
+        _write(output, {"refused": "memory"})
+    except ImportError:
+        _write(output, {"refused": "import"})
+    else:
+        _write(output, {"frames": frames.shape[:3], "duration": duration}, timestamps.astype(np.float64), frames)
+    os._exit(0)  # decord's own ending has been seen to hang
+
+
+def end(pid: int) -> None:
+    """Kill a decoding process and the ffmpeg it may have started; nothing where it is gone already."""
+    if os.name == "nt":
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _read(file: str, demuxer: str, decord: bool, ffmpeg: str | None, num_frames: int, max_side: int) -> tuple[Any, Any, float]:
+    """decord first, where it knows the container; ffmpeg, if installed, for what decord does not know, and where decord is missing."""
+    refused: Exception = Refused("needs ffmpeg")
+    if decord:
+        try:
+            return read_with_decord(file, num_frames, max_side)
+        except (ImportError, OSError) as error:
+            refused = ImportError(str(error))
+        except Refused as error:
+            if error.reason not in ("no track here", "still"):
+                raise
+            refused = error
+    if not ffmpeg:
+        raise refused
+    return read_with_ffmpeg(ffmpeg, demuxer, file, num_frames, max_side)
+
+
+def _write(output: BinaryIO, header: dict[str, Any], *arrays: np.ndarray) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        output.write(json.dumps(header).encode() + b"\n")
+        for array in arrays:
+            output.write(memoryview(np.ascontiguousarray(array)).cast("B"))
+        output.flush()
+
+
+def _limit(size: int, seconds: int) -> None:
+    """Address space and processor time, where the system knows such limits; no core dumps."""
+    try:
+        import resource
+    except ImportError:
+        return
+    limits = {resource.RLIMIT_AS: size, resource.RLIMIT_CPU: (seconds + _GRACE) * (os.cpu_count() or 1), resource.RLIMIT_CORE: 0}
+    for kind, limit in limits.items():
+        with contextlib.suppress(OSError, ValueError):
+            allowed = resource.getrlimit(kind)[1]
+            limit = limit if allowed == resource.RLIM_INFINITY else min(limit, allowed)
+            resource.setrlimit(kind, (limit, limit))
+
+
+def _highest_size() -> int:
+    """The most bytes of address space this process has had, where Linux tells; 0 elsewhere."""
+    with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmPeak:"))
+    return 0
+
+
+def _end_with_parent() -> None:
+    while sys.stdin.buffer.read(1):
+        pass
+    end(os.getpid())
+
+
+if __name__ == "__main__":
+    main()

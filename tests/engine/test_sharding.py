@@ -1,0 +1,60 @@
+"""A model spread over two devices answers as one on a single device does, under every method.
+
+There is no second device here, so one is pretended (`tests.pretend`): it enforces that operands lie together, nothing else.
+"""
+
+import pytest
+import torch
+
+import aim
+from aim.engine.timing import Stopwatch
+from aim.methods import METHODS
+from tests.pretend import HERE, THERE, TwoDevices, shard
+from tests.tiny import clip_inputs, llava_onevision
+
+GREEDY = {"max_new_tokens": 5, "do_sample": False}
+SETTINGS = [
+    aim.AIM(merge_ratio=0.5, l1=2, l2=5),
+    aim.AIM(merge_ratio=0.5, l1=0, l2=3),
+    aim.AIM(merge_ratio=0.5, l1=2, l2=5, positions="original", damping=0.2, restart="question"),
+]
+UNWATCHED = [method() for method in METHODS.values() if not method.needs_tower]
+
+
+def run(model, method, scores="pruning"):
+    with torch.no_grad(), aim.reduce(model, method, scores) as trace:
+        output = model.generate(**clip_inputs(), **GREEDY, return_dict_in_generate=True)
+    return output.sequences, trace, [str(layer.keys.device) for layer in output.past_key_values.layers]
+
+
+@pytest.mark.parametrize("first", [1, 4])
+@pytest.mark.parametrize("method", [*SETTINGS, *UNWATCHED], ids=str)
+def test_answer_lengths_and_scores_are_those_of_one_device(method, first):
+    expected, whole, _ = run(llava_onevision(), method, "all")
+    model = llava_onevision()
+    shard(model, first)
+    with TwoDevices():
+        answer, trace, places = run(model, method, "all")
+    assert torch.equal(answer, expected)
+    assert trace.tokens_per_layer == whole.tokens_per_layer
+    assert places == ["cpu"] * first + ["cpu:1"] * (6 - first)  # each layer's cache lies with its layer
+    for ours, theirs in zip(trace.scores, whole.scores, strict=True):
+        assert (ours is None) == (theirs is None) and (ours is None or (torch.allclose(ours, theirs) and ours.device == HERE))
+
+
+def test_the_pretended_device_refuses_what_a_real_one_would():
+    with TwoDevices():
+        there = torch.ones(3, device=THERE)
+        assert (there + 1).device == THERE and there.to(HERE).device == HERE
+        with pytest.raises(RuntimeError, match="same device"):
+            there + torch.ones(3)
+
+
+def test_the_prefill_is_timed_to_its_end_on_the_last_gpu(monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    first, last = torch.device("cuda", 0), torch.device("cuda", 1)
+    Stopwatch(first).wait(first)
+    Stopwatch(first).wait(last)
+    Stopwatch(HERE).wait(HERE)
+    assert waited == [last]

@@ -1,0 +1,157 @@
+"""A checkpoint of every family, saved as the Hub has it, loaded and asked about a clip; the prompt is written out here letter by letter."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+import aim
+from aim.video.clip import clip_from_frames
+from tests.tiny import IMAGE, NEWLINE, PAD, TINY, VIDEO
+
+QUESTION = "what is it?"
+FRAMES = 5
+LETTERS = " abcdefghijklmnopqrstuvwxyz0123456789:.?!"
+START, END = "<|im_start|>", "<|im_end|>"
+
+# What the templates on the Hub say for a user's turn with one clip and one text, in short.
+QWEN_TEMPLATE = (
+    "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant."
+    "<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "<|vision_start|><|image_pad|><|vision_end|>{% elif part['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+INTERNVL_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "<IMG_CONTEXT>\n{% elif part['type'] == 'video' %}<video>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+LLAVA_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'].upper() }}: {% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "<image>\n{% endif %}{% endfor %}{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }} {% endif %}"
+    "{% endfor %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+ONEVISION_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }} {% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "<image>\n{% elif part['type'] == 'video' %}<video>\n{% endif %}{% endfor %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+QWEN_MARKERS = {95: "<|vision_start|>", 96: "<|vision_end|>", IMAGE: "<|image_pad|>", VIDEO: "<|video_pad|>"}
+COMMON = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.3, 0.3, 0.2], "resample": 3, "rescale_factor": 1 / 255}
+SQUARE = {**COMMON, "size": {"height": 40, "width": 40}}
+
+# name: (template, special tokens by id, picture settings by file).
+FOLDERS = {
+    "llava_onevision": (ONEVISION_TEMPLATE, {IMAGE: "<image>", VIDEO: "<video>"}, {"video_preprocessor_config.json": SQUARE}),
+    "llava": (
+        LLAVA_TEMPLATE,
+        {IMAGE: "<image>"},
+        {"preprocessor_config.json": {**COMMON, "size": {"shortest_edge": 20}, "crop_size": {"height": 20, "width": 20}}},
+    ),
+    "qwen2_vl": (QWEN_TEMPLATE, QWEN_MARKERS, {"preprocessor_config.json": {**COMMON, "min_pixels": 64, "max_pixels": 12845056}}),
+    "qwen2_5_vl": (QWEN_TEMPLATE, QWEN_MARKERS, {"preprocessor_config.json": {**COMMON, "min_pixels": 64, "max_pixels": 12845056}}),
+    "internvl": (
+        INTERNVL_TEMPLATE,
+        {95: "<img>", 96: "</img>", IMAGE: "<IMG_CONTEXT>", VIDEO: "<video>"},
+        {"preprocessor_config.json": SQUARE},
+    ),
+}
+STEPS = {"qwen2_vl": 3, "qwen2_5_vl": 3}
+
+
+def expected_prompt(name):
+    """The text before tokenizing, every placeholder spelled out."""
+    chat = f"{START}user\n%s{QUESTION}{END}\n{START}assistant\n"
+    if name == "llava":
+        return "USER: " + "\n".join(["<image>" * 25] * FRAMES) + f"\n{QUESTION} ASSISTANT:"
+    if name == "llava_onevision":
+        return f"{START}user {'<video>' * (25 * FRAMES + 1)}\n{QUESTION}{END}{START}assistant\n"
+    if name == "internvl":
+        frames = (f"Frame{number}: <img>{'<IMG_CONTEXT>' * 25}</img>" for number in range(1, FRAMES + 1))
+        return chat % ("\n".join(frames) + "\n")
+    tokens = 3 * 4 * 8  # 36 x 60 pixels are 4.5 x 7.5 tokens of 8 x 8, rounded to even: three steps of 4 x 8
+    return f"{START}system\nYou are a helpful assistant.{END}\n" + chat % f"<|vision_start|>{'<|video_pad|>' * tokens}<|vision_end|>"
+
+
+def build_tokenizer(special):
+    """One token a letter, lower case."""
+    ids = {PAD: "<pad>", 1: "<s>", 2: END, 3: START, NEWLINE: "\n"} | {4 + place: letter for place, letter in enumerate(LETTERS)} | special
+    ids |= {number: f"<{number}>" for number in range(99) if number not in ids}
+    letters = Tokenizer(models.WordLevel({token: number for number, token in ids.items()}, unk_token="<pad>"))
+    letters.normalizer = normalizers.Lowercase()
+    letters.pre_tokenizer = pre_tokenizers.Split(Regex("[\\s\\S]"), "isolated")
+    named = [START, END, *special.values()]
+    return PreTrainedTokenizerFast(tokenizer_object=letters, pad_token="<pad>", eos_token=END, extra_special_tokens=named)
+
+
+@pytest.fixture(scope="module", params=FOLDERS)
+def vlm(request, tmp_path_factory):
+    template, special, files = FOLDERS[request.param]
+    folder = tmp_path_factory.mktemp(request.param)
+    TINY[request.param].model().save_pretrained(folder)
+    build_tokenizer(special).save_pretrained(folder)
+    (folder / "chat_template.jinja").write_text(template)
+    for file, settings in files.items():
+        (folder / file).write_text(json.dumps(settings))
+    return aim.load(str(folder))
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return clip_from_frames(np.random.default_rng(0).integers(0, 256, (FRAMES, 36, 60, 3), np.uint8), 4.0)
+
+
+def name_of(vlm):
+    return vlm.model.config.model_type
+
+
+def test_an_answer_equals_stock_generate_on_the_prompt_written_out(vlm, clip):
+    name, family = name_of(vlm), vlm.checkpoint.family
+    answer = vlm.ask(clip, QUESTION, aim.Full(), max_new_tokens=20)
+    ids = torch.tensor([build_tokenizer(FOLDERS[name][1])(expected_prompt(name), add_special_tokens=False)["input_ids"]])
+    inputs = family.pixel_values(vlm.model.config, clip.frames, vlm.checkpoint.pictures)
+    if family.token_types:
+        inputs["mm_token_type_ids"] = 2 * (ids == VIDEO).int()
+    if name == "qwen2_5_vl":
+        inputs["second_per_grid_ts"] = [0.5]  # two frames of a quarter of a second
+    with torch.no_grad():
+        stock = vlm.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **inputs, max_new_tokens=20, do_sample=False)
+    assert answer.text == vlm.checkpoint.tokenizer.decode(stock[0, ids.shape[1] :], skip_special_tokens=True).strip()
+    assert answer.trace.frames == STEPS.get(name, FRAMES)
+    assert sum(answer.trace.tokens_per_layer[0]) == ids.shape[1]
+
+
+@pytest.mark.parametrize("method", [aim.AIM(merge_ratio=0.5, l1=2, l2=5), aim.METHODS["prumerge"]()], ids=lambda method: method.name)
+def test_a_reduced_answer_runs_on_what_was_planned(vlm, clip, method):
+    answer = vlm.ask(clip, QUESTION, method, max_new_tokens=8)
+    grid = vlm.grid(FRAMES, 36, 60)
+    assert (answer.trace.frames, answer.trace.rows, answer.trace.columns) == (grid.frames, grid.rows, grid.columns)
+    assert answer.trace.merged_tokens < answer.trace.visual_tokens == grid.tokens
+    assert answer.new_tokens == 8
+    if method.name == "aim":
+        planned = vlm.plan(FRAMES, answer.trace.tokens_per_layer[0][1], method, grid)
+        assert planned.tokens_per_layer == answer.trace.tokens_per_layer
+        assert planned.prefill_tflops == answer.cost["prefill_tflops"] and planned.vision_tflops == answer.cost["vision_tflops"]
+        assert vlm.ask(clip, "and now?", method, max_new_tokens=1).features_reused
+
+
+def test_text_tokens_are_what_the_prompt_holds_beside_patches(vlm, clip):
+    answer = vlm.ask(clip, QUESTION, aim.Full(), max_new_tokens=1)
+    assert vlm.text_tokens(QUESTION, FRAMES) == answer.trace.tokens_per_layer[0][1]
+
+
+def test_markers_typed_into_a_question_are_no_placeholders(vlm, clip):
+    marker = FOLDERS[name_of(vlm)][1][IMAGE]
+    assert vlm.ask(clip, f"what {marker} is {marker} it?", max_new_tokens=1).trace.visual_tokens == vlm.grid(FRAMES, 36, 60).tokens
+
+
+def test_frames_of_one_clip_at_another_rate_are_told_apart_by_seconds(vlm):
+    frames = np.random.default_rng(1).integers(0, 256, (4, 36, 60, 3), np.uint8)
+    timing = vlm.checkpoint.family.timing
+    spread = [vlm.ask(clip_from_frames(frames, rate), QUESTION, aim.Full(), max_new_tokens=1).trace.positions for rate in (8.0, 0.5)]
+    assert torch.equal(*spread) == (timing is None)

@@ -1,0 +1,188 @@
+"""Methods side by side at equal cost: each run as if alone, each figure a second way."""
+
+from __future__ import annotations
+
+import json
+import threading
+from math import log
+
+import pytest
+import torch
+
+import aim
+from aim.runtime.compare import compare, divergence
+from aim.views.side_by_side import comparison_chart, comparison_table, comparison_text, kept_sheet, overlap_table
+from tests.visitor import EXAMPLES
+
+QUESTION = "How many shapes are there?"
+
+
+@pytest.fixture(scope="module")
+def vlm():
+    return aim.load("bundled")
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return aim.read_video(EXAMPLES / "colour.mp4", num_frames=8)
+
+
+@pytest.fixture(scope="module")
+def stages(vlm, clip):
+    return list(compare(vlm, clip, QUESTION, max_new_tokens=4, rounds=2))
+
+
+@pytest.fixture(scope="module")
+def comparison(stages):
+    return stages[-1]
+
+
+def test_it_grows_by_one_run_at_a_time_and_ends_complete(stages):
+    assert [len(stage.runs) for stage in stages] == [*range(1, len(aim.METHODS) + 1), len(aim.METHODS)]
+    assert [stage.complete for stage in stages] == [False] * len(aim.METHODS) + [True]
+
+
+def test_every_method_is_there_and_the_full_model_first(comparison):
+    names = [run.answer.method.name for run in comparison.runs]
+    assert names[0] == "full" and sorted(names) == sorted(aim.METHODS)
+
+
+def test_the_budget_is_what_the_papers_setting_takes_and_is_met_where_steps_are_fine(vlm, clip, comparison):
+    paper = vlm.ask(clip, QUESTION, aim.AIM(), max_new_tokens=1)
+    assert comparison.tflops == pytest.approx(paper.cost["prefill_tflops"], rel=1e-9)
+    for run in comparison.runs[1:]:
+        coarse = 0.25 if run.answer.method.name in ("vtw", "tome") else 0.01
+        assert run.answer.cost["prefill_tflops"] == pytest.approx(comparison.tflops, rel=coarse), run.answer.method
+
+
+def test_each_answer_is_that_of_the_method_alone(vlm, clip, comparison):
+    for run in comparison.runs:
+        alone = vlm.ask(clip, QUESTION, run.answer.method, max_new_tokens=4)
+        assert alone.text == run.answer.text
+        assert alone.trace.tokens_per_layer == run.answer.trace.tokens_per_layer
+
+
+def test_divergence_and_agreement_are_those_of_plain_forwards(vlm, clip, comparison):
+    inputs = vlm.inputs(QUESTION, vlm.encode(clip.frames))
+    distributions = []
+    for run in comparison.runs:
+        with torch.no_grad(), aim.reduce(vlm.model, run.answer.method):
+            distributions.append(vlm.model(**inputs).logits[0, -1].double().softmax(-1))
+    full = distributions[0]
+    for run, other in zip(comparison.runs, distributions, strict=True):
+        expected = sum(float(p) * (float(p.log()) - float(q.log())) for p, q in zip(full, other, strict=True) if p > 0)
+        assert run.divergence == pytest.approx(expected, rel=1e-3, abs=1e-5)
+        assert run.agrees == (int(full.argmax()) == int(other.argmax()))
+
+
+def test_overlap_counts_shared_places_over_all_places(comparison):
+    layer = 2
+    kept = []
+    for run in comparison.runs:
+        trace = run.answer.trace
+        kept.append({int(trace.anchors[token]) for token in trace.survivors[layer].tolist()})
+    for one, row in zip(kept, comparison.overlap(layer).tolist(), strict=True):
+        for other, share in zip(kept, row, strict=True):
+            union = one | other
+            assert (share != share) if not union else share == len(one & other) / len(union)
+
+
+def test_a_merged_tokens_place_is_one_of_its_own_patches(comparison):
+    for run in comparison.runs:
+        trace = run.answer.trace
+        assert torch.equal(trace.assignment.flatten()[trace.anchors], torch.arange(trace.merged_tokens))
+
+
+def test_timing_rounds_take_turns_and_leave_the_answers_alone(vlm, clip, monkeypatch):
+    order = []
+    stream = vlm.stream
+
+    def noted(clip, question, method, *arguments, **options):
+        order.append(method.name)
+        return stream(clip, question, method, *arguments, **options)
+
+    monkeypatch.setattr(vlm, "stream", noted)
+    *_, comparison = compare(vlm, clip, QUESTION, ["aim", "vtw"], max_new_tokens=2, rounds=3)
+    assert order == ["full", "aim", "vtw"] * 3
+    assert [len(run.prefill_seconds) for run in comparison.runs] == [2, 2, 2]
+
+
+def test_stop_ends_it_with_what_is_done(vlm, clip):
+    stop, seen = threading.Event(), []
+    for stage in compare(vlm, clip, QUESTION, ["aim", "fastv"], max_new_tokens=2, stop=stop):
+        seen.append(stage)
+        stop.set()
+    assert [len(stage.runs) for stage in seen] == [1] and not seen[0].complete
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"methods": ["magic"]}, "choose one or more of aim"),
+        ({"methods": []}, "choose one or more"),
+        ({"methods": ["full"]}, "choose one or more"),
+        ({"rounds": 0}, "at least once"),
+        ({"tflops": -1.0}, "above 0"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(vlm, clip, options, message):
+    with pytest.raises(ValueError, match=message):
+        list(compare(vlm, clip, QUESTION, **options))
+
+
+def test_divergence_of_a_distribution_from_itself_is_zero_and_is_not_symmetric():
+    one, other = torch.tensor([0.5, 0.25, 0.25]).log(), torch.tensor([0.9, 0.05, 0.05]).log()
+    assert divergence(one, one) == 0
+    assert divergence(one, other) == pytest.approx(0.5 * log(0.5 / 0.9) + 0.5 * log(5), rel=1e-6)
+    assert divergence(one, other) != divergence(other, one)
+    assert divergence(torch.tensor([1.0, 0.0]).log(), torch.tensor([0.5, 0.5]).log()) == pytest.approx(0.693147, rel=1e-5)
+
+
+class TestViews:
+    def test_the_table_has_a_row_a_method_and_escapes_what_the_model_said(self, comparison):
+        from dataclasses import replace
+
+        said = replace(comparison.runs[1], answer=replace(comparison.runs[1].answer, text="<b>x</b>"))
+        table = comparison_table(replace(comparison, runs=(comparison.runs[0], said)))
+        assert table.count("<tr>") == 3
+        assert "&lt;b&gt;x&lt;/b&gt;" in table and "<b>x</b>" not in table
+
+    def test_the_chart_has_each_methods_tokens(self, comparison):
+        figure = comparison_chart(comparison)
+        assert [trace.name for trace in figure.data] == [type(run.answer.method).__name__ for run in comparison.runs]
+        for line, run in zip(figure.data, comparison.runs, strict=True):
+            assert list(line.y) == [visual for visual, _ in run.answer.trace.tokens_per_layer]
+
+    def test_the_overlap_of_nothing_with_nothing_is_a_dash(self, comparison):
+        assert "<td>–</td>" in overlap_table(comparison, comparison.runs[0].answer.trace.num_layers - 1)
+
+    def test_the_sheet_shows_kept_patches_clear_and_others_veiled(self, clip, comparison):
+        from aim.views.side_by_side import CAPTION, CELL, GAP, LABEL
+
+        sheet = kept_sheet(clip.frames, clip.timestamps, comparison, 2)
+        height = round(CELL * clip.frames.shape[1] / clip.frames.shape[2])
+        for row, run in enumerate(comparison.runs[:2]):
+            trace = run.answer.trace
+            kept = set(trace.kept_patches(2).tolist())
+            reference = sheet.crop((LABEL, CAPTION, LABEL + CELL, CAPTION + height))
+            shown = sheet.crop((LABEL, CAPTION + row * (height + GAP), LABEL + CELL, CAPTION + row * (height + GAP) + height))
+            for patch in range(49):
+                y, x = divmod(patch, 7)
+                middle = (int((x + 0.5) * CELL / 7), int((y + 0.5) * height / 7))
+                assert (shown.getpixel(middle) == reference.getpixel(middle)) == (patch in kept)
+
+    def test_the_text_for_a_terminal_has_the_same_figures(self, comparison):
+        lines = comparison_text(comparison).splitlines()
+        assert len(lines) == len(comparison.runs) + 2
+        assert lines[1].startswith("Full") and lines[0].split()[0] == "method"
+
+
+def test_the_command_prints_one_json_object(capsys):
+    from aim.commands.main import main
+
+    main(["compare", str(EXAMPLES / "colour.mp4"), QUESTION, "--methods", "aim", "vtw", "--tflops", "0.0009", "--rounds", "1", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert [run["method"] for run in report["runs"]] == ["full", "aim", "vtw"]
+    assert report["tflops"] == 0.0009
+    assert report["runs"][1]["cost"]["prefill_tflops"] == pytest.approx(0.0009, rel=0.01)
+    assert len(report["overlap"]) == 3

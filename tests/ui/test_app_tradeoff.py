@@ -1,0 +1,218 @@
+"""The Trade-off tab and the trust guard as a visitor meets them: the real bundled model, a real server, headless Chromium."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+import aim
+from aim.tuning.trust import guard
+from tests.visitor import EXAMPLES, examples, needs_browser
+
+pytestmark = needs_browser
+SCHEMES = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+KNOBS = ("merge-ratio", "l1", "l2")
+
+
+def tune(visitor, times_less: float | None = None) -> None:
+    visitor.open("Trade-off")
+    if times_less is not None:
+        visitor.set("tune-amount", times_less)
+    visitor.tab.locator("#tune-start").click()
+    visitor.wait_for_text("#tune-status", "Done")
+
+
+def setting(visitor) -> list[float]:
+    return [visitor.knob(name) for name in KNOBS]
+
+
+def wait_until_chosen(visitor) -> list[float]:
+    """The knobs, once every one of them is the chosen setting's: they arrive one after the other."""
+    label = visitor.tab.locator("#tune-table tr.aim-chosen button").inner_text()
+    values = "['merge-ratio', 'l1', 'l2'].map(name => Number(document.querySelector(`#${name} input[type=number]`).value))"
+    told = "`merged to ${Number((100 * ratio).toPrecision(3))} %, layers ${l1} → ${l2}`"
+    visitor.tab.wait_for_function(f"label => {{ const [ratio, l1, l2] = {values}; return label.startsWith({told}); }}", arg=label)
+    return setting(visitor)
+
+
+def planned(merge_ratio: float, l1: float, l2: float, frames: int, question: str):
+    vlm = aim.load("bundled")
+    return vlm.plan(frames, vlm.text_tokens(question), aim.AIM(merge_ratio=merge_ratio, l1=int(l1), l2=int(l2)))
+
+
+def test_a_budget_is_set_the_knobs_are_tuned_to_it_and_the_run_keeps_to_it(visit, caplog):
+    caplog.set_level(logging.INFO, "aim.runs")
+    visitor = visit()
+    before = setting(visitor)
+    tune(visitor, 12)
+    after = wait_until_chosen(visitor)
+    assert after != before
+    assert planned(*after, int(visitor.knob("frames")), visitor.question.input_value()).speedup >= 12
+    visitor.tab.wait_for_function("document.querySelector('#tune-chart .js-plotly-plot')?.data?.some(trace => trace.name === 'chosen')")
+    chosen = visitor.tab.locator("#tune-table tr.aim-chosen")
+    assert chosen.count() == 1 and "over the budget" not in chosen.inner_text()
+    assert visitor.tab.locator("#tune-table tbody tr").count() <= 24
+    visitor.run()
+    cards = visitor.text("#figures")
+    less = float(cards.split("× less")[0].split()[-1])
+    assert less >= 12
+    told = [record.getMessage() for record in caplog.records if record.name == "aim.runs"]
+    assert [line.split()[1] for line in told] == ["method=tune", "method=aim"] and all("outcome=ok" in line for line in told)
+    assert visitor.text("#plan").count("×") >= 2 and f"{less:.1f}× less" in visitor.text("#plan")
+
+
+def test_a_row_moves_the_knobs_the_plan_and_the_preset(visit):
+    visitor = visit()
+    tune(visitor)
+    paper = visitor.tab.locator("#tune-table tr", has_text="the paper's")
+    visitor.tab.locator("#tune-table tr", has_text="reference").locator("button").click()
+    visitor.wait_for_knob("merge-ratio", 1)
+    visitor.tab.locator("#preset input[value='Full model']:checked").wait_for()
+    paper.locator("td").first.click()  # anywhere on the row
+    visitor.wait_for_knob("merge-ratio", 0.25)
+    visitor.tab.locator("#preset input[value='Paper']:checked").wait_for()
+    default = aim.AIM().for_depth(aim.load("bundled").num_layers)
+    assert setting(visitor) == [default.merge_ratio, default.l1, default.l2]
+    visitor.tab.locator("#tune-use").click()
+    assert wait_until_chosen(visitor) != [default.merge_ratio, default.l1, default.l2]
+
+
+def test_the_slider_follows_the_kind_of_budget_and_the_frames(visit):
+    visitor = visit()
+    visitor.open("Trade-off")
+    most = "document.querySelector('#tune-amount input[type=range]').max"
+    visitor.tab.locator("#tune-kind").get_by_text("KV cache", exact=True).click()
+    visitor.wait_for_text("#tune-amount", "Megabytes")
+    vlm = aim.load("bundled")
+    frames = int(visitor.knob("frames"))
+    whole = 2 * vlm.plan(frames, 20, aim.Full()).kv_bytes / 1e6  # plans count two bytes a value, this model has four
+    visitor.tab.wait_for_function(f"whole => Math.abs(Number({most}) - whole) < 0.05 * whole", arg=whole)
+    visitor.set("frames", 2 * frames)
+    visitor.tab.wait_for_function(f"whole => Number({most}) > 1.8 * whole", arg=whole)
+    visitor.set("frames", frames)
+    visitor.tab.wait_for_function(f"whole => Math.abs(Number({most}) - whole) < 0.05 * whole", arg=whole)
+    visitor.set("tune-amount", 0.5)
+    visitor.tab.locator("#tune-start").click()
+    visitor.wait_for_text("#tune-status", "Done")
+    cell = visitor.tab.locator("#tune-table tr.aim-chosen td").nth(2).inner_text()
+    amount, unit = cell.split()
+    assert float(amount) * {"kB": 1e3, "MB": 1e6}[unit] <= 0.5e6
+
+
+def test_the_saving_is_spent_on_more_frames_and_both_answers_stand_side_by_side(visit):
+    visitor = visit()
+    tune(visitor, 8)
+    visitor.wait_for_text("#spend", "frames in full")
+    visitor.tab.locator("#spend").click()
+    rows = visitor.tab.locator("#spent tbody tr")
+    rows.first.wait_for()
+    cells = [rows.nth(place).locator("td").all_inner_texts() for place in (0, 1)]
+    frames = int(visitor.knob("frames"))
+    assert int(cells[0][1]) == frames < int(cells[1][1])
+    clip = aim.read_video(EXAMPLES / examples()[0]["file"], frames)
+    assert cells[0][0] == aim.load("bundled").ask(clip, visitor.question.input_value(), aim.Full(), 8).text
+
+
+def test_tuning_without_a_question_says_so_and_keeps_everything(browser, app):
+    from tests.visitor import Visitor
+
+    visitor = Visitor(browser, app)
+    visitor.open("Trade-off")
+    visitor.question.fill("")
+    visitor.set("merge-ratio", 0.5)
+    visitor.tab.locator("#tune-start").click()
+    visitor.tab.locator(".toast-body").filter(has_text="There is no question yet").wait_for()
+    visitor.wait_for_text("#tune-status", "Nothing was done")
+    assert visitor.knob("merge-ratio") == 0.5
+    visitor.context.close()
+
+
+@SCHEMES
+def test_the_tab_fits_a_phone_and_axe_finds_nothing_serious(visit, dark):
+    visitor = visit(width=400, dark=dark)
+    tune(visitor)
+    visitor.tab.locator("#tune-chart .main-svg").first.wait_for()
+    visitor.tab.locator("#spend").click()
+    visitor.tab.locator("#spent table").wait_for()
+    assert visitor.overflow() == 0
+    serious = [
+        (violation["id"], [node["target"] for node in violation["nodes"]])
+        for violation in Axe().run(visitor.tab).response["violations"]
+        if violation["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
+def test_stop_ends_the_tuning_leaves_the_knobs_and_the_app_is_usable_at_once(visit, monkeypatch):
+    from aim.ui.tabs import tune as tab
+
+    steps = tab.tune_steps
+
+    def waiting(*arguments, stop, **options):
+        for step in steps(*arguments, stop=stop, **options):
+            yield step
+            if len(step.tried) == 4:
+                stop.wait(120)
+
+    monkeypatch.setattr(tab, "tune_steps", waiting)
+    visitor = visit()
+    before = setting(visitor)
+    visitor.open("Trade-off")
+    visitor.tab.locator("#tune-start").click()
+    visitor.wait_for_text("#tune-status", "prefills…")
+    visitor.tab.locator("#tune-table tbody tr").nth(3).wait_for()
+    visitor.tab.locator("#tune-stop").click()
+    visitor.wait_for_text("#tune-status", "Stopped")
+    assert visitor.tab.locator("#tune-table tbody tr").count() == 4 and setting(visitor) == before
+    visitor.run()
+    assert visitor.answer() == examples()[0]["answer"]
+    visitor.tab.locator("#tune-stop").click()
+    visitor.wait_for_text("#tune-status", "Nothing is running")
+    monkeypatch.undo()
+    tune(visitor)
+    assert visitor.tab.locator("#tune-table tbody tr").count() > 4
+
+
+def strongest(visitor) -> None:
+    """A setting that leaves the model next to nothing to see."""
+    for knob, value in (("merge-ratio", 0.02), ("l2", 1), ("l1", 0)):
+        visitor.set(knob, value)
+    visitor.wait_for_knob("l1", 0)
+
+
+def test_a_run_whose_answer_the_reduction_changed_gets_a_warning(visit):
+    visitor = visit()
+    visitor.pick_example(2)
+    strongest(visitor)
+    visitor.run()
+    vlm, question = aim.load("bundled"), visitor.question.input_value()
+    clip = aim.read_video(EXAMPLES / examples()[2]["file"], int(visitor.knob("frames")))
+    verdict = guard(vlm, clip, question, vlm.ask(clip, question, aim.AIM(merge_ratio=0.02, l1=0, l2=1), 8))
+    assert verdict.doubtful
+    visitor.wait_for_text("#note", verdict.sentence)
+    visitor.tab.locator("#preset").get_by_text("Full model", exact=True).click()
+    visitor.wait_for_knob("merge-ratio", 1)
+    visitor.run()
+    visitor.link()
+    assert not visitor.tab.locator("#note").is_visible()
+
+
+def test_no_warning_is_looked_for_where_it_is_not_wanted(visit, monkeypatch):
+    from aim.ui import guard as module
+
+    asked = []
+    monkeypatch.setattr(module, "guard", lambda *arguments: asked.append(arguments) or guard(*arguments))
+    visitor = visit()
+    visitor.tab.locator("#more button").first.click()
+    visitor.tab.locator("#guard input").uncheck()
+    strongest(visitor)
+    visitor.run()
+    visitor.link()
+    visitor.tab.locator("#guard input").check()
+    visitor.tab.locator("#preset").get_by_text("Full model", exact=True).click()
+    visitor.wait_for_knob("merge-ratio", 1)
+    visitor.run()
+    visitor.link()
+    assert asked == []

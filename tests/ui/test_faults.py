@@ -1,0 +1,195 @@
+"""Faults of the machine, injected: each ends in one clear message, leaves nothing on the model, and the next run works."""
+
+import errno
+import logging
+import threading
+
+import pytest
+import torch
+
+import aim
+from aim.methods import Full
+from aim.runtime.faults import NotEnoughMemory, is_disk_full, is_out_of_memory
+from aim.ui import errors, handlers, takeaway
+from aim.ui.request import Request
+from aim.ui.run_log import logged, refused_run
+from aim.ui.stop import StopSignal
+from tests.engine.test_engine import fingerprint
+from tests.fakes import FakeVlm, make_clip
+from tests.page import Page
+from tests.tiny import clip_inputs, llava_onevision
+from tests.visitor import EXAMPLES, examples, serve
+
+QUESTION = "what colour is the circle?"
+NO_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes."),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    MemoryError(),
+]
+
+
+@pytest.fixture(scope="module")
+def vlm():
+    vlm = aim.load("bundled")
+    vlm.ask(make_clip(1), QUESTION, max_new_tokens=1)
+    return vlm
+
+
+def raising(error):
+    def broken(*_args, **_kwargs):
+        raise error
+
+    return broken
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("place", ["tower", "layer", "head"])
+def test_out_of_memory_says_which_knob_to_turn_and_the_next_run_works(vlm, monkeypatch, place, error):
+    modules = {
+        "tower": vlm.model.model.vision_tower.encoder.layers[0],
+        "layer": vlm.model.model.language_model.layers[3],
+        "head": vlm.model.lm_head,
+    }
+    vlm._encoded.clear()
+    before = fingerprint(vlm.model)
+    with monkeypatch.context() as patch:
+        patch.setattr(modules[place], "forward", raising(error))
+        with pytest.raises(NotEnoughMemory, match="fewer frames.*merge ratio") as told:
+            vlm.ask(make_clip(4), QUESTION)
+    assert told.value.__context__.__traceback__ is None and not vlm._encoded  # nothing holds on to the run's tensors
+    assert fingerprint(vlm.model) == before
+    assert vlm.ask(make_clip(4), QUESTION, max_new_tokens=2).new_tokens == 2
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), KeyError("x"), OSError("a path")])
+def test_other_errors_are_not_taken_for_it(error):
+    assert not is_out_of_memory(error) and not is_disk_full(error)
+
+
+def test_a_method_that_raises_inside_a_hook_leaves_nothing_on_the_model(monkeypatch):
+    model, inputs = llava_onevision(layers=4), clip_inputs()
+    with torch.no_grad():
+        stock = model.generate(**inputs, max_new_tokens=3, do_sample=False)
+        before = fingerprint(model)
+        for name in ("merge", "score", "kept"):
+            with monkeypatch.context() as patch:
+                patch.setattr(aim.AIM, name, raising(RuntimeError("inside a hook")))
+                with pytest.raises(RuntimeError, match="inside a hook"), aim.reduce(model, aim.AIM(merge_ratio=0.5, l1=1, l2=4)):
+                    model.generate(**inputs, max_new_tokens=3, do_sample=False)
+            assert fingerprint(model) == before
+        assert torch.equal(model.generate(**inputs, max_new_tokens=3, do_sample=False), stock)
+
+
+def request(**changes) -> Request:
+    return Request(**{"video": "clip.mp4", "question": "what?", "merge_ratio": 0.5, "l1": 2, "l2": 4, "num_frames": 2} | changes)
+
+
+def test_a_full_model_that_does_not_fit_leaves_the_answer_and_says_so():
+    class Small(FakeVlm):
+        def stream(self, clip, question, method, *rest, **options):
+            if isinstance(method, Full):
+                raise NotEnoughMemory("too large")
+            yield from super().stream(clip, question, method, *rest, **options)
+
+    read = lambda path, num_frames, stop: make_clip(num_frames)  # noqa: E731
+    last = list(handlers.answer(Small(), request(compare=True), {}, StopSignal(), read))[-1]
+    assert last.answer == "a red circle" and last.run.full is None and handlers.TOO_LARGE in last.status
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("A sentence <b>for</b> the visitor."), "A sentence <b>for</b> the visitor."),
+        (MemoryError(), "fewer frames or a smaller merge ratio"),
+        (OSError(errno.ENOSPC, "No space left on device", "/tmp/gradio/x"), "disk of this server is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "/tmp/gradio/x"), "disk of this server is full"),
+        (ModuleNotFoundError("No module named 'decord.x'", name="decord.x"), "lacks the Python package decord,"),
+        (
+            ImportError("cannot import name 'x' from 'av' (/usr/lib/av.py)", name="av", path="/usr/lib/av.py"),
+            "lacks the Python package av,",
+        ),
+        (ImportError("Reading videos needs the package decord."), "Reading videos needs the package decord."),
+        (OSError(errno.EACCES, "Permission denied", "/etc/secret"), errors.UNEXPECTED),
+        (RuntimeError("at /root/aim.py"), errors.UNEXPECTED),
+    ],
+)
+def test_every_error_is_one_sentence_without_a_path(error, words):
+    told = errors.sentence(error)
+    assert words in told and "\n" not in told and "/etc" not in told and "/root" not in told and "/usr" not in told and "/tmp" not in told
+    assert "<b>" not in str(errors.message(error).message)
+
+
+@pytest.fixture
+def app(vlm):
+    demo, address = serve(vlm)
+    page = Page(address)
+    yield page
+    page.close()
+    demo.close()
+
+
+def test_a_full_disk_is_told_on_the_page_and_the_next_run_saves_again(app, monkeypatch):
+    example = examples()[0]
+    app.upload(EXAMPLES / example["file"])
+    for broken in (True, False):
+        with monkeypatch.context() as patch:
+            if broken:
+                patch.setattr(takeaway, "save_trace", raising(OSError(errno.ENOSPC, "No space left on device", "/tmp/gradio/aim")))
+            assert list(app.press_run())[-1]["output"]["data"][1] == example["answer"]
+            event = app.after(app.event("run"))
+            for _ in range(3):
+                event = app.after(event)
+                told = app.do(event)[-1]
+        assert told["success"] is not broken
+        assert not broken or told["output"]["error"] == errors.DISK_FULL
+
+
+def test_a_broken_layer_is_one_message_on_the_page_and_the_next_run_answers(app, vlm, monkeypatch):
+    before = fingerprint(vlm.model)
+    with monkeypatch.context() as patch:
+        patch.setattr(vlm.model.model.language_model.layers[2], "forward", raising(RuntimeError("in /root/secret.py")))
+        assert list(app.press_run())[-1]["output"]["error"] == errors.UNEXPECTED
+    assert fingerprint(vlm.model) == before
+    assert list(app.press_run())[-1]["output"]["data"][1] == examples()[0]["answer"]
+
+
+def test_each_run_is_one_line_without_what_was_asked_or_where_it_lies(vlm, caplog):
+    caplog.set_level(logging.INFO, "aim.runs")
+    vlm.name, kept = "/home/somebody/models/mine", vlm.name
+    try:
+        with logged(vlm, "aim", 4) as note:
+            answer = vlm.ask(make_clip(4), QUESTION, max_new_tokens=2)
+            note(answer)
+        with logged(vlm, "aim", 4, stopped=lambda: True) as note:
+            note(answer)
+        for error in (ValueError(QUESTION), RuntimeError(QUESTION), NotEnoughMemory(QUESTION), GeneratorExit()):
+            with pytest.raises(type(error)), logged(vlm, "aim", 4):
+                raise error
+        with logged(vlm, "aim", 4):
+            pass
+        refused_run(vlm, "aim", "what was typed")
+    finally:
+        vlm.name = kept
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.split("outcome=")[1] for line in lines] == [
+        "ok",
+        "stopped",
+        "refused",
+        "failed",
+        "failed",
+        "stopped",
+        "stopped",
+        "refused",
+    ]
+    facts = dict(part.split("=") for part in lines[0].split())
+    assert facts["model"] == "mine" and facts["method"] == "aim" and facts["frames"] == "4" and facts["new_tokens"] == "2"
+    assert float(facts["total_ms"]) >= float(facts["llm_prefill_ms"]) > 0
+    assert not any("/" in line or "circle" in line or "typed" in line for line in lines)
+
+
+def test_threads_of_ended_runs_are_gone(vlm):
+    before = threading.active_count()
+    for number in range(5):
+        vlm.ask(make_clip(number + 1), QUESTION, max_new_tokens=1)
+    assert threading.active_count() == before

@@ -1,0 +1,252 @@
+"""`aim.read_video` and `clip_from_frames`: which frames a clip is made of, at what times and size.
+
+The second way is PyAV, another decoder, and the numbers and times the clips were encoded with.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aim.video.clip import Clip, clip_from_frames, read_video
+from aim.video.edit_list import shown_seconds
+from tests.clips import encode, numbers_of, on_at_centres, rotate, second_opinion, spoil, trim
+
+HELD = [0, 100, 200, 300, 1300, 1400, 1500, 5000, 5040, 5080]
+OPEN_GROUPS = {"preset": "fast", "x264-params": "open-gop=1:bframes=3:b-adapt=0:keyint=24:min-keyint=24:scenecut=0:log-level=none"}
+CLIPS = {
+    "h264.mp4": {},
+    "h264.mov": {},
+    "h264.mkv": {},
+    "fragmented.mp4": {"container_options": {"movflags": "frag_keyframe+empty_moov"}},
+    "one group.mp4": {"group": 250, "b_frames": 3},
+    "open groups.mp4": {"options": OPEN_GROUPS, "b_frames": 3},
+    "all key frames.mov": {"codec": "mpeg4", "group": 1, "b_frames": 0},
+    "vp9.webm": {"codec": "libvpx-vp9", "b_frames": 0},
+    "mpeg4.avi": {"codec": "mpeg4", "b_frames": 0},
+    "without times.avi": {},
+    "hardly any times.mpg": {"codec": "mpeg1video", "rate": 25},
+    "b-frames.mpg": {"codec": "mpeg2video", "rate": 25},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("clips")
+
+
+@pytest.fixture(scope="module")
+def plain(folder: Path) -> Path:
+    return encode(folder / "plain.mp4", frames=60)
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_takes_the_frames_on_at_the_centres_of_equal_stretches_of_time(name: str, folder: Path):
+    settings = CLIPS[name]
+    path = encode(folder / name, frames=100, **settings)
+    rate = settings.get("rate", 10)
+    pictures, _ = second_opinion(path)
+    assert numbers_of(pictures) == list(range(100))
+    for num_frames in (1, 2, 8, 10, 32, 50, 100):
+        clip = read_video(path, num_frames)
+        expected = on_at_centres([number / rate for number in range(100)], 100 / rate, num_frames)
+        assert numbers_of(clip.frames) == expected
+        assert clip.timestamps == pytest.approx(np.array(expected) / rate, abs=1e-5)
+        assert clip.duration == pytest.approx(100 / rate, abs=1e-5)
+        assert np.abs(clip.frames.astype(int) - pictures[expected]).mean() < 3
+
+
+@pytest.mark.parametrize("name", ["held.mp4", "held.mkv"])
+def test_variable_frame_rate_is_sampled_by_time_and_a_held_frame_comes_once_for_each_stretch(name: str, folder: Path):
+    path = encode(folder / name, frames=10, starts=HELD)
+    _, starts = second_opinion(path)
+    assert starts == pytest.approx([start / 1000 for start in HELD])
+    clip = read_video(path, 8)
+    expected = on_at_centres(starts, 5.18, 8)
+    assert expected == [3, 3, 6, 6, 6, 6, 6, 6]
+    assert numbers_of(clip.frames) == expected
+    assert clip.timestamps == pytest.approx([HELD[number] / 1000 for number in expected])
+    assert clip.duration == pytest.approx(5.18)
+
+
+@pytest.mark.parametrize("name", ["late.mp4", "late.mkv"])
+def test_times_count_from_the_first_frame(name: str, folder: Path):
+    path = encode(folder / name, frames=5, starts=[5000, 5100, 5200, 5300, 5400])
+    assert read_video(path, 5).timestamps == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_a_clip_with_fewer_frames_than_asked_gives_each_once(frames: int, container: str, folder: Path):
+    clip = read_video(encode(folder / f"short.{container}", frames=frames), 32)
+    assert numbers_of(clip.frames) == list(range(frames))
+    assert clip.timestamps == pytest.approx(np.arange(frames) / 10)
+    assert clip.duration == pytest.approx(frames / 10)
+
+
+@pytest.mark.parametrize(
+    "stretches",
+    [[(1.5, 4.5)], [(1.25, 2.0)], [(0, 2.0)], [(0, 5.9)], [(2.0, 1.5)]],
+    ids=lambda stretches: str(stretches),
+)
+def test_frames_hidden_by_an_edit_list_are_not_taken(stretches: list[tuple[float, float]], plain: Path, folder: Path):
+    path = trim(plain, folder / "trimmed.mp4", *stretches)
+    pictures, starts = second_opinion(path)
+    assert len(pictures) < 60
+    for num_frames in (1, 8, 64):
+        clip = read_video(path, num_frames)
+        expected = on_at_centres(starts, clip.duration, num_frames)
+        assert numbers_of(clip.frames) == numbers_of(pictures[expected])
+        assert clip.timestamps == pytest.approx([starts[place] for place in expected], abs=1e-3)
+        assert clip.duration == pytest.approx(sum(seconds for _, seconds in stretches), abs=1e-3)
+
+
+def test_a_trimmed_clip_of_variable_frame_rate_keeps_its_times(folder: Path):
+    path = trim(encode(folder / "held.mp4", frames=10, starts=HELD), folder / "held trimmed.mp4", (0.2, 2.8))
+    clip, (pictures, starts) = read_video(path, 32), second_opinion(path)
+    expected = on_at_centres(starts, clip.duration, 32)
+    assert numbers_of(pictures) == [2, 3, 4, 5, 6]
+    assert numbers_of(clip.frames) == numbers_of(pictures[expected])
+    assert clip.timestamps == pytest.approx([starts[place] for place in expected], abs=1e-3)
+
+
+def test_a_last_frame_without_a_length_is_on_for_one_step(folder: Path):
+    path = encode(folder / "recorded.webm", codec="libvpx-vp9", b_frames=0)
+    default_duration = path.read_bytes().index(b"\x23\xe3\x83\x84")
+    data = bytearray(path.read_bytes())
+    data[default_duration : default_duration + 2] = b"\xec\x86"  # an empty element of the same size, as browsers' recorders leave it out
+    path.write_bytes(data)
+    clip = read_video(path, 24)
+    assert numbers_of(clip.frames) == list(range(24))
+    assert clip.duration == pytest.approx(2.4, abs=0.02)
+
+
+def test_stretches_cut_out_by_an_edit_list_are_not_taken(plain: Path, folder: Path):
+    path = trim(plain, folder / "cut.mp4", (0.5, 1.0), (4.2, 1.0))
+    clip, (pictures, starts) = read_video(path, 64), second_opinion(path)
+    assert numbers_of(clip.frames) == numbers_of(pictures) == [*range(5, 15), *range(42, 52)]
+    assert clip.timestamps == pytest.approx(starts, abs=0.11) and clip.duration == pytest.approx(2.0)
+
+
+def test_length_of_an_edit_list(plain: Path, folder: Path):
+    assert shown_seconds(plain) == pytest.approx(6.0)
+    assert shown_seconds(trim(plain, folder / "t.mp4", (1.0, 2.5))) == pytest.approx(2.5)
+    assert shown_seconds(trim(plain, folder / "t.mp4", (1.0, 2.5), (4.0, 1.0))) == 0
+    assert shown_seconds(encode(folder / "t.mkv")) is None
+    assert shown_seconds(folder / "missing.mp4") is None
+    damaged = bytearray(plain.read_bytes())
+    for at in range(damaged.index(b"moov"), len(damaged), 29):
+        (folder / "t.mp4").write_bytes(damaged[:at] + b"\xff\xff" + damaged[at + 2 :])
+        assert shown_seconds(folder / "t.mp4") is None or shown_seconds(folder / "t.mp4") >= 0
+        (folder / "t.mp4").write_bytes(damaged[:at])
+        shown_seconds(folder / "t.mp4")
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+@pytest.mark.parametrize("max_side", [640, 48])
+def test_rotated_clips_come_out_upright(turns: int, max_side: int, folder: Path):
+    source = encode(folder / "level.mp4", width=96, height=64)
+    clip = read_video(rotate(source, folder / "turned.mp4", turns), 8, max_side=max_side)
+    level = read_video(source, 8, max_side=max_side)
+    assert clip.frames.shape == np.rot90(level.frames, -turns, axes=(1, 2)).shape
+    turned_back = np.rot90(clip.frames, turns, axes=(1, 2))
+    assert numbers_of(turned_back) == numbers_of(level.frames)
+    assert np.abs(turned_back.astype(int) - level.frames).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "max_side", "expected"),
+    [
+        (3840, 2160, 640, (640, 360)),
+        (1080, 1920, 640, (360, 640)),
+        (320, 180, 640, (320, 180)),
+        (640, 360, 640, (640, 360)),
+        (642, 360, 640, (640, 358)),
+        (640, 480, 100, (100, 76)),
+        (192, 256, 64, (48, 64)),
+        (96, 512, 64, (12, 64)),
+        (1024, 16, 64, (64, 2)),
+    ],
+)
+def test_frames_are_reduced_to_the_longer_side_in_proportion_and_never_enlarged(width, height, max_side, expected, folder: Path):
+    clip = read_video(encode(folder / "size.mp4", frames=3, width=width, height=height), 3, max_side=max_side)
+    assert clip.frames.shape == (3, expected[1], expected[0], 3)
+    assert clip.frames.nbytes == 3 * 3 * expected[0] * expected[1]
+    if min(expected) > 2:
+        assert numbers_of(clip.frames) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("width", [2, 4, 6, 8, 12, 16, 24, 32, 48, 72, 96, 144])
+def test_narrow_clips_keep_their_size_and_picture(width: int, folder: Path):
+    path = encode(folder / "narrow.mp4", frames=6, width=width, height=32)
+    clip, (pictures, _) = read_video(path, 6), second_opinion(path)
+    assert clip.frames.shape == (6, 32, width, 3)
+    assert np.abs(clip.frames.astype(int) - pictures).mean() < (16 if width < 12 else 6)
+    if width >= 8:
+        assert numbers_of(clip.frames) == list(range(6))
+
+
+def test_text_and_path_names_with_spaces_and_accents_read_the_same(folder: Path):
+    path = encode(folder / "Mañana at 5 – 动画.mp4")
+    assert read_video(str(path), 4) == read_video(path, 4)
+
+
+def test_digest_follows_the_frames_and_their_times(plain: Path):
+    clip = read_video(plain, 8)
+    assert clip == read_video(plain, 8) and clip.digest == read_video(plain, 8).digest
+    assert len({clip.digest, read_video(plain, 9).digest, read_video(plain, 8, max_side=48).digest}) == 3
+    assert clip_from_frames(clip.frames, 2.0).digest != clip_from_frames(clip.frames, 4.0).digest
+    assert 0 < clip.decode_seconds < 60
+
+
+def test_frames_in_memory_make_the_same_clip_as_the_file_they_came_from(plain: Path):
+    read = read_video(plain, 60)
+    made = clip_from_frames(read.frames, 10)
+    assert isinstance(made, Clip) and made.timestamps == pytest.approx(read.timestamps, abs=1e-5) and made.duration == pytest.approx(6.0)
+    assert made.digest == clip_from_frames(np.asfortranarray(read.frames), 10).digest
+    before = read.frames[0, 0, 0, 0]
+    made.frames[0, 0, 0, 0] += 1
+    assert read.frames[0, 0, 0, 0] == before
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        np.zeros((0, 4, 4, 3), np.uint8),
+        np.zeros((2, 4, 4), np.uint8),
+        np.zeros((2, 4, 4, 4), np.uint8),
+        np.zeros((2, 4, 4, 3)),
+        [[0]],
+        None,
+    ],
+    ids=["none", "grey", "four channels", "float", "list", "nothing"],
+)
+def test_frames_of_another_kind_are_refused(frames: object):
+    with pytest.raises(ValueError, match=r"frames is .*accepted: a NumPy array, uint8 \[frames, height, width, 3\]"):
+        clip_from_frames(frames, 10)
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf"), "10", None, True])
+def test_a_rate_that_is_none_is_refused(rate: object):
+    with pytest.raises(ValueError, match="frames_per_second is .*accepted: a number above 0"):
+        clip_from_frames(np.zeros((2, 4, 4, 3), np.uint8), rate)
+
+
+def test_calls_in_threads_read_the_same_as_alone(plain: Path):
+    alone = [read_video(plain, count) for count in range(1, 9)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda count: read_video(plain, count), range(1, 9))) == alone
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="lists open files through /proc")
+def test_files_are_closed_afterwards_read_or_refused(plain: Path, folder: Path):
+    spoilt = spoil(plain, folder / "open.mp4")
+    read_video(plain, 4)
+    with pytest.raises(ValueError) as kept:
+        read_video(spoilt, 60)
+    still_open = {os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")}
+    assert kept and not {str(plain.resolve()), str(spoilt.resolve())} & still_open

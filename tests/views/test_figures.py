@@ -1,0 +1,177 @@
+"""The chart, the stages, the cards, the tables and the plan, on a trace made by hand."""
+
+import re
+from dataclasses import replace
+from html import unescape
+
+import numpy as np
+import pytest
+
+from aim.runtime.vlm import Answer
+from aim.views.charts import layer_chart, score_quantiles
+from aim.views.costs import cost_table
+from aim.views.figures import card, comparison, figures, first_word, prefill, steps, tokens_per_second
+from aim.views.planned import in_words, plan_panel
+from aim.views.units import flops, number, seconds, size, times
+from tests.fakes import COST, TIMINGS, FakeVlm, make_trace
+
+VISION = {"decode_video": 0.1, "preprocess": 0.01, "vision_tower": 0.2}
+
+
+def make_answer(text: str = "circle", **changes) -> Answer:
+    return replace(Answer(text=text, trace=make_trace(), timings=VISION | TIMINGS, cost=COST, new_tokens=3), **changes)
+
+
+def words(html: str) -> str:
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
+
+
+def traces_of(figure) -> dict:
+    return {trace.name: trace for trace in figure.data if trace.name}
+
+
+def test_bars_are_the_executed_tokens_and_the_line_is_the_plan():
+    trace = make_trace()
+    drawn = traces_of(layer_chart(trace, planned=[(6, 5), (5, 5), (4, 5), (0, 5)]))
+    assert list(drawn["visual tokens"].y) == [pair[0] for pair in trace.tokens_per_layer]
+    assert list(drawn["text tokens"].y) == [pair[1] for pair in trace.tokens_per_layer]
+    assert list(drawn["planned"].y) == [11, 10, 9, 5]
+    assert drawn["planned"].line.dash == "dot"
+
+
+def test_scores_are_quantiles_of_the_survivors_on_a_logarithmic_axis_of_their_own():
+    trace = make_trace()
+    figure = layer_chart(trace)
+    scores = next(trace for trace in figure.data if trace.name and trace.name.startswith("PageRank"))
+    assert list(scores.x) == [1, 2] and scores.yaxis == "y2" and figure.layout.yaxis2.type == "log"
+    assert np.allclose(scores.y, [np.median(trace.scores[1]), 0.2])
+    assert np.allclose(scores.customdata[1], [0.1, 0.15, 0.2, 0.25, 0.3])
+    assert list(score_quantiles(trace)) == [1, 2]
+
+
+def test_scores_that_underflow_to_zero_are_drawn_and_told_exactly():
+    trace = make_trace()
+    trace.scores[1][0] = 0
+    scores = next(trace for trace in layer_chart(trace).data if trace.name and trace.name.startswith("PageRank"))
+    assert scores.customdata[0][0] == 0
+    trace.scores[1][:] = 0
+    trace.scores[2][:] = 0
+    assert np.isfinite(layer_chart(trace).layout.yaxis2.dtick)
+
+
+def test_without_scores_there_is_no_second_axis():
+    figure = layer_chart(make_trace(scored=False))
+    assert "yaxis2" not in figure.layout and "planned" not in traces_of(figure)
+
+
+def test_the_chart_takes_the_pages_colours():
+    layout = layer_chart(make_trace()).layout
+    assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
+    assert not layout.template.layout.to_plotly_json()
+
+
+def test_stages_are_done_with_their_times_reused_running_or_still_to_come():
+    shown = words(steps({"merge": 0.001, "llm_prefill": 0.02, "importance": 0.002}, reused=("decode", "vision"), running="answer"))
+    assert shown == "decode reused vision reused merge 1.00 ms prefill 22.0 ms answer"
+    assert steps({}, running="decode").count("aim-step-now") == 1
+    assert "vision 210 ms" in words(steps(VISION))
+
+
+def test_the_cards_say_what_is_modelled_and_what_is_measured():
+    shown = words(figures(make_answer()))
+    assert "Visual tokens counted 12 → 6 none in the last layers: the text has read them" in shown
+    assert "LLM prefill FLOPs modelled 5.0× less 2.00 G, not 10.0 G; vision tower apart" in shown
+    assert "KV cache modelled 4.0× smaller 2.00 kB, not 8.00 kB" in shown
+    assert "First word measured 30.0 ms" in shown
+
+
+def test_scores_only_looked_at_are_not_counted_against_the_method():
+    looked = make_answer(timings=TIMINGS | {"inspection": 0.009})
+    assert prefill(looked) == pytest.approx(0.023)
+    assert first_word(looked) == pytest.approx(0.021)
+
+
+def test_a_speed_is_told_only_where_there_is_one():
+    assert tokens_per_second(make_answer()) == pytest.approx(200)
+    assert tokens_per_second(make_answer(new_tokens=1)) is None
+    assert tokens_per_second(make_answer(timings={})) is None
+
+
+def test_two_runs_side_by_side_give_the_measured_beside_the_modelled_ratio():
+    trace = make_trace()
+    trace.key_value_bytes, trace.peak_memory_bytes = 8000, 600_000_000
+    full = make_answer("Circle ", trace=trace, timings={"llm_prefill": 0.092, "first_token": 0.09, "decode": 0.02})
+    shown = words(comparison(make_answer(), full))
+    assert "Both give the same answer." in shown
+    assert "prefill 23.0 ms 92.0 ms 4.0× 5.0×" in shown
+    assert "first word 30.0 ms 90.0 ms 3.0× –" in shown
+    assert "tokens a second 200 100 2.0× –" in shown
+    assert "peak memory 300 MB 600 MB 2.0× –" in shown
+    assert "KV cache 2.00 kB 8.00 kB 4.0× 4.0×" in shown
+    assert "The answers differ." in comparison(make_answer(), make_answer("star"))
+
+
+def test_the_cost_table_hides_no_overhead():
+    shown = words(cost_table(make_answer()))
+    for row in (
+        "read the video – 100 ms",
+        "vision tower 3.00 G 200 ms",
+        "merging overhead 1.00 M 1.00 ms",
+        "importance overhead 2.00 M 2.00 ms",
+        "LLM prefill the paper's figure 2.00 G 20.0 ms",
+        "further words 3.00 M 10.0 ms",
+    ):
+        assert row in shown
+    assert "scores only to look at" not in shown
+    assert "together 5.01 G 343 ms" in shown
+
+
+def test_the_cost_table_says_what_was_reused_and_what_was_only_looked_at():
+    shown = words(cost_table(make_answer(timings=TIMINGS | {"inspection": 0.5}, features_reused=True)))
+    assert "vision tower 3.00 G reused" in shown and "scores only to look at not part of the method – 500 ms" in shown
+
+
+def test_texts_are_escaped():
+    assert "<script>" not in card("<script>", "<script>", "<script>", "<script>")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (number(0.0012345), "0.00123"),
+        (number(9.996), "10.0"),
+        (number(1234.5), "1,234"),
+        (number(0), "0"),
+        (flops(99.63), "99.6 T"),
+        (flops(0.00025), "250 M"),
+        (flops(0.9999), "1.00 T"),
+        (size(338_000), "338 kB"),
+        (size(0), "0 B"),
+        (seconds(0.0421), "42.1 ms"),
+        (seconds(72), "72.0 s"),
+        (times(6.75), "6.8×"),
+        (times(120.4), "120×"),
+        (times(0.314), "0.31×"),
+    ],
+)
+def test_numbers_have_three_digits_and_a_fitting_unit(text, expected):
+    assert text == expected
+
+
+def test_the_plan_is_told_in_figures_a_curve_and_words():
+    plan = FakeVlm().plan(4, 20, make_answer().method)
+    html = plan_panel(plan, 24)
+    assert "modelled: LLM prefill FLOPs 2.00 G , 5.0× less · KV cache 4.0× smaller 24 → 24 visual tokens." in words(html)
+    assert html.count("--kept:100.0%") == 4
+
+
+@pytest.mark.parametrize(
+    ("visual", "words"),
+    [
+        ([9, 9, 9], "Layers 0–2 see all 9."),
+        ([9, 9, 4, 0, 0], "Layers 0–1 see all 9, layer 2 sees fewer and fewer, layers 3–4 see none."),
+        ([9, 0], "Layer 0 sees all 9, layer 1 sees none."),
+    ],
+)
+def test_the_plan_in_words(visual, words):
+    assert in_words(visual) == words
