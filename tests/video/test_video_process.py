@@ -186,7 +186,7 @@ def test_a_stop_that_is_not_set_changes_nothing(clip: Path):
 
 def test_python_that_does_not_start_is_our_error_not_the_videos(clip: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "executable", "/bin/false" if os.name == "posix" else "where.exe")
-    with pytest.raises(RuntimeError, match=r"does not start. Run `python -m aim.video.intake.worker`"):
+    with pytest.raises(RuntimeError, match=r"does not start. To see why, run `python -m aim.video.intake.worker`"):
         read_video(clip)
 
 
