@@ -176,16 +176,15 @@ def _check(options: argparse.Namespace) -> None:
 def _model(options: argparse.Namespace, device, dtype, memory: int | None):
     """The model and the settings of its pictures."""
     from aim.bench.measure import attempt
-    from aim.bench.sizes import PICTURES, SIZES, random_model
-    from aim.families import family_of
+    from aim.bench.sizes import random_model
+    from aim.families import PUBLISHED, family_of
     from aim.runtime.checkpoints import load_checkpoint
 
-    if options.model in SIZES:
+    if options.model in PUBLISHED:
         if options.quantization:
             raise ValueError(f"--quantization needs a real checkpoint, and {options.model} has random weights. Give a folder or a Hub id.")
-        config = SIZES[options.model]()
-        family_of(config)
-        made = attempt(lambda: (random_model(config, device, dtype), PICTURES), device, memory)
+        config = PUBLISHED[options.model].config()
+        made = attempt(lambda: (random_model(config, device, dtype), family_of(config).picture_settings), device, memory)
     else:
         checkpoint = attempt(lambda: load_checkpoint(options.model, device, dtype, options.quantization), device, memory)
         made = checkpoint if isinstance(checkpoint, str) else (checkpoint.model, checkpoint.pictures)

@@ -1,9 +1,10 @@
-"""The model families, one file each, and the table that names them."""
+"""The model families, one file each, and the tables that name them."""
 
 from __future__ import annotations
 
 from aim.families import internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl
 from aim.families.base import Encoded, Family, Picture, Reader
+from aim.families.published import Published
 
 FAMILIES: dict[str, Family] = {
     "llava_onevision": llava_onevision.FAMILY,
@@ -13,26 +14,46 @@ FAMILIES: dict[str, Family] = {
     "internvl": internvl.FAMILY,
 }
 
-_DEEPSTACK = "It adds visual features again inside some LLM layers (DeepStack), to tokens that are then merged or gone."
-_LINEAR = "Most of its LLM layers are linear attention: one running state, and no keys to drop or to score tokens by."
+# short name → published model, of every family.
+PUBLISHED: dict[str, Published] = {model.name: model for family in FAMILIES.values() for model in family.published}
 
-# model type → why it cannot work (read off its code in transformers 5.23).
+_DEEPSTACK = (
+    "Some of its LLM layers add further visual features to the visual tokens (DeepStack), "
+    "and AIM cannot yet reduce these features along with the tokens."
+)
+_CROSS_ATTENTION = "Its LLM looks at pictures through cross-attention layers, so its prompt holds no visual tokens to reduce."
+_LINEAR = (
+    "Three in four of its LLM layers are linear attention, which gives no scores to choose tokens by, "
+    "and AIM cannot yet take the scores from the full-attention layers between them."
+)
+_BOTH_DIRECTIONS = (
+    "Most of its LLM layers attend within a sliding window and the tokens of an image attend to one another in both directions, "
+    "by masks that AIM cannot yet reduce."
+)
+_PREFIX = "The tokens of its prompt attend to one another in both directions, by a mask that AIM cannot yet reduce."
+_PER_LAYER_INPUTS = "Each of its LLM layers takes a further input for every token of the prompt, which AIM cannot yet reduce."
+_CONVOLUTIONS = (
+    "Most of its LLM layers are convolutions over neighbouring tokens, which give no scores to choose tokens by, "
+    "and AIM cannot yet take the scores from the attention layers between them."
+)
+
+# model type → why it cannot be reduced, or not yet (read off its code in transformers 5.23).
 REFUSED: dict[str, str] = {
     "qwen3_vl": _DEEPSTACK,
     "qwen3_vl_moe": _DEEPSTACK,
     "qwen3_omni_moe": _DEEPSTACK,
     "granite4_vision": _DEEPSTACK,
-    "mllama": "Its LLM looks at the picture through cross-attention layers, so there are no visual tokens in the prompt to reduce.",
-    "idefics": "Its LLM looks at the picture through gated cross-attention layers, so there are no visual tokens in the prompt to reduce.",
-    "gemma3": "The tokens of an image attend to one another in both directions, by a mask made for the whole prompt.",
-    "paligemma": "The whole prompt attends in both directions, by a mask made for its full length.",
-    "gemma3n": "Every LLM layer takes a further input for every token of the prompt, which would no longer fit the tokens that are left.",
+    "mllama": _CROSS_ATTENTION,
+    "idefics": _CROSS_ATTENTION,
+    "gemma3": _BOTH_DIRECTIONS,
+    "paligemma": _PREFIX,
+    "gemma3n": _PER_LAYER_INPUTS,
     "qwen3_5": _LINEAR,
     "qwen3_5_moe": _LINEAR,
-    "lfm2_vl": "Most of its LLM layers are convolutions over neighbouring tokens, which dropping tokens would tear apart.",
+    "lfm2_vl": _CONVOLUTIONS,
 }
 
-__all__ = ["FAMILIES", "REFUSED", "Encoded", "Family", "Picture", "Reader", "family_of"]
+__all__ = ["FAMILIES", "PUBLISHED", "REFUSED", "Encoded", "Family", "Picture", "Published", "Reader", "family_of", "find_published"]
 
 
 def family_of(config) -> Family:
@@ -47,3 +68,8 @@ def family_of(config) -> Family:
         known = ", ".join(sorted(FAMILIES))
         raise ValueError(f"The model is of type {kind!r}; supported are: {known}.{reason} Load a checkpoint of one of these.")
     return FAMILIES[kind]
+
+
+def find_published(model: str) -> Published | None:
+    """The published model of a short name or Hub id, or None; see `Published.is_named`."""
+    return next((published for published in PUBLISHED.values() if published.is_named(model)), None)

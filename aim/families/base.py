@@ -6,13 +6,14 @@ Everything else, the engine reads off the uniform shape transformers gives its m
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from aim.families.published import Published
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
 
@@ -78,6 +79,10 @@ class Family:
         timing: (seconds from one frame to the next) → further inputs that say so, or None where the model is not told.
         watch_tower: (model, callback) → hook handles; the callback gets a `TowerAttention` for each pass of the vision tower, its frames in
             order, or all tokens as one frame where pictures differ in size. None where the family has no tower that can be watched.
+        published: the published models of the family.
+        picture_settings: the picture settings of their checkpoints, as in `preprocessor_config.json`; for models with random weights.
+        unquantised: paths of the modules that keep their weights where the LLM is quantised: the vision tower, its projector, the head.
+        suggested_for_video: the app names the family's models where it says which ones would take real videos on this machine.
     """
 
     title: str
@@ -95,3 +100,7 @@ class Family:
     clip_type: str = "video"
     timing: Callable[[float], dict[str, Tensor]] | None = None
     watch_tower: Callable[..., list] | None = None
+    published: tuple[Published, ...] = ()
+    picture_settings: dict[str, Any] = field(default_factory=dict)
+    unquantised: tuple[str, ...] = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
+    suggested_for_video: bool = False

@@ -6,9 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 from torch import Tensor
+from transformers import InternVLConfig
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from aim.families.image_frames import image_frames
 from aim.families.pixels import normalised_frames
+from aim.families.published import Published
+from aim.families.qwen2_sizes import QWEN2_0_5B, QWEN2_1_5B, QWEN2_7B, ROPE
 from aim.families.towers import block_means, seen_layer, watch_projections
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
@@ -70,6 +74,28 @@ def _vision_shape(config, grid: Grid) -> VisionShape:
     )
 
 
+def _published(size: str, llm: dict) -> Published:
+    """A Qwen2.5 behind InternViT-300M at 448 pixels."""
+    return Published(
+        name=f"internvl3-{size.lower()}",
+        hub_ids=(f"OpenGVLab/InternVL3-{size}-hf", f"OpenGVLab/InternVL3-{size}-Instruct"),
+        config_class=InternVLConfig,
+        parts={
+            "text_config": {"model_type": "qwen2", **llm, "vocab_size": 151674, "rope_parameters": ROPE},
+            "vision_config": {
+                "image_size": [448, 448],
+                "patch_size": [14, 14],
+                "hidden_size": 1024,
+                "intermediate_size": 4096,
+                "num_hidden_layers": 24,
+                "num_attention_heads": 16,
+                "attention_bias": True,
+            },
+            "tie_word_embeddings": False,
+        },
+    )
+
+
 FAMILY = image_frames(
     title="InternVL",
     grid=_grid,
@@ -78,4 +104,10 @@ FAMILY = image_frames(
     prompt=_prompt,
     vision_shape=_vision_shape,
     watch_tower=_watch_tower,
+    published=(_published("1B", QWEN2_0_5B), _published("2B", QWEN2_1_5B), _published("8B", QWEN2_7B)),
+    picture_settings={
+        "size": {"height": 448, "width": 448},
+        "image_mean": IMAGENET_DEFAULT_MEAN,
+        "image_std": IMAGENET_DEFAULT_STD,
+    },
 )

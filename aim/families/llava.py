@@ -7,9 +7,12 @@ from itertools import chain
 
 import numpy as np
 from torch import Tensor
+from transformers import LlavaConfig
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from aim.families.image_frames import image_frames
 from aim.families.pixels import cropped, normalised_frames
+from aim.families.published import Published
 from aim.families.towers import seen_layer, watch_projections
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
@@ -56,6 +59,37 @@ def _vision_shape(config, grid: Grid) -> VisionShape:
     )
 
 
+def _published(size: str, layers: int, hidden: int, intermediate: int, heads: int) -> Published:
+    """A Vicuna behind CLIP-L at 336 pixels."""
+    return Published(
+        name=f"llava-1.5-{size}",
+        hub_ids=(f"llava-hf/llava-1.5-{size}-hf",),
+        config_class=LlavaConfig,
+        parts={
+            "text_config": {
+                "model_type": "llama",
+                "vocab_size": 32064,
+                "num_hidden_layers": layers,
+                "hidden_size": hidden,
+                "intermediate_size": intermediate,
+                "num_attention_heads": heads,
+                "num_key_value_heads": heads,
+                "max_position_embeddings": 4096,
+                "rms_norm_eps": 1e-5,
+            },
+            "vision_config": {
+                "model_type": "clip_vision_model",
+                "image_size": 336,
+                "patch_size": 14,
+                "hidden_size": 1024,
+                "intermediate_size": 4096,
+                "num_hidden_layers": 24,
+                "num_attention_heads": 16,
+            },
+        },
+    )
+
+
 FAMILY = image_frames(
     title="LLaVA-1.5",
     grid=_grid,
@@ -65,5 +99,12 @@ FAMILY = image_frames(
     prompt=_prompt,
     vision_shape=_vision_shape,
     watch_tower=_watch_tower,
+    published=(_published("7b", 32, 4096, 11008, 32), _published("13b", 40, 5120, 13824, 40)),
+    picture_settings={
+        "size": {"shortest_edge": 336},
+        "crop_size": {"height": 336, "width": 336},
+        "image_mean": OPENAI_CLIP_MEAN,
+        "image_std": OPENAI_CLIP_STD,
+    },
     joined=lambda parts: list(chain.from_iterable(parts)),
 )

@@ -12,12 +12,15 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import LlavaOnevisionConfig
 from transformers.image_processing_utils import select_best_resolution
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
 from aim.families.batches import encode_batches
 from aim.families.pixels import normalised_frames
+from aim.families.published import Published
+from aim.families.qwen2_sizes import QWEN2_0_5B, QWEN2_7B, QWEN2_72B, ROPE
 from aim.families.towers import pooled, seen_layer, watch_projections
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
@@ -183,6 +186,29 @@ def _vision_shape(config, _grid: Grid) -> VisionShape:
     )
 
 
+def _published(size: str, kinds: tuple[str, ...], llm: dict, vocabulary: int, tied: bool = False) -> Published:
+    """A Qwen2 behind SigLIP so400m at 384 pixels; `kinds` are the checkpoints of this size, by the training each ends with."""
+    return Published(
+        name=f"llava-onevision-qwen2-{size}",
+        hub_ids=tuple(f"llava-hf/llava-onevision-qwen2-{size}-{kind}-hf" for kind in kinds),
+        config_class=LlavaOnevisionConfig,
+        parts={
+            "text_config": {"model_type": "qwen2", **llm, "vocab_size": vocabulary, "rope_parameters": ROPE, "tie_word_embeddings": tied},
+            "vision_config": {
+                "model_type": "siglip_vision_model",
+                "image_size": 384,
+                "patch_size": 14,
+                "hidden_size": 1152,
+                "intermediate_size": 4304,
+                "num_hidden_layers": 26,
+                "num_attention_heads": 16,
+                "vision_use_head": False,
+            },
+            "tie_word_embeddings": tied,
+        },
+    )
+
+
 FAMILY = Family(
     title="LLaVA-OneVision",
     image_token=lambda config: config.image_token_id,
@@ -196,4 +222,11 @@ FAMILY = Family(
     prompt=lambda grid: [grid.tokens + 1],
     vision_shape=_vision_shape,
     watch_tower=_watch_tower,
+    published=(
+        _published("0.5b", ("ov", "si"), QWEN2_0_5B, 152000, tied=True),
+        _published("7b", ("ov", "si", "ov-chat"), QWEN2_7B, 152128),
+        _published("72b", ("ov", "si", "ov-chat"), QWEN2_72B, 152128),
+    ),
+    picture_settings={"size": {"height": 384, "width": 384}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
+    suggested_for_video=True,
 )

@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from transformers import Qwen2_5_VLConfig
 from transformers.vision_utils import get_vision_window_index
 
 from aim.families import qwen2_vl
+from aim.families.published import Published
+from aim.families.qwen2_sizes import QWEN2_3B, QWEN2_7B
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
 
@@ -48,6 +51,28 @@ def _timing(seconds: float) -> dict[str, Tensor]:
     return {"second_per_grid_ts": torch.tensor([2 * seconds])}
 
 
+def _published(size: str, llm: dict, vocabulary: int, tied: bool = False) -> Published:
+    """A Qwen2.5 behind a ViT with gated MLPs, which attends within windows of 112 pixels in 28 of its 32 layers."""
+    return Published(
+        name=f"qwen2.5-vl-{size.lower()}",
+        hub_ids=(f"Qwen/Qwen2.5-VL-{size}-Instruct",),
+        config_class=Qwen2_5_VLConfig,
+        parts={
+            "text_config": {**llm, "vocab_size": vocabulary, "max_position_embeddings": 128000, "rope_parameters": qwen2_vl.MROPE},
+            "vision_config": {
+                "depth": 32,
+                "hidden_size": 1280,
+                "intermediate_size": 3420,
+                "num_heads": 16,
+                "out_hidden_size": llm["hidden_size"],
+                "window_size": 112,
+                "fullatt_block_indexes": [7, 15, 23, 31],
+            },
+            "tie_word_embeddings": tied,
+        },
+    )
+
+
 watch_tower = qwen2_vl.tower_watcher(_order)
 
 FAMILY = replace(
@@ -57,4 +82,5 @@ FAMILY = replace(
     vision_shape=_vision_shape,
     timing=_timing,
     watch_tower=watch_tower,
+    published=(_published("3B", QWEN2_3B, 151936, tied=True), _published("7B", QWEN2_7B, 152064)),
 )

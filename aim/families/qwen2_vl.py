@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import Qwen2VLConfig
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
 
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
 from aim.families.batches import encode_batches
 from aim.families.pixels import normalised_frames
+from aim.families.published import Published
+from aim.families.qwen2_sizes import QWEN2_1_5B, QWEN2_7B, ROPE
 from aim.families.towers import received
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
@@ -188,6 +192,24 @@ def _vision_shape(config, grid: Grid) -> VisionShape:
     )
 
 
+# Positions along three axes: the share of a head's rotary pairs that each takes, in time, height and width.
+MROPE = {**ROPE, "mrope_section": [16, 24, 24]}
+
+
+def _published(size: str, llm: dict, vocabulary: int, tied: bool = False) -> Published:
+    """A Qwen2 behind the family's own ViT of 675 million parameters."""
+    return Published(
+        name=f"qwen2-vl-{size.lower()}",
+        hub_ids=(f"Qwen/Qwen2-VL-{size}-Instruct", f"Qwen/Qwen2-VL-{size}"),
+        config_class=Qwen2VLConfig,
+        parts={
+            "text_config": {**llm, "vocab_size": vocabulary, "rope_parameters": MROPE},
+            "vision_config": {"depth": 32, "embed_dim": 1280, "mlp_ratio": 4, "num_heads": 16, "hidden_size": llm["hidden_size"]},
+            "tie_word_embeddings": tied,
+        },
+    )
+
+
 watch_tower = tower_watcher()
 
 FAMILY = Family(
@@ -204,4 +226,8 @@ FAMILY = Family(
     vision_shape=_vision_shape,
     token_types=True,
     watch_tower=watch_tower,
+    published=(_published("2B", QWEN2_1_5B, 151936, tied=True), _published("7B", QWEN2_7B, 152064)),
+    picture_settings={"image_mean": OPENAI_CLIP_MEAN, "image_std": OPENAI_CLIP_STD},
+    unquantised=("model.visual", "lm_head"),
+    suggested_for_video=True,
 )

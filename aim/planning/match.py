@@ -53,8 +53,8 @@ def match(
     if isinstance(model_shape, ModelShape):
         shape, own_tokens = model_shape, USUAL_TOKENS_PER_FRAME
     else:
-        known = look_up(model_shape)
-        shape, own_tokens = known.shape, known.tokens_per_frame
+        planned = look_up(model_shape)
+        shape, own_tokens = planned.shape, planned.tokens_per_frame
     per_frame = tokens_per_frame or own_tokens
 
     def cost(candidate: Method) -> float:

@@ -1,16 +1,18 @@
 """What a run would cost, from a model's shape alone: no weights, no video.
 
-Models come from a table (`aim.families.known`), from the bundled checkpoint or from a folder with a config.json. Where the tokens of a
-frame depend on the video's size, as Qwen2-VL's do, it is one of 640 x 360 pixels.
+Models come from what the families have published (`aim.families.PUBLISHED`), from the bundled checkpoint or from a folder with a
+config.json. Where the tokens of a frame depend on the video's size, as Qwen2-VL's do, it is one of 640 x 360 pixels.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from aim.families.known import KNOWN, Known, find_known
+from transformers import AutoConfig, PretrainedConfig
+
+from aim.families import PUBLISHED, family_of, find_published
+from aim.families.names import locate
 from aim.kernels.cost import (
     ModelShape,
     VisionShape,
@@ -24,10 +26,17 @@ from aim.kernels.cost import (
 from aim.kernels.grid import Grid
 from aim.methods import AIM, Method
 
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
-
 TERA = 1e12
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """A model's shapes, and the visual tokens of one video frame, or of the `frames_joined` frames that it takes together."""
+
+    shape: ModelShape
+    vision: VisionShape
+    tokens_per_frame: int
+    frames_joined: int = 1
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ def plan(model: str, num_frames: int = 32, text_tokens: int = 100, method: Metho
     """Plan one prefill of a video and a question.
 
     Args:
-        model: a name in `KNOWN` (or its Hub id), "bundled", or a checkpoint folder.
+        model: a name in `PUBLISHED` (or its Hub id), "bundled", or a checkpoint folder.
         num_frames: frames of the video, ≥ 1.
         text_tokens: everything in the prompt that is not a patch: words, chat markers, separators; ≥ 1. The paper's table uses 100.
         method: default `aim.AIM()`, the paper's setting scaled to the model's depth.
@@ -94,22 +103,20 @@ def plan_for(
         raise ValueError(f"num_frames is {num_frames}; a clip has at least 1 frame. Use 32, for example.")
     grid = grid or grid_of(config, num_frames)
     shape, vision = shape_of(config, grid)
-    return _plan(Known(shape, vision, grid.tokens_per_frame), grid.frames, text_tokens, method, bytes_per_value)
+    return _plan(PlannedModel(shape, vision, grid.tokens_per_frame), grid.frames, text_tokens, method, bytes_per_value)
 
 
-def look_up(model: str | PretrainedConfig) -> Known:
-    """The shapes of a model: a name in `KNOWN` (or its Hub id), "bundled", a checkpoint folder, or a transformers config.
+def look_up(model: str | PretrainedConfig) -> PlannedModel:
+    """The shapes of a model: a name in `PUBLISHED` (or its Hub id), "bundled", a checkpoint folder, or a transformers config.
 
     Raises:
         ValueError: an unknown model, a folder without a usable config.json, or a family that is not supported.
     """
     if isinstance(model, str):
-        known = find_known(model)
-        if known is not None:
-            return known
-        model = _config_of(model)
+        published = find_published(model)
+        model = published.config() if published else _config_of(model)
     pair = grid_of(model, 2)
-    return Known(*shape_of(model, pair), pair.tokens_per_frame, frames_joined=2 // pair.frames)
+    return PlannedModel(*shape_of(model, pair), pair.tokens_per_frame, frames_joined=2 // pair.frames)
 
 
 def cost_of(
@@ -147,7 +154,7 @@ def shape_of(config: PretrainedConfig, grid: Grid | None = None) -> tuple[ModelS
     Raises:
         ValueError: a model family that is not supported.
     """
-    family, text = _family_of(config), config.text_config
+    family, text = family_of(config), config.text_config
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     shape = ModelShape(
         num_layers=text.num_hidden_layers,
@@ -167,7 +174,7 @@ def grid_of(config: PretrainedConfig, num_frames: int, settings: dict | None = N
     Raises:
         ValueError: a model family that is not supported.
     """
-    return _family_of(config).grid(config, settings or {}, num_frames, height, width)
+    return family_of(config).grid(config, settings or {}, num_frames, height, width)
 
 
 def tokens_per_frame(config: PretrainedConfig) -> int:
@@ -175,16 +182,16 @@ def tokens_per_frame(config: PretrainedConfig) -> int:
     return grid_of(config, 1).tokens_per_frame
 
 
-def _plan(known: Known, num_frames: int, text_tokens: int, method: Method | None, bytes_per_value: int = 2) -> Plan:
+def _plan(model: PlannedModel, num_frames: int, text_tokens: int, method: Method | None, bytes_per_value: int = 2) -> Plan:
     if num_frames < 1:
         raise ValueError(f"num_frames is {num_frames}; a clip has at least 1 frame. Use 32, for example.")
     if text_tokens < 1:
         raise ValueError(f"text_tokens is {text_tokens}; a prompt has at least 1 text token. Use 100, for example.")
-    method = (method or AIM()).for_depth(known.shape.num_layers)
-    frames = -(-num_frames // known.frames_joined)
-    visual = method.visual_per_layer(known.shape.num_layers, frames, known.tokens_per_frame)
+    method = (method or AIM()).for_depth(model.shape.num_layers)
+    frames = -(-num_frames // model.frames_joined)
+    visual = method.visual_per_layer(model.shape.num_layers, frames, model.tokens_per_frame)
     tokens_per_layer = [(kept, text_tokens) for kept in visual]
-    return _cost(known.shape, known.vision, tokens_per_layer, frames, known.tokens_per_frame, method, bytes_per_value)
+    return _cost(model.shape, model.vision, tokens_per_layer, frames, model.tokens_per_frame, method, bytes_per_value)
 
 
 def _cost(
@@ -223,15 +230,10 @@ def _scored(tokens_per_layer: list[tuple[int, int]]) -> list[int]:
 
 def _config_of(model: str) -> PretrainedConfig:
     """The config of the bundled model or of a checkpoint folder; nothing is fetched."""
-    # Here and below: transformers takes seconds to import, and a name in the table does without it.
-    from transformers import AutoConfig
-
-    from aim.families.names import locate
-
     folder = Path(locate(model))
     if not (folder / "config.json").is_file():
         raise ValueError(
-            f'"{model}" is not a model that can be planned; give one of {", ".join(KNOWN)}, "bundled", '
+            f'"{model}" is not a model that can be planned; give one of {", ".join(PUBLISHED)}, "bundled", '
             "or a checkpoint folder with a config.json."
         )
     try:
@@ -240,9 +242,3 @@ def _config_of(model: str) -> PretrainedConfig:
         raise ValueError(
             f'The config.json of "{model}" cannot be read as a transformers model\'s. Give a checkpoint folder that loads.'
         ) from error
-
-
-def _family_of(config: PretrainedConfig):
-    from aim.families import family_of
-
-    return family_of(config)

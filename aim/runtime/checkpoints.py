@@ -29,7 +29,6 @@ QUANTIZATIONS: dict[str, Callable[[torch.dtype], dict]] = {
     "8bit": lambda _dtype: {"load_in_8bit": True},
     "4bit": lambda dtype: {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype},
 }
-WHOLE = ["vision_tower", "visual", "multi_modal_projector", "lm_head"]  # the families' names for what is not quantised
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,7 @@ def load_checkpoint(
     placed: dict = {"device_map": AUTO} if device == AUTO else {}
     device, dtype = device_and_dtype(None if device == AUTO else device, dtype)
     if quantization is not None:
-        # Quantised weights are made on their device and stay there; others are moved.
-        placed = {"device_map": {"": device}, **placed, "quantization_config": quantization_config(quantization, device, dtype)}
+        check_quantization(quantization, device)
     source = locate(name)
     shown = Path(name).name if Path(name).is_absolute() else name
     # Said outright everywhere: left open, transformers asks at the terminal whether a checkpoint's code may run.
@@ -77,6 +75,9 @@ def load_checkpoint(
     ):
         config = AutoConfig.from_pretrained(source, **safely)
     family = family_of(config)
+    if quantization is not None:
+        # Quantised weights are made on their device and stay there; others are moved.
+        placed = {"device_map": {"": device}, **placed, "quantization_config": quantization_config(quantization, dtype, family)}
     with _refusing(
         f'The checkpoint "{shown}" is incomplete or damaged, or its weights are no safetensors. Download it again, or choose another one.'
     ):
@@ -109,8 +110,8 @@ def device_and_dtype(device: str | torch.device | None, dtype: torch.dtype | Non
     return device, dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
 
 
-def quantization_config(quantization: str, device: torch.device, dtype: torch.dtype) -> BitsAndBytesConfig:
-    """What transformers needs to quantise on loading. The vision tower and its projector keep their weights: they are small beside the LLM.
+def check_quantization(quantization: str, device: torch.device) -> None:
+    """Refuse what cannot be had here, before anything is read.
 
     Raises:
         ValueError: an unknown kind, a device other than CUDA, or no bitsandbytes.
@@ -121,7 +122,11 @@ def quantization_config(quantization: str, device: torch.device, dtype: torch.dt
         raise ValueError(f"quantization={quantization!r} needs a CUDA device, and the model goes to {device}. Leave it out there.")
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError(f"quantization={quantization!r} needs the package bitsandbytes. Run `pip install bitsandbytes`, or leave it out.")
-    return BitsAndBytesConfig(llm_int8_skip_modules=WHOLE, **QUANTIZATIONS[quantization](dtype))
+
+
+def quantization_config(quantization: str, dtype: torch.dtype, family: Family) -> BitsAndBytesConfig:
+    """What transformers needs to quantise on loading. The vision tower and its projector keep their weights: they are small."""
+    return BitsAndBytesConfig(llm_int8_skip_modules=list(family.unquantised), **QUANTIZATIONS[quantization](dtype))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Which of the known models a machine's memory takes, from their shapes alone."""
+"""Which of the published models a machine's memory takes, from their shapes alone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from aim.families.known import HUB_IDS, KNOWN, Known
+from aim.families import FAMILIES
+from aim.planning.plan import PlannedModel, look_up
 
 ROOM = 1.3  # memory for weights and a run, as a multiple of the weights
-FOR_VIDEO = ("llava-onevision", "qwen2")  # what the app suggests; LLaVA-1.5 knows images only
 _MEMORY = Path("/proc/meminfo")
 
 
@@ -26,14 +26,15 @@ def memory() -> int | None:
 
 
 def fitting(memory_bytes: int, bytes_per_value: int) -> list[str]:
-    """Hub ids of the known models, the largest last, whose weights and a run fit into so many bytes."""
-    by_size = sorted((name for name in KNOWN if name.startswith(FOR_VIDEO)), key=lambda name: weights(KNOWN[name]))
-    return [HUB_IDS[name] for name in by_size if ROOM * weights(KNOWN[name]) * bytes_per_value <= memory_bytes]
+    """Hub ids of the models suggested for videos, the largest last, whose weights and a run fit into so many bytes."""
+    suggested = [model for family in FAMILIES.values() if family.suggested_for_video for model in family.published]
+    values = {model.hub_ids[0]: weights(look_up(model.name)) for model in suggested}
+    return [hub_id for hub_id in sorted(values, key=values.__getitem__) if ROOM * values[hub_id] * bytes_per_value <= memory_bytes]
 
 
-def weights(known: Known) -> int:
+def weights(model: PlannedModel) -> int:
     """Values in a model's matrices; embeddings and output head are counted apart, as in models that do not share them."""
-    shape, vision = known.shape, known.vision
+    shape, vision = model.shape, model.vision
     tower = vision.num_layers * vision.hidden_size * (4 * vision.hidden_size + 2 * vision.intermediate_size)
     projector = (vision.hidden_size + vision.projector_size) * vision.projector_size
     patches = vision.hidden_size * vision.patch_pixels

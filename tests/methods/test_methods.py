@@ -12,7 +12,7 @@ from transformers import AutoConfig
 import aim
 from aim.kernels.cost import attention_merge_flops, last_token_flops, look_ahead_flops
 from aim.methods import METHODS
-from aim.planning.plan import KNOWN, cost_of, plan
+from aim.planning.plan import cost_of, look_up, plan
 
 SEVEN_B = "llava-onevision-qwen2-7b"
 
@@ -42,7 +42,7 @@ def test_pyramid_drop_costs_what_its_docstring_says():
 
 
 def test_scores_and_merging_are_lines_of_their_own():
-    shape, vision = KNOWN[SEVEN_B].shape, KNOWN[SEVEN_B].vision
+    shape, vision = look_up(SEVEN_B).shape, look_up(SEVEN_B).vision
     assert plan(SEVEN_B, 32, 100, aim.FastV()).importance_tflops == pytest.approx(last_token_flops(shape, [6372]) / 1e12)
     lengths = [6372, 3236, 1668]
     scored = last_token_flops(shape, lengths) + look_ahead_flops(shape, lengths)

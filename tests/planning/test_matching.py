@@ -7,7 +7,7 @@ from transformers import AutoConfig
 
 import aim
 from aim.methods import METHODS
-from aim.planning.plan import KNOWN, plan, plan_for
+from aim.planning.plan import look_up, plan, plan_for
 
 SEVEN_B = "llava-onevision-qwen2-7b"
 BUNDLED = AutoConfig.from_pretrained("assets/shapes-vlm")
@@ -93,7 +93,7 @@ def test_a_method_may_be_a_name_a_class_or_an_object_and_a_model_a_name_a_shape_
     expected = aim.match("fastv", SEVEN_B, 32, 20)
     for method in (aim.FastV, aim.FastV()):
         assert aim.match(method, SEVEN_B, 32, 20) == expected
-    assert aim.match("fastv", KNOWN[SEVEN_B].shape, 32, 20) == expected
+    assert aim.match("fastv", look_up(SEVEN_B).shape, 32, 20) == expected
     assert aim.match("fastv", "llava-hf/llava-onevision-qwen2-7b-ov-hf", 32, 20, tokens_per_frame=196) == expected
     budget = cost(BUNDLED, 16, aim.FastV(keep_ratio=0.3))
     assert aim.match("fastv", "bundled", 16, budget) == aim.match("fastv", BUNDLED, 16, budget, tokens_per_frame=49)

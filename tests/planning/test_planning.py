@@ -12,7 +12,7 @@ from transformers import LlavaOnevisionConfig, Qwen2Config, Qwen2Model, SiglipVi
 from aim.kernels.cost import decode_flops, kv_bytes, merge_flops, prefill_flops
 from aim.kernels.schedule import tokens_kept
 from aim.methods import AIM, Full
-from aim.planning.plan import KNOWN, cost_of, plan, plan_for, shape_of, tokens_per_frame
+from aim.planning.plan import cost_of, look_up, plan, plan_for, shape_of, tokens_per_frame
 
 SEVEN_B = "llava-onevision-qwen2-7b"
 
@@ -74,7 +74,7 @@ def test_the_row_where_the_papers_rounded_slope_shows_in_the_last_digit():
     # The paper rounds the ramp's slope 1 / (l2 - l1) to four decimals; with (7, 29) that is 14.66 instead of 14.67.
     rounded = [1.0] * 7 + [max(0.0, 1 - (i - 6) * 0.0455) for i in range(7, 28)]
     lengths = [visual + 100 for visual in tokens_kept(rounded, 1568)]
-    assert round(prefill_flops(KNOWN[SEVEN_B].shape, lengths) / 1e12, 2) == 14.66
+    assert round(prefill_flops(look_up(SEVEN_B).shape, lengths) / 1e12, 2) == 14.66
     assert round(plan(SEVEN_B, 32, 100, AIM(merge_ratio=0.25, l1=7, l2=29)).prefill_tflops, 2) == 14.67
 
 
@@ -83,7 +83,7 @@ def test_the_defaults_are_the_papers_main_row():
     assert round(planned.prefill_tflops, 2) == 14.76
     assert planned.speedup == pytest.approx(99.63 / 14.76, rel=1e-3)
     assert planned.tokens_per_layer[13:16] == [(1568, 100), (1372, 100), (1176, 100)]
-    assert planned.kv_bytes == kv_bytes(KNOWN[SEVEN_B].shape, [visual + text for visual, text in planned.tokens_per_layer])
+    assert planned.kv_bytes == kv_bytes(look_up(SEVEN_B).shape, [visual + text for visual, text in planned.tokens_per_layer])
     assert planned.baseline_kv_bytes == 2 * 4 * 128 * 2 * 28 * 6372
 
 
@@ -92,10 +92,10 @@ def test_the_defaults_are_the_papers_main_row():
     [("llava-onevision-qwen2-0.5b", 0.494e9, True), (SEVEN_B, 7.616e9, False), ("llava-onevision-qwen2-72b", 72.71e9, False)],
 )
 def test_the_known_shapes_have_the_published_number_of_parameters(name: str, parameters: float, tied: bool):
-    shape = KNOWN[name].shape
+    shape = look_up(name).shape
     embeddings = shape.vocab_size * shape.hidden_size * (1 if tied else 2)
     assert shape.num_layers * shape.layer_weights + embeddings == pytest.approx(parameters, rel=2e-3)
-    assert KNOWN[name].tokens_per_frame == 196
+    assert look_up(name).tokens_per_frame == 196
 
 
 @pytest.mark.parametrize("model", ["llava-hf/llava-onevision-qwen2-7b-ov-hf", "llava-hf/llava-onevision-qwen2-7b-ov-chat-hf"])

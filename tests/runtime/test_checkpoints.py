@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import aim
+from aim.families import PUBLISHED, find_published
 from aim.families.names import BUNDLED
-from aim.planning.plan import KNOWN
+from aim.planning.plan import look_up
 from aim.runtime.fitting import fitting, memory, weights
 from aim.ui.host import load_model
 
@@ -129,11 +130,13 @@ def test_spreading_over_gpus_needs_accelerate_and_says_so(monkeypatch):
 
 
 def test_the_models_that_fit_the_memory_are_told():
-    sizes = {name: weights(known) for name, known in KNOWN.items()}
-    assert sizes == dict(sorted(sizes.items(), key=lambda item: item[1]))
-    assert 0.8e9 < sizes["llava-onevision-qwen2-0.5b"] < 1.1e9 and 7.5e9 < sizes["llava-onevision-qwen2-7b"] < 8.5e9
+    assert 0.8e9 < weights(look_up("llava-onevision-qwen2-0.5b")) < 1.1e9 and 7.5e9 < weights(look_up("llava-onevision-qwen2-7b")) < 8.5e9
     assert fitting(10**9, 2) == []
     assert fitting(8 * 2**30, 4) == ["llava-hf/llava-onevision-qwen2-0.5b-ov-hf"]
     large, small = fitting(48 * 2**30, 2), fitting(24 * 2**30, 2)
     assert large[: len(small)] == small and "llava-hf/llava-onevision-qwen2-72b-ov-hf" not in large
+    everything = [find_published(hub_id) for hub_id in fitting(10**15, 2)]
+    sizes = [weights(look_up(model.name)) for model in everything]
+    assert sizes == sorted(sizes)
+    assert {model.name for model in everything} == {name for name in PUBLISHED if name.startswith(("llava-onevision", "qwen2"))}
     assert memory() > 10**8

@@ -7,8 +7,9 @@ import torch
 
 import aim
 from aim.commands.main import main
+from aim.families import FAMILIES
 from aim.runtime import checkpoints
-from aim.runtime.checkpoints import QUANTIZATIONS, quantization_config
+from aim.runtime.checkpoints import QUANTIZATIONS, check_quantization, quantization_config
 
 CUDA = torch.device("cuda")
 
@@ -28,7 +29,7 @@ def test_a_cpu_is_refused_before_anything_is_loaded(quantization, monkeypatch):
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(ValueError, match="needs the package bitsandbytes. Run `pip install bitsandbytes`"):
-        quantization_config("4bit", CUDA, torch.bfloat16)
+        check_quantization("4bit", CUDA)
 
 
 def test_an_unknown_kind_is_refused_with_those_there_are():
@@ -36,12 +37,13 @@ def test_an_unknown_kind_is_refused_with_those_there_are():
         aim.load("bundled", device="cpu", quantization="2bit")
 
 
-def test_transformers_gets_the_kind_asked_for_and_the_tower_stays_whole(installed):
-    eight, four = (quantization_config(kind, CUDA, torch.bfloat16) for kind in ("8bit", "4bit"))
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+def test_transformers_gets_the_kind_asked_for_and_the_tower_stays_whole(installed, family):
+    eight, four = (quantization_config(kind, torch.bfloat16, family) for kind in ("8bit", "4bit"))
     assert eight.load_in_8bit and not eight.load_in_4bit
     assert four.load_in_4bit and four.bnb_4bit_quant_type == "nf4" and four.bnb_4bit_compute_dtype == torch.bfloat16
     for config in (eight, four):
-        assert {"vision_tower", "multi_modal_projector", "visual", "lm_head"} <= set(config.llm_int8_skip_modules)
+        assert config.llm_int8_skip_modules == list(family.unquantised)
 
 
 def test_a_quantised_model_is_placed_while_loading_and_not_moved_after(installed, monkeypatch):
@@ -61,6 +63,7 @@ def test_a_quantised_model_is_placed_while_loading_and_not_moved_after(installed
     monkeypatch.setattr(checkpoints.AutoModelForImageTextToText, "from_pretrained", from_pretrained)
     checkpoints.load_checkpoint("bundled", CUDA, quantization="4bit")
     assert given["quantization_config"].load_in_4bit and given["device_map"] == {"": CUDA}
+    assert "model.vision_tower" in given["quantization_config"].llm_int8_skip_modules
     assert given["use_safetensors"] is True and given["dtype"] == torch.bfloat16
 
 

@@ -1,0 +1,151 @@
+"""What the families state of their published models, against figures written down by hand and against transformers itself."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForImageTextToText
+from transformers.quantizers.quantizers_utils import should_convert_module
+
+from aim.families import FAMILIES, PUBLISHED, family_of, find_published
+from aim.kernels.cost import ModelShape, VisionShape
+from aim.planning.plan import PlannedModel, look_up
+from tests.tiny import TINY
+
+
+def llm(layers, hidden, intermediate, heads, key_value_heads, vocabulary):
+    return ModelShape(layers, hidden, intermediate, heads, key_value_heads, hidden // heads, vocabulary)
+
+
+def llava_onevision(shape):
+    """27 x 27 patches of SigLIP so400m are pooled to 14 x 14."""
+    return PlannedModel(shape, VisionShape(26, 1152, 4304, 27 * 27, 3 * 14 * 14, shape.hidden_size), 14 * 14)
+
+
+def llava(shape):
+    return PlannedModel(shape, VisionShape(24, 1024, 4096, 24 * 24, 3 * 14 * 14, shape.hidden_size, other_tokens=1), 24 * 24)
+
+
+def qwen2_vl(shape):
+    """640 x 360 pixels become 644 x 364, two frames of which are 26 x 46 patches and 13 x 23 tokens."""
+    vision = VisionShape(32, 1280, 5120, 26 * 46, 3 * 2 * 14 * 14, shape.hidden_size, projector_patches=4, projector_middle=5120)
+    return PlannedModel(shape, vision, 13 * 23, frames_joined=2)
+
+
+def qwen2_5_vl(shape):
+    """Gated MLPs of 3,420 count as half as wide again; 28 layers attend within windows of 4 x 4 tokens: 3 rows of 4 and one of 1 by 5
+    columns of 4 and one of 3."""
+    windows = 4**2 * (3 * 4**2 + 1) * (5 * 4**2 + 3**2)
+    pairs = 4 * (26 * 46) ** 2 + 28 * windows
+    vision = VisionShape(32, 1280, 5130, 26 * 46, 3 * 2 * 14 * 14, shape.hidden_size, 4, 5120, attention_pairs=pairs)
+    return PlannedModel(shape, vision, 13 * 23, frames_joined=2)
+
+
+def internvl3(shape):
+    """32 x 32 patches of InternViT-300M are 16 x 16 tokens."""
+    vision = VisionShape(24, 1024, 4096, 32 * 32, 3 * 14 * 14, shape.hidden_size, projector_patches=4, other_tokens=1)
+    return PlannedModel(shape, vision, 16 * 16)
+
+
+# name → what is planned with, and the billions of parameters that its page on the Hub states.
+STATED = {
+    "llava-onevision-qwen2-0.5b": (llava_onevision(llm(24, 896, 4864, 14, 2, 152000)), 0.89),
+    "llava-onevision-qwen2-7b": (llava_onevision(llm(28, 3584, 18944, 28, 4, 152128)), 8.03),
+    "llava-onevision-qwen2-72b": (llava_onevision(llm(80, 8192, 29568, 64, 8, 152128)), 73.2),
+    "llava-1.5-7b": (llava(llm(32, 4096, 11008, 32, 32, 32064)), 7.06),
+    "llava-1.5-13b": (llava(llm(40, 5120, 13824, 40, 40, 32064)), 13.4),
+    "qwen2-vl-2b": (qwen2_vl(llm(28, 1536, 8960, 12, 2, 151936)), 2.21),
+    "qwen2-vl-7b": (qwen2_vl(llm(28, 3584, 18944, 28, 4, 152064)), 8.29),
+    "qwen2.5-vl-3b": (qwen2_5_vl(llm(36, 2048, 11008, 16, 2, 151936)), 3.75),
+    "qwen2.5-vl-7b": (qwen2_5_vl(llm(28, 3584, 18944, 28, 4, 152064)), 8.29),
+    "internvl3-1b": (internvl3(llm(24, 896, 4864, 14, 2, 151674)), 0.938),
+    "internvl3-2b": (internvl3(llm(28, 1536, 8960, 12, 2, 151674)), 2.09),
+    "internvl3-8b": (internvl3(llm(28, 3584, 18944, 28, 4, 151674)), 7.94),
+}
+
+
+def test_every_published_model_has_figures_to_be_held_against():
+    assert set(PUBLISHED) == set(STATED)
+    assert sum(len(family.published) for family in FAMILIES.values()) == len(PUBLISHED)  # no name twice
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_a_published_model_is_planned_with_the_shapes_its_authors_state(name):
+    assert look_up(name) == STATED[name][0]
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_a_published_model_has_the_number_of_parameters_its_page_states(name):
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(PUBLISHED[name].config())
+    assert sum(parameter.numel() for parameter in model.parameters()) / 1e9 == pytest.approx(STATED[name][1], rel=5e-3)
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_published_model_is_of_its_family_and_a_config_is_new_each_time(kind):
+    for model in FAMILIES[kind].published:
+        config = model.config()
+        assert family_of(config) is FAMILIES[kind]
+        placeholders = {FAMILIES[kind].image_token(config), FAMILIES[kind].video_token(config)} - {None}
+        assert max(placeholders) < config.text_config.vocab_size
+        config.text_config.num_hidden_layers = 1
+        config.text_config.rope_parameters["rope_theta"] = 1.0
+        assert model.config().to_dict() != config.to_dict()
+        assert model.config().text_config.rope_parameters["rope_theta"] > 1
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_a_published_model_is_found_by_its_name_and_by_each_hub_id(name):
+    model = PUBLISHED[name]
+    for hub_id in model.hub_ids:
+        owner, checkpoint = hub_id.split("/")
+        for called in (name, hub_id, checkpoint, f"{owner}/{name}", hub_id.lower(), hub_id.upper()):
+            assert find_published(called) is model
+
+
+@pytest.mark.parametrize(
+    ("hub_id", "name"),
+    [
+        ("llava-hf/llava-onevision-qwen2-0.5b-si-hf", "llava-onevision-qwen2-0.5b"),
+        ("llava-hf/llava-onevision-qwen2-7b-ov-chat-hf", "llava-onevision-qwen2-7b"),
+        ("Qwen/Qwen2-VL-7B-Instruct", "qwen2-vl-7b"),
+        ("Qwen/Qwen2-VL-7B", "qwen2-vl-7b"),
+        ("Qwen/Qwen2.5-VL-3B-Instruct", "qwen2.5-vl-3b"),
+        ("OpenGVLab/InternVL3-8B-hf", "internvl3-8b"),
+        ("OpenGVLab/InternVL3-8B", "internvl3-8b"),
+        ("llava-hf/llava-1.5-7b-hf", "llava-1.5-7b"),
+    ],
+)
+def test_a_hub_id_finds_its_model(hub_id, name):
+    assert find_published(hub_id) is PUBLISHED[name]
+
+
+@pytest.mark.parametrize("model", ["", "qwen2-vl", "somebody/qwen2-vl-7b", "Qwen/llava-1.5-7b", "models/Qwen/Qwen2-VL-7B", "bundled"])
+def test_other_names_find_nothing(model):
+    assert find_published(model) is None
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_under_quantisation_the_matrices_of_the_llms_layers_change_and_no_others(name):
+    model, kept = TINY[name].model(), list(FAMILIES[name].unquantised)
+    matrices = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
+    changed = {path for path in matrices if should_convert_module(path, kept)}
+    assert changed == {path for path in matrices if path.startswith("model.language_model.layers.")} != set()
+    assert all(any(path == module or path.startswith(f"{module}.") for path in matrices) for module in kept)
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_the_picture_settings_make_what_the_published_towers_take(kind):
+    family = FAMILIES[kind]
+    for model in family.published:
+        config = model.config()
+        frames = np.full((3, 360, 640, 3), 255, np.uint8)
+        pixels = next(value for key, value in family.pixel_values(config, frames, family.picture_settings).items() if "pixel" in key)
+        grid = family.grid(config, family.picture_settings, 3, 360, 640)
+        if hasattr(config.vision_config, "image_size"):
+            sides = np.broadcast_to(config.vision_config.image_size, 2).tolist()
+            assert list(pixels.shape[-4:]) == [3, 3, *sides]
+        else:
+            vision = family.vision_shape(config, grid)
+            assert list(pixels.shape) == [grid.frames * vision.patches_per_frame, vision.patch_pixels]
+        assert 0.9 < pixels.max() < 3  # white, in standard deviations from the mean
