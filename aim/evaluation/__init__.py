@@ -1,6 +1,7 @@
 """The benchmark: `python -m aim eval`, on held-out clips of the synthetic world, whose ground truth is known to the pixel.
 
 In the order of a run: `settings` (what is compared), `clips` (on what), `measure` (one question), `results` (the folder that a run resumes
-from), `run` (all of it, on every core), `statistics` and `summary` (figures), `report` and `charts` (for people), `findings` and `suites`
-(the paper's claims, checked), `controls` (scorers to compare PageRank with), `command` (the command line).
+from), `run` (all of it, on every core), `statistics` and `summary` (figures), `writing` and `charts` (for people), `findings` and `suites`
+(the paper's claims, checked), `controls` (scorers to compare PageRank with). Two files are commands of their own: `tuned_settings` (tuned
+knobs against the paper's) and `guard_threshold` (the warning after a run). README.md has what all of them found.
 """

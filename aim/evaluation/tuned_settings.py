@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None) -> None:
                 if options.write:
                     options.write.write_text(json.dumps(rows) + "\n", encoding="utf-8")
     except ValueError as error:
-        raise SystemExit(f"evaluate: {error}") from None
+        raise SystemExit(f"tuned_settings: {error}") from None
     questions = len(rows) // len(options.budgets)
     print(f"{questions} questions on {options.clips} held-out clips, {FRAMES} frames, bundled model\n\n{table(rows)}\n\n{overruns(rows)}")
 
