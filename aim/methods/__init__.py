@@ -6,7 +6,7 @@ from importlib import import_module
 
 from aim.methods.base import Method
 
-# The table: each method's class and the file it is in. The README's "Add a method" is one file and one line here.
+# The table: each method's class and the file it is in. A new method is one file and one line here, see "Add a method" in README.md.
 _FILES = {
     "AIM": "aim",
     "Full": "full",

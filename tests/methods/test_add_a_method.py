@@ -1,4 +1,4 @@
-"""The README's "Add a method", followed to the letter on a copy of the package: one file, one line."""
+"""The example "Add a method" of aim/methods/README.md, followed to the letter on a copy of the package: one file, one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TABLE_OPENS = "_FILES = {\n"
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
     """A copy of the package with the recipe's file and line in it."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("### Add a method\n")[1].split("\n## ")[0]
+    section = (ROOT / "aim" / "methods" / "README.md").read_text(encoding="utf-8").split("## Add a method\n")[1]
     code, line = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
     [path] = re.findall(r"One new file, `(.+?)`", section)
     [table] = re.findall(r"one line in the table of `(.+?)`", section)
