@@ -5,10 +5,10 @@ Post-RoPE queries and keys go in, one number a token comes out. What is done wit
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
+
+from aim.kernels.bounds import ABOVE_0, CHANCE, FROM_1
 
 # Rows of attention computed at once. Row i sees columns 0...i only, so blocks of rows leave out nearly half of the n × n work; small ones
 # leave out more and stay in a CPU's cache (48 was the best compromise of 24...256 on two cores, 300 to 12,000 tokens), large ones launch
@@ -63,12 +63,9 @@ def pagerank(
         ValueError: shapes that do not fit each other, a knob out of range, or a memory_budget too small for one row of one key head.
     """
     _check_shapes(query, key)
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise ValueError(f"temperature is {temperature}; it must be finite and above 0. The paper's code uses 0.1.")
-    if iterations < 1:
-        raise ValueError(f"iterations is {iterations}; PageRank needs at least 1. The paper's code uses 5.")
-    if not 0 <= damping < 1:
-        raise ValueError(f"damping is {damping}; use 0 (the paper's) or a share below 1.")
+    ABOVE_0.check("temperature", temperature, "The official code uses 0.1.")
+    FROM_1.check("iterations", iterations, "The official code uses 5.")
+    CHANCE.check("damping", damping, "The paper's is 0.")
     heads, n, _ = query.shape
     key_heads = key.shape[0]
     group = heads // key_heads

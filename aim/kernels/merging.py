@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, normalize
 
+from aim.kernels.bounds import Bounds, check_choice
 from aim.kernels.schedule import frame_windows, merged_per_frame
 
 MERGE_ORDERS = ("raster", "similarity")
@@ -140,12 +141,8 @@ def merge_tokens(x: Tensor, target: int, merge_order: str = "raster", weighted: 
     """
     _check_embeddings(x)
     windows, num_tokens, _ = x.shape
-    if not 1 <= target <= num_tokens:
-        raise ValueError(
-            f"target is {target}; merging leaves 1 to {num_tokens} of a window's {num_tokens} tokens. Pass a number in that range."
-        )
-    if merge_order not in MERGE_ORDERS:
-        raise ValueError(f"merge_order is {merge_order!r}; use one of {', '.join(MERGE_ORDERS)}.")
+    Bounds(1, num_tokens, whole=True).check("target", target, f"A window here has {num_tokens} tokens; merging leaves some of them.")
+    check_choice("merge_order", merge_order, MERGE_ORDERS, "The default is raster.")
     identity = torch.arange(num_tokens, device=x.device).repeat(windows, 1)
     assignment = anchors = identity
     # Means are carried in float32 from step to step; half precision would round once a step.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from aim.kernels.bounds import FROM_0, FROM_1, SHARE, Bounds
+
+_KEPT = Bounds(0, 1)
+
 
 def ramp(num_layers: int, l1: int, l2: int) -> list[float]:
     """The linear pruning schedule (AIM, arXiv 2412.03248, the scheduler of section 3.3).
@@ -20,13 +24,16 @@ def ramp(num_layers: int, l1: int, l2: int) -> list[float]:
     Raises:
         ValueError: l1 < 0, l1 ≥ l2 or num_layers < 1.
     """
-    if num_layers < 1:
-        raise ValueError(f"num_layers is {num_layers}; a model has at least 1 layer. Pass the LLM's number of layers.")
-    if l1 < 0:
-        raise ValueError(f"l1 is {l1}; layers are counted from 0. Use 0 or more.")
+    FROM_1.check("num_layers", num_layers, "Pass the LLM's number of layers.")
+    check_ramp(l1, l2)
+    return [1.0 if i < max(l1, 1) else max(0.0, 1 - (i - l1 + 1) / (l2 - l1)) for i in range(num_layers)]
+
+
+def check_ramp(l1: int, l2: int) -> None:
+    """Raises ValueError unless 0 ≤ l1 < l2."""
+    FROM_0.check("l1", l1, "Layers are counted from 0.")
     if l1 >= l2:
         raise ValueError(f"l1 is {l1} and l2 is {l2}; pruning ends after it starts, so l1 < l2. Raise l2 or lower l1.")
-    return [1.0 if i < max(l1, 1) else max(0.0, 1 - (i - l1 + 1) / (l2 - l1)) for i in range(num_layers)]
 
 
 def drop_once(num_layers: int, layer: int, before: float, after: float) -> list[float]:
@@ -55,11 +62,9 @@ def tokens_kept(keep: list[float], visual_tokens: int) -> list[int]:
     Raises:
         ValueError: a share outside [0, 1] or a negative number of tokens.
     """
-    if visual_tokens < 0:
-        raise ValueError(f"visual_tokens is {visual_tokens}; it counts tokens, so it is 0 or more. Pass the number after merging.")
+    FROM_0.check("visual_tokens", visual_tokens, "Pass the number after merging.")
     for share in keep:
-        if not 0 <= share <= 1:
-            raise ValueError(f"keep holds {share}; each layer keeps a share of its tokens from 0 to 1. Check the schedule.")
+        _KEPT.check("the share that a layer keeps", share, "Check the schedule.")
     return [int(share * visual_tokens) for share in keep]
 
 
@@ -69,14 +74,8 @@ def merged_per_frame(merge_ratio: float, tokens_per_frame: int) -> int:
     Raises:
         ValueError: merge_ratio outside (0, 1] or tokens_per_frame < 1.
     """
-    if not 0 < merge_ratio <= 1:
-        raise ValueError(
-            f"merge_ratio is {merge_ratio}; it is the share of visual tokens kept, above 0 and up to 1. Use 1 to merge nothing."
-        )
-    if tokens_per_frame < 1:
-        raise ValueError(
-            f"tokens_per_frame is {tokens_per_frame}; a frame has at least 1 token. Pass what the vision tower makes of one frame."
-        )
+    SHARE.check("merge_ratio", merge_ratio, "Use 1 to merge nothing.")
+    FROM_1.check("tokens_per_frame", tokens_per_frame, "Pass what the vision tower makes of one frame.")
     return max(1, int(merge_ratio * tokens_per_frame))
 
 
@@ -88,10 +87,8 @@ def frame_windows(frames: int, merge_window: int) -> list[tuple[int, int]]:
     Raises:
         ValueError: frames < 1 or merge_window < 1.
     """
-    if frames < 1:
-        raise ValueError(f"frames is {frames}; a clip has at least 1 frame. Pass the number of sampled frames.")
-    if merge_window < 1:
-        raise ValueError(f"merge_window is {merge_window}; use 1 (frame by frame, the paper's) or a few frames.")
+    FROM_1.check("frames", frames, "Pass the number of sampled frames.")
+    FROM_1.check("merge_window", merge_window, "Use 1 (frame by frame, the paper's) or a few frames.")
     whole, rest = divmod(frames, merge_window)
     return [(windows, length) for windows, length in ((whole, merge_window), (1, rest)) if windows and length]
 
@@ -116,9 +113,8 @@ def scale_to_depth(l1: int, l2: int, num_layers: int, paper_layers: int = 28) ->
     Raises:
         ValueError: l1 < 0, l1 ≥ l2, or a depth below 1.
     """
-    if not 0 <= l1 < l2:
-        raise ValueError(f"l1 is {l1} and l2 is {l2}; layers count from 0 and pruning ends after it starts, so 0 ≤ l1 < l2. Change either.")
-    if num_layers < 1 or paper_layers < 1:
-        raise ValueError(f"num_layers is {num_layers} and paper_layers {paper_layers}; a model has at least 1 layer. Pass both depths.")
+    check_ramp(l1, l2)
+    FROM_1.check("num_layers", num_layers, "Pass the model's number of layers.")
+    FROM_1.check("paper_layers", paper_layers, "Pass the number of layers that l1 and l2 were stated for.")
     first, last = ((2 * layer * num_layers + paper_layers) // (2 * paper_layers) for layer in (l1, l2))
     return first, max(last, first + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from aim.methods.base import Method
+from aim.methods.knob import documented
 
 # The table: each method's class and the file it is in. A new method is one file and one line here, see "Add a method" in README.md.
 _FILES = {
@@ -20,6 +21,8 @@ _FILES = {
 
 _CLASSES: dict[str, type[Method]] = {name: getattr(import_module(f"aim.methods.{file}"), name) for name, file in _FILES.items()}
 METHODS: dict[str, type[Method]] = {method.name: method for method in _CLASSES.values()}
+for _method in _CLASSES.values():
+    _method.__doc__ = documented(_method)  # their knobs, for help(aim.AIM)
 
 __all__ = ["METHODS", "Method", *_CLASSES]
 

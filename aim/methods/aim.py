@@ -8,12 +8,14 @@ from itertools import product
 
 from torch import Tensor
 
+from aim.kernels.bounds import ABOVE_0, CHANCE, FROM_0, FROM_1, SHARE
 from aim.kernels.cost import ModelShape, VisionShape, merge_flops, pagerank_flops
 from aim.kernels.importance import pagerank
-from aim.kernels.merging import MERGE_ORDERS, MergedClip, TowerAttention, merge_clip
-from aim.kernels.schedule import frame_windows, merged_per_clip, merged_per_frame, ramp, scale_to_depth
+from aim.kernels.merging import MergedClip, TowerAttention, merge_clip
+from aim.kernels.schedule import check_ramp, frame_windows, merged_per_clip, merged_per_frame, ramp, scale_to_depth
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
+from aim.methods.knob import knob
 
 PAPER_L1, PAPER_L2, PAPER_LAYERS = 14, 22, 28
 
@@ -25,63 +27,112 @@ class AIM(Method):
     Deviations from the official code, which masks tokens and computes them all the same: tokens are removed, merged tokens stay in raster
     order, and layer i runs on int(keep(i) · N) visual tokens as the paper's FLOPs table counts them (the code drops one layer later).
 
-    Args:
-        merge_ratio: share of a frame's visual tokens kept by merging, in (0, 1]; 1 merges nothing.
-        l1: first layer whose input is pruned. With 0 pruning starts at layer 1, since before layer 0 there is nothing to score with;
-            with l1 ≥ the number of layers nothing is pruned. None: the paper's 14 of 28, scaled to the model's depth.
-        l2: where the ramp would reach zero; layers ≥ l2 - 1 see no visual token. None: the paper's 22 of 28, scaled.
-        positions: "compact" (the paper's: kept tokens are numbered 0, 1, 2...) or "original" (each keeps its place).
-        temperature: of the softmax that PageRank walks on, > 0. The official code's is 0.1.
-        iterations: PageRank steps, at least 1. The official code's are 5.
-        damping: chance in [0, 1) that the walk restarts at every step. The paper has none.
-        restart: where a damped walk restarts, "uniform" or "question" (the question's tokens; beyond the paper, needs damping > 0).
-        merge_window: frames merged together, at least 1. The paper merges frame by frame.
-        merge_order: order of the merged tokens, "raster" (of the place each keeps) or "similarity" (as the official code lays them).
-
-    Raises:
-        ValueError: a knob is out of range.
+    The l1, l2 of the paper are stated for 28 layers; left out, they are scaled to the model's depth.
     """
 
-    merge_ratio: float = 0.25
-    l1: int | None = None
-    l2: int | None = None
-    positions: str = "compact"
-    temperature: float = 0.1
-    iterations: int = 5
-    damping: float = 0.0
-    restart: str = "uniform"
-    merge_window: int = 1
-    merge_order: str = "raster"
+    merge_ratio: float = knob(
+        0.25,
+        "Tokens kept after merging (merge ratio)",
+        "Share of each frame's visual tokens that merging leaves.",
+        bounds=SHARE,
+        step=0.005,
+        advice="Use 1 to merge nothing.",
+        advanced=False,
+    )
+    l1: int | None = knob(
+        None,
+        "Dropping starts at layer (l1)",
+        "Layers before this one see every merged token; from it on the least important tokens are dropped layer by layer. Layer 0 always "
+        "sees every token, so with 0 dropping starts at layer 1.",
+        bounds=FROM_0,
+        step=1,
+        slider_high=lambda layers: layers,
+        advice="Use 0 or more; with the model's number of layers nothing is dropped.",
+        unset="the paper's 14 of 28, scaled to the model's depth",
+        advanced=False,
+    )
+    l2: int | None = knob(
+        None,
+        "No visual tokens left from layer l2 - 1 on",
+        "End of the dropping: no visual tokens are left from layer l2 - 1 on. It must be above l1.",
+        bounds=FROM_1,
+        step=1,
+        slider_high=lambda layers: layers + 1,
+        advice="Use a layer after l1.",
+        unset="the paper's 22 of 28, scaled to the model's depth",
+        advanced=False,
+    )
+    positions: str = knob(
+        "compact",
+        "Positions of merged tokens",
+        "Positions of the merged tokens: 0, 1, 2… as in the paper (compact), or of the place that each token keeps, with gaps (original).",
+        choices=(("compact", "compact"), ("original", "original")),
+        advice="The paper's is compact.",
+        planned=False,
+    )
+    temperature: float = knob(
+        0.1,
+        "PageRank temperature",
+        "Sharpness of the attention that PageRank follows; a lower value follows only the strongest attention.",
+        bounds=ABOVE_0,
+        step=0.01,
+        slider_high=1,
+        advice="The official code uses 0.1.",
+        planned=False,
+    )
+    iterations: int = knob(
+        5,
+        "PageRank iterations",
+        "Steps of PageRank in each layer that drops tokens.",
+        bounds=FROM_1,
+        step=1,
+        slider_high=20,
+        advice="The official code uses 5.",
+        planned=False,
+    )
+    damping: float = knob(
+        0.0,
+        "Damping",
+        "Chance that PageRank starts again at each step. The paper has none.",
+        bounds=CHANCE,
+        step=0.05,
+        advice="The paper's is 0.",
+        planned=False,
+    )
+    restart: str = knob(
+        "uniform",
+        "Where PageRank starts again",
+        "Where PageRank starts again: anywhere (uniform), or on the question, which favours what the question attends to. The question is "
+        "not in the paper and needs damping above 0.",
+        choices=(("anywhere", "uniform"), ("on the question", "question")),
+        advice="The default is uniform.",
+        planned=False,
+    )
+    merge_window: int = knob(
+        1,
+        "Merge within",
+        "Frames that are merged together. A window of several frames also merges what stays the same over time. The paper's is 1.",
+        bounds=FROM_1,
+        choices=(("each frame alone", 1), ("2 frames", 2), ("4 frames", 4)),
+        advice="Use 1 (frame by frame, the paper's) or a few frames.",
+    )
+    merge_order: str = knob(
+        "raster",
+        "Order of merged tokens",
+        "Order of the merged tokens: by their places in the frame (raster), or as the official code leaves them (similarity).",
+        choices=(("by place", "raster"), ("by similarity", "similarity")),
+        advice="The default is raster.",
+        planned=False,
+    )
 
     name = "aim"
 
     def __post_init__(self) -> None:
-        if not 0 < self.merge_ratio <= 1:
-            raise ValueError(
-                f"merge_ratio is {self.merge_ratio}; it is the share of visual tokens kept, above 0 and up to 1. Use 1 to merge nothing."
-            )
-        if self.l1 is not None and self.l1 < 0:
-            raise ValueError(f"l1 is {self.l1}; layers are counted from 0. Use 0 or more.")
-        if self.l2 is not None and self.l2 < 1:
-            raise ValueError(f"l2 is {self.l2}; it must be at least 1. Use a layer after l1.")
-        if self.l1 is not None and self.l2 is not None and self.l1 >= self.l2:
-            raise ValueError(f"l1 is {self.l1} and l2 is {self.l2}; pruning ends after it starts, so l1 < l2. Raise l2 or lower l1.")
-        if self.positions not in ("compact", "original"):
-            raise ValueError(f'positions is {self.positions!r}; use "compact" or "original".')
-        if self.restart not in ("uniform", "question"):
-            raise ValueError(f'restart is {self.restart!r}; use "uniform" or "question".')
+        super().__post_init__()
+        if self.l1 is not None and self.l2 is not None:
+            check_ramp(self.l1, self.l2)
         if self.restart == "question" and self.damping == 0:
             raise ValueError('restart="question" has no effect with damping 0; set damping above 0, for example 0.15.')
-        if not self.temperature > 0:
-            raise ValueError(f"temperature is {self.temperature}; it must be above 0. The paper's code uses 0.1.")
-        if self.iterations < 1:
-            raise ValueError(f"iterations is {self.iterations}; PageRank needs at least 1. The paper's code uses 5.")
-        if not 0 <= self.damping < 1:
-            raise ValueError(f"damping is {self.damping}; use 0 (the paper's) or a share below 1.")
-        if self.merge_window < 1:
-            raise ValueError(f"merge_window is {self.merge_window}; use 1 (frame by frame, the paper's) or a few frames.")
-        if self.merge_order not in MERGE_ORDERS:
-            raise ValueError(f"merge_order is {self.merge_order!r}; use one of {', '.join(MERGE_ORDERS)}.")
 
     def for_depth(self, num_layers: int) -> AIM:
         if self.l1 is not None and self.l2 is not None:

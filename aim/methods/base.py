@@ -10,13 +10,15 @@ from torch import Tensor
 from aim.kernels.cost import ModelShape, VisionShape
 from aim.kernels.merging import MergedClip, TowerAttention
 from aim.kernels.schedule import tokens_kept
+from aim.methods.knob import knobs_of
 
 
 @dataclass(frozen=True)
 class Method:
     """Base of all methods, and itself the one that changes nothing.
 
-    A method is only its knobs. The state of a run lives in the engine, so one method object may serve any number of runs and models.
+    A method is only its knobs, each declared once on its field (`aim.methods.knob`). The state of a run lives in the engine, so one method
+    object may serve any number of runs and models.
 
     Class attributes:
         name: its key in `METHODS`.
@@ -31,6 +33,11 @@ class Method:
     positions = "original"
     needs_tower = False
     looks_ahead = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a knob out of its range. A method with rules between its knobs calls this first."""
+        for name, knob in knobs_of(type(self)).items():
+            knob.check(getattr(self, name))
 
     def for_depth(self, num_layers: int) -> Method:
         """This method with every knob that depends on the model's depth filled in."""

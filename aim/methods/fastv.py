@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from aim.kernels.bounds import FROM_1, SHARE
 from aim.kernels.cost import ModelShape, last_token_flops
 from aim.kernels.importance import last_token_attention
 from aim.kernels.schedule import drop_once
 from aim.methods.base import Method
-from aim.methods.checks import check_layer, check_share
 from aim.methods.dial import RATIOS, Dial
+from aim.methods.knob import knob
 
 
 @dataclass(frozen=True)
@@ -24,24 +25,31 @@ class FastV(Method):
     their three positions. `FastV(layer=1, keep_ratio=0.199)`, 1,248 of 6,272 tokens, costs 21.235 TFLOP; AIM's table has 21.24. Like every
     figure there this leaves the scoring out, which `Plan.importance_tflops` has.
 
-    Args:
-        layer: K, first layer that runs without the dropped tokens, at least 1; with K ≥ the number of layers nothing is dropped. The
-            paper's is 2, at any depth.
-        keep_ratio: share of the N visual tokens kept from there on, in (0, 1]; round(keep_ratio · N) of them, at least 1. The paper's is
-            0.5.
-
-    Raises:
-        ValueError: a knob is out of range.
+    With layer ≥ the number of layers nothing is dropped. round(keep_ratio · N) of N visual tokens are kept, at least 1. The defaults are
+    the paper's, at any depth.
     """
 
-    layer: int = 2
-    keep_ratio: float = 0.5
+    layer: int = knob(
+        2,
+        "Layer of the cut",
+        "First layer that runs without the dropped tokens.",
+        bounds=FROM_1,
+        step=1,
+        slider_high=lambda layers: layers,
+        advice="Layer 0 always sees every visual token; use 1 or more.",
+        advanced=False,
+    )
+    keep_ratio: float = knob(
+        0.5,
+        "Tokens kept after the cut (keep ratio)",
+        "Share of the visual tokens that is kept.",
+        bounds=SHARE,
+        step=0.005,
+        advice="Use 1 to keep all.",
+        advanced=False,
+    )
 
     name = "fastv"
-
-    def __post_init__(self) -> None:
-        check_layer("layer", self.layer)
-        check_share("keep_ratio", self.keep_ratio)
 
     def keep(self, num_layers: int) -> list[float]:
         return drop_once(num_layers, self.layer, 1.0, self.keep_ratio)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from aim.kernels.attention_merging import NEIGHBOURS, count_outliers, merge_by_attention
+from aim.kernels.bounds import SHARE
 from aim.kernels.cost import ModelShape, VisionShape, attention_merge_flops
 from aim.kernels.merging import MergedClip, TowerAttention
 from aim.kernels.schedule import spread_evenly
 from aim.methods.base import Method
-from aim.methods.checks import check_share
 from aim.methods.dial import RATIOS, Dial
+from aim.methods.knob import knob
 
 
 @dataclass(frozen=True)
@@ -25,24 +26,25 @@ class PruMerge(Method):
     after pooling and projection, in raster order instead of by score, and are numbered 0, 1, 2…; under M-RoPE they keep their positions.
     `PruMerge(keep_ratio=0.2583)`, 1,620 tokens for 32 frames, costs the 23.65 TFLOP of AIM's table.
 
-    Args:
-        keep_ratio: share of the clip's F·T visual tokens left, in (0, 1]: int(keep_ratio · F·T), at least one a frame, spread evenly over
-            the frames; 1 merges nothing. None: the paper's own count, for each frame the tokens whose attention is above the third
-            quartile by more than 1.5 interquartile ranges, and the one for the rest. It is not known before the clip is seen.
-
-    Raises:
-        ValueError: keep_ratio is out of range; or it is None where a plan is asked for.
+    A keep_ratio leaves int(keep_ratio · F·T) tokens, at least one a frame, spread evenly over the frames. Without one the paper's own count
+    is taken: for each frame the tokens whose attention is above the third quartile by more than 1.5 interquartile ranges, and the one for
+    the rest. That count is not known before the clip is seen, so a plan is refused with a ValueError.
     """
 
-    keep_ratio: float | None = None
+    keep_ratio: float | None = knob(
+        None,
+        "Tokens kept (keep ratio)",
+        "Share of the clip's visual tokens that is kept.",
+        bounds=SHARE,
+        step=0.005,
+        unset="the paper's own count, which depends on the clip",
+        advice="Use 1 to keep all.",
+        advanced=False,
+    )
 
     name = "prumerge"
     positions = "compact"
     needs_tower = True
-
-    def __post_init__(self) -> None:
-        if self.keep_ratio is not None:
-            check_share("keep_ratio", self.keep_ratio)
 
     def merge(self, patches: Tensor, tower: TowerAttention | None = None) -> MergedClip | None:
         if self.keep_ratio == 1:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from aim.kernels.bounds import FROM_1, SHARE
 from aim.kernels.cost import ModelShape, last_token_flops, look_ahead_flops
 from aim.kernels.importance import last_token_attention
 from aim.methods.base import Method
-from aim.methods.checks import check_layer, check_share
 from aim.methods.dial import RATIOS, Dial
+from aim.methods.knob import knob
 
 LEAST_LEFT = RATIOS.index(0.25)
 
@@ -23,31 +24,36 @@ class PyramidDrop(Method):
     A token's score is the attention the prompt's last token would pay it in that layer: its own norm and projections on the current hidden
     states, mean over the heads. After a cut the prompt is numbered 0, 1, 2… again, as in the official code; under M-RoPE, where that would
     mix up time, row and column, tokens keep their positions. AIM's table has 24.22 TFLOP for LLaVA-OneVision-7B on 32 frames; no plausible
-    setting reproduces it. The defaults cost 45.22, and with their stages nothing costs less than 25.89.
-
-    Args:
-        ratio: λ, share left by each cut, in (0, 1]; after k cuts int(ratio^k · N) of N visual tokens. The paper's is 0.5.
-        stages: layers before which a cut is made, ascending, each at least 1. None: the paper's 8, 16, 24 of 32, scaled to the model's
-            depth (7, 14, 21 of 28).
-
-    Raises:
-        ValueError: a knob is out of range.
+    setting reproduces it. The defaults cost 45.22, and with their stages nothing costs less than 25.89. After k cuts int(ratio^k · N) of N
+    visual tokens are left.
     """
 
-    ratio: float = 0.5
-    stages: tuple[int, ...] | None = None
+    ratio: float = knob(
+        0.5,
+        "Tokens kept at each cut (ratio)",
+        "Share of the visual tokens that each cut leaves.",
+        bounds=SHARE,
+        step=0.005,
+        advice="Use 1 to keep all.",
+        advanced=False,
+    )
+    stages: tuple[int, ...] | None = knob(
+        None,
+        "Layers of the cuts (stages)",
+        "Layers before which tokens are dropped, ascending, for example 7,14,21.",
+        bounds=FROM_1,
+        unset="the paper's 8, 16, 24 of 32, scaled to the model's depth",
+        advice="Layer 0 always sees every visual token; use 1 or more.",
+        advanced=False,
+    )
 
     name = "pdrop"
     positions = "renumbered"
     looks_ahead = True
 
     def __post_init__(self) -> None:
-        check_share("ratio", self.ratio)
-        if self.stages is None:
-            return
-        for stage in self.stages:
-            check_layer("a stage", stage)
-        if not self.stages or list(self.stages) != sorted(set(self.stages)):
+        super().__post_init__()
+        if self.stages is not None and (not self.stages or list(self.stages) != sorted(set(self.stages))):
             raise ValueError(f"stages is {self.stages}; it lists the layers before which tokens are dropped, ascending. Use (7, 14, 21).")
 
     def for_depth(self, num_layers: int) -> PyramidDrop:

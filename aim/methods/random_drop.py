@@ -8,38 +8,50 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from aim.kernels.bounds import FROM_1, SHARE, Bounds
 from aim.kernels.schedule import drop_once
 from aim.methods.base import Method
-from aim.methods.checks import check_layer, check_share
 from aim.methods.dial import RATIOS, Dial
+from aim.methods.knob import knob
 
 
 @dataclass(frozen=True)
 class Random(Method):
     """FastV's one cut, at FastV's cost, with lots in place of its scores. No paper's method.
 
-    The lots depend on the seed and the number of tokens alone: the same on every device, in every run and in every layer.
-
-    Args:
-        layer: first layer that runs without the dropped tokens, at least 1; with layer ≥ the number of layers nothing is dropped.
-        keep_ratio: share of the N visual tokens kept from there on, in (0, 1]; round(keep_ratio · N) of them, at least 1.
-        seed: of the lots, 0 to 2^63 - 1.
-
-    Raises:
-        ValueError: a knob is out of range.
+    The lots depend on the seed and the number of tokens alone: the same on every device, in every run and in every layer. With
+    layer ≥ the number of layers nothing is dropped. round(keep_ratio · N) of N visual tokens are kept, at least 1.
     """
 
-    layer: int = 2
-    keep_ratio: float = 0.5
-    seed: int = 0
+    layer: int = knob(
+        2,
+        "Layer of the cut",
+        "First layer that runs without the dropped tokens.",
+        bounds=FROM_1,
+        step=1,
+        slider_high=lambda layers: layers,
+        advice="Layer 0 always sees every visual token; use 1 or more.",
+        advanced=False,
+    )
+    keep_ratio: float = knob(
+        0.5,
+        "Tokens kept after the cut (keep ratio)",
+        "Share of the visual tokens that is kept.",
+        bounds=SHARE,
+        step=0.005,
+        advice="Use 1 to keep all.",
+        advanced=False,
+    )
+    seed: int = knob(
+        0,
+        "Seed",
+        "Number that the random draw starts from; the same seed draws the same tokens.",
+        bounds=Bounds(0, 2**63 - 1, whole=True),
+        advice="Use a small whole number.",
+        planned=False,
+    )
 
     name = "random"
-
-    def __post_init__(self) -> None:
-        check_layer("layer", self.layer)
-        check_share("keep_ratio", self.keep_ratio)
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed is {self.seed}; use a whole number from 0 to 2^63 - 1.")
 
     def keep(self, num_layers: int) -> list[float]:
         return drop_once(num_layers, self.layer, 1.0, self.keep_ratio)

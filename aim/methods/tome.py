@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from aim.kernels.bounds import SHARE
 from aim.kernels.cost import ModelShape, VisionShape, merge_flops
 from aim.kernels.merging import MergedClip, TowerAttention, merge_clip
 from aim.kernels.schedule import merged_per_clip, merged_per_frame
 from aim.methods.base import Method
-from aim.methods.checks import check_share
 from aim.methods.dial import RATIOS, Dial
+from aim.methods.knob import knob
 
 
 @dataclass(frozen=True)
@@ -22,22 +23,22 @@ class ToMe(Method):
     The paper merges a few tokens in every block of the vision tower. There it would break the grid that video models pool, so here the
     projected tokens are merged, all at once. Hence the deviations: similarity is that of the embeddings, not of the keys; log(size) is not
     added to any attention; a step removes half of the tokens, or as many as the target asks for. Kept tokens are numbered 0, 1, 2… in
-    raster order, as AIM's are. Against AIM's merging the weights are the one difference.
-
-    Args:
-        merge_ratio: share of a frame's visual tokens kept, in (0, 1]; 1 merges nothing. 0.25 is AIM's; the paper states tokens a block.
-
-    Raises:
-        ValueError: merge_ratio is out of range.
+    raster order, as AIM's are. Against AIM's merging the weights are the one difference. The default ratio is AIM's; the paper states how
+    many tokens each block removes.
     """
 
-    merge_ratio: float = 0.25
+    merge_ratio: float = knob(
+        0.25,
+        "Tokens kept after merging (merge ratio)",
+        "Share of each frame's visual tokens that merging leaves.",
+        bounds=SHARE,
+        step=0.005,
+        advice="Use 1 to merge nothing.",
+        advanced=False,
+    )
 
     name = "tome"
     positions = "compact"
-
-    def __post_init__(self) -> None:
-        check_share("merge_ratio", self.merge_ratio)
 
     def merge(self, patches: Tensor, tower: TowerAttention | None = None) -> MergedClip | None:
         return None if self.merge_ratio == 1 else merge_clip(patches, self.merge_ratio, weighted=True)

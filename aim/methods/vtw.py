@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from aim.kernels.bounds import FROM_1
 from aim.kernels.schedule import drop_once
 from aim.methods.base import Method
-from aim.methods.checks import check_layer
 from aim.methods.dial import Dial
+from aim.methods.knob import knob
 
 
 @dataclass(frozen=True)
@@ -16,23 +17,23 @@ class VTW(Method):
     """Every visual token is withdrawn before layer K, so there is nothing to score; the text keeps its positions.
 
     The paper searches K on a few samples, by the divergence from the full model's output; that search is not part of this. With K = 6 it
-    costs the 22.38 TFLOP of AIM's table (LLaVA-OneVision-7B, 32 frames).
-
-    Args:
-        layer: K, first layer without visual tokens, at least 1; with K ≥ the number of layers nothing is withdrawn. None: half of the
-            model's depth, about where the search ends in the official repository (15 of 32 for LLaVA-1.5-7B).
-
-    Raises:
-        ValueError: the layer is out of range.
+    costs the 22.38 TFLOP of AIM's table (LLaVA-OneVision-7B, 32 frames). With K ≥ the number of layers nothing is withdrawn. Half of the
+    depth, the default, is about where the search ends in the official repository (15 of 32 for LLaVA-1.5-7B).
     """
 
-    layer: int | None = None
+    layer: int | None = knob(
+        None,
+        "Layer of the cut",
+        "First layer (K) that runs without visual tokens.",
+        bounds=FROM_1,
+        step=1,
+        slider_high=lambda layers: layers,
+        unset="half of the model's depth",
+        advice="Layer 0 always sees every visual token; use 1 or more.",
+        advanced=False,
+    )
 
     name = "vtw"
-
-    def __post_init__(self) -> None:
-        if self.layer is not None:
-            check_layer("layer", self.layer)
 
     def for_depth(self, num_layers: int) -> VTW:
         return self if self.layer is not None else replace(self, layer=max(1, num_layers // 2))

@@ -275,5 +275,5 @@ def test_similarity_order_lays_the_same_merged_tokens_out_as_the_last_step_ranke
 
 
 def test_an_unknown_merge_order_is_refused():
-    with pytest.raises(ValueError, match="use one of raster, similarity"):
+    with pytest.raises(ValueError, match='accepted: "raster" or "similarity"'):
         merge_tokens(random_windows(1, 4), 2, "random")

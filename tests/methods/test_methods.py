@@ -134,7 +134,7 @@ def test_lots_depend_on_the_seed_and_the_number_of_tokens_alone():
         (lambda: aim.PyramidDrop(stages=()), "stages is"),
         (lambda: aim.PyramidDrop(stages=(3, 2)), "ascending"),
         (lambda: aim.PyramidDrop(stages=(2, 2)), "ascending"),
-        (lambda: aim.PyramidDrop(stages=(0, 2)), "a stage is 0"),
+        (lambda: aim.PyramidDrop(stages=(0, 2)), "an entry of stages is 0"),
         (lambda: aim.VTW(layer=0), "layer is 0"),
         (lambda: aim.ToMe(merge_ratio=0), "merge_ratio is 0"),
         (lambda: aim.PruMerge(keep_ratio=1.5), "keep_ratio is 1.5"),
