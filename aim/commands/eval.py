@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from aim.commands.knobs import KNOBS, add_knobs, methods_of
+from aim.commands.knobs import KNOBS, add_knobs, flag, methods_of
 
 SUMMARY = "accuracy against cost on held-out clips, and the findings"
 CLIPS, QUICK_CLIPS = 210, 20
@@ -51,7 +51,7 @@ def _check(options: argparse.Namespace) -> None:
         if options.write:
             raise ValueError("--write writes the findings; give --findings with it.")
         return
-    given = [f"--{name.replace('_', '-')}" for name in (*KNOBS, "frames") if getattr(options, name) is not None]
+    given = [flag(name) for name in (*KNOBS, "frames") if getattr(options, name) is not None]
     given += ["--method"] * (options.method != ["aim"]) + ["--csv"] * (options.csv is not None)
     if given:
         raise ValueError(f"--findings has settings of its own, and tables of its own; leave out {', '.join(given)}.")

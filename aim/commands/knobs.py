@@ -4,41 +4,43 @@ from __future__ import annotations
 
 import argparse
 from itertools import product
+from typing import Any
 
-from aim.kernels.merging import MERGE_ORDERS
 from aim.methods import METHODS, Method
+from aim.methods.knob import Knob, knobs_by_name
+
+KNOBS: dict[str, Knob] = knobs_by_name(METHODS.values())
 
 
-def layers(text: str) -> tuple[int, ...]:
+def whole_numbers(text: str) -> tuple[int, ...]:
     """ "7,14,21" as numbers."""
     return tuple(int(number) for number in text.split(","))
 
 
-KNOBS: dict[str, dict] = {
-    "merge_ratio": {"type": float, "help": "share of visual tokens kept by merging, above 0 up to 1"},
-    "l1": {"type": int, "help": "first layer whose input is pruned"},
-    "l2": {"type": int, "help": "where the pruning ramp reaches zero"},
-    "positions": {"choices": ("compact", "original"), "help": "positions of merged tokens"},
-    "merge_window": {"type": int, "help": "frames merged together"},
-    "merge_order": {"choices": MERGE_ORDERS, "help": "order of the merged tokens"},
-    "temperature": {"type": float, "help": "of the softmax that PageRank walks on"},
-    "iterations": {"type": int, "help": "PageRank steps"},
-    "damping": {"type": float, "help": "chance to restart at every step, 0 to below 1"},
-    "restart": {"choices": ("uniform", "question"), "help": "where a damped walk restarts"},
-    "layer": {"type": int, "help": "first layer without the dropped tokens, from 1 up"},
-    "keep_ratio": {"type": float, "help": "share of visual tokens kept, above 0 up to 1"},
-    "ratio": {"type": float, "help": "share of visual tokens each stage leaves, above 0 up to 1"},
-    "stages": {"type": layers, "help": "layers before which tokens are dropped, such as 7,14,21"},
-    "seed": {"type": int, "help": "of what is drawn by lot"},
-}
+# How a flag's text is read, where the knob's own type cannot do it.
+READERS: dict[type, Any] = {tuple: whole_numbers}
 
 
 def add_knobs(parser: argparse.ArgumentParser, several: bool = False) -> None:
     """Add `--method` and a flag for each knob; with `several` each takes any number of values, and `methods_of` combines them."""
     values = "+" if several else 1
     parser.add_argument("--method", nargs=values, choices=sorted(METHODS), default=["aim"], help="(default: aim)")
-    for name, options in KNOBS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", nargs=values, **options)
+    first = parser.add_argument_group("knobs")
+    rest = parser.add_argument_group("advanced knobs")
+    for name, knob in KNOBS.items():
+        group = rest if knob.advanced else first
+        reader = READERS.get(knob.kind, knob.kind)
+        group.add_argument(flag(name), nargs=values, type=reader, choices=knob.only or None, help=_help(knob))
+
+
+def flag(name: str) -> str:
+    """The flag of a knob: "merge_ratio" → "--merge-ratio"."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _help(knob: Knob) -> str:
+    takers = ", ".join(name for name, method in METHODS.items() if knob.name in method.__dataclass_fields__)
+    return f"{knob.explained} Taken by: {takers}.".strip().replace("%", "%%")
 
 
 def methods_of(options: argparse.Namespace) -> list[Method]:

@@ -14,26 +14,25 @@ from aim.runtime.memory import give_back_freed
 from aim.ui.connection import presence
 from aim.ui.errors import sentence
 from aim.ui.knobs import PLANNED, TYPICAL_TEXT_TOKENS
-from aim.ui.request import KNOBS, Request, check
+from aim.ui.request import KNOBS, METHOD_KNOBS, Request, check
 from aim.ui.run_log import logged
 from aim.ui.starting import IN_LINE
 from aim.ui.stop import StopSignal
 from aim.video.clip import read_video
 
-ASK = """Ask a question about a video with fewer visual tokens, and get the answer with its account as JSON.
+# The method's knobs as they are declared, and what else one can ask for.
+TURNED = "\n".join(f"{name}: {knob.explained}" for name, knob in METHOD_KNOBS.items())
+ASK = f"""Ask a question about a video with fewer visual tokens, and get the answer with its account as JSON.
 
 video: an uploaded MP4, MOV, MKV, WebM, AVI or MPG file, or GIF or TS where ffmpeg is installed. question: 1 to 2,000 characters.
-merge_ratio: share of each frame's visual tokens that merging leaves, above 0 up to 1. l1: first layer whose input is pruned; l2: where
-the ramp reaches zero, above l1. num_frames: frames sampled evenly in time. temperature, iterations, damping, restart ("uniform" or
-"question", which needs damping above 0): of the PageRank. merge_window: frames merged together. positions: "compact" or "original".
-max_new_tokens: longest answer. score_every_layer: also score layers that drop nothing. compare: also run the full model, returned as
-"full".
+num_frames: frames sampled evenly in time. {TURNED} max_new_tokens: longest answer. score_every_layer: also score layers that drop nothing.
+compare: also run the full model, returned as "full".
 
 Returns answer, model, method, params, frames, visual_tokens, merged_tokens, tokens_per_layer (visual, text), timings in seconds by stage
 (measured), cost (modelled: FLOPs in TFLOP, sizes in bytes), features_reused, new_tokens, note (what the model wants said, or "")."""
-PLAN = """What a setting would cost on this app's model, without running it, as JSON.
+PLAN = f"""What a setting would cost on this app's model, without running it, as JSON.
 
-question: only its length counts; may be empty. num_frames, merge_ratio, l1, l2, merge_window: as in /ask.
+question: only its length counts; may be empty. {", ".join(PLANNED)}: as in /ask.
 
 Returns prefill_tflops, baseline_tflops, speedup, causal_speedup (what causal kernels compute), kv_bytes, baseline_kv_bytes, vision_tflops,
 merge_tflops, importance_tflops, lm_head_tflops, tokens_per_layer. All modelled."""
@@ -78,10 +77,10 @@ def build_api(vlm, knobs: dict[str, Any]) -> None:
         ask_button, plan_button = gr.Button("ask"), gr.Button("plan")
 
     def answer(**values) -> dict[str, Any]:
-        return _told(ask, vlm, Request(**values))
+        return _told(ask, vlm, Request.of(**values))
 
     def cost(**values) -> dict[str, Any]:
-        return _told(plan, vlm, Request(video=None, **values))
+        return _told(plan, vlm, Request.of(video=None, **values))
 
     everything = {"video": video, "question": question, **{name: knobs[name] for name in KNOBS}}
     shape = {"question": optional_question, **{name: knobs[name] for name in PLANNED}}

@@ -33,7 +33,7 @@ FULL_LINK = "query => query ? location.origin + location.pathname + query : ''"
 
 
 def connect(demo: gr.Blocks, vlm, asking: Asking, controls: dict[str, Any], results: Results, examples: Path) -> None:
-    """Connect the whole page. `controls` are the knobs by their names in `Request`, and `preset` and `plan`."""
+    """Connect the whole page. `controls` are the knobs by their names in `FIELDS`, and `preset` and `plan`."""
     requested = {"video": asking.video, "question": asking.question, "compare": asking.compare, **controls}
     connect_knobs(vlm, asking, controls)
     connect_link(demo, vlm, requested, controls, results, examples)
@@ -49,7 +49,7 @@ def connect_run(vlm, asking: Asking, inputs: list, results: Results, examples: P
     signal = gr.State(StopSignal())
 
     def begin(stop: StopSignal, *values):
-        request = Request(*values)
+        request = Request.of(*values)
         try:
             check(request, vlm.max_frames)
         except ValueError as error:
@@ -61,7 +61,7 @@ def connect_run(vlm, asking: Asking, inputs: list, results: Results, examples: P
 
     @politely
     def answer(stop: StopSignal, clips: dict, *values):
-        request = Request(*values)
+        request = Request.of(*values)
         with turn(vlm, AIM.name, request, stop) as note:
             for screen in handlers.answer(vlm, request, clips, stop):
                 for complete in screen.run.answers if screen.run else ():
@@ -123,8 +123,8 @@ def connect_run(vlm, asking: Asking, inputs: list, results: Results, examples: P
 
 def connect_knobs(vlm, asking: Asking, controls: dict[str, Any]) -> None:
     """Knobs that push each other, and the plan that follows every one of them. What is being dragged is never written to."""
-    merge_ratio, l1, l2, frames, window = (controls[name] for name in knobs.PLANNED)
-    planned_by = [asking.question, merge_ratio, l1, l2, frames, window]
+    merge_ratio, l1, l2, *others = (controls[name] for name in knobs.PLANNED)
+    planned_by = [asking.question, merge_ratio, l1, l2, *others]
     preset, plan = controls["preset"], controls["plan"]
 
     def planned(question, *values):
@@ -143,10 +143,12 @@ def connect_knobs(vlm, asking: Asking, controls: dict[str, Any]) -> None:
         return *values, knobs.plan(vlm, question, *values, *rest)
 
     following = {**QUIET, "trigger_mode": "always_last"}
-    gr.on([merge_ratio.input, frames.change, window.input, asking.question.change], planned, planned_by, [plan, preset], **following)
+    frames = controls["num_frames"]  # an example sets it too
+    turned = [merge_ratio.input, *(other.change if other is frames else other.input for other in others), asking.question.change]
+    gr.on(turned, planned, planned_by, [plan, preset], **following)
     l1.input(moved_l1, planned_by, [plan, preset, l2], **following)
     l2.input(moved_l2, planned_by, [plan, preset, l1], **following)
-    preset.input(chosen, [asking.question, preset, frames, window], [merge_ratio, l1, l2, plan], **following)
+    preset.input(chosen, [asking.question, preset, *others], [merge_ratio, l1, l2, plan], **following)
     damping, restart = controls["damping"], controls["restart"]
     restart.input(knobs.follow_restart, [restart, damping], damping, **following)
     damping.input(knobs.follow_damping, [damping, restart], restart, **following)

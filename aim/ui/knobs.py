@@ -12,12 +12,15 @@ from aim.methods.presets import PRESETS, preset, preset_of
 from aim.methods.published import nearest
 from aim.ui import texts
 from aim.ui.examples import Example
-from aim.ui.request import MAX_QUESTION
+from aim.ui.request import ADVANCED, FIRST, KNOBS, MAX_QUESTION, METHOD_KNOBS, Request
 from aim.views.planned import hint, plan_panel
 
-PLANNED = ("merge_ratio", "l1", "l2", "num_frames", "merge_window")
+# The values that the plan depends on, in the order `plan` takes them.
+PLANNED = tuple(name for name in KNOBS if name == "num_frames" or (name in METHOD_KNOBS and METHOD_KNOBS[name].planned))
 TYPICAL_TEXT_TOKENS = 20
 QUESTION_DAMPING = 0.15
+# What is slid and is no knob of the method.
+LABELS = {"num_frames": "Frames taken from the video", "max_new_tokens": "Longest answer, in tokens"}
 
 
 @dataclass(frozen=True)
@@ -31,77 +34,53 @@ class Range:
 
 
 def ranges(vlm) -> dict[str, Range]:
-    """The numeric knobs of this model, by their names in `Request`."""
-    layers, default = vlm.num_layers, AIM().for_depth(vlm.num_layers)
+    """What is slid on the page of this model, by the names of `KNOBS`."""
+    default = AIM().for_depth(vlm.num_layers)
+    slid = {name: knob for name, knob in METHOD_KNOBS.items() if not knob.choices}
     return {
-        "merge_ratio": Range(0.005, 1, 0.005, default.merge_ratio),
-        "l1": Range(0, layers, 1, default.l1),
-        "l2": Range(1, layers + 1, 1, default.l2),
+        **{name: Range(*knob.slider(vlm.num_layers), getattr(default, name)) for name, knob in slid.items()},
         "num_frames": Range(1, vlm.max_frames, 1, min(8 if vlm.is_bundled else 16, vlm.max_frames)),
-        "temperature": Range(0.01, 1, 0.01, default.temperature),
-        "iterations": Range(1, 20, 1, default.iterations),
-        "damping": Range(0, 0.95, 0.05, default.damping),
         "max_new_tokens": Range(1, 512, 1, 8 if vlm.is_bundled else 128),
     }
 
 
-# The knobs that are picked, not slid: name → (what is shown, value); the first is the paper's.
-CHOICES: dict[str, list[tuple[str, Any]]] = {
-    "restart": [("anywhere", "uniform"), ("on the question", "question")],
-    "merge_window": [("each frame alone", 1), ("2 frames", 2), ("4 frames", 4)],
-    "positions": [("compact", "compact"), ("original", "original")],
-}
+# The knobs that are picked, not slid: name → (what is shown, value).
+CHOICES: dict[str, list[tuple[str, Any]]] = {name: list(knob.choices) for name, knob in METHOD_KNOBS.items() if knob.choices}
 
 
 def defaults(vlm) -> dict[str, Any]:
-    """The knobs as the page first shows them, by their names in `Request`."""
-    picked = {name: choices[0][1] for name, choices in CHOICES.items()}
+    """Everything in `KNOBS` as the page first shows it."""
+    picked = {name: METHOD_KNOBS[name].default for name in CHOICES}
     return {**{name: limits.value for name, limits in ranges(vlm).items()}, **picked, "score_every_layer": vlm.is_bundled, "compare": False}
 
 
 def build_knobs(vlm, example: Example | None) -> dict[str, Any]:
-    """The column of knobs; components by their names in `Request`, and `preset` and `plan`. They start as the example needs them."""
+    """The column of knobs; components by their names in `KNOBS`, and `preset` and `plan`. They start as the example needs them."""
     known, first = ranges(vlm), defaults(vlm)
     if example and example.frames:
         first["num_frames"] = min(example.frames, vlm.max_frames)
 
-    def slider(name: str, label: str, elem_id: str, info: str | None = None, **options) -> gr.Slider:
+    def slider(name: str, **options) -> gr.Slider:
         limits = known[name]
         precision = 0 if limits.step == 1 else None
-        return gr.Slider(
-            limits.low, limits.high, first[name], step=limits.step, precision=precision, label=label, elem_id=elem_id, info=info, **options
-        )
+        return gr.Slider(limits.low, limits.high, first[name], step=limits.step, precision=precision, **options)
 
-    def radio(name: str, label: str, elem_id: str, info: str) -> gr.Radio:
-        return gr.Radio(CHOICES[name], value=CHOICES[name][0][1], label=label, elem_id=elem_id, info=info)
+    def control(name: str, info: str | None = None, **options) -> gr.Slider | gr.Radio:
+        options |= {"label": METHOD_KNOBS[name].label, "info": info, "elem_id": name.replace("_", "-")}
+        return gr.Radio(CHOICES[name], value=first[name], **options) if name in CHOICES else slider(name, **options)
 
     with gr.Column(elem_classes="aim-knobs"):
         parts: dict[str, Any] = {"preset": gr.Radio(list(PRESETS), value="Paper", label="Preset", elem_id="preset")}
         parts["plan"] = gr.HTML(plan(vlm, example and example.question, *(first[name] for name in PLANNED)), elem_id="plan")
-        parts["merge_ratio"] = slider("merge_ratio", "Merge ratio: share of tokens kept", "merge-ratio")
+        ratio, *layers = (name for name in FIRST if name in METHOD_KNOBS)
+        parts[ratio] = control(ratio)
         with gr.Row():
-            parts["l1"] = slider("l1", "l1: first layer that drops", "l1", min_width=140)
-            parts["l2"] = slider("l2", "l2: none left from l2 - 1", "l2", min_width=140)
-        parts["num_frames"] = slider("num_frames", "Frames taken from the video", "frames")
+            parts |= {name: control(name, min_width=140) for name in layers}
+        parts["num_frames"] = slider("num_frames", label=LABELS["num_frames"], elem_id="frames")
         gr.HTML(texts.KNOBS)
-        with gr.Accordion("More", open=False, elem_id="more"):
-            parts["temperature"] = slider(
-                "temperature", "PageRank temperature", "temperature", "Lower follows only the strongest attention."
-            )
-            parts["iterations"] = slider("iterations", "PageRank iterations", "iterations")
-            parts["damping"] = slider(
-                "damping", "Damping", "damping", "Chance that the walk starts again at each step; the paper has none."
-            )
-            parts["restart"] = radio(
-                "restart", "Where the walk starts again", "restart", "On the question favours what the question looks at."
-            )
-            parts["merge_window"] = radio(
-                "merge_window", "Merge within", "merge-window", "Windows of frames also merge what stays the same over time."
-            )
-            parts["positions"] = radio(
-                "positions", "Positions of merged tokens", "positions", "Compact numbers them 0, 1, 2… (the paper's); original leaves gaps."
-            )
-            parts["max_new_tokens"] = slider("max_new_tokens", "Longest answer, in tokens", "max-new-tokens")
+        with gr.Accordion("Advanced", open=False, elem_id="more"):
+            parts |= {name: control(name, METHOD_KNOBS[name].help) for name in ADVANCED}
+            parts["max_new_tokens"] = slider("max_new_tokens", label=LABELS["max_new_tokens"], elem_id="max-new-tokens")
             parts["score_every_layer"] = gr.Checkbox(
                 first["score_every_layer"],
                 label="Score every layer",
@@ -122,15 +101,25 @@ def guarded(vlm) -> bool:
     return vlm.is_bundled or vlm.device.type != "cpu"
 
 
-def plan(vlm, question: str | None, merge_ratio: float, l1: int, l2: int, num_frames: int, merge_window: int = 1) -> str:
-    """The planned cost of these knobs, as HTML, without running the model. Knobs in between two valid settings give a hint instead."""
+def planned_request(question: str | None, values: tuple) -> Request:
+    """A request without a video from values in the order of `PLANNED`."""
+    return Request.of(video=None, question=question, **dict(zip(PLANNED, values, strict=False)))
+
+
+def plan(vlm, question: str | None, *values) -> str:
+    """The planned cost of these knobs, as HTML, without running the model. Knobs in between two valid settings give a hint instead.
+
+    Args:
+        values: in the order of `PLANNED`; those left out at the end are at their defaults.
+    """
+    request = planned_request(question, values)
     try:
-        method = AIM(merge_ratio=float(merge_ratio), l1=int(l1), l2=int(l2), merge_window=int(merge_window))
-        planned = vlm.plan(int(num_frames), text_tokens(vlm, question, int(num_frames)), method)
+        frames, method = int(request.num_frames), request.method()
+        planned = vlm.plan(frames, text_tokens(vlm, question, frames), method)
     except ValueError as error:
         return hint(str(error))
-    published = nearest(vlm.name, method.merge_ratio, method.l1, method.l2, int(num_frames))
-    return plan_panel(planned, int(num_frames) * vlm.tokens_per_frame, published)
+    published = nearest(vlm.name, method.merge_ratio, method.l1, method.l2, frames)
+    return plan_panel(planned, frames * vlm.tokens_per_frame, published)
 
 
 def text_tokens(vlm, question: str | None, num_frames: int = 1) -> int:

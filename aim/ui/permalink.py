@@ -12,10 +12,9 @@ from urllib.parse import urlencode
 
 from aim.ui.examples import example_of, load_examples
 from aim.ui.knobs import CHOICES, defaults, ranges
-from aim.ui.request import KNOBS, MAX_QUESTION, Request
+from aim.ui.request import FIRST, KNOBS, MAX_QUESTION, Request
 from aim.ui.texts import public_name
 
-ALWAYS = ("merge_ratio", "l1", "l2", "num_frames")
 TRUTH = {"true": True, "false": False}
 
 
@@ -26,16 +25,16 @@ def link_query(request: Request, vlm, folder: Path) -> str:
         "example": example_of(request.video, folder),
         "question": request.question,
     }
-    usual = defaults(vlm)
+    usual, values = defaults(vlm), request.values()
     for name in KNOBS:
-        value = getattr(request, name)
-        if name in ALWAYS or value != usual[name]:
+        value = values[name]
+        if name in FIRST or value != usual[name]:
             entries[name] = _written(value)
     return "?" + urlencode({name: value for name, value in entries.items() if value is not None})
 
 
 def restore(query: Mapping[str, str], vlm, folder: Path) -> tuple[dict[str, Any], str]:
-    """What a link asks for, as values of `Request`'s fields, and a remark where it could not be followed; nothing in a query is trusted."""
+    """What a link asks for, by the names in `FIELDS`, and a remark where it could not be followed; nothing in a query is trusted."""
     values: dict[str, Any] = {}
     refused = []
     examples = {example.path.name: str(example.path) for example in load_examples(folder)}

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from aim.engine.stopping import Stopped
-from aim.methods import AIM, Full, Method
+from aim.methods import Full, Method
 from aim.runtime.answer import Answer
 from aim.runtime.compare import whole_answer
 from aim.tuning.spending import frames_for
@@ -26,12 +26,16 @@ from aim.views.units import flops
 TOWER = "Left out of that: the vision tower, which looks at every frame it is given; its time is in the table."
 
 
-def saving(vlm, question: str | None, merge_ratio: float, l1: int, l2: int, num_frames: int, merge_window: int) -> tuple[str, str]:
-    """How many frames the full model's FLOPs would pay for with these knobs, as HTML, and the button's label; "" where they are no more."""
-    frames = int(num_frames)
+def saving(vlm, question: str | None, *values) -> tuple[str, str]:
+    """How many frames the full model's FLOPs would pay for with these knobs, as HTML, and the button's label; "" where they are no more.
+
+    Args:
+        values: in the order of `aim.ui.knobs.PLANNED`.
+    """
+    request = knobs.planned_request(question, values)
+    frames = int(request.num_frames)
     try:
-        method = AIM(merge_ratio=float(merge_ratio), l1=int(l1), l2=int(l2), merge_window=int(merge_window))
-        tflops, paid = paid_frames(vlm, method, question, frames)
+        tflops, paid = paid_frames(vlm, request.method(), question, frames)
     except ValueError as error:
         return _help(str(error)), ""
     if paid <= frames:

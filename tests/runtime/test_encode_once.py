@@ -60,10 +60,10 @@ def test_no_knob_and_no_question_on_the_page_decodes_or_encodes_again(vlm, encod
     base |= {"merge_ratio": 0.25, "l1": 6, "l2": 9, "max_new_tokens": 1}
     clips, read = {}, Reader()
     for changes in KNOBS:
-        *_, last = answer(vlm, Request(**base | changes), clips, StopSignal(), read)
+        *_, last = answer(vlm, Request.of(**base | changes), clips, StopSignal(), read)
         clips = last.clips
         assert len(encoded) == len(read.calls) == 1, changes
-    answered = list(answer(vlm, Request(**base | {"num_frames": 2}), clips, StopSignal(), read))
+    answered = list(answer(vlm, Request.of(**base | {"num_frames": 2}), clips, StopSignal(), read))
     assert answered and len(encoded) == len(read.calls) == 2  # other frames are another clip
 
 

@@ -48,7 +48,7 @@ def test_any_knobs_give_a_schedule_that_only_falls_or_one_sentence(**knobs):
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(video=st.none() | st.text(max_size=5), question=st.none() | st.text(max_size=2500), num_frames=st.integers(-10, 10**9))
 def test_any_request_is_accepted_whole_or_refused_in_one_sentence(video, question, num_frames):
-    request = Request(video, question, 0.5, 1, 3, num_frames)
+    request = Request.of(video, question, 0.5, 1, 3, num_frames)
     try:
         check(request, 8)
     except ValueError as error:

@@ -82,7 +82,7 @@ def test_a_method_that_raises_inside_a_hook_leaves_nothing_on_the_model(monkeypa
 
 
 def request(**changes) -> Request:
-    return Request(**{"video": "clip.mp4", "question": "what?", "merge_ratio": 0.5, "l1": 2, "l2": 4, "num_frames": 2} | changes)
+    return Request.of(**{"video": "clip.mp4", "question": "what?", "merge_ratio": 0.5, "l1": 2, "l2": 4, "num_frames": 2} | changes)
 
 
 def test_a_full_model_that_does_not_fit_leaves_the_answer_and_says_so():

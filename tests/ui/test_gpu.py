@@ -86,7 +86,7 @@ def test_answers_from_a_forked_worker_equal_those_from_here(vlm):
 
 
 def test_the_page_runs_on_a_forked_model_as_on_one_here(vlm):
-    request = Request("clip.mp4", QUESTION, 0.5, 2, 5, 3, compare=True, score_every_layer=True)
+    request = Request.of("clip.mp4", QUESTION, 0.5, 2, 5, 3, compare=True, score_every_layer=True)
     screens = list(handle(placed(vlm, Forked()), request, {}, StopSignal(), read=lambda path, num_frames, stop: make_clip(num_frames)))
     run = screens[-1].run
     assert (

@@ -17,7 +17,7 @@ from aim.ui.knobs import guarded
 from aim.ui.request import Request
 from tests.fakes import COST, FakeVlm, make_clip, make_trace
 
-REQUEST = Request("clip.mp4", "what is there?", 0.5, 1, 3, 2)
+REQUEST = Request.of("clip.mp4", "what is there?", 0.5, 1, 3, 2)
 CLIP = make_clip()
 CLIPS = {("clip.mp4", 2): CLIP}
 PLAN = Plan(**{name: COST[name] for name in COST if name != "decode_tflops"}, tokens_per_layer=[])

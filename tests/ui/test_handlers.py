@@ -14,7 +14,7 @@ from tests.fakes import FakeVlm, make_clip
 
 
 def request(**changes) -> Request:
-    return Request(**{"video": "clip.mp4", "question": "what?", "merge_ratio": 0.5, "l1": 2, "l2": 4, "num_frames": 2} | changes)
+    return Request.of(**{"video": "clip.mp4", "question": "what?", "merge_ratio": 0.5, "l1": 2, "l2": 4, "num_frames": 2} | changes)
 
 
 class Reader:

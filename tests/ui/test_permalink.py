@@ -38,6 +38,7 @@ TURNED = {
     "restart": "question",
     "merge_window": 4,
     "positions": "original",
+    "merge_order": "similarity",
     "max_new_tokens": 17,
     "score_every_layer": True,
     "compare": True,
@@ -49,7 +50,7 @@ def follow(query: str, folder, vlm=None):
 
 
 def test_a_link_brings_back_example_question_and_every_knob(folder):
-    request = Request(video=str(folder / "second.mp4"), question="what & why? ünter", **TURNED)
+    request = Request.of(video=str(folder / "second.mp4"), question="what & why? ünter", **TURNED)
     values, remark = follow(link_query(request, FakeVlm(), folder), folder)
     assert values == {"video": str(folder / "second.mp4"), "question": "what & why? ünter", **TURNED} and remark == ""
     assert set(TURNED) == set(KNOBS)
@@ -58,7 +59,7 @@ def test_a_link_brings_back_example_question_and_every_knob(folder):
 def test_a_link_to_an_upload_holds_no_video_and_says_so(folder, tmp_path):
     upload = tmp_path / "first.mp4"  # the name of an example, but not its content
     upload.write_bytes(b"somebody's own")
-    request = Request(video=str(upload), question="what?", merge_ratio=0.5, l1=1, l2=2, num_frames=2)
+    request = Request.of(video=str(upload), question="what?", merge_ratio=0.5, l1=1, l2=2, num_frames=2)
     query = link_query(request, FakeVlm(), folder)
     assert "first.mp4" not in query and str(tmp_path) not in query
     values, remark = follow(query, folder)
@@ -95,7 +96,7 @@ def test_a_link_of_another_model_says_so(folder):
 def test_a_model_folder_on_the_host_is_not_told(folder):
     vlm = FakeVlm()
     vlm.name = "/home/someone/checkpoints/mine"
-    request = Request(video=str(folder / "first.mp4"), question="what?", merge_ratio=0.5, l1=1, l2=2, num_frames=2)
+    request = Request.of(video=str(folder / "first.mp4"), question="what?", merge_ratio=0.5, l1=1, l2=2, num_frames=2)
     assert "someone" not in link_query(request, vlm, folder)
 
 

@@ -16,7 +16,7 @@ from tests.fakes import COST, TIMINGS, FakeVlm, make_clip, make_trace
 
 
 def make_run(**changes) -> Run:
-    request = Request(
+    request = Request.of(
         **{"video": "clips/my clip.mp4", "question": "what?", "merge_ratio": 0.5, "l1": 2, "l2": 4, "num_frames": 2} | changes
     )
     clip, method = make_clip(), request.method()

@@ -13,7 +13,7 @@ from aim.ui.stop import StopSignal
 from tests.visitor import EXAMPLES, examples
 
 FILE, QUESTION = str(EXAMPLES / examples()[0]["file"]), examples()[0]["question"]
-REQUEST = Request(FILE, QUESTION, 0.25, 6, 9, 4, max_new_tokens=4)
+REQUEST = Request.of(FILE, QUESTION, 0.25, 6, 9, 4, max_new_tokens=4)
 
 
 @pytest.fixture(scope="module")

@@ -85,13 +85,13 @@ def usual_budget(vlm) -> float:
 
 
 def connect_compare(vlm, asking: Asking, requested: dict[str, Any], tab: CompareTab) -> None:
-    """Compare, Stop, and the layer that is looked at. `requested` are the page's components by their names in `Request`."""
+    """Compare, Stop, and the layer that is looked at. `requested` are the page's components by their names in `FIELDS`."""
     last, clips = gr.State(None, time_to_live=SESSION_SECONDS), gr.State({}, time_to_live=SESSION_SECONDS)
     inputs = [clips, tab.methods, tab.budget, tab.layer, *(requested[name] for name in FIELDS)]
 
     @politely
     def run(stop: StopSignal, clips: dict, names: list[str], times_less: float, layer: int, *values):
-        request = Request(*values)
+        request = Request.of(*values)
         with turn(vlm, "compare", request, stop) as note:
             for screen in side_by_side(vlm, request, clips, stop, names, times_less, int(layer)):
                 for run in screen[-2].comparison.runs if isinstance(screen[-2], Shown) else ():

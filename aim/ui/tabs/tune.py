@@ -19,7 +19,7 @@ from aim.ui.asking import Asking
 from aim.ui.budgets import KINDS, budget_range, chosen_budget
 from aim.ui.errors import politely
 from aim.ui.handlers import STOPPED_EARLY, remember, status
-from aim.ui.request import FIELDS, Request, check
+from aim.ui.request import FIELDS, METHOD_KNOBS, Request, check
 from aim.ui.spending import saving, spending
 from aim.ui.starting import QUIET, SESSION_SECONDS, connect_start
 from aim.ui.stop import StopSignal
@@ -36,7 +36,7 @@ PICK = """element.addEventListener('click', event => {
     if (row) trigger('select', { index: Number(row.dataset.place), value: null });
 });"""
 # The knobs a setting is written to; the plan and the preset follow.
-MOVED = ("merge_ratio", "l1", "l2", "positions", "temperature", "iterations", "damping", "restart", "merge_window")
+MOVED = tuple(METHOD_KNOBS)
 
 
 @dataclass(frozen=True)
@@ -87,20 +87,20 @@ def build_tradeoff(vlm) -> TradeoffTab:
 
 
 def connect_tradeoff(vlm, asking: Asking, requested: dict[str, Any], controls: dict[str, Any], tab: TradeoffTab) -> None:
-    """Tune, Stop, the rows, and both runs of a saving. `requested` are the page's components by their names in `Request`."""
+    """Tune, Stop, the rows, and both runs of a saving. `requested` are the page's components by their names in `FIELDS`."""
     last, clips = gr.State(None, time_to_live=SESSION_SECONDS), gr.State({}, time_to_live=SESSION_SECONDS)
     inputs = [requested[name] for name in FIELDS]
 
     @politely
     def tune(stop: StopSignal, clips: dict, kind: str, amount: float, *values):
-        request = Request(*values)
+        request = Request.of(*values)
         with turn(vlm, "tune", request, stop) as note:
             yield from tuning(vlm, request, clips, stop, kind, amount)
             note(None)
 
     @politely
     def spend_it(stop: StopSignal, clips: dict, *values):
-        request = Request(*values)
+        request = Request.of(*values)
         with turn(vlm, AIM.name, request, stop) as note:
             yield from spending(vlm, request, clips, stop, note)
 
@@ -178,7 +178,7 @@ def moved(vlm, question: str | None, tried: Tried | None) -> list[Any]:
     unreduced = AIM(*preset("Full model", vlm.num_layers)).params()
     values = unreduced | tried.method.for_depth(vlm.num_layers).params()
     merge_ratio, l1, l2 = (values[name] for name in ("merge_ratio", "l1", "l2"))
-    plan = knobs.plan(vlm, question, merge_ratio, l1, l2, tried.frames, values["merge_window"])
+    plan = knobs.plan(vlm, question, *((values | {"num_frames": tried.frames})[name] for name in knobs.PLANNED))
     return [*(values[name] for name in MOVED), tried.frames, plan, knobs.name_of(vlm, merge_ratio, l1, l2)]
 
 
