@@ -11,7 +11,8 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from aim.ui.explorer import build_frames, build_time, explorer_value, time_value
+from aim.ui.tabs.frames import Frames
+from aim.ui.tabs.moments import Moments
 from tests.made_run import last_layers, make_run
 from tests.visitor import PATIENCE
 
@@ -25,18 +26,24 @@ def served() -> Iterator[str]:
     values = {"run": RUN, "other": OTHER, "nothing": None}
     with gr.Blocks(analytics_enabled=False) as demo:
         buttons = {name: gr.Button(name) for name in values}
-        with gr.Tab("Frames"):
-            frames = build_frames()
-        with gr.Tab("Time"):
-            time = build_time()
+        tabs = [Frames(), Moments()]
+        for tab in tabs:
+            with gr.Tab(tab.title):
+                tab.build(None)
+        outputs = [component for tab in tabs for component in tab.outputs]
         for name, button in buttons.items():
             run = values[name]
-            button.click(lambda run=run: (explorer_value(run), time_value(run)), None, [frames, time], api_visibility="private")
+            button.click(lambda run=run: drawn(tabs, run), None, outputs, api_visibility="private")
     _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, inbrowser=False, share=False)
     try:
         yield address
     finally:
         demo.close()
+
+
+def drawn(tabs, run) -> list:
+    """What the tabs show of a run; None empties them."""
+    return [None for tab in tabs for _ in tab.outputs] if run is None else [value for tab in tabs for value in tab.draw(run)]
 
 
 @contextmanager

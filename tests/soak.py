@@ -160,7 +160,7 @@ def by_page(address: str, asked: Asked) -> list[str] | None:
         for last in page.press_run():
             if asked.way == "hang up" and last["msg"] == "process_generating":
                 return None
-        if last is None or last["msg"] != "process_completed" or not last["success"] or "Done" not in last["output"]["data"][0]:
+        if last is None or last["msg"] != "process_completed" or not last["success"] or "Answered" not in last["output"]["data"][0]:
             return None
         _, answer, _, full, *_ = last["output"]["data"]
         drawn = page.after(page.event("run"))

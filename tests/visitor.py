@@ -27,7 +27,7 @@ PATIENCE = 120_000  # milliseconds; a busy machine of two cores is slow, and not
 EXAMPLES = Path(__file__).parent.parent / "assets" / "examples"
 needs_browser = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="no Chromium here; set AIM_CHROMIUM to one")
 
-# Notes that the status line was busy after this, or the last run's "Done" would be taken for this one's.
+# Notes that the status line was busy after this, or the last run's "Answered" would be taken for this one's.
 WATCH = """() => {
     window.wasBusy = false;
     const status = document.querySelector('#status');
@@ -99,7 +99,7 @@ class Visitor:
         source = "decodeURIComponent(document.querySelector('#video video')?.src ?? '')"
         self.tab.wait_for_function(f"name => {source}.replace(/[^\\w.-]/g, '').endsWith(name)", arg=kept)
 
-    def run(self, status: str = "Done") -> None:
+    def run(self, status: str = "Answered") -> None:
         """Press Run and wait for the answer; what is drawn after it, a test waits for where it looks at it."""
         self.tab.evaluate(WATCH)
         self.tab.locator("#run").click()
@@ -130,7 +130,7 @@ class Visitor:
 
     def link(self) -> str:
         """The link to the last run, which is written after everything else."""
-        self.open("Take away")
+        self.open("Export")
         self.tab.wait_for_function(f"{_value('#link')}?.startsWith('http')")
         return self.tab.evaluate(_value("#link"))
 

@@ -1,4 +1,4 @@
-"""Exceptions to messages: a `ValueError` is worded for the visitor, a fault of the machine has a sentence, the rest is ours to read."""
+"""Exceptions as messages. A `ValueError` is worded for the visitor. A fault of the machine has its own sentence. The rest is logged."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import gradio as gr
 from aim.runtime.faults import is_disk_full, is_out_of_memory
 
 logger = logging.getLogger("aim.ui")
-UNEXPECTED = "Something went wrong on our side. Your video, question and knobs are still here: try again, or try another video."
+UNEXPECTED = "Something went wrong on our side. Your video, question and knobs are still here. Try again, or try another video."
 NO_MEMORY = "The memory here does not hold this run. Use fewer frames or a smaller merge ratio, and try again."
-DISK_FULL = "The disk of this server is full, so nothing could be saved. What is on the page stays; try again in a few minutes."
+DISK_FULL = "The disk of this server is full, so nothing could be saved. The page keeps what it shows. Try again in a few minutes."
 
 
 def message(error: Exception) -> gr.Error:
@@ -32,7 +32,7 @@ def sentence(error: Exception) -> str:
     if is_disk_full(error):
         return DISK_FULL
     if isinstance(error, ImportError):
-        # Python's own name the package, and their text may hold a path; those without a name are worded here or by a library.
+        # Python's own errors name the package, and their text may hold a path. Errors without a name are worded here or by a library.
         package = error.name and error.name.split(".")[0]
         return f"This server lacks the Python package {package}, so this cannot be done." if package else str(error)
     # The exception's own text may quote the question or a path, so only its type and where it happened are logged.

@@ -1,47 +1,18 @@
-"""The Frames and Time tabs as Gradio components. A value is the whole run; scrubbing happens in the browser, without the server."""
+"""The explorer's two parts as Gradio components. A value is the whole run, so scrubbing happens in the browser, without the server."""
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import gradio as gr
-import numpy as np
 
-from aim.kernels.trace import Trace
-from aim.views.explorer import payload, script, stylesheet
-
-TIME_PICTURE_PIXELS = 400_000
+from aim.views.explorer import script, stylesheet
 
 
-class Run(Protocol):
-    """A finished run: frames uint8 [N, H, W, 3], timestamps [N] in seconds, and its trace."""
+def explorer_part(start: str, elem_id: str) -> gr.HTML:
+    """A part of the explorer, empty. Its values come from `aim.views.explorer.payload`.
 
-    frames: np.ndarray
-    timestamps: np.ndarray
-    trace: Trace
-
-
-def build_frames() -> gr.HTML:
-    """The frame explorer, empty. Its values come from `explorer_value`."""
-    return _component("startFrames", "explorer")
-
-
-def build_time() -> gr.HTML:
-    """The map of frames × layers, empty. Its values come from `time_value`."""
-    return _component("startTime", "timeline")
-
-
-def explorer_value(run: Run | None) -> dict | None:
-    """What `build_frames`' component shows after a run; None empties it."""
-    return None if run is None else payload(run.frames, run.timestamps, run.trace)
-
-
-def time_value(run: Run | None) -> dict | None:
-    """What `build_time`'s component shows after a run; None empties it."""
-    return None if run is None else payload(run.frames, run.timestamps, run.trace, TIME_PICTURE_PIXELS, scores=False)
-
-
-def _component(start: str, elem_id: str) -> gr.HTML:
+    Args:
+        start: the function of the explorer's script that draws this part.
+    """
     # The template never changes, so Gradio leaves the script's own nodes alone when a new value comes; `watch` tells the script.
     return gr.HTML(
         html_template="<div></div>",

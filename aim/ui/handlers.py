@@ -1,6 +1,6 @@
 """What happens on Run, as a function of plain values: no component, no browser, no global state.
 
-Expected mistakes are `ValueError`s with a sentence for the visitor; `events` turns them into messages.
+Expected mistakes are `ValueError`s with a sentence for the visitor. `errors.politely` turns them into messages.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from aim.views.figures import KEPT, comparison, figures, steps
 from aim.views.units import seconds
 
 CLIPS_KEPT = 2
-STOPPED_EARLY = "Stopped, before there was anything new to show."
-READY = "Press Run: a clip and a question are waiting. Or bring your own."
+STOPPED_EARLY = "Stopped before there was anything new to show."
+READY = "Press Run to ask the question about this video."
 TOO_LARGE = "The full model does not fit into the memory here, so there is nothing to compare with."
-REUSED = "Same clip: frames and vision features reused, only the language model ran."
+REUSED = "Same clip: its frames and vision features were reused."
 
 
 @dataclass(frozen=True)
-class Run:
-    """All that is left of a finished run, for drawing and saving it without the model. `full` is the full model's answer, if asked for."""
+class FinishedRun:
+    """What is kept of a finished run, so that it is drawn and saved without the model. `full` is the full model's answer, if asked for."""
 
     frames: np.ndarray
     timestamps: np.ndarray
@@ -52,19 +52,19 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Screen:
-    """What to show while a run goes on; None leaves a component as it is. The last screen of a run has a value for each."""
+class Update:
+    """What the page shows next while a run goes on. None leaves a component as it is. The last update of a run has a value for each."""
 
     status: str
     answer: str | None = None
     note: str | None = None
     full_answer: str | None = None
     figures: str | None = None
-    run: Run | None = None
+    run: FinishedRun | None = None
     clips: dict | None = None
 
 
-def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[..., Clip] | None = None) -> Iterator[Screen]:
+def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[..., Clip] | None = None) -> Iterator[Update]:
     """Run the model, and after it the full model if asked to, yielding what to show while they work.
 
     Args:
@@ -77,27 +77,27 @@ def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[
     """
     check(request, vlm.max_frames)
     if stop.is_set():
-        yield Screen(status(STOPPED_EARLY))
+        yield Update(status(STOPPED_EARLY))
         return
     decoded = (request.video, request.num_frames) in clips
     reused = KEPT[:1] if decoded else ()
-    yield Screen(status("Working", steps({}, reused, "vision" if decoded else "decode"), busy=True), answer="", note="", full_answer="")
+    yield Update(status("Working", steps({}, reused, "vision" if decoded else "decode"), busy=True), answer="", note="", full_answer="")
     try:
         clips = remember(clips, request, read or read_video, stop)
     except Stopped:
-        yield Screen(status(STOPPED_EARLY))
+        yield Update(status(STOPPED_EARLY))
         return
     clip = clips[request.video, request.num_frames]
     times = {} if decoded else {"decode_video": clip.decode_seconds}
-    yield Screen(status("Working", steps(times, reused, "vision"), busy=True))
+    yield Update(status("Working", steps(times, reused, "vision"), busy=True))
 
     current = None
     scores = "all" if request.score_every_layer else "pruning"
     for current in vlm.stream(clip, request.question, request.method(), int(request.max_new_tokens), stop=stop, scores=scores):
         if current.trace is None:
-            yield Screen(_progress("Working", current, times, decoded), answer=current.text, note=note(current))
+            yield Update(_progress("Working", current, times, decoded), answer=current.text, note=note(current))
     if current is None or current.trace is None:
-        yield Screen(status(STOPPED_EARLY), clips=clips)
+        yield Update(status(STOPPED_EARLY), clips=clips)
         return
 
     full = None
@@ -106,13 +106,13 @@ def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[
         try:
             for full in vlm.stream(clip, request.question, Full(), int(request.max_new_tokens), stop=stop):
                 if full.trace is None:
-                    yield Screen(_progress("Now the full model", full, {}, True), answer=current.text, full_answer=full.text)
+                    yield Update(_progress("Running the full model", full, {}, True), answer=current.text, full_answer=full.text)
         except NotEnoughMemory:
             full, too_large = None, TOO_LARGE
         if full is not None and full.trace is None:
             full = None
-    finished = Run(clip.frames, clip.timestamps, current, _plan(vlm, current, request), request, full)
-    yield Screen(
+    finished = FinishedRun(clip.frames, clip.timestamps, current, _plan(vlm, current, request), request, full)
+    yield Update(
         status=status(f"{_ending(current, stop)} {too_large}".strip(), steps(times | current.timings, _reused(current, decoded))),
         answer=current.text,
         note=note(current),
@@ -171,8 +171,9 @@ def _reused(answer: Answer, decoded: bool) -> tuple[str, ...]:
 
 def _ending(answer: Answer, stop: StopSignal) -> str:
     if stop.asked:
-        return "Stopped. What was said so far stays."
-    return f"Done in {seconds(answer.timings['total'])}, decoding apart. {REUSED if answer.features_reused else ''}".strip()
+        return "Stopped. The answer so far stays."
+    reused = REUSED if answer.features_reused else ""
+    return f"Answered in {seconds(answer.timings['total'])} (reading the video not included). {reused}".strip()
 
 
 def _plan(vlm, answer: Answer, request: Request) -> Plan:

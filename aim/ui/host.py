@@ -21,6 +21,6 @@ def load_model(name: str, quantization: str | None = None, loader: Callable[...,
         if name == "bundled" and quantization is None:
             raise
         reason = "The model does not fit into the memory here." if is_out_of_memory(error) else sentence(error)
-        notice = f"The model {public_name(name)} is not there, so the bundled one answers. {reason}"
+        notice = f"The model {public_name(name)} could not be loaded, so the bundled one answers. {reason}"
     logger.warning(notice)
     return loader("bundled"), notice

@@ -11,16 +11,22 @@ import gradio as gr
 from aim.ui import texts
 from aim.ui.api import build_api
 from aim.ui.asking import build_asking, build_gallery
-from aim.ui.events import connect
 from aim.ui.examples import FOLDER, load_examples
 from aim.ui.gpu import placed
+from aim.ui.knob_events import connect_knobs
 from aim.ui.knobs import build_knobs
+from aim.ui.link_events import connect_link
+from aim.ui.request import FIELDS
 from aim.ui.results import build_results
+from aim.ui.run_events import connect_run
+from aim.ui.starting import QUIET
+from aim.ui.tab import Page, Tab
+from aim.ui.tabs import make_tabs
 from aim.video.intake.limits import MAX_UPLOAD_MEGABYTES
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 SWEEP_SECONDS, UPLOAD_SECONDS, CLOSED_SECONDS = 300, 3600, 5
-# Visitors who may wait at once, all runs together (ZeroGPU would take one); and nobody jumps the queue by calling an event's route.
+# At most 16 visitors wait at once, for all runs together; ZeroGPU would allow one. Nobody passes the queue by calling an event's route.
 QUEUE: dict[str, Any] = {"max_size": 16, "api_open": False}
 
 
@@ -73,16 +79,36 @@ def build_demo(vlm, examples: Path = FOLDER, notice: str = "") -> gr.Blocks:
                 controls = build_knobs(vlm, known[0] if known else None)
                 build_gallery(asking, known, controls["num_frames"])
             with gr.Column(scale=8, min_width=320, elem_classes="aim-side"):
-                results = build_results(vlm)
+                results = build_results()
+                tabs = build_tabs(vlm)
         build_api(vlm, {**controls, "compare": asking.compare})
-        connect(demo, vlm, asking, controls, results, examples)
+        requested = {"video": asking.video, "question": asking.question, "compare": asking.compare, **controls}
+        inputs = [requested[name] for name in FIELDS]
+        connect_knobs(vlm, asking.question, controls)
+        connect_link(demo, vlm, requested, controls, results.status, examples)
+        last_run, drawn = connect_run(vlm, asking, inputs, results, tabs, controls["guard"])
+        page = Page(vlm, asking, controls, inputs, examples, last_run, drawn)
+        for tab in tabs:
+            tab.connect(page)
+        asking.upload.upload(lambda path: path, asking.upload, asking.video, **QUIET)
         demo.unload(forget(demo))
     demo.queue(**QUEUE)
     return demo
 
 
+def build_tabs(vlm) -> list[Tab]:
+    """Add the tabs to the page. Those that need a run are inactive until there is one."""
+    tabs = make_tabs()
+    with gr.Column(elem_classes="aim-pictures"), gr.Tabs(elem_id="tabs"):
+        for tab in tabs:
+            with gr.Tab(tab.title, interactive=not tab.needs_run) as tab.place:
+                tab.build(vlm)
+    return tabs
+
+
 def forget(demo: gr.Blocks):
-    """What happens when a tab closes: its clips and its last run go soon. Gradio would keep them for an hour, tens of megabytes each."""
+    """What happens when a visitor's page closes: its clips and its last run are let go soon. Gradio would keep them for an hour, and they
+    take tens of megabytes each."""
     closed: dict[str, float] = {}
 
     def unload(request: gr.Request) -> None:

@@ -1,4 +1,4 @@
-"""Spend the saving: what the full model costs on these frames pays for more of them with the knobs as they are; run both."""
+"""Use the savings: the full model's FLOPs on these frames pay for more frames with the present knobs, and both settings are run."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from aim.video.clip import Clip, read_video
 from aim.views.tradeoff import spent_table
 from aim.views.units import flops
 
-TOWER = "Left out of that: the vision tower, which looks at every frame it is given; its time is in the table."
+TOWER = "This leaves out the vision tower, which looks at every frame. The table gives its time."
 
 
 def saving(vlm, question: str | None, *values) -> tuple[str, str]:
-    """How many frames the full model's FLOPs would pay for with these knobs, as HTML, and the button's label; "" where they are no more.
+    """How many frames the full model's FLOPs pay for with these knobs, as HTML, and the button's label. No more frames: the label is "".
 
     Args:
         values: in the order of `aim.ui.knobs.PLANNED`.
@@ -39,10 +39,10 @@ def saving(vlm, question: str | None, *values) -> tuple[str, str]:
     except ValueError as error:
         return _help(str(error)), ""
     if paid <= frames:
-        return _help(f"With the knobs as they are, the full model's FLOPs on {frames} frames pay for no more than those."), ""
+        return _help(f"With these knobs, the full model's FLOPs on {frames} frames pay for no more frames than that."), ""
     cap = ", the most this model takes" if paid == vlm.max_frames else ""
-    told = f"The full model's FLOPs on {frames} frames ({flops(tflops)}) pay for {paid} frames with the knobs as they are{cap}. {TOWER}"
-    return _help(told), f"Run both: {frames} frames in full, {paid} reduced"
+    told = f"The full model's FLOPs on {frames} frames ({flops(tflops)}) pay for {paid} frames with these knobs{cap}. {TOWER}"
+    return _help(told), f"Compare: full model on {frames} frames, AIM on {paid}"
 
 
 def paid_frames(vlm, method: Method, question: str | None, frames: int) -> tuple[float, int]:
@@ -75,7 +75,7 @@ def spending(
     check(request, vlm.max_frames)
     method, answers = request.method(), []
     _, paid = paid_frames(vlm, method, request.question, int(request.num_frames))
-    for what, chosen, frames in (("The full model", Full(), int(request.num_frames)), ("The reduced one", method, paid)):
+    for what, chosen, frames in (("The full model", Full(), int(request.num_frames)), ("AIM", method, paid)):
         yield status(f"{what} runs on {frames} frames…", busy=True), gr.skip(), gr.skip()
         answer = None
         with suppress(Stopped):

@@ -1,4 +1,4 @@
-"""How events go through Gradio's queue, and what the Start and Stop buttons of work on the model have in common."""
+"""How events go through Gradio's queue, and what every pair of Start and Stop buttons has in common."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from aim.ui.stop import StopSignal
 
 SESSION_SECONDS = 3600
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-# Through the queue, since Gradio shows the messages of queued events only.
+# These go through the queue, because Gradio shows error messages of queued events only.
 AT_ONCE = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-# Whoever wants the model waits in this one line.
+# Everything that runs the model waits in this one queue.
 IN_LINE = {"concurrency_limit": 1, "concurrency_id": "model"}
-# "minimal" is where Gradio shows one's place in the queue.
+# With "minimal" Gradio shows the visitor's place in the queue.
 ONE_AT_A_TIME = {"show_progress": "minimal", "api_visibility": "private", **IN_LINE}
 
 
 def connect_start(
     start: gr.Button, stop: gr.Button, place: gr.HTML, work: Callable, inputs: list, outputs: list
 ) -> tuple[gr.State, Dependency]:
-    """Connect a pair of buttons to work that takes its turn at the model.
+    """Connect a pair of buttons to work on the model.
 
     Args:
-        place: where the status line is.
+        place: the status line.
         work: a generator of values for `outputs`, called with the visitor's signal to stop, then with the values of `inputs`. It ends the
-            signal itself (see `turn`); where it raises, the status line says that nothing was done.
+            signal itself (see `turn`). If it raises, the status line says that nothing was done.
         inputs, outputs: Gradio components and states.
 
     Returns:
@@ -42,7 +42,7 @@ def connect_start(
 
     def failed(stop: StopSignal):
         stop.end()
-        return status("Nothing was done; the message says why.")
+        return status("Nothing was done. The message says why.")
 
     begun = start.click(begin, signal, place, **QUIET)
     ended = begun.then(work, [signal, *inputs], outputs, trigger_mode="once", show_progress_on=[place], **ONE_AT_A_TIME)
@@ -52,7 +52,7 @@ def connect_start(
 
 
 def halt(stop: StopSignal):
-    """Ask the run to end; the status line. A run at work says itself how it ended, and two messages could arrive in the wrong order."""
+    """Ask the run to end; the status line. A run that has begun tells its own end, since two messages could arrive in the wrong order."""
     at_work = stop.at_work
     told = request_stop(stop)
     return gr.skip() if at_work else told

@@ -12,24 +12,20 @@ from aim.video.intake.limits import FORMATS_WITH_FFMPEG, LIMITS
 
 HEADER = """<header class="aim-header"><h1>AIM Explorer</h1>
 <p>Which visual tokens does a video language model really need?
-<a href="https://arxiv.org/abs/2412.03248" target="_blank" rel="noopener">AIM</a> merges patches that look alike, then drops those
-nobody attends to. See it happen on a clip, and what it saves.</p></header>"""
+<a href="https://arxiv.org/abs/2412.03248" target="_blank" rel="noopener">AIM</a> merges patches that look alike. It then drops the tokens
+that get the least attention. This page shows both on a clip, and what they save.</p></header>"""
 
-KNOBS = """<p class="aim-help">Before the language model, similar patches are merged until the share <b>merge ratio</b> of the visual
-tokens is left. Inside it, layers 0…<b>l1</b>-1 see all merged tokens; from l1 on the least important are dropped layer by layer; from layer
-<b>l2</b>-1 on there are none. With l1 = 0 dropping starts at layer 1, because nothing is scored before layer 0.</p>"""
+KNOBS = """<p class="aim-help">Similar patches are merged before the language model. The <b>merge ratio</b> is the share of visual tokens
+that is kept. All merged tokens pass through the layers before <b>l1</b>. From layer l1 on, every layer drops the least important ones.
+No visual token is left from layer <b>l2</b> − 1 on. With l1 = 0 dropping starts at layer 1, because nothing is scored before
+layer 0.</p>"""
 
 PLACEHOLDER = """<div class="aim-empty"><p><b>After a run you see here</b></p><ul>
-<li><b>Frames</b>: which patches became one token, which survived, and how important each was, layer by layer</li>
-<li><b>Layers</b> and <b>Time</b>: how many tokens each layer ran on, and which moments they came from</li>
-<li><b>Cost</b>: modelled FLOPs and measured time of every stage</li>
-<li><b>Take away</b>: the record, a report, a picture, the code and a link</li></ul></div>"""
-
-LAYERS = """<p class="aim-reading">Bars: tokens each layer really ran on, visual (blue) and text (orange); the dotted line was planned.<br>
-Below: how PageRank, the importance that decides who is dropped, is spread over a layer's visual tokens. Hover for numbers.</p>"""
-
-TAKE_AWAY = """<p class="aim-reading">The trace is the whole record; the report opens in any browser, offline, without this app.<br>
-The code and the link give the same run again. A link to an uploaded video holds the question and the knobs, not the video.</p>"""
+<li><b>Frames</b> shows which patches were merged, which tokens each layer kept, and how important they were.</li>
+<li><b>Layers</b> shows how many tokens each layer ran on.</li>
+<li><b>Moments</b> shows from which moments of the clip those tokens come.</li>
+<li><b>Cost</b> shows modelled FLOPs and measured time of every stage.</li>
+<li><b>Export</b> gives you the record, a report, a picture, the code and a link.</li></ul></div>"""
 
 
 def notice(text: str) -> str:
@@ -38,16 +34,16 @@ def notice(text: str) -> str:
 
 
 def model_note(vlm) -> str:
-    """Which model answers and where it runs; for the bundled one, what world it knows."""
+    """Which model answers and where it runs. For the bundled one also what it knows."""
     return (_bundled_note(vlm) if vlm.is_bundled else "") + model_line(vlm)
 
 
 def _bundled_note(vlm) -> str:
     *most, last = (family.title for family in FAMILIES.values())
     return (
-        '<div class="aim-note"><b>A tiny model answers here. Its world: moving coloured shapes.</b> One word about colour, '
-        "shape, how many, which is largest, whether something is there, which way it moves, when and in which order things come, what "
-        "they become, what flashes. It knows nothing about real videos: for those pick "
+        '<div class="aim-note"><b>A tiny model answers here. It knows only moving coloured shapes.</b> Ask it about colour, shape, number, '
+        "the largest one, whether something is there, which way it moves, when and in which order things come, what they become, or what "
+        "flashes. It answers in one word. It knows nothing about real videos. For those, pick "
         f"{escape(', '.join(most))} or {escape(last)}, "
         f"for example <code>AIM_MODEL={escape(_example(vlm))} python app.py</code>.</div>"
     )
@@ -61,13 +57,13 @@ def _example(vlm) -> str:
 
 
 def limits() -> str:
-    """What a video may be; GIF and TS only where ffmpeg is there to read them."""
+    """What a video may be. GIF and TS are named only where ffmpeg is there to read them."""
     sentence = LIMITS if shutil.which("ffmpeg") else LIMITS.replace(f", {FORMATS_WITH_FFMPEG}", "")
     return f'<p class="aim-help">{escape(sentence)}</p>'
 
 
 def public_name(name: str) -> str:
-    """A model's name as visitors may see it: of a folder on the host only its last part."""
+    """A model's name as visitors may see it. Of a folder on the host it is only the last part."""
     return Path(name).name if Path(name).is_absolute() else name
 
 

@@ -1,4 +1,4 @@
-"""A visitor's turn at the model, whichever button it was: stopped when the visitor leaves, logged, its memory handed back."""
+"""What every use of the model has in common: it stops when the visitor leaves, it is logged, and it gives its memory back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from aim.ui.stop import StopSignal
 
 @contextmanager
 def turn(vlm, what: str, request: Request, stop: StopSignal) -> Iterator[Callable[[Answer | None], None]]:
-    """What runs inside the block, in the function of a queued event. Complete answers go to what is yielded, see `run_log.logged`."""
+    """Run the block as one use of the model, in the function of a queued event.
+
+    Yields:
+        A function that takes each complete answer, see `run_log.logged`.
+    """
     try:
         with logged(vlm, what, request.num_frames, stop.is_set) as note:
             stop.follow(presence())

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from aim.views import explorer
 from aim.views.costs import cost_table
 from aim.views.figures import comparison, figures
 from aim.views.layers_svg import layers_svg
 from aim.views.look import PLANNED, TEXT, VISUAL
+from aim.views.shown_run import ShownRun
 
 if TYPE_CHECKING:
-    from aim.kernels.trace import Trace
     from aim.planning.plan import Plan
     from aim.runtime.vlm import Answer
 
@@ -29,16 +27,8 @@ startFrames(document.getElementById("frames"), { value: payload }, () => {});
 startTime(document.getElementById("time"), { value: payload }, () => {})"""
 
 
-class Run(Protocol):
-    """The frames of a finished run, uint8 [N, H, W, 3], their timestamps [N] in seconds, and its trace."""
-
-    frames: np.ndarray
-    timestamps: np.ndarray
-    trace: Trace
-
-
 def write_report(
-    answer: Answer, run: Run, plan: Plan | None, folder: str | Path, question: str = "", python: str = "", full: Answer | None = None
+    answer: Answer, run: ShownRun, plan: Plan | None, folder: str | Path, question: str = "", python: str = "", full: Answer | None = None
 ) -> Path:
     """Write a run as `aim-report.html`, complete in itself: no request, no server, about 1 MB for 16 frames.
 
@@ -64,7 +54,7 @@ def write_report(
     return path
 
 
-def _page(answer: Answer, run: Run, plan: Plan | None, question: str, python: str, full: Answer | None) -> str:
+def _page(answer: Answer, run: ShownRun, plan: Plan | None, question: str, python: str, full: Answer | None) -> str:
     trace = answer.trace
     value = explorer.payload(run.frames, run.timestamps, trace)
     styles = [ASSETS / "report.css", ASSETS / "style.css"]

@@ -50,7 +50,7 @@ def test_stages_are_named_with_their_times_and_a_second_run_reuses_the_clip(visi
     stages = visitor.tab.locator("#status .aim-step-done")
     assert [text.split()[0] for text in stages.all_inner_texts()] == ["decode", "vision", "merge", "prefill", "answer"]
     visitor.set("merge-ratio", 0.5)
-    visitor.run("Same clip: frames and vision features reused")
+    visitor.run("Same clip: its frames and vision features were reused")
     assert stages.all_inner_texts()[:2] == ["decode reused", "vision reused"]
 
 
@@ -59,13 +59,13 @@ def test_an_upload_of_ones_own_is_answered_on_enter(visit, own_clip, vlm):
     visitor.upload(own_clip)
     visitor.question.fill("how many shapes are there?")
     visitor.question.press("Enter")
-    visitor.wait_for_status("Done")
+    visitor.wait_for_status("Answered")
     assert visitor.answer() == opinion(vlm, own_clip, visitor) != ""
 
 
 def test_the_bundled_model_says_what_world_it_knows(visit):
     note = visit().text(".aim-note")
-    assert "moving coloured shapes" in note and "for those pick" in note
+    assert "moving coloured shapes" in note and "For those, pick" in note
 
 
 def test_a_file_that_is_no_video_gives_a_sentence_and_costs_nothing(browser, app, tmp_path):
@@ -133,7 +133,7 @@ def test_two_visitors_with_different_clips_at_once_do_not_meet(visit, own_clip, 
     first.tab.locator("#run").click()
     second.tab.locator("#run").click()
     for visitor in (first, second):
-        visitor.wait_for_status("Done")
+        visitor.wait_for_status("Answered")
     assert first.answer() == examples()[0]["answer"]
     assert second.answer() == opinion(vlm, own_clip, second)
     assert examples()[0]["file"] in first.link() and "example=" not in second.link()

@@ -1,4 +1,4 @@
-"""The Compare tab as a visitor meets it."""
+"""The Methods tab as a visitor meets it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ pytestmark = needs_browser
 
 def test_all_methods_answer_side_by_side_and_a_layer_can_be_looked_at(visit):
     visitor = visit()
-    visitor.open("Compare")
+    visitor.open("Methods")
     visitor.tab.locator("#compare-start").click()
     visitor.tab.locator("#compare-status").filter(has_text="Done.").wait_for()
     names = [text.split("\n")[0] for text in visitor.tab.locator("#compare-table tbody th").all_inner_texts()]
@@ -27,7 +27,7 @@ def test_all_methods_answer_side_by_side_and_a_layer_can_be_looked_at(visit):
 
 def test_chosen_methods_and_budget_are_followed(visit):
     visitor = visit()
-    visitor.open("Compare")
+    visitor.open("Methods")
     for name in ("FastV", "PyramidDrop", "PruMerge", "ToMe", "Random"):
         visitor.tab.locator("#compare-methods").get_by_text(name, exact=True).click()
     visitor.set("compare-budget", 3)
@@ -46,7 +46,7 @@ def test_comparing_without_a_question_or_a_method_says_so_and_keeps_everything(b
     from tests.visitor import Visitor
 
     visitor = Visitor(browser, app)
-    visitor.open("Compare")
+    visitor.open("Methods")
     visitor.question.fill("")
     visitor.set("merge-ratio", 0.5)
     visitor.tab.locator("#compare-start").click()
@@ -58,7 +58,7 @@ def test_comparing_without_a_question_or_a_method_says_so_and_keeps_everything(b
 
 def test_the_tab_fits_a_phone_in_the_dark(visit):
     visitor = visit(width=400, dark=True)
-    visitor.open("Compare")
+    visitor.open("Methods")
     visitor.tab.locator("#compare-start").click()
     visitor.tab.locator("#compare-status").filter(has_text="Done.").wait_for()
     visitor.tab.locator("#compare-sheet img").wait_for()

@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from tests.visitor import needs_browser
 
 pytestmark = needs_browser
-TABS = ("Frames", "Layers", "Time", "Cost", "Compare", "Trade-off", "Take away")
+TABS = ("Frames", "Layers", "Moments", "Cost", "Methods", "Tune", "Evidence", "Export")
 SCHEMES = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 
 
@@ -24,11 +24,12 @@ def drawn(visitor, name: str) -> None:
     places = {
         "Frames": "#explorer canvas",
         "Layers": "#chart .main-svg",
-        "Time": "#timeline canvas",
+        "Moments": "#timeline canvas",
         "Cost": "#cost table",
-        "Compare": "#compare-start",
-        "Trade-off": "#tune-start",
-        "Take away": "#code .cm-content",
+        "Methods": "#compare-start",
+        "Tune": "#tune-start",
+        "Evidence": ".aim-finding",
+        "Export": "#code .cm-content",
     }
     visitor.open(name)
     visitor.tab.locator(places[name]).first.wait_for()
@@ -83,7 +84,7 @@ def test_everything_can_be_reached_and_run_by_keyboard(visit):
     visitor = visit()
     visitor.question.focus()
     visitor.tab.keyboard.press("Enter")
-    visitor.wait_for_status("Done")
+    visitor.wait_for_status("Answered")
     visitor.tab.locator("#merge-ratio input[type=range]").focus()
     before = visitor.knob("merge-ratio")
     plan = visitor.text("#plan")

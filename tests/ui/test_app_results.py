@@ -69,14 +69,14 @@ def test_the_cost_tab_sets_modelled_beside_measured_overhead_included(finished):
     assert "modelled" in finished.text("#cost thead") and "measured" in finished.text("#cost thead")
 
 
-def test_the_frames_and_time_tabs_show_the_run(finished):
-    for name, place in (("Frames", "#explorer canvas"), ("Time", "#timeline canvas")):
+def test_the_frames_and_moments_tabs_show_the_run(finished):
+    for name, place in (("Frames", "#explorer canvas"), ("Moments", "#timeline canvas")):
         finished.open(name)
         finished.tab.locator(place).first.wait_for()
 
 
 def finished_record(visitor) -> str:
-    visitor.open("Take away")
+    visitor.open("Export")
     return visitor.download("#trace").read_text()
 
 
@@ -87,7 +87,7 @@ def test_the_trace_is_the_whole_record(finished):
 
 
 def test_the_report_opens_offline_and_shows_the_run(finished, browser):
-    finished.open("Take away")
+    finished.open("Export")
     path = finished.download("#report")
     page = browser.new_context(offline=True).new_page()
     asked = []
@@ -101,7 +101,7 @@ def test_the_report_opens_offline_and_shows_the_run(finished, browser):
 
 
 def test_the_sheet_shows_the_frames_in_the_chosen_view(finished):
-    finished.open("Take away")
+    finished.open("Export")
 
     def sheet():
         with Image.open(io.BytesIO(finished.download("#sheet").read_bytes())) as picture:
@@ -118,7 +118,7 @@ def test_the_sheet_shows_the_frames_in_the_chosen_view(finished):
 
 
 def test_the_code_gives_the_same_run(finished):
-    finished.open("Take away")
+    finished.open("Export")
     code = finished.text("#code .cm-content")
     said = io.StringIO()
     with contextlib.redirect_stdout(said):

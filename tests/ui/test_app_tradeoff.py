@@ -1,4 +1,4 @@
-"""The Trade-off tab and the trust guard as a visitor meets them: the real bundled model, a real server, headless Chromium."""
+"""The Tune tab and the check after a run as a visitor meets them: the real bundled model, a real server, headless Chromium."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KNOBS = ("merge-ratio", "l1", "l2")
 
 
 def tune(visitor, times_less: float | None = None) -> None:
-    visitor.open("Trade-off")
+    visitor.open("Tune")
     if times_less is not None:
         visitor.set("tune-amount", times_less)
     visitor.tab.locator("#tune-start").click()
@@ -81,7 +81,7 @@ def test_a_row_moves_the_knobs_the_plan_and_the_preset(visit):
 
 def test_the_slider_follows_the_kind_of_budget_and_the_frames(visit):
     visitor = visit()
-    visitor.open("Trade-off")
+    visitor.open("Tune")
     most = "document.querySelector('#tune-amount input[type=range]').max"
     visitor.tab.locator("#tune-kind").get_by_text("KV cache", exact=True).click()
     visitor.wait_for_text("#tune-amount", "Megabytes")
@@ -104,7 +104,7 @@ def test_the_slider_follows_the_kind_of_budget_and_the_frames(visit):
 def test_the_saving_is_spent_on_more_frames_and_both_answers_stand_side_by_side(visit):
     visitor = visit()
     tune(visitor, 8)
-    visitor.wait_for_text("#spend", "frames in full")
+    visitor.wait_for_text("#spend", "full model on")
     visitor.tab.locator("#spend").click()
     rows = visitor.tab.locator("#spent tbody tr")
     rows.first.wait_for()
@@ -119,7 +119,7 @@ def test_tuning_without_a_question_says_so_and_keeps_everything(browser, app):
     from tests.visitor import Visitor
 
     visitor = Visitor(browser, app)
-    visitor.open("Trade-off")
+    visitor.open("Tune")
     visitor.question.fill("")
     visitor.set("merge-ratio", 0.5)
     visitor.tab.locator("#tune-start").click()
@@ -159,7 +159,7 @@ def test_stop_ends_the_tuning_leaves_the_knobs_and_the_app_is_usable_at_once(vis
     monkeypatch.setattr(tab, "tune_steps", waiting)
     visitor = visit()
     before = setting(visitor)
-    visitor.open("Trade-off")
+    visitor.open("Tune")
     visitor.tab.locator("#tune-start").click()
     visitor.wait_for_text("#tune-status", "prefills…")
     visitor.tab.locator("#tune-table tbody tr").nth(3).wait_for()
@@ -200,7 +200,7 @@ def test_a_run_whose_answer_the_reduction_changed_gets_a_warning(visit):
 
 
 def test_no_warning_is_looked_for_where_it_is_not_wanted(visit, monkeypatch):
-    from aim.ui import guard as module
+    from aim.ui import trust_check as module
 
     asked = []
     monkeypatch.setattr(module, "guard", lambda *arguments: asked.append(arguments) or guard(*arguments))

@@ -201,7 +201,7 @@ def test_a_phone_needs_no_sideways_scrolling_in_light_and_dark(explore, dark):
         assert explorer.overflow() == 0
     ink = explorer.frames.locator(".aim-x-said").evaluate("node => getComputedStyle(node).color")
     assert (np.mean([float(part) for part in ink.removeprefix("rgb(").removesuffix(")").split(",")]) > 128) == dark
-    explorer.tab.get_by_role("tab", name="Time").click()
+    explorer.tab.get_by_role("tab", name="Moments").click()
     explorer.time.locator("[data-ready]").wait_for()
     assert explorer.overflow() == 0
 

@@ -10,7 +10,7 @@ import torch
 import aim
 from aim.methods import Full
 from aim.runtime.faults import NotEnoughMemory, is_disk_full, is_out_of_memory
-from aim.ui import errors, handlers, takeaway
+from aim.ui import errors, export_files, handlers
 from aim.ui.request import Request
 from aim.ui.run_log import logged, refused_run
 from aim.ui.stop import StopSignal
@@ -135,7 +135,7 @@ def test_a_full_disk_is_told_on_the_page_and_the_next_run_saves_again(app, monke
     for broken in (True, False):
         with monkeypatch.context() as patch:
             if broken:
-                patch.setattr(takeaway, "save_trace", raising(OSError(errno.ENOSPC, "No space left on device", "/tmp/gradio/aim")))
+                patch.setattr(export_files, "save_trace", raising(OSError(errno.ENOSPC, "No space left on device", "/tmp/gradio/aim")))
             assert list(app.press_run())[-1]["output"]["data"][1] == example["answer"]
             event = app.after(app.event("run"))
             for _ in range(3):

@@ -36,13 +36,13 @@ def words(html: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", html).split())
 
 
-def test_the_answer_streams_and_the_last_screen_has_a_value_for_everything():
+def test_the_answer_streams_and_the_last_update_has_a_value_for_everything():
     vlm = FakeVlm()
-    screens = run(vlm, request())
-    assert [screen.answer for screen in screens if screen.answer] == ["a ", "a red ", "a red circle", "a red circle"]
-    last = screens[-1]
+    updates = run(vlm, request())
+    assert [update.answer for update in updates if update.answer] == ["a ", "a red ", "a red circle", "a red circle"]
+    last = updates[-1]
     assert all(value is not None for value in vars(last).values())
-    assert "Done" in last.status and "aim-busy" not in last.status and "aim-busy" in screens[0].status
+    assert "Answered" in last.status and "aim-busy" not in last.status and "aim-busy" in updates[0].status
     assert last.run.answer.text == "a red circle" and last.run.trace is last.run.answer.trace
     assert [pair[0] for pair in last.run.plan.tokens_per_layer] == [6, 6, 3, 0]
     assert vlm.asked[0].method.merge_ratio == 0.5 and vlm.asked[0].scores == "pruning"
@@ -59,7 +59,7 @@ def test_knobs_reach_the_model():
 
 
 def test_stages_are_told_with_their_times_as_they_end():
-    shown = [words(screen.status) for screen in run(FakeVlm(), request())]
+    shown = [words(update.status) for update in run(FakeVlm(), request())]
     assert "decode 100 ms" not in shown[0]
     assert any("vision 210 ms" in text and "prefill 22.0 ms" not in text for text in shown)
     assert any("prefill 22.0 ms" in text and "answer 10.0 ms" not in text for text in shown)
@@ -85,13 +85,13 @@ def test_a_session_keeps_the_last_clips_only():
 
 def test_the_full_model_runs_after_the_knobs_when_asked_to():
     vlm = FakeVlm()
-    screens = run(vlm, request(compare=True))
+    updates = run(vlm, request(compare=True))
     assert [type(asked.method) is Full for asked in vlm.asked] == [False, True]
     assert vlm.asked[0].clip is vlm.asked[1].clip
-    last = screens[-1]
+    last = updates[-1]
     assert last.full_answer == last.answer == "a red circle" and last.run.full is not None
     assert "Both give the same answer." in last.figures and "full model" in last.figures
-    assert [screen.full_answer for screen in screens if screen.full_answer][:2] == ["a ", "a red "]
+    assert [update.full_answer for update in updates if update.full_answer][:2] == ["a ", "a red "]
 
 
 def test_without_being_asked_to_the_full_model_does_not_run():
@@ -132,26 +132,26 @@ def test_bad_input_is_refused_in_a_sentence_before_anything_is_read(changes, wor
 
 
 def stop_at(vlm, stop, wanted, **changes):
-    """Run, and press Stop when the screen shows what is wanted."""
-    screens = []
-    for screen in answer(vlm, request(**changes), {}, stop, read=Reader()):
-        screens.append(screen)
-        if wanted(screen):
+    """Run, and press Stop when the page shows what is wanted."""
+    updates = []
+    for update in answer(vlm, request(**changes), {}, stop, read=Reader()):
+        updates.append(update)
+        if wanted(update):
             stop.ask()
-    return screens
+    return updates
 
 
 def test_stop_ends_the_run_within_a_word_and_keeps_what_was_said():
     vlm, stop = FakeVlm(words=("a ",) * 1000), StopSignal()
-    screens = stop_at(vlm, stop, lambda screen: screen.answer == "a a ", compare=True)
+    updates = stop_at(vlm, stop, lambda update: update.answer == "a a ", compare=True)
     assert vlm.said == 2 and len(vlm.asked) == 1
-    assert "Stopped." in screens[-1].status and screens[-1].answer == "a a " and screens[-1].run is not None
+    assert "Stopped." in updates[-1].status and updates[-1].answer == "a a " and updates[-1].run is not None
 
 
 def test_stop_ends_the_full_model_too():
     vlm, stop = FakeVlm(words=("a ",) * 50), StopSignal()
-    screens = stop_at(vlm, stop, lambda screen: screen.full_answer == "a a a ", compare=True)
-    assert vlm.said == 50 + 3 and "Stopped." in screens[-1].status and screens[-1].full_answer == "a a a "
+    updates = stop_at(vlm, stop, lambda update: update.full_answer == "a a a ", compare=True)
+    assert vlm.said == 50 + 3 and "Stopped." in updates[-1].status and updates[-1].full_answer == "a a a "
 
 
 def test_a_stop_while_the_video_is_read_runs_nothing(monkeypatch):
@@ -161,15 +161,15 @@ def test_a_stop_while_the_video_is_read_runs_nothing(monkeypatch):
 
     vlm = FakeVlm()
     monkeypatch.setattr(handlers, "read_video", reading)
-    screens = list(answer(vlm, request(), {}, StopSignal()))
-    assert not vlm.asked and handlers.STOPPED_EARLY in screens[-1].status
+    updates = list(answer(vlm, request(), {}, StopSignal()))
+    assert not vlm.asked and handlers.STOPPED_EARLY in updates[-1].status
 
 
 def test_a_stop_while_waiting_in_the_queue_runs_nothing():
     vlm, stop = FakeVlm(), StopSignal()
     stop.ask()
-    screens = run(vlm, request(), stop=stop)
-    assert not vlm.asked and "Stopped" in screens[-1].status
+    updates = run(vlm, request(), stop=stop)
+    assert not vlm.asked and "Stopped" in updates[-1].status
 
 
 def test_every_session_gets_a_stop_signal_of_its_own():

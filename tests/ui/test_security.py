@@ -168,7 +168,7 @@ def test_what_a_visitor_types_is_text_everywhere_on_the_page(browser, app):
     visitor.tab.evaluate("window.fired = false")
     visitor.question.fill('<img src="x:" onerror="window.fired=true"> <script>window.fired=true</script> what colour?')
     visitor.run()
-    for tab in ("Layers", "Time", "Cost", "Take away"):
+    for tab in ("Layers", "Moments", "Cost", "Export"):
         visitor.open(tab)
     visitor.tab.wait_for_function("document.querySelector('#link textarea, #link input')?.value?.startsWith('http')")
     assert visitor.tab.evaluate("window.fired") is False

@@ -1,4 +1,4 @@
-"""The Time tab as a visitor meets it: its map and bars are compared with counts made from the trace."""
+"""The Moments tab as a visitor meets it: its map and bars are compared with counts made from the trace."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = needs_browser
 
 def test_the_time_map_counts_the_tokens_of_every_frame_in_every_layer(explore):
     explorer = explore().show()
-    explorer.tab.get_by_role("tab", name="Time").click()
+    explorer.tab.get_by_role("tab", name="Moments").click()
     explorer.time.locator("[data-ready]").wait_for()
     heat = explorer.time.locator(".aim-x-heat")
     counts = np.array([[len(set(row) & set(alive.tolist())) for row in ASSIGNMENT] for alive in RUN.trace.survivors])
@@ -33,7 +33,7 @@ def test_the_time_map_counts_the_tokens_of_every_frame_in_every_layer(explore):
 
 def test_the_time_bars_are_shares_of_the_layers_that_see_some_tokens(explore):
     explorer = explore().show()
-    explorer.tab.get_by_role("tab", name="Time").click()
+    explorer.tab.get_by_role("tab", name="Moments").click()
     explorer.time.locator("[data-ready]").wait_for()
     some = [alive for alive in RUN.trace.survivors if 0 < len(alive) < RUN.trace.merged_tokens]
     counts = np.array([sum(len(set(row) & set(alive.tolist())) for alive in some) for row in ASSIGNMENT])

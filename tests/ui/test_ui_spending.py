@@ -30,7 +30,7 @@ def test_one_more_frame_than_promised_would_cost_more_than_the_full_model(vlm):
     frames, text, method = promised(told), vlm.text_tokens(QUESTION), aim.AIM(merge_ratio=0.5, l1=6, l2=9)
     full = vlm.plan(4, text, aim.Full()).prefill_tflops
     assert vlm.plan(frames, text, method).prefill_tflops <= full < vlm.plan(frames + 1, text, method).prefill_tflops
-    assert label == f"Run both: 4 frames in full, {frames} reduced"
+    assert label == f"Compare: full model on 4 frames, AIM on {frames}"
 
 
 def test_where_nothing_is_saved_there_is_nothing_to_run(vlm):

@@ -1,4 +1,4 @@
-"""The "Findings" tab: what the benchmark measured of the paper's claims, read from `assets/findings.json`. Nothing runs here."""
+"""The Evidence tab: what the benchmark measured of the paper's claims, read from `assets/findings.json`. Nothing runs here."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import gradio as gr
 
 from aim.evaluation.charts import finding_chart
 from aim.evaluation.findings import DOES_NOT_HOLD, FINDINGS_FILE, HOLDS, MARGIN, PARTLY, signed
+from aim.ui.tab import Tab
 
 # Dark enough for white letters (WCAG AA), on either ground.
 BADGES = {HOLDS: "#1e7d5f", PARTLY: "#8a5a00", DOES_NOT_HOLD: "#b03a5b"}
@@ -34,32 +35,39 @@ MISSING = """<p>Nothing has been measured yet. <code>python -m aim eval --findin
 model and puts them here.</p>"""
 
 
-def build_tab(file: Path = FINDINGS_FILE) -> None:
-    """Fill the tab (or any block) that is open: for each finding claim, verdict, sentence, chart, tables and command.
+class Evidence(Tab):
+    """Claim, verdict, sentence, chart, tables and command of each finding.
 
     Args:
-        file: what `python -m aim eval --findings --write` wrote; without it the tab says how to get it.
+        file: what `python -m aim eval --findings --write` wrote. Without it the tab says how to get it.
     """
-    if not file.exists():
-        gr.HTML(MISSING)
-        return
-    report = json.loads(file.read_text(encoding="utf-8"))
-    gr.HTML(STYLE + introduction(report), padding=False)
-    for finding in report["findings"]:
-        gr.HTML(heading(finding), padding=False)
-        gr.Plot(finding_chart(finding), show_label=False, container=False, elem_classes="aim-finding-chart")
-        gr.HTML(tables(finding), padding=False)
+
+    title = "Evidence"
+
+    def __init__(self, file: Path = FINDINGS_FILE):
+        self.file = file
+
+    def build(self, vlm) -> None:
+        if not self.file.exists():
+            gr.HTML(MISSING)
+            return
+        report = json.loads(self.file.read_text(encoding="utf-8"))
+        gr.HTML(STYLE + introduction(report), padding=False)
+        for finding in report["findings"]:
+            gr.HTML(heading(finding), padding=False)
+            gr.Plot(finding_chart(finding), show_label=False, container=False, elem_classes="aim-finding-chart")
+            gr.HTML(tables(finding), padding=False)
 
 
 def introduction(report: dict) -> str:
-    """How the findings were measured and when a verdict is given."""
+    """How the findings were measured, and when a claim holds, as HTML."""
     questions = max(finding["questions"] for finding in report["findings"])
     return (
-        '<div class="aim-finding"><p>Does what the paper found on large models hold for the tiny one bundled here? '
-        f"Measured on <b>{questions:,} questions</b> about {report['clips']:,} held-out clips, the same under every setting. Whiskers and "
-        "ranges are 95 % intervals; for differences, which are paired, clips are drawn whole. A claim counts as confirmed when "
-        f"“better” has its whole interval above 0 points, “as good” above {signed(-MARGIN)}; all confirmed: holds, some: holds partly, "
-        "none: does not hold here.</p></div>"
+        '<div class="aim-finding"><p>The paper measured large models. Does what it found hold for the tiny model bundled here? '
+        f"Every setting answered the same <b>{questions:,} questions</b> about {report['clips']:,} held-out clips. Whiskers and ranges "
+        "are 95 % intervals. Differences are paired by question, and their intervals keep each clip whole. “Better” is confirmed when "
+        f"the whole interval is above 0 points, and “as good” when it is above {signed(-MARGIN)}. A finding holds when all of its checks "
+        "are confirmed. It holds partly when some are, and does not hold here when none is.</p></div>"
     )
 
 
@@ -75,7 +83,7 @@ def heading(finding: dict) -> str:
 def tables(finding: dict) -> str:
     """The measured points and the checks, folded away, and the command that prints them, as HTML."""
     kinds = finding["kinds"]
-    points = [["", finding["axis"], "tokens", "prefill GFLOP", *(f"right, {kind}" for kind in kinds)]]
+    points = [["", finding["axis"], "tokens", "prefill GFLOP", *(f"correct answers, {kind}" for kind in kinds)]]
     for point in finding["points"]:
         shares = [_share(point["accuracy"][kind]) for kind in kinds]
         points.append([point["series"], point["x"], f"{point['visual_per_layer'][0]:,}", f"{point['prefill_gflops']:.3g}", *shares])

@@ -1,4 +1,4 @@
-"""The Compare tab: every method at one budget on the present clip and question, side by side."""
+"""The Methods tab: every method at one budget, side by side, on the clip and question of the page."""
 
 from __future__ import annotations
 
@@ -12,111 +12,93 @@ import gradio as gr
 import numpy as np
 
 from aim.engine.stopping import Stopped
-from aim.methods import METHODS, Full
+from aim.methods import AIM, METHODS, Full
 from aim.runtime.compare import ROUNDS, Comparison, compare
-from aim.ui.asking import Asking
 from aim.ui.errors import politely
 from aim.ui.handlers import STOPPED_EARLY, remember, status
-from aim.ui.request import FIELDS, Request, check
+from aim.ui.knobs import TYPICAL_TEXT_TOKENS
+from aim.ui.request import Request, check
 from aim.ui.starting import QUIET, SESSION_SECONDS, connect_start
 from aim.ui.stop import StopSignal
+from aim.ui.tab import Page, Tab
 from aim.ui.turn import turn
 from aim.video.clip import Clip
 from aim.views.side_by_side import comparison_chart, comparison_table, kept_sheet, overlap_table
 
 LEAST, MOST = 1.2, 20.0
-HELP = """<p class="aim-help">The same clip and question under every method, each with its own knob turned until its prefill costs the same.
-How close does it stay to the full model, and what does it keep?</p>"""
-EMPTY = '<div class="aim-empty">Press Compare: the clip is encoded once, then every method answers in turn.</div>'
+HELP = """<p class="aim-help">Every method answers the same question about the same clip. Each one is set so that all prefills cost the
+same. The table says how close each method stays to the full model, and the frames show what it keeps.</p>"""
+EMPTY = '<div class="aim-empty">Press Compare. The clip is encoded once, and then every method answers in turn.</div>'
 
 
 @dataclass(frozen=True)
-class Shown:
-    """All that is left of a comparison, to look at another layer without the model."""
+class FinishedComparison:
+    """What is kept of a comparison, so that another layer is shown without the model."""
 
     clip: Clip
     comparison: Comparison
 
 
-@dataclass(frozen=True)
-class CompareTab:
-    """Its components."""
+class Methods(Tab):
+    """The Methods tab."""
 
-    methods: gr.CheckboxGroup
-    budget: gr.Slider
-    start: gr.Button
-    stop: gr.Button
-    status: gr.HTML
-    table: gr.HTML
-    chart: gr.Plot
-    layer: gr.Slider
-    overlap: gr.HTML
-    sheet: gr.HTML
+    title = "Methods"
 
+    def build(self, vlm) -> None:
+        names = [(method.__name__, name) for name, method in METHODS.items() if name != Full.name]
+        gr.HTML(HELP)
+        self.methods = gr.CheckboxGroup(names, value=[name for _, name in names], label="Methods", elem_id="compare-methods")
+        self.budget = gr.Slider(LEAST, MOST, usual_budget(vlm), step=0.1, label="FLOPs reduction (×)", elem_id="compare-budget")
+        with gr.Row(elem_classes="aim-run"):
+            self.start = gr.Button("Compare", variant="primary", scale=3, min_width=120, elem_id="compare-start")
+            self.stop = gr.Button("Stop", scale=1, min_width=80, elem_id="compare-stop")
+        self.status = gr.HTML(status("Nothing has been compared yet."), elem_id="compare-status")
+        self.table = gr.HTML(EMPTY, elem_id="compare-table")
+        self.chart = gr.Plot(show_label=False, container=False, visible=False, elem_id="compare-chart")
+        quarter = vlm.num_layers // 4
+        self.layer = gr.Slider(0, vlm.num_layers - 1, quarter, step=1, label="Layer to look at", visible=False, elem_id="compare-layer")
+        self.sheet = gr.HTML(elem_id="compare-sheet")
+        self.overlap = gr.HTML(elem_id="compare-overlap")
 
-def build_compare(vlm) -> CompareTab:
-    """Fill the tab that is open."""
-    names = [(method.__name__, name) for name, method in METHODS.items() if name != Full.name]
-    gr.HTML(HELP)
-    parts: dict[str, Any] = {
-        "methods": gr.CheckboxGroup(names, value=[name for _, name in names], label="Methods", elem_id="compare-methods"),
-        "budget": gr.Slider(
-            LEAST, MOST, usual_budget(vlm), step=0.1, label="Budget: times less prefill FLOPs than the full model", elem_id="compare-budget"
-        ),
-    }
-    with gr.Row(elem_classes="aim-run"):
-        parts["start"] = gr.Button("Compare", variant="primary", scale=3, min_width=120, elem_id="compare-start")
-        parts["stop"] = gr.Button("Stop", scale=1, min_width=80, elem_id="compare-stop")
-    parts["status"] = gr.HTML(status("Nothing compared yet."), elem_id="compare-status")
-    parts["table"] = gr.HTML(EMPTY, elem_id="compare-table")
-    parts["chart"] = gr.Plot(show_label=False, container=False, visible=False, elem_id="compare-chart")
-    quarter = vlm.num_layers // 4
-    parts["layer"] = gr.Slider(0, vlm.num_layers - 1, quarter, step=1, label="Layer to look at", visible=False, elem_id="compare-layer")
-    parts["sheet"] = gr.HTML(elem_id="compare-sheet")
-    parts["overlap"] = gr.HTML(elem_id="compare-overlap")
-    return CompareTab(**parts)
+    def connect(self, page: Page) -> None:
+        """Compare, Stop, and the layer that is looked at."""
+        vlm = page.vlm
+        last, clips = gr.State(None, time_to_live=SESSION_SECONDS), gr.State({}, time_to_live=SESSION_SECONDS)
+
+        @politely
+        def run(stop: StopSignal, clips: dict, names: list[str], reduction: float, layer: int, *values):
+            request = Request.of(*values)
+            with turn(vlm, "compare", request, stop) as note:
+                for update in side_by_side(vlm, request, clips, stop, names, reduction, int(layer)):
+                    for run in update[-2].comparison.runs if isinstance(update[-2], FinishedComparison) else ():
+                        note(run.answer)
+                    yield update
+
+        def look(finished: FinishedComparison | None, layer: int):
+            return [gr.skip()] * 2 if finished is None else pictures(finished, int(layer))
+
+        inputs = [clips, self.methods, self.budget, self.layer, *page.inputs]
+        outputs = [self.status, self.table, self.chart, self.layer, self.overlap, self.sheet, last, clips]
+        connect_start(self.start, self.stop, self.status, run, inputs, outputs)
+        self.layer.input(look, [last, self.layer], [self.overlap, self.sheet], trigger_mode="always_last", **QUIET)
 
 
 def usual_budget(vlm) -> float:
     """What the paper's setting saves on this model, within the slider's range."""
-    from aim.methods import AIM
-
-    return round(min(MOST, max(LEAST, vlm.plan(8, 20, AIM()).speedup)), 1)
-
-
-def connect_compare(vlm, asking: Asking, requested: dict[str, Any], tab: CompareTab) -> None:
-    """Compare, Stop, and the layer that is looked at. `requested` are the page's components by their names in `FIELDS`."""
-    last, clips = gr.State(None, time_to_live=SESSION_SECONDS), gr.State({}, time_to_live=SESSION_SECONDS)
-    inputs = [clips, tab.methods, tab.budget, tab.layer, *(requested[name] for name in FIELDS)]
-
-    @politely
-    def run(stop: StopSignal, clips: dict, names: list[str], times_less: float, layer: int, *values):
-        request = Request.of(*values)
-        with turn(vlm, "compare", request, stop) as note:
-            for screen in side_by_side(vlm, request, clips, stop, names, times_less, int(layer)):
-                for run in screen[-2].comparison.runs if isinstance(screen[-2], Shown) else ():
-                    note(run.answer)
-                yield screen
-
-    def look(shown: Shown | None, layer: int):
-        return [gr.skip()] * 2 if shown is None else pictures(shown, int(layer))
-
-    outputs = [tab.status, tab.table, tab.chart, tab.layer, tab.overlap, tab.sheet, last, clips]
-    connect_start(tab.start, tab.stop, tab.status, run, inputs, outputs)
-    tab.layer.input(look, [last, tab.layer], [tab.overlap, tab.sheet], trigger_mode="always_last", **QUIET)
+    return round(min(MOST, max(LEAST, vlm.plan(8, TYPICAL_TEXT_TOKENS, AIM()).speedup)), 1)
 
 
 def side_by_side(
-    vlm, request: Request, clips: dict, stop: StopSignal, names: list[str], times_less: float, layer: int
+    vlm, request: Request, clips: dict, stop: StopSignal, names: list[str], reduction: float, layer: int
 ) -> Iterator[list[Any]]:
-    """What to show while the methods run, in the order of `connect_compare`'s outputs; the last one has a value for each.
+    """What to show while the methods run, in the order of the outputs of Compare. The last one has a value for each.
 
     Raises:
         ValueError: see `check`; no method chosen; and whatever the video reader and the model refuse.
     """
     check(request, vlm.max_frames)
     if not names:
-        raise ValueError("No method is chosen; choose one or more to compare with the full model.")
+        raise ValueError("No method is chosen. Choose one or more to compare with the full model.")
     nothing = [gr.skip()] * 6
     yield [status("Encoding the clip…", busy=True), gr.skip(), *nothing]
     try:
@@ -127,39 +109,39 @@ def side_by_side(
     clip = clips[request.video, request.num_frames]
     grid = vlm.grid(len(clip.frames), *clip.frames.shape[1:3])
     text_tokens = len(vlm.prompt_ids(request.question, grid)) - grid.tokens
-    budget = vlm.plan(len(clip.frames), text_tokens, Full(), grid).prefill_tflops / times_less
+    budget = vlm.plan(len(clip.frames), text_tokens, Full(), grid).prefill_tflops / reduction
     comparison = Comparison(budget)
     for comparison in compare(vlm, clip, request.question, names, budget, int(request.max_new_tokens), _rounds(vlm), stop):
         if not comparison.complete:
-            runs, told = len(comparison.runs), "timing them in turns" if len(comparison.runs) > len(names) else "next one"
-            yield [status(f"{runs} of {len(names) + 1} ran; {told}…", busy=True), comparison_table(comparison), *nothing]
+            runs, told = len(comparison.runs), "Timing them in turns" if len(comparison.runs) > len(names) else "The next one runs"
+            yield [status(f"{runs} of {len(names) + 1} have answered. {told}…", busy=True), comparison_table(comparison), *nothing]
     if not comparison.runs:
         yield [status(STOPPED_EARLY), gr.skip(), *nothing[:-1], clips]
         return
-    shown = Shown(clip, comparison)
-    told = "Done." if comparison.complete else "Stopped. What was done so far stays."
+    finished = FinishedComparison(clip, comparison)
+    told = "Done." if comparison.complete else "Stopped. The results so far stay."
     yield [
         status(told),
         comparison_table(comparison),
         gr.Plot(comparison_chart(comparison), visible=True),
         gr.Slider(visible=True),
-        *pictures(shown, layer),
-        shown,
+        *pictures(finished, layer),
+        finished,
         clips,
     ]
 
 
-def pictures(shown: Shown, layer: int) -> list[str]:
+def pictures(finished: FinishedComparison, layer: int) -> list[str]:
     """Overlap and frames for one layer, as HTML."""
-    sheet = kept_sheet(shown.clip.frames, shown.clip.timestamps, shown.comparison, layer)
-    return [overlap_table(shown.comparison, layer), _inline(sheet, layer)]
+    sheet = kept_sheet(finished.clip.frames, finished.clip.timestamps, finished.comparison, layer)
+    return [overlap_table(finished.comparison, layer), _inline(sheet, layer)]
 
 
 def _inline(sheet, layer: int) -> str:
     buffer = io.BytesIO()
     sheet.save(buffer, "JPEG", quality=85)
     data = base64.b64encode(buffer.getvalue()).decode()
-    caption = f"Clear: patches that hold a visual token of layer {layer}. Veiled: none left there."
+    caption = f"Clear patches hold a visual token of layer {layer}. Hatched patches were dropped or merged away."
     return (
         f'<p class="aim-reading">{caption}</p><div class="aim-scroll" tabindex="0" role="group" aria-label="Frames">'
         f'<img class="aim-sheet" width="{sheet.width}" height="{sheet.height}" '
@@ -168,5 +150,5 @@ def _inline(sheet, layer: int) -> str:
 
 
 def _rounds(vlm) -> int:
-    """A small model is timed in several rounds; one that takes long is not kept from the next visitor."""
+    """A small model is timed in several rounds. A large one is timed in few, so that the next visitor need not wait."""
     return ROUNDS if sum(np.prod(weight.shape) for weight in vlm.model.parameters()) < 1e9 else 2

@@ -8,20 +8,20 @@ from PIL import Image
 
 from aim.methods import AIM
 from aim.runtime.vlm import Answer
-from aim.ui.handlers import Run
+from aim.ui.export_files import python_code, save_sheet, save_trace, sheet_views
+from aim.ui.handlers import FinishedRun
 from aim.ui.request import Request
-from aim.ui.takeaway import python_code, save_sheet, save_trace, sheet_views
 from aim.views.sheet import contact_sheet
 from tests.fakes import COST, TIMINGS, FakeVlm, make_clip, make_trace
 
 
-def make_run(**changes) -> Run:
+def make_run(**changes) -> FinishedRun:
     request = Request.of(
         **{"video": "clips/my clip.mp4", "question": "what?", "merge_ratio": 0.5, "l1": 2, "l2": 4, "num_frames": 2} | changes
     )
     clip, method = make_clip(), request.method()
     answer = Answer(text="a <b>star</b>", model="fake/model", method=method, trace=make_trace(), timings=TIMINGS, cost=COST)
-    return Run(clip.frames, clip.timestamps, answer, FakeVlm().plan(2, 5, method), request)
+    return FinishedRun(clip.frames, clip.timestamps, answer, FakeVlm().plan(2, 5, method), request)
 
 
 def test_files_are_in_folders_of_their_own(tmp_path):

@@ -10,18 +10,18 @@ from aim.methods import AIM
 from aim.planning.plan import Plan
 from aim.runtime.vlm import Answer
 from aim.tuning.trust import Verdict
-from aim.ui import guard as module
-from aim.ui.guard import checked, reduces_nothing, warned
-from aim.ui.handlers import Run
+from aim.ui import trust_check as module
+from aim.ui.handlers import FinishedRun
 from aim.ui.knobs import guarded
 from aim.ui.request import Request
+from aim.ui.trust_check import checked, reduces_nothing, warned
 from tests.fakes import COST, FakeVlm, make_clip, make_trace
 
 REQUEST = Request.of("clip.mp4", "what is there?", 0.5, 1, 3, 2)
 CLIP = make_clip()
 CLIPS = {("clip.mp4", 2): CLIP}
 PLAN = Plan(**{name: COST[name] for name in COST if name != "decode_tflops"}, tokens_per_layer=[])
-RUN = Run(CLIP.frames, CLIP.timestamps, Answer(text="red", trace=make_trace(), cost=COST), PLAN, REQUEST)
+RUN = FinishedRun(CLIP.frames, CLIP.timestamps, Answer(text="red", trace=make_trace(), cost=COST), PLAN, REQUEST)
 DOUBTFUL = Verdict(AIM(), 2.0, True, "The reduction probably changed the answer: <b>.")
 
 

@@ -1,4 +1,4 @@
-"""What a visitor takes home from a run: files, and the Python that does it again."""
+"""A finished run as files, and as the Python that repeats it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from aim.methods import AIM
-from aim.ui.handlers import Run
+from aim.ui.handlers import FinishedRun
 from aim.views.frames import VIEWS, draw_frames
 from aim.views.report import write_report
 from aim.views.sheet import contact_sheet
@@ -14,20 +14,20 @@ from aim.views.sheet import contact_sheet
 TRACE = "aim-trace.json"
 
 
-def save_trace(run: Run, folder: str | Path | None = None) -> str:
+def save_trace(run: FinishedRun, folder: str | Path | None = None) -> str:
     """The whole record as JSON; the path of the file."""
     path = _fresh(folder) / TRACE
     path.write_text(run.answer.to_json(), encoding="utf-8")
     return str(path)
 
 
-def save_report(run: Run, example: str | None, folder: str | Path | None = None) -> str:
+def save_report(run: FinishedRun, example: str | None, folder: str | Path | None = None) -> str:
     """One HTML file that opens offline; its path. `example` as for `python_code`."""
     python = python_code(run, example)
     return str(write_report(run.answer, run, run.plan, _fresh(folder), run.request.question, python, run.full))
 
 
-def save_sheet(run: Run, view: str, folder: str | Path | None = None) -> str:
+def save_sheet(run: FinishedRun, view: str, folder: str | Path | None = None) -> str:
     """All frames in one view (a key of `VIEWS`) on one PNG; its path."""
     pictures = draw_frames(run.frames, run.timestamps, run.trace, view)
     request, trace = run.request, run.trace
@@ -39,7 +39,7 @@ def save_sheet(run: Run, view: str, folder: str | Path | None = None) -> str:
     return str(path)
 
 
-def python_code(run: Run, example: str | None) -> str:
+def python_code(run: FinishedRun, example: str | None) -> str:
     """A script that gives the same answer from the same tokens. Knobs that are at their defaults are left out.
 
     Args:

@@ -1,4 +1,4 @@
-"""The "Findings" tab: everything the file says is on the page, and without the file a hint."""
+"""The Evidence tab: everything the file says is on the page, and without the file a hint."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 
 from aim.evaluation.findings import AS_GOOD, BETTER, Check, judge
 from aim.shapes.model import build_model
-from aim.ui.tabs.evidence import BADGES, build_tab, heading, introduction, tables
+from aim.ui.tabs.evidence import BADGES, Evidence, heading, introduction, tables
 from tests.evaluation.test_evaluation_findings import BAD, GOOD, LUCKY, made_up, one
 
 
@@ -20,7 +20,7 @@ def report():
 
 def components(file):
     with gr.Blocks() as page:
-        build_tab(file)
+        Evidence(file).build(None)
     return [(type(block).__name__, block.value) for block in page.blocks.values() if isinstance(block, gr.HTML | gr.Plot)]
 
 
