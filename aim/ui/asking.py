@@ -1,4 +1,4 @@
-"""The part of the page where one asks: video, question, Run and Stop, examples."""
+"""The part of the page where a visitor asks: video, question, Run and Stop, examples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aim.video.intake.limits import SUFFIXES
 
 @dataclass(frozen=True)
 class Asking:
-    """Its components; the gallery is filled by `build_gallery`, once there are knobs for it to set."""
+    """Its components. `build_gallery` fills the gallery once there are knobs for it to set."""
 
     video: gr.Video
     upload: gr.UploadButton
@@ -26,7 +26,7 @@ class Asking:
 
 
 def build_asking(vlm, first: Example | None) -> Asking:
-    """Starts with an example, so that Run is all it takes."""
+    """Add it to the page, filled with an example, so that a visitor need only press Run."""
     with gr.Column(elem_classes="aim-ask"):
         video = gr.Video(first and str(first.path), label="Video", sources=["upload"], height=240, elem_id="video")
         question = gr.Textbox(
@@ -51,7 +51,7 @@ def build_asking(vlm, first: Example | None) -> Asking:
 
 
 def build_gallery(asking: Asking, examples: list[Example], num_frames: gr.Slider) -> None:
-    """Thumbnails that set video, question and number of frames."""
+    """Add thumbnails that set the video, the question and the number of frames."""
     if not examples:
         return
     with asking.gallery:

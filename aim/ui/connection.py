@@ -1,7 +1,7 @@
-"""Whether whoever asked is still there to hear the answer.
+"""Whether the visitor who asked is still there.
 
-Gradio notices a closed tab or a cancelled job at once, but ends the function behind it only when that hands out its next value. A model
-that is busy with a long prefill hands out nothing, so it asks here instead.
+Gradio notices a closed page or a cancelled job at once. It ends the function behind it only when that yields its next value. A model that
+is busy with a long prefill yields nothing, so it asks here instead.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from gradio.context import LocalContext
 
 
 def presence() -> Callable[[], bool]:
-    """To be called in an event's function; the result may be called from any thread, and is true while that event is wanted.
+    """A function that says whether this event is still wanted. Call `presence` inside the event's own function.
 
-    Outside of Gradio's queue it is always true.
+    The result may be called from any thread. Outside of Gradio's queue it is always true.
     """
     blocks, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
     queue = getattr(blocks, "_queue", None)

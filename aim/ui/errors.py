@@ -24,7 +24,7 @@ def message(error: Exception) -> gr.Error:
 
 
 def sentence(error: Exception) -> str:
-    """What a visitor is told, as plain text, without a path. What we cannot word goes to the log."""
+    """What a visitor is told, as plain text without a path. An error without words for visitors goes to the log."""
     if isinstance(error, ValueError):
         return str(error)
     if is_out_of_memory(error):

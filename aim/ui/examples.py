@@ -12,7 +12,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "assets" / "examples"
 
 @dataclass(frozen=True)
 class Example:
-    """A clip with a question; `frames` is how many to take for it, None where any number will do."""
+    """A clip with a question. `frames` is how many frames the question needs, None where any number will do."""
 
     path: Path
     question: str
@@ -20,7 +20,7 @@ class Example:
 
 
 def load_examples(folder: Path) -> list[Example]:
-    """The examples whose files are there; without an `examples.json` there are none."""
+    """The examples whose files are there. Without an `examples.json` there are none."""
     index = folder / "examples.json"
     entries = json.loads(index.read_text(encoding="utf-8")) if index.exists() else []
     return [
@@ -29,7 +29,7 @@ def load_examples(folder: Path) -> list[Example]:
 
 
 def example_of(video: str, folder: Path) -> str | None:
-    """The file name of the example this video is a copy of; None for any other video, even one of the same name."""
+    """The file name of the example that this video is a copy of. None for any other video, even one of the same name."""
     known = {example.path.name: example.path for example in load_examples(folder)}
     name = Path(video).name
     return name if name in known and filecmp.cmp(video, known[name], shallow=False) else None

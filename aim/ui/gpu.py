@@ -1,7 +1,8 @@
-"""Where the model runs: here, or, on a ZeroGPU Space, in the worker that holds the GPU for as long as a run lasts.
+"""Where the model runs. On a ZeroGPU Space this is a worker, which holds the GPU for as long as a run lasts. Elsewhere it is this process.
 
-There the package `spaces` forks a process for each call. The model comes along with the fork, arguments and results are pickled, so what
-crosses is plain: frames, words and knobs one way, answers with arrays for tensors the other. Decoding and drawing stay outside.
+On ZeroGPU the package `spaces` forks a process for each call. The model comes along with the fork. Arguments and results are pickled, so
+only plain values cross: frames, words and knobs on the way in, answers with arrays instead of tensors on the way out. Decoding and drawing
+stay outside.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from aim.methods import AIM, Method
 from aim.runtime.answer import Answer
 from aim.video.clip import Clip
 
-# For the time asked of ZeroGPU, which is checked against a visitor's quota before the run. Cautious guesses, not measured: a prefill
-# reaches a small part of the card's peak, and a token takes about what launching its kernels takes.
+# These make the time asked of ZeroGPU, which checks it against a visitor's quota before the run. They are cautious guesses and were not
+# measured: a prefill reaches a small part of the card's peak, and a token takes about as long as launching its kernels.
 START_SECONDS, TFLOPS_A_SECOND, SECONDS_A_TOKEN = 5, 20.0, 0.05
 SHORTEST, LONGEST = 10, 120
 
 
 def placed(vlm, gpu: Callable | None = None):
-    """The model as the app should use it: itself, or where there is ZeroGPU one with the same methods that runs in its worker.
+    """The model as the app should use it. With ZeroGPU this is one with the same methods that runs in the worker, else the model itself.
 
     Args:
         gpu: the decorator, called as `gpu(duration=estimate)(function)`; default `spaces.GPU` where app.py could import it.
@@ -50,7 +51,7 @@ def placed(vlm, gpu: Callable | None = None):
 
 
 class Remote:
-    """A model whose runs take place elsewhere; everything else is read off the model here."""
+    """A model that runs elsewhere. Everything but its runs is read from the model here."""
 
     def __init__(self, vlm, run: Callable[..., Iterator[Answer | Exception]]):
         self._vlm, self._run = vlm, run
@@ -66,7 +67,7 @@ class Remote:
     def stream(
         self, clip: Clip, question: str, method: Method | None = None, max_new_tokens: int = 64, stop=None, **options
     ) -> Iterator[Answer]:
-        """As `VLM.stream`, but a stop is seen between two answers only, and the run then ends without a trace."""
+        """As `VLM.stream`, but a stop is noticed only between two answers. The run then ends without a trace."""
         for answer in self._run(clip, question, method, max_new_tokens, options):
             if isinstance(answer, Exception):
                 raise answer
@@ -76,7 +77,7 @@ class Remote:
 
 
 def seconds(vlm, clip: Clip, question: str, method: Method | None, max_new_tokens: int) -> int:
-    """How long a run may need on ZeroGPU, from the modelled cost: whole seconds, `SHORTEST` to `LONGEST`."""
+    """How long a run may need on ZeroGPU, from its modelled cost, in whole seconds from `SHORTEST` to `LONGEST`."""
     grid = vlm.grid(len(clip.frames), *clip.frames.shape[1:3])
     plan = vlm.plan(len(clip.frames), vlm.text_tokens(question, len(clip.frames)), (method or AIM()).for_depth(vlm.num_layers), grid)
     work = plan.vision_tflops + plan.merge_tflops + plan.prefill_tflops + plan.importance_tflops

@@ -1,4 +1,4 @@
-"""What happens on Run, as a function of plain values: no component, no browser, no global state.
+"""What happens on Run, as a function of plain values. It knows no component, no browser and no global state.
 
 Expected mistakes are `ValueError`s with a sentence for the visitor. `errors.politely` turns them into messages.
 """
@@ -47,7 +47,7 @@ class FinishedRun:
 
     @property
     def answers(self) -> tuple[Answer, ...]:
-        """The complete answers, one a model run."""
+        """The complete answers, one for each run of the model."""
         return (self.answer,) if self.full is None else (self.answer, self.full)
 
 
@@ -65,11 +65,11 @@ class Update:
 
 
 def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[..., Clip] | None = None) -> Iterator[Update]:
-    """Run the model, and after it the full model if asked to, yielding what to show while they work.
+    """Run the model, and after it the full model if asked to. Yields what to show while they work.
 
     Args:
         clips: the session's decoded clips, (path, frames) → clip.
-        stop: already asked for while waiting in the queue, or any time later.
+        stop: the visitor may have asked for it while waiting in the queue, or may ask later.
         read: default `aim.read_video`, which `stop` ends too.
 
     Raises:
@@ -124,7 +124,7 @@ def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[
 
 
 def remember(clips: dict, request: Request, read: Callable[..., Clip] = read_video, stop: StopSignal | None = None) -> dict:
-    """The session's clips with the requested one among them, read if it is new, the oldest ones let go.
+    """The session's clips with the requested one among them. It is read if it is new, and the oldest clips are let go.
 
     Raises:
         ValueError: what the reader refuses.
@@ -142,7 +142,7 @@ def remember(clips: dict, request: Request, read: Callable[..., Clip] = read_vid
 
 
 def request_stop(stop: StopSignal) -> str:
-    """Ask the run to end; the status line."""
+    """Ask the run to end. Returns the status line."""
     if not stop.busy:
         return status("Nothing is running.")
     stop.ask()
@@ -150,12 +150,12 @@ def request_stop(stop: StopSignal) -> str:
 
 
 def status(text: str, stages: str = "", busy: bool = False) -> str:
-    """The status line: what goes on, and below it the stages (`aim.views.figures.steps`)."""
+    """The status line as HTML: what goes on, and below it the stages (`aim.views.figures.steps`)."""
     return f'<div class="aim-status" role="status"><p class="{"aim-busy" if busy else "aim-idle"}">{escape(text)}</p>{stages}</div>'
 
 
 def note(answer: Answer) -> str:
-    """What the model wants said beside its answer, such as words it does not know; "" for nothing."""
+    """What the model says about its answer, such as words it does not know, as HTML. "" if it says nothing."""
     return f'<div class="aim-note aim-warning" role="note">{escape(answer.note)}</div>' if answer.note else ""
 
 
@@ -165,7 +165,7 @@ def _progress(text: str, answer: Answer, times: dict[str, float], decoded: bool)
 
 
 def _reused(answer: Answer, decoded: bool) -> tuple[str, ...]:
-    """The stages another run had already done: frames in this session, vision features in the model's memory."""
+    """The stages that an earlier run has done: the session keeps frames, and the model keeps vision features."""
     return tuple(stage for stage, kept in zip(KEPT, (decoded, answer.features_reused), strict=True) if kept)
 
 

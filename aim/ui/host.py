@@ -1,4 +1,4 @@
-"""The model the host asked for, or the bundled one and a notice that says why."""
+"""The model the host asked for, or the bundled one with a notice that says why."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ logger = logging.getLogger("aim.ui")
 
 
 def load_model(name: str, quantization: str | None = None, loader: Callable[..., VLM] = load) -> tuple[VLM, str]:
-    """The model of that name and "", or the bundled one and a sentence that says why it answers instead. See `load_checkpoint`."""
+    """The model of that name and "", or the bundled model and a sentence that says why it answers instead. See `aim.load`."""
     try:
         return loader(name, quantization=quantization), ""
     except Exception as error:

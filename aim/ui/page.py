@@ -44,7 +44,7 @@ def launch_options(examples: Path = FOLDER) -> dict[str, Any]:
 
 
 def theme() -> gr.themes.Base:
-    """Gradio's plain theme with the visitor's own system font (nothing is fetched) and texts dark enough to read (WCAG AA)."""
+    """Gradio's plain theme with the visitor's own system font, so that nothing is fetched, and texts dark enough to read (WCAG AA)."""
     system = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "sans-serif"]
     monospace = ["ui-monospace", "Consolas", "Liberation Mono", "monospace"]
     return gr.themes.Default(primary_hue="indigo", secondary_hue="blue", neutral_hue="slate", font=system, font_mono=monospace).set(
@@ -65,7 +65,7 @@ def build_demo(vlm, examples: Path = FOLDER, notice: str = "") -> gr.Blocks:
     """The app around a loaded model (`aim.load`).
 
     Args:
-        examples: a folder with an `examples.json`; without one there are none.
+        examples: a folder with an `examples.json`. Without that file there are no examples.
         notice: what visitors should know first, such as that another model was wanted.
     """
     vlm, known = placed(vlm), load_examples(examples)
@@ -107,13 +107,15 @@ def build_tabs(vlm) -> list[Tab]:
 
 
 def forget(demo: gr.Blocks):
-    """What happens when a visitor's page closes: its clips and its last run are let go soon. Gradio would keep them for an hour, and they
-    take tens of megabytes each."""
+    """What happens when a visitor's page closes: its clips and its last run are let go soon.
+
+    Gradio would keep them for an hour, and they take tens of megabytes each.
+    """
     closed: dict[str, float] = {}
 
     def unload(request: gr.Request) -> None:
         sessions, now = demo.state_holder.session_data, time.monotonic()
-        # Not dropped at once: an event of it that is still ending would make it anew, and that one would stay.
+        # It is not dropped at once, because an event that is still ending would make it anew, and nothing would drop that one.
         if request.session_hash in sessions:
             sessions[request.session_hash].STATE_TTL_WHEN_CLOSED = CLOSED_SECONDS
             closed[request.session_hash] = now

@@ -1,4 +1,4 @@
-"""One line a run on the logger "aim.runs": what a host needs to see, and nothing of what visitors brought, asked or were told."""
+"""One line for each run on the logger "aim.runs". A host sees how runs go, and nothing of a visitor's video, question or answer."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from aim.ui.texts import public_name
 
 logger = logging.getLogger("aim.runs")
 STAGES = ("decode_video", "preprocess", "vision_tower", "merge", "importance", "llm_prefill", "decode", "total")
-# By what left the block; the first kind that fits.
+# By the exception that left the block. The first kind that fits counts.
 OUTCOMES = ((NotEnoughMemory, "failed"), (ValueError, "refused"), (GeneratorExit, "stopped"), (BaseException, "failed"))
 
 
 @contextmanager
 def logged(vlm, method: str, frames: int, stopped: Callable[[], bool] = bool) -> Iterator[Callable[[Answer | None], None]]:
-    """Log what runs inside the block: a line for each complete answer handed to the yielded function, or one saying how it ended without.
+    """Log what runs inside the block: one line for each complete answer that the yielded function gets, or one line without an answer.
 
     Args:
-        method, frames: what was asked for, told where there is no answer; a search that ended well hands over None.
-        stopped: whether a run that ended in peace was stopped.
+        method, frames: what was asked for. They are logged where there is no answer, as after a search, which hands over None.
+        stopped: whether a run that ended without an error was stopped.
     """
     complete: list[Answer | None] = []
     error: BaseException | None = None

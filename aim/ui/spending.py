@@ -49,7 +49,7 @@ def paid_frames(vlm, method: Method, question: str | None, frames: int) -> tuple
     """The full model's prefill on so many frames in TFLOP, and the most frames the method can take for it.
 
     Raises:
-        ValueError: not even one frame.
+        ValueError: it does not pay for one frame.
     """
     text_tokens = knobs.text_tokens(vlm, question, frames)
     tflops = vlm.plan(frames, text_tokens, Full()).prefill_tflops
@@ -64,7 +64,7 @@ def spending(
     note: Callable[[Answer], None],
     read: Callable[..., Clip] = read_video,
 ) -> Iterator[tuple[str, Any, dict | Any]]:
-    """Run the full model and, on as many frames as that pays for, the reduced one: (status, table, clips) to show meanwhile.
+    """Run the full model, and AIM on as many frames as that pays for. Yields (status, table, clips) to show meanwhile.
 
     Args:
         note: called with each whole answer.

@@ -52,7 +52,10 @@ def connect_start(
 
 
 def halt(stop: StopSignal):
-    """Ask the run to end; the status line. A run that has begun tells its own end, since two messages could arrive in the wrong order."""
+    """Ask the run to end. Returns the status line.
+
+    A run that has begun tells its own end, since two messages could arrive in the wrong order.
+    """
     at_work = stop.at_work
     told = request_stop(stop)
     return gr.skip() if at_work else told

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 
 class StopSignal(threading.Event):
-    """Set while a run should end: Stop was pressed (`asked`), or the visitor has left. `busy` says there is something to stop.
+    """Set while a run should end, because Stop was pressed (`asked`) or the visitor has left. `busy` says whether a run can be stopped.
 
-    Gradio copies a state's first value for every session; a copy is a fresh signal, because locks cannot be copied.
+    Gradio copies a state's first value for every session. A copy is a fresh signal, because locks cannot be copied.
     """
 
     asked = busy = False
@@ -22,6 +22,7 @@ class StopSignal(threading.Event):
         return StopSignal()
 
     def ask(self) -> None:
+        """Stop was pressed."""
         self.asked = True
         self.set()
 
@@ -30,18 +31,19 @@ class StopSignal(threading.Event):
 
     @property
     def at_work(self) -> bool:
-        """A run has left the queue and not ended."""
+        """Whether a run has left the queue and not ended."""
         return self._present is not None
 
     def begin(self) -> None:
-        """A run was asked for. While one is waiting or running, its own stop stays as it is."""
+        """Prepare for a run. While another one waits or runs, nothing changes, so a stop that was asked for still holds."""
         if not self.busy:
             self.busy, self.asked = True, False
             self.clear()
 
     def follow(self, present: Callable[[], bool]) -> None:
-        """From here on the run also ends once `present()` is false; see `aim.ui.connection`."""
+        """End the run also once `present()` is false, see `aim.ui.connection`."""
         self._present = present
 
     def end(self) -> None:
+        """The run has ended, however it did."""
         self.busy, self._present = False, None
