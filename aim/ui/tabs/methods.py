@@ -26,8 +26,8 @@ from aim.video.clip import Clip
 from aim.views.side_by_side import comparison_chart, comparison_table, kept_sheet, overlap_table
 
 LEAST, MOST = 1.2, 20.0
-HELP = """<p class="aim-help">Every method answers the same question about the same clip. Each one is set so that all prefills cost the
-same. The table says how close each method stays to the full model, and the frames show what it keeps.</p>"""
+HELP = """<p class="aim-help">Every method answers the same question about the same clip. Each one is set so that its prefill costs about
+the same. The table says how close each method stays to the full model, and the frames show what it keeps.</p>"""
 EMPTY = '<div class="aim-empty">Press Compare. The clip is encoded once, and then every method answers in turn.</div>'
 
 
