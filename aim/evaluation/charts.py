@@ -37,7 +37,7 @@ def finding_chart(finding: dict) -> go.Figure:
         figure.update_layout(
             {
                 f"yaxis{panel + 1 if panel else ''}": {
-                    **_percent_axis("right, all questions" if kind == ALL else f"right, {kind}"),
+                    **_percent_axis("correct answers, all questions" if kind == ALL else f"correct answers, {kind}"),
                     "range": span,
                     "domain": [top - height + (0.1 if len(kinds) > 1 else 0), top],
                 },
@@ -71,7 +71,8 @@ def cost_chart(summaries: list[Summary]) -> go.Figure:
             **_look(number, lines=True),
         )
     figure.update_layout(
-        xaxis={"title": {"text": "modelled prefill, GFLOP"}, "type": "log", "gridcolor": GRID}, yaxis=_percent_axis("right, all questions")
+        xaxis={"title": {"text": "modelled prefill, GFLOP"}, "type": "log", "gridcolor": GRID},
+        yaxis=_percent_axis("correct answers, all questions"),
     )
     _dress(figure, height=480)
     return figure

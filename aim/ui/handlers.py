@@ -27,7 +27,7 @@ CLIPS_KEPT = 2
 STOPPED_EARLY = "Stopped before there was anything new to show."
 READY = "Press Run to ask the question about this video."
 TOO_LARGE = "The full model does not fit into the memory here, so there is nothing to compare with."
-REUSED = "Same clip: its frames and vision features were reused."
+REUSED = "The vision features of this clip were reused."
 
 
 @dataclass(frozen=True)

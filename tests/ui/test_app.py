@@ -50,7 +50,7 @@ def test_stages_are_named_with_their_times_and_a_second_run_reuses_the_clip(visi
     stages = visitor.tab.locator("#status .aim-step-done")
     assert [text.split()[0] for text in stages.all_inner_texts()] == ["decode", "vision", "merge", "prefill", "answer"]
     visitor.set("merge-ratio", 0.5)
-    visitor.run("Same clip: its frames and vision features were reused")
+    visitor.run("The vision features of this clip were reused")
     assert stages.all_inner_texts()[:2] == ["decode reused", "vision reused"]
 
 

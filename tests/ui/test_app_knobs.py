@@ -112,7 +112,7 @@ def test_another_merge_ratio_changes_tokens_figures_chart_and_answer_stays_told(
     layers, before = visitor.bars(first=merged), visitor.text("#figures")
     assert f"{frames * per_frame:,} → {merged:,}" in before and layers[0] == merged and layers[-1] == 0
     visitor.set("merge-ratio", 0.1)
-    visitor.run("Same clip")
+    visitor.run("were reused")
     fewer = frames * int(0.1 * per_frame)
     assert visitor.bars(first=fewer)[0] == fewer
     assert f"{frames * per_frame:,} → {fewer:,}" in visitor.text("#figures")
