@@ -20,6 +20,11 @@ RUN, OTHER = make_run(), make_run(seed=7, frames=3, rows=5, columns=3, window=1)
 ASSIGNMENT, LAST = RUN.trace.assignment.numpy(), last_layers(RUN.trace)
 
 
+def drawn(tabs, run) -> list:
+    """What the tabs show of a run; None empties them."""
+    return [None for tab in tabs for _ in tab.outputs] if run is None else [value for tab in tabs for value in tab.draw(run)]
+
+
 @contextmanager
 def served() -> Iterator[str]:
     """The address of a page with both tabs and a button for each of two runs and for none."""
@@ -39,11 +44,6 @@ def served() -> Iterator[str]:
         yield address
     finally:
         demo.close()
-
-
-def drawn(tabs, run) -> list:
-    """What the tabs show of a run; None empties them."""
-    return [None for tab in tabs for _ in tab.outputs] if run is None else [value for tab in tabs for value in tab.draw(run)]
 
 
 @contextmanager
