@@ -31,7 +31,7 @@ def connect_knobs(vlm, question: gr.Textbox, controls: dict[str, Any]) -> None:
         values = knobs.follow_preset(vlm, name)
         return *values, knobs.plan(vlm, question, *values, *rest)
 
-    following = {**QUIET, "trigger_mode": "always_last"}
+    following: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
     frames = controls["num_frames"]  # an example sets it too
     turned = [merge_ratio.input, *(other.change if other is frames else other.input for other in others), question.change]
     gr.on(turned, planned, planned_by, [plan, preset], **following)

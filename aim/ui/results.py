@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -25,7 +26,7 @@ def build_results() -> Results:
     with gr.Column(elem_classes="aim-result"):
         state = gr.HTML(status(READY), elem_id="status")
         with gr.Row(elem_classes="aim-answers"):
-            text = {"interactive": False, "lines": 1, "max_lines": 14, "buttons": ["copy"], "min_width": 160}
+            text: dict[str, Any] = {"interactive": False, "lines": 1, "max_lines": 14, "buttons": ["copy"], "min_width": 160}
             answer = gr.Textbox(label="Answer", elem_id="answer", **text)
             full_answer = gr.Textbox(label="The full model", visible=False, elem_id="full-answer", **text)
         note = gr.HTML(elem_id="note")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from textwrap import shorten
+from typing import Any
 
 import gradio as gr
 from gradio.events import Dependency
@@ -74,7 +75,7 @@ def connect_run(
     )
     started.failure(refused, None, results.status, **QUIET)
     shown = [results.status, results.answer, results.note, results.full_answer, results.figures, last_run, clips]
-    answering = {"trigger_mode": "once", "show_progress_on": [results.status], **ONE_AT_A_TIME}
+    answering: dict[str, Any] = {"trigger_mode": "once", "show_progress_on": [results.status], **ONE_AT_A_TIME}
     finished = started.success(answer, [signal, clips, *inputs], shown, **answering)
     finished.failure(failed, signal, results.status, **QUIET)
     drawn = connect_drawing(finished, last_run, tabs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import gradio as gr
 from gradio.events import Dependency
@@ -11,13 +12,13 @@ from aim.ui.handlers import request_stop, status
 from aim.ui.stop import StopSignal
 
 SESSION_SECONDS = 3600
-QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 # These go through the queue, because Gradio shows error messages of queued events only.
-AT_ONCE = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+AT_ONCE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 # Everything that runs the model waits in this one queue.
-IN_LINE = {"concurrency_limit": 1, "concurrency_id": "model"}
+IN_LINE: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
 # With "minimal" Gradio shows the visitor's place in the queue.
-ONE_AT_A_TIME = {"show_progress": "minimal", "api_visibility": "private", **IN_LINE}
+ONE_AT_A_TIME: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private", **IN_LINE}
 
 
 def connect_start(

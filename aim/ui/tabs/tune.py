@@ -79,7 +79,7 @@ class Tune(Tab):
             return moved(vlm, question, None if stop.asked or tuned is None else tuned.chosen)
 
         def use(tuned: Tuned | None, question: str | None):
-            return moved(vlm, question, tuned and tuned.chosen)
+            return moved(vlm, question, None if tuned is None else tuned.chosen)
 
         def pick(tuned: Tuned | None, question: str | None, row: gr.SelectData):
             place = int(row.index)
