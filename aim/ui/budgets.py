@@ -1,4 +1,4 @@
-"""The budget of the Trade-off tab: which kinds there are, and how far its slider goes for this model."""
+"""The budget of the Tune tab: which kinds there are, and how far its slider goes for this model."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def payload(frames: np.ndarray, timestamps: np.ndarray, trace: Trace, picture_pi
         timestamps: [N] seconds.
         trace: of a finished run. Nothing is assumed about the order of merged tokens, and a token may hold patches of several frames.
         picture_pixels: how many pixels all frames together may have; frames are shrunk to fit, never enlarged.
-        scores: whether to send them; the Time tab does without.
+        scores: whether to send them; the Moments tab does without.
 
     Returns:
         frames, rows, columns, layers: F, rows, columns, L.
