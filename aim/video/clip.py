@@ -31,7 +31,8 @@ class Clip:
         timestamps: float64 [F], the second at which each frame appears, counted from the clip's first frame; never negative, ascending.
         duration: seconds from the appearance of the first frame to the disappearance of the last.
         decode_seconds: wall time reading took.
-        digest: SHA-256 of frames and timestamps, hexadecimal; clips are equal when their digests are.
+        digest: SHA-256 of frames, timestamps and duration, all that a model's answer can depend on, hexadecimal; clips are equal when
+            their digests are.
     """
 
     frames: np.ndarray = field(compare=False, repr=False)
@@ -74,7 +75,7 @@ def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, s
         ) from None
     if refused is not None:  # outside the except block: the message is all there is to tell
         refuse(name, refused.reason, refused.given)
-    return Clip(frames, timestamps, duration, time.perf_counter() - began, _digest(frames, timestamps))
+    return Clip(frames, timestamps, duration, time.perf_counter() - began, _digest(frames, timestamps, duration))
 
 
 def clip_from_frames(frames: np.ndarray, frames_per_second: float) -> Clip:
@@ -90,15 +91,17 @@ def clip_from_frames(frames: np.ndarray, frames_per_second: float) -> Clip:
         raise ValueError(f"frames_per_second is {frames_per_second!r}; accepted: a number above 0. Set it to the rate of the frames.")
     frames = np.array(frames, order="C")
     timestamps = np.arange(len(frames)) / float(frames_per_second)
-    return Clip(frames, timestamps, len(frames) / float(frames_per_second), 0.0, _digest(frames, timestamps))
+    duration = len(frames) / float(frames_per_second)
+    return Clip(frames, timestamps, duration, 0.0, _digest(frames, timestamps, duration))
 
 
 def _whole(value: object) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _digest(frames: np.ndarray, timestamps: np.ndarray) -> str:
+def _digest(frames: np.ndarray, timestamps: np.ndarray, duration: float) -> str:
     digest = hashlib.sha256(repr(frames.shape).encode())
     digest.update(frames)
     digest.update(timestamps)
+    digest.update(np.float64(duration))
     return digest.hexdigest()

@@ -195,12 +195,20 @@ def test_text_and_path_names_with_spaces_and_accents_read_the_same(folder: Path)
     assert read_video(str(path), 4) == read_video(path, 4)
 
 
-def test_digest_follows_the_frames_and_their_times(plain: Path):
+def test_digest_follows_the_frames_their_times_and_the_duration(plain: Path):
     clip = read_video(plain, 8)
     assert clip == read_video(plain, 8) and clip.digest == read_video(plain, 8).digest
     assert len({clip.digest, read_video(plain, 9).digest, read_video(plain, 8, max_side=48).digest}) == 3
     assert clip_from_frames(clip.frames, 2.0).digest != clip_from_frames(clip.frames, 4.0).digest
+    assert clip_from_frames(clip.frames[:1], 2.0).digest != clip_from_frames(clip.frames[:1], 4.0).digest  # one frame, at 0 s in both
     assert 0 < clip.decode_seconds < 60
+
+
+def test_clips_that_differ_in_how_long_the_last_frame_is_on_have_digests_that_differ(folder: Path):
+    made = [encode(folder / f"{rate} a second.mp4", frames=1, rate=rate) for rate in (2, 5)]
+    short, long = read_video(made[1], 1), read_video(made[0], 1)
+    assert (short.frames == long.frames).all() and (short.timestamps == long.timestamps).all() and long.duration == 0.5
+    assert short.digest != long.digest and short != long
 
 
 def test_frames_in_memory_make_the_same_clip_as_the_file_they_came_from(plain: Path):
