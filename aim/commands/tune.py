@@ -34,15 +34,16 @@ def run(options: argparse.Namespace) -> str:
     from aim.tuning.search import tune
     from aim.tuning.transfer import tune_many
     from aim.video.clip import read_video
+    from aim.video.intake.limits import SUFFIXES
 
     budget = Budget.parse(options.budget)
     search = {"max_prefills": options.max_prefills, "seed": options.seed}
     if Path(options.clip).is_dir():
         if options.spend:
             raise ValueError("--spend asks about one clip, and a folder was given; give one of its files.")
-        files = sorted(path for path in Path(options.clip).iterdir() if path.suffix.lower() in VIDEOS)
+        files = sorted(path for path in Path(options.clip).iterdir() if path.suffix.lower() in SUFFIXES)
         if not files:
-            raise ValueError(f"There is no video in the folder; {', '.join(sorted(VIDEOS))} are looked for.")
+            raise ValueError(f"There is no video in the folder; {', '.join(SUFFIXES)} are looked for.")
         clips = [read_video(path, options.frames) for path in files]
         transfer = tune_many(load(options.model, options.device), [(clip, options.question) for clip in clips], budget, **search)
         if options.json:
@@ -55,9 +56,6 @@ def run(options: argparse.Namespace) -> str:
     if options.json:
         return json.dumps(tuned.to_dict() | ({"spent": [answer.to_dict() | {"trace": None} for answer in spent]} if spent else {}))
     return "\n".join([_text(tuned), *(f"{answer.trace.frames} frames, {answer.method.name}: {answer.text}" for answer in spent or ())])
-
-
-VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v"}
 
 
 def _spend(vlm, options: argparse.Namespace, tuned):
