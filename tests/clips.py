@@ -47,30 +47,29 @@ def encode(
     container_options: dict[str, str] | None = None,
     pixels: str = "yuv420p",
     form: str | None = None,
+    pixel_aspect: Fraction | None = None,
+    numbers: list[int] | None = None,
 ) -> Path:
-    """A clip of numbered frames, at a constant `rate` or each starting at the given millisecond (variable frame rate)."""
+    """A clip of frames numbered 0, 1, 2... or as given, at a constant `rate` or each starting at the given millisecond."""
     settings = {"preset": "ultrafast", "bf": str(b_frames)} if codec == "libx264" else {}
     with av.open(str(path), "w", format=form, options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=rate, options=settings | (options or {}))
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
         stream.codec_context.gop_size = group
         stream.codec_context.max_b_frames = b_frames
+        if pixel_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         if starts is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for number in range(frames):
-            picture = av.VideoFrame.from_ndarray(numbered_frame(number % 256, width, height), format="rgb24")
+            picture = av.VideoFrame.from_ndarray(
+                numbered_frame(number % 256 if numbers is None else numbers[number], width, height), format="rgb24"
+            )
             picture.pts = number if starts is None else starts[number]
             picture.time_base = Fraction(1, rate) if starts is None else Fraction(1, 1000)
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
     return path
-
-
-def second_opinion(path: Path) -> tuple[np.ndarray, list[float]]:
-    """All frames of a clip as PyAV decodes them, not rotated: uint8 [N, H, W, 3] and start times in seconds from the first."""
-    with av.open(str(path)) as container:
-        decoded = [(frame.to_ndarray(format="rgb24"), frame.time) for frame in container.decode(video=0)]
-    return np.stack([picture for picture, _ in decoded]), [start - decoded[0][1] for _, start in decoded]
 
 
 def on_at_centres(starts: list[float], end: float, num_frames: int) -> list[int]:
@@ -116,9 +115,14 @@ def _box(data: bytes, kind: bytes) -> int:
 def rotate(source: Path, path: Path, quarter_turns: int) -> Path:
     """The same MP4 with a display matrix that turns the picture clockwise by quarter_turns·90° (tkhd, ISO 14496-12 8.3.2)."""
     cos, sin = [(1, 0), (0, 1), (-1, 0), (0, -1)][quarter_turns % 4]
+    return lay(source, path, (cos, sin, -sin, cos))
+
+
+def lay(source: Path, path: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """The same MP4 with a display matrix a, b, c, d, which shows the stored point (x, y) at (a·x + c·y, b·x + d·y)."""
     data = bytearray(source.read_bytes())
-    matrix = _box(data, b"tkhd") + 40
-    struct.pack_into(">9i", data, matrix, cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30)
+    a, b, c, d = matrix
+    struct.pack_into(">9i", data, _box(data, b"tkhd") + 40, a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
     return path
 

@@ -24,7 +24,7 @@ from aim.video.clip import read_video
 TURNED = "\n".join(f"{name}: {knob.explained}" for name, knob in METHOD_KNOBS.items())
 ASK = f"""Ask a question about a video with fewer visual tokens, and get the answer with its account as JSON.
 
-video: an uploaded MP4, MOV, MKV, WebM, AVI or MPG file, or GIF or TS where ffmpeg is installed. question: 1 to 2,000 characters.
+video: an uploaded MP4, MOV, MKV, WebM, AVI, MPG, GIF or TS file. question: 1 to 2,000 characters.
 num_frames: frames sampled evenly in time. {TURNED} max_new_tokens: longest answer. score_every_layer: also score layers that drop nothing.
 compare: also run the full model, returned as "full".
 

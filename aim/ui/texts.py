@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from html import escape
 from pathlib import Path
 
 from aim.families import FAMILIES
 from aim.runtime.fitting import fitting, memory
-from aim.video.intake.limits import FORMATS_WITH_FFMPEG, LIMITS
+from aim.video.intake.limits import LIMITS
 
 HEADER = """<header class="aim-header"><h1>AIM Explorer</h1>
 <p>Which visual tokens does a video language model really need?
@@ -57,9 +56,8 @@ def _example(vlm) -> str:
 
 
 def limits() -> str:
-    """What a video may be. GIF and TS are named only where ffmpeg is there to read them."""
-    sentence = LIMITS if shutil.which("ffmpeg") else LIMITS.replace(f", {FORMATS_WITH_FFMPEG}", "")
-    return f'<p class="aim-help">{escape(sentence)}</p>'
+    """What a video may be."""
+    return f'<p class="aim-help">{escape(LIMITS)}</p>'
 
 
 def public_name(name: str) -> str:

@@ -27,7 +27,7 @@ class Clip:
     """Frames taken from a video.
 
     Attributes:
-        frames: uint8 [F, H, W, 3], upright RGB.
+        frames: uint8 [F, H, W, 3], upright RGB with square pixels.
         timestamps: float64 [F], the second at which each frame appears, counted from the clip's first frame; never negative, ascending.
         duration: seconds from the appearance of the first frame to the disappearance of the last.
         decode_seconds: wall time reading took.
@@ -46,7 +46,7 @@ def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, s
     """Take `num_frames` frames at the centres of as many equal stretches of time: (i + 0.5) / num_frames · duration.
 
     Args:
-        path: a local MP4, MOV, MKV, WebM, AVI or MPG file; with the program ffmpeg installed also GIF, TS and AV1 in any of these.
+        path: a local MP4, MOV, MKV, WebM, AVI, MPG, GIF or TS file.
         num_frames: 1...MAX_FRAMES. A clip that has fewer frames gives all it has. Where one frame stays on for several stretches (variable
             frame rate), it is returned once for each.
         max_side: the longer side, in pixels, is reduced to this while decoding; smaller clips keep their size. At least 16.
@@ -54,24 +54,23 @@ def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, s
 
     Raises:
         ValueError: the arguments, a file that cannot be read or is over the `LIMITS`, or `stop`. It names the file, not its folder.
-        ImportError: neither decord nor ffmpeg is installed.
+        ImportError: PyAV is not installed.
     """
     if not _whole(num_frames) or not 1 <= num_frames <= MAX_FRAMES:
         raise ValueError(f"num_frames is {num_frames!r}; accepted: a whole number from 1 to {MAX_FRAMES}. Set it within that range.")
     if not _whole(max_side) or max_side < MIN_SIDE:
         raise ValueError(f"max_side is {max_side!r}; accepted: a whole number of pixels, {MIN_SIDE} or more. Set it to 640 if in doubt.")
-    name, file, container = checked_file(path)
+    name, file, demuxer = checked_file(path)
     began = time.perf_counter()
     refused = None
     try:
-        frames, timestamps, duration = decode(file, container, int(num_frames), int(max_side), stop)
+        frames, timestamps, duration = decode(file, demuxer, int(num_frames), int(max_side), stop)
     except Refused as reason:
         refused = reason
     except ImportError:
         raise ImportError(
-            "Reading videos needs the package decord, which cannot be imported. Run `pip install decord` (Linux on x86-64, Windows) or "
-            "`pip install eva-decord` (Apple silicon, Python 3.11); elsewhere install the program ffmpeg, or decode the frames yourself "
-            "and use clip_from_frames."
+            "Reading videos needs the package av, which cannot be imported. Run `pip install av`, or decode the frames yourself and use "
+            "clip_from_frames."
         ) from None
     if refused is not None:  # outside the except block: the message is all there is to tell
         refuse(name, refused.reason, refused.given)

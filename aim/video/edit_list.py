@@ -1,46 +1,59 @@
-"""How long an MP4 or MOV file shows its pictures: edit lists hide frames that decord counts (ISO 14496-12, 8.6.6)."""
+"""Which stretches of its media an MP4 or MOV file shows, as its edit list says (ISO/IEC 14496-12, 8.6.6).
+
+FFmpeg applies edit lists itself, but it leaves a gap between two stretches that the standard does not have, and some of its decoders hand
+out hidden frames. So the demuxer is told to ignore them, and they are applied here, to the times of all frames.
+"""
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 _LARGEST_INDEX = 1 << 28  # bytes of a moov box worth reading
+_MOST_STRETCHES = 4096
 
 
-def shown_seconds(file: str | Path) -> float | None:
-    """Seconds the edit list of the first video track shows; None where the file has none, or one that says nothing about the length.
+class Stretch(NamedTuple):
+    """`start`: seconds of the media at which it begins, None for a pause; `seconds`: how long it lasts, infinity for all that is left."""
 
-    Several stretches count as 0 seconds: no frame number can then be trusted. Damaged boxes read as no edit list.
-    """
+    start: float | None
+    seconds: float
+
+    @property
+    def end(self) -> float:
+        """Seconds of the media at which it ends."""
+        return (self.start or 0.0) + self.seconds
+
+
+def stretches(file: str | Path) -> list[Stretch]:
+    """What the edit list of the first video track shows, in the order it is shown; empty where the file has none or a damaged one."""
     try:
         with Path(file).open("rb") as stream:
             movie = _movie_box(stream)
-        scale = _scale(movie, b"mvhd")
         for track in (body for kind, body in _boxes(movie) if kind == b"trak"):
             if _inside(track, b"mdia", b"hdlr")[8:12] == b"vide":
-                return _shown(_inside(track, b"edts", b"elst"), scale)
+                return _edits(_inside(track, b"edts", b"elst"), _scale(movie, b"mvhd"), _scale(_inside(track, b"mdia"), b"mdhd"))
     except (OSError, struct.error, LookupError, ZeroDivisionError):
-        return None
-    return None
+        pass
+    return []
 
 
-def _shown(edits: bytes, scale: int) -> float | None:
-    """The elst box: durations in units of the movie's time scale; a media time of -1 is a pause before the first frame."""
-    wide = edits[0] == 1
-    (count,) = struct.unpack_from(">I", edits, 4)
-    entries = [struct.unpack_from(">Qq" if wide else ">Ii", edits, 8 + index * (20 if wide else 12)) for index in range(min(count, 64))]
-    durations = [duration for duration, media_time in entries if media_time >= 0]
-    if len(durations) > 1:
-        return 0.0
-    return durations[0] / scale if durations and durations[0] else None
+def _edits(box: bytes, movie_scale: int, media_scale: int) -> list[Stretch]:
+    """The elst box: durations in ticks of the movie, media times in ticks of the track; a media time of -1 is a pause."""
+    wide = box[0] == 1
+    (count,) = struct.unpack_from(">I", box, 4)
+    entries = [
+        struct.unpack_from(">Qq" if wide else ">Ii", box, 8 + index * (20 if wide else 12)) for index in range(min(count, _MOST_STRETCHES))
+    ]
+    return [Stretch(at / media_scale if at >= 0 else None, length / movie_scale if length else math.inf) for length, at in entries]
 
 
-def _scale(movie: bytes, kind: bytes) -> int:
+def _scale(body: bytes, kind: bytes) -> int:
     """Ticks a second of a header box, which has 64-bit dates in version 1."""
-    header = _inside(movie, kind)
+    header = _inside(body, kind)
     return struct.unpack_from(">I", header, 20 if header[0] == 1 else 12)[0]
 
 

@@ -1,14 +1,13 @@
 """Which files may reach a decoder at all, by their first bytes.
 
-FFmpeg, inside decord, follows links and opens playlists whatever their names, and those lead to other people's files. So it is handed only
-local files that begin as one of the accepted containers; playlists (HLS, concat, SDP, DASH) are text and begin as none.
+FFmpeg, inside decord and PyAV, follows links and opens playlists whatever their names, and those lead to other people's files. So it is
+handed only local files that begin as one of the accepted containers; playlists (HLS, concat, SDP, DASH) are text and begin as none.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from aim.video.intake.limits import MAX_MEGABYTES, SUFFIXES
@@ -21,35 +20,27 @@ _PICTURE_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis", b"jp2 "
 _PATTERN = frozenset("%*?[]{}")
 
 
-@dataclass(frozen=True)
-class Container:
-    """`demuxer` is ffmpeg's name of it; `decord` whether decord reads it."""
-
-    demuxer: str
-    decord: bool = True
-
-
-def container_of(head: bytes) -> Container | None:
-    """The container that a file's first bytes (1,024 or all) announce; None for anything that is not accepted."""
+def demuxer_of(head: bytes) -> str | None:
+    """FFmpeg's name of the container that a file's first bytes (1,024 or all) announce; None for anything that is not accepted."""
     if head[4:8] in _QUICKTIME_BOXES:
-        return None if head[4:8] == b"ftyp" and head[8:12] in _PICTURE_BRANDS else Container("mov")
+        return None if head[4:8] == b"ftyp" and head[8:12] in _PICTURE_BRANDS else "mov"
     if head.startswith(b"\x1a\x45\xdf\xa3"):
-        return Container("matroska")
+        return "matroska"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return Container("avi")
+        return "avi"
     if head.startswith(b"\x00\x00\x01\xba"):
-        return Container("mpeg")
+        return "mpeg"
     if head.startswith(b"\x00\x00\x01\xb3"):
-        return Container("mpegvideo")
+        return "mpegvideo"
     if head.startswith((b"GIF87a", b"GIF89a")):
-        return Container("gif", decord=False)
+        return "gif"
     if any(_in_step(head, first, step) for first, step in ((0, 188), (4, 192))):
-        return Container("mpegts", decord=False)
+        return "mpegts"
     return None
 
 
-def checked_file(path: str | Path) -> tuple[str, str, Container]:
-    """(name to show, absolute path, container) of a local file that a decoder may open.
+def checked_file(path: str | Path) -> tuple[str, str, str]:
+    """(name to show, absolute path, demuxer) of a local file that a decoder may open.
 
     Raises ValueError for anything else.
     """
@@ -76,10 +67,10 @@ def checked_file(path: str | Path) -> tuple[str, str, Container]:
         refuse(name, "unspeakable name")
     if size > MAX_MEGABYTES * 1e6:
         refuse(name, "megabytes", size / 1e6)
-    container = container_of(head)
-    if container is None:
+    demuxer = demuxer_of(head)
+    if demuxer is None:
         refuse(name, "unknown format")
-    return name, str(file), container
+    return name, str(file), demuxer
 
 
 def shown_name(text: str) -> str:

@@ -10,11 +10,10 @@ MIN_SIDE = 16  # pixels, the smallest `max_side`
 MAX_SECONDS_TO_READ = 60  # wall time of the decoding process, start included
 MAX_GIGABYTES_TO_READ = 6  # its address space, where the system can limit it (Linux)
 
-FORMATS = "MP4, MOV, MKV, WebM, AVI, MPG"
-FORMATS_WITH_FFMPEG = "GIF, TS"
+FORMATS = "MP4, MOV, MKV, WebM, AVI, MPG, GIF, TS"
 SUFFIXES = (".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".gif", ".ts", ".mts", ".m2ts")
 
 LIMITS = (
-    f"{FORMATS}, {FORMATS_WITH_FFMPEG}; up to {MAX_UPLOAD_MEGABYTES} MB, {MAX_HOURS} hours and 8K ({MAX_MEGAPIXELS} megapixels a frame). "
+    f"{FORMATS}; up to {MAX_UPLOAD_MEGABYTES} MB, {MAX_HOURS} hours and 8K ({MAX_MEGAPIXELS} megapixels a frame). "
     f"At most {MAX_FRAMES} frames are taken, and reading stops after {MAX_SECONDS_TO_READ} seconds."
 )

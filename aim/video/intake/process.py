@@ -11,7 +11,6 @@ import contextlib
 import json
 import math
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -21,7 +20,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from aim.video.intake.header import Container
 from aim.video.intake.limits import MAX_GIGABYTES_TO_READ, MAX_SECONDS_TO_READ
 from aim.video.intake.refusals import REASONS, Refused
 from aim.video.intake.worker import READY, end
@@ -34,9 +32,11 @@ _FEW = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": 
 
 
 def decode(
-    file: str, container: Container, num_frames: int, max_side: int, stop: threading.Event | None = None, seconds: float | None = None
+    file: str, demuxer: str, num_frames: int, max_side: int, stop: threading.Event | None = None, seconds: float | None = None
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """(frames, timestamps, duration) of a checked file (`aim.video.intake.header.checked_file`); see `aim.video.clip.Clip`.
+
+    Where the process breaks down, another one tries without decord, within the time that is left.
 
     Args:
         stop: ends the reading when set.
@@ -44,22 +44,32 @@ def decode(
 
     Raises:
         Refused: the file cannot be read, or not within time and memory; reason "stopped" after `stop`.
-        ImportError: neither decord nor ffmpeg can be had. RuntimeError: Python itself could not be started again.
+        ImportError: PyAV is not installed. RuntimeError: Python itself could not be started again.
     """
-    seconds = MAX_SECONDS_TO_READ if seconds is None else seconds
-    video = {"file": file, "demuxer": container.demuxer, "decord": container.decord, "ffmpeg": shutil.which("ffmpeg")}
-    video |= {"num_frames": num_frames, "max_side": max_side}
+    deadline = time.monotonic() + (MAX_SECONDS_TO_READ if seconds is None else seconds)
+    video = {"file": file, "demuxer": demuxer, "num_frames": num_frames, "max_side": max_side}
+    try:
+        return _decode(video | {"decord": True}, deadline, stop)
+    except Refused as refused:
+        if refused.reason != "crash":
+            raise
+    return _decode(video | {"decord": False}, deadline, stop)
+
+
+def _decode(video: dict[str, Any], deadline: float, stop: threading.Event | None) -> tuple[np.ndarray, np.ndarray, float]:
+    """One decoding process, from its start to its end."""
+    seconds = max(0.0, deadline - time.monotonic())
     request = {"bytes": int(MAX_GIGABYTES_TO_READ * 1_000_000_000), "seconds": math.ceil(seconds), "video": video}
     process = _start()
     done, expired = threading.Event(), threading.Event()
-    watch = threading.Thread(target=_watch, args=(process.pid, seconds, done, expired, stop), daemon=True)
+    watch = threading.Thread(target=_watch, args=(process.pid, deadline, done, expired, stop), daemon=True)
     watch.start()
     begun = False
     try:
         process.stdin.write(json.dumps(request).encode() + b"\n")
         process.stdin.flush()  # and left open: its end tells the process that we are gone
         begun = process.stdout.readline(len(READY)) == READY
-        return _receive(process.stdout, num_frames, max_side)
+        return _receive(process.stdout, video["num_frames"], video["max_side"])
     except (EOFError, OSError, ValueError, TypeError, AttributeError, OverflowError):
         pass  # told below, by what is known of the process
     finally:
@@ -94,9 +104,8 @@ def _start() -> subprocess.Popen:
     )
 
 
-def _watch(pid: int, seconds: float, done: threading.Event, expired: threading.Event, stop: threading.Event | None) -> None:
+def _watch(pid: int, deadline: float, done: threading.Event, expired: threading.Event, stop: threading.Event | None) -> None:
     """Kill the process when its time is over or `stop` is set, unless it is done before."""
-    deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0 and not (stop is not None and stop.is_set()):
         if done.wait(left if stop is None else min(_GLANCE, left)):
             return

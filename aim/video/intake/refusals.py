@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import NoReturn
 
 from aim.video.intake.limits import (
     FORMATS,
-    FORMATS_WITH_FFMPEG,
     MAX_GIGABYTES_TO_READ,
     MAX_HOURS,
     MAX_MEGABYTES,
@@ -33,13 +31,9 @@ REASONS = {
     "megapixels": (f"its frames have {{given:,.0f}} megapixels and the limit is {MAX_MEGAPIXELS} megapixels", SMALLER),
     "time": (f"reading it takes longer than the limit of {MAX_SECONDS_TO_READ} seconds", SMALLER),
     "memory": (f"reading it takes more memory than the limit of {MAX_GIGABYTES_TO_READ} GB", SMALLER),
-    "no track here": ("there is no video track in it that can be decoded here: it holds only sound, no frames, or AV1 video", CONVERT),
     "no track": ("there is no video track in it, only sound, a cover picture or nothing", CONVERT),
-    "no decoder": ("its video is in a codec that neither decord nor ffmpeg here can decode", CONVERT),
-    "still": ("it holds a still picture, such as a cover, or does not tell how long it lasts", CONVERT),
-    "needs ffmpeg": ("reading this format needs the program ffmpeg, which is not installed here", CONVERT),
-    "changing size": ("its frames change their size half way", CONVERT),
-    "edited": ("it is cut together in a way that ffmpeg here does not follow", RECORD_AGAIN),
+    "no decoder": ("its video is in a codec that cannot be decoded here", CONVERT),
+    "edited": ("it is cut together, and its frames have no times to cut at", RECORD_AGAIN),
     "damaged": ("it is damaged or incomplete", RECORD_AGAIN),
     "stopped": ("reading it was stopped", "Press Run to read it again."),
     "crash": ("the decoder breaks down on it, so it is damaged or not what it claims to be", RECORD_AGAIN),
@@ -57,5 +51,4 @@ class Refused(Exception):
 def refuse(name: str, reason: str, given: float | str = 0.0) -> NoReturn:
     """Raise the ValueError for a reason of the table, about the file shown as `name` (never its folder)."""
     wrong, advice = REASONS[reason]
-    accepted = f"{FORMATS}, {FORMATS_WITH_FFMPEG}" if shutil.which("ffmpeg") else FORMATS
-    raise ValueError(f"{name} is not a video this app can read ({wrong.format(given=given)}). Accepted: {accepted}. {advice}")
+    raise ValueError(f"{name} is not a video this app can read ({wrong.format(given=given)}). Accepted: {FORMATS}. {advice}")

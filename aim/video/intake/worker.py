@@ -1,7 +1,7 @@
 """The decoding process: reads one request from its input, writes one answer to its output, and is gone.
 
-It imports NumPy, Pillow and decord, nothing heavier. `aim.video.intake.process` starts it, and kills it when it takes too long; where that
-one is killed itself, this one sees its input end and goes too.
+It imports NumPy, Pillow, PyAV and decord, nothing heavier. `aim.video.intake.process` starts it, and kills it when it takes too long;
+where that one is killed itself, this one sees its input end and goes too.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from aim.video.intake.decord_frames import read_with_decord
-from aim.video.intake.ffmpeg_frames import read_with_ffmpeg
+from aim.video.intake.reading import read
 from aim.video.intake.refusals import Refused
 
 READY = b"ready\n"
@@ -38,7 +37,7 @@ def main() -> None:
     output.write(READY)
     output.flush()
     try:
-        frames, timestamps, duration = _read(**request["video"])
+        frames, timestamps, duration = read(**request["video"])
     except Refused as refused:
         # Codecs that get no memory report a broken file.
         starved = refused.reason == "damaged" and _highest_size() > _NEARLY * request["bytes"]
@@ -53,29 +52,12 @@ def main() -> None:
 
 
 def end(pid: int) -> None:
-    """Kill a decoding process and the ffmpeg it may have started; nothing where it is gone already."""
+    """Kill a decoding process and whatever it may have started; nothing where it is gone already."""
     if os.name == "nt":
         subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-
-
-def _read(file: str, demuxer: str, decord: bool, ffmpeg: str | None, num_frames: int, max_side: int) -> tuple[Any, Any, float]:
-    """decord first, where it knows the container; ffmpeg, if installed, for what decord does not know, and where decord is missing."""
-    refused: Exception = Refused("needs ffmpeg")
-    if decord:
-        try:
-            return read_with_decord(file, num_frames, max_side)
-        except (ImportError, OSError) as error:
-            refused = ImportError(str(error))
-        except Refused as error:
-            if error.reason not in ("no track here", "still"):
-                raise
-            refused = error
-    if not ffmpeg:
-        raise refused
-    return read_with_ffmpeg(ffmpeg, demuxer, file, num_frames, max_side)
 
 
 def _write(output: BinaryIO, header: dict[str, Any], *arrays: np.ndarray) -> None:

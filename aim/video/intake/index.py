@@ -1,0 +1,90 @@
+"""When each frame of a file appears: as its packets promise, or, where they cannot be trusted, as decoding finds.
+
+Runs in the decoding process only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aim.video.intake.opening import Video, opened
+from aim.video.intake.refusals import Refused
+
+_USUAL_STEP = 1 / 25  # seconds, where a file tells no rate
+
+
+@dataclass(frozen=True)
+class Index:
+    """Frames in the order in which they are shown, before any edit list.
+
+    Attributes:
+        ticks: int64 [N], ascending, when each frame appears, in units of `tick` seconds from anywhere.
+        keys: int64 [K], ascending, those of key frames.
+        last: seconds that the last frame is on.
+        certain: each packet holds a picture and a time of its own, so decoding finds frames at exactly these ticks.
+        timed: the ticks are times of the file; where not, frames without times are spaced evenly.
+    """
+
+    ticks: np.ndarray
+    keys: np.ndarray
+    tick: float
+    last: float
+    certain: bool
+    timed: bool
+
+
+def promised(file: str, demuxer: str) -> Index:
+    """The index that the packets make; nothing is decoded.
+
+    Raises Refused where an MP4 or MOV file holds fewer frames than it lists: the rest of it is missing.
+    """
+    with opened(file, demuxer) as video:
+        stream, context = video.stream, video.stream.codec_context
+        times, keys, length, count, sound = [], [], {}, 0, True
+        for packet in video.packets():
+            count += 1
+            if packet.pts is None or not video.holds_picture(memoryview(packet)):
+                sound = False
+            if packet.pts is not None:
+                times.append(packet.pts)
+                length[packet.pts] = packet.duration or 0
+                if packet.is_keyframe:
+                    keys.append(packet.pts)
+        if demuxer == "mov" and count < stream.frames:
+            raise Refused("damaged")
+        # AVI holds no times. FFmpeg numbers its packets as they are decoded, which differs from the order of showing with B-frames.
+        reordered = demuxer == "avi" and context.has_b_frames
+        ticks = np.unique(np.array(times, dtype=np.int64))
+        certain = sound and len(ticks) == count > 0 and not reordered
+        last = length[int(ticks[-1])] if len(ticks) else 0
+        return _index(video, ticks, last, certain, keys)
+
+
+def counted(file: str, demuxer: str, promise: Index) -> Index:
+    """The index that decoding the whole file makes; the length of the last frame is the promise's.
+
+    Raises Refused where the file cannot be decoded.
+    """
+    with opened(file, demuxer) as video:
+        times = [frame.pts for frame in video.frames()]
+        ticks = np.array([0 if time is None else time for time in times], dtype=np.int64)
+        if None not in times and (np.diff(ticks) > 0).all():
+            return _index(video, ticks, round(promise.last / promise.tick), certain=False)
+        step = _step(video)
+        return Index(np.arange(len(times)), ticks[:0], step, step, certain=False, timed=False)
+
+
+def _index(video: Video, ticks: np.ndarray, last: int, certain: bool, keys: Sequence[int] = ()) -> Index:
+    """`last`: ticks that the last frame is on, 0 where the file does not tell: then as long as most others."""
+    tick = float(video.stream.time_base)
+    usual = float(np.median(np.diff(ticks))) * tick if len(ticks) > 1 else _step(video)
+    return Index(ticks, np.unique(np.array(keys, dtype=np.int64)), tick, last * tick if last > 0 else usual, certain, timed=True)
+
+
+def _step(video: Video) -> float:
+    """Seconds from frame to frame at the rate that the file tells."""
+    rate = video.stream.average_rate
+    return float(1 / rate) if rate else _USUAL_STEP
