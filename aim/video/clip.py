@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aim.kernels.refusal import Refusal
 from aim.video.intake.header import checked_file
 from aim.video.intake.limits import LIMITS, MAX_FRAMES, MIN_SIDE
 from aim.video.intake.process import decode
@@ -53,13 +54,13 @@ def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, s
         stop: setting it ends the reading within a fraction of a second.
 
     Raises:
-        ValueError: the arguments, a file that cannot be read or is over the `LIMITS`, or `stop`. It names the file, not its folder.
+        Refusal: the arguments, a file that cannot be read or is over the `LIMITS`, or `stop`. It names the file, not its folder.
         ImportError: PyAV is not installed.
     """
     if not _whole(num_frames) or not 1 <= num_frames <= MAX_FRAMES:
-        raise ValueError(f"num_frames is {num_frames!r}; accepted: a whole number from 1 to {MAX_FRAMES}. Set it within that range.")
+        raise Refusal(f"num_frames is {num_frames!r}; accepted: a whole number from 1 to {MAX_FRAMES}. Set it within that range.")
     if not _whole(max_side) or max_side < MIN_SIDE:
-        raise ValueError(f"max_side is {max_side!r}; accepted: a whole number of pixels, {MIN_SIDE} or more. Set it to 640 if in doubt.")
+        raise Refusal(f"max_side is {max_side!r}; accepted: a whole number of pixels, {MIN_SIDE} or more. Set it to 640 if in doubt.")
     name, file, demuxer = checked_file(path)
     began = time.perf_counter()
     refused = None
@@ -80,14 +81,14 @@ def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, s
 def clip_from_frames(frames: np.ndarray, frames_per_second: float) -> Clip:
     """A clip of frames already in memory, copied: uint8 [F, H, W, 3], F ≥ 1, upright RGB, shown at a constant positive rate.
 
-    Raises ValueError for anything else.
+    Raises Refusal for anything else.
     """
     if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
         given = f"{frames.dtype} {list(frames.shape)}" if isinstance(frames, np.ndarray) else type(frames).__name__
-        raise ValueError(f"frames is {given}; accepted: a NumPy array, uint8 [frames, height, width, 3], not empty. Convert it to that.")
+        raise Refusal(f"frames is {given}; accepted: a NumPy array, uint8 [frames, height, width, 3], not empty. Convert it to that.")
     number = isinstance(frames_per_second, (int, float, np.integer, np.floating)) and not isinstance(frames_per_second, bool)
     if not number or not math.isfinite(frames_per_second) or frames_per_second <= 0:
-        raise ValueError(f"frames_per_second is {frames_per_second!r}; accepted: a number above 0. Set it to the rate of the frames.")
+        raise Refusal(f"frames_per_second is {frames_per_second!r}; accepted: a number above 0. Set it to the rate of the frames.")
     frames = np.array(frames, order="C")
     timestamps = np.arange(len(frames)) / float(frames_per_second)
     duration = len(frames) / float(frames_per_second)

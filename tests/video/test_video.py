@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aim.kernels.refusal import Refusal
 from aim.video.clip import Clip, clip_from_frames, read_video
 from aim.video.edit_list import stretches
 from tests.clips import encode, numbered_frame, numbers_of, on_at_centres, rotate, spoil, trim
 
 HELD = [0, 100, 200, 300, 1300, 1400, 1500, 5000, 5040, 5080]
 OPEN_GROUPS = {"preset": "fast", "x264-params": "open-gop=1:bframes=3:b-adapt=0:keyint=24:min-keyint=24:scenecut=0:log-level=none"}
+HEVC_OPEN_GROUPS = {"x265-params": "log-level=none:keyint=20:bframes=4:open-gop=1"}
 CLIPS = {
     "h264.mp4": {},
     "h264.mov": {},
@@ -25,6 +27,7 @@ CLIPS = {
     "fragmented.mp4": {"container_options": {"movflags": "frag_keyframe+empty_moov"}},
     "one group.mp4": {"group": 250, "b_frames": 3},
     "open groups.mp4": {"options": OPEN_GROUPS, "b_frames": 3},
+    "hevc open groups.mkv": {"codec": "libx265", "options": HEVC_OPEN_GROUPS},
     "all key frames.mov": {"codec": "mpeg4", "group": 1, "b_frames": 0},
     "vp9.webm": {"codec": "libvpx-vp9", "b_frames": 0},
     "mpeg4.avi": {"codec": "mpeg4", "b_frames": 0},
@@ -234,13 +237,13 @@ def test_frames_in_memory_make_the_same_clip_as_the_file_they_came_from(plain: P
     ids=["none", "grey", "four channels", "float", "list", "nothing"],
 )
 def test_frames_of_another_kind_are_refused(frames: object):
-    with pytest.raises(ValueError, match=r"frames is .*accepted: a NumPy array, uint8 \[frames, height, width, 3\]"):
+    with pytest.raises(Refusal, match=r"frames is .*accepted: a NumPy array, uint8 \[frames, height, width, 3\]"):
         clip_from_frames(frames, 10)
 
 
 @pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf"), "10", None, True])
 def test_a_rate_that_is_none_is_refused(rate: object):
-    with pytest.raises(ValueError, match="frames_per_second is .*accepted: a number above 0"):
+    with pytest.raises(Refusal, match="frames_per_second is .*accepted: a number above 0"):
         clip_from_frames(np.zeros((2, 4, 4, 3), np.uint8), rate)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aim.kernels.refusal import Refusal
 from aim.video.clip import read_video
 from aim.video.intake.refusals import REASONS
 from tests.clips import numbers_of, on_at_centres
@@ -45,7 +46,7 @@ def test_an_odd_file_gives_the_frames_that_were_written(name: str, folder: Path)
 def test_an_odd_file_is_refused_for_the_right_reason_in_one_line_without_a_folder(name: str, folder: Path):
     odd = ODD_VIDEOS[name]
     path = odd.make(folder / name)
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(Refusal) as caught:
         read_video(path, 8)
     message = str(caught.value)
     before, _, after = REASONS[odd.outcome][0].partition("{given:")

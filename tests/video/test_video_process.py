@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from aim.kernels.refusal import Refusal
 from aim.video.clip import LIMITS, read_video
 from aim.video.intake import limits
 from aim.video.intake.worker import end
@@ -64,7 +65,7 @@ def use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def refusal(path: Path, **arguments) -> str:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(Refusal) as caught:
         read_video(path, 4, **arguments)
     message = str(caught.value)
     assert message.startswith(f"{path.name} is not a video this app can read (") and "/" not in message and "\n" not in message

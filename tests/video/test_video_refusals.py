@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from aim.kernels.refusal import Refusal
 from aim.video.clip import MAX_FRAMES, read_video
 from tests.clips import encode, numbers_of
 
@@ -26,7 +27,7 @@ def plain(folder: Path) -> Path:
 
 
 def refusal(given: object) -> str:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(Refusal) as caught:
         read_video(given)
     message = str(caught.value)
     assert caught.value.__cause__ is None and caught.value.__context__ is None
@@ -74,11 +75,11 @@ def test_names_that_mean_something_to_ffmpeg_are_only_names(name: str, tmp_path:
 
 @pytest.mark.parametrize("num_frames", [0, -1, MAX_FRAMES + 1, 2.0, "8", None, True])
 def test_num_frames_out_of_range_is_refused(num_frames: object, plain: Path):
-    with pytest.raises(ValueError, match=rf"num_frames is .*accepted: a whole number from 1 to {MAX_FRAMES}\. Set"):
+    with pytest.raises(Refusal, match=rf"num_frames is .*accepted: a whole number from 1 to {MAX_FRAMES}\. Set"):
         read_video(plain, num_frames)
 
 
 @pytest.mark.parametrize("max_side", [0, 15, 100.0, None, True])
 def test_max_side_out_of_range_is_refused(max_side: object, plain: Path):
-    with pytest.raises(ValueError, match=r"max_side is .*accepted: a whole number of pixels, 16 or more\. Set"):
+    with pytest.raises(Refusal, match=r"max_side is .*accepted: a whole number of pixels, 16 or more\. Set"):
         read_video(plain, max_side=max_side)

@@ -42,7 +42,7 @@ def demuxer_of(head: bytes) -> str | None:
 def checked_file(path: str | Path) -> tuple[str, str, str]:
     """(name to show, absolute path, demuxer) of a local file that a decoder may open.
 
-    Raises ValueError for anything else.
+    Raises aim.kernels.refusal.Refusal for anything else.
     """
     if not isinstance(path, (str, Path)):
         refuse("What was given", "no path", type(path).__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from aim.kernels.refusal import Refusal
 from aim.video.intake.limits import (
     FORMATS,
     MAX_GIGABYTES_TO_READ,
@@ -49,6 +50,6 @@ class Refused(Exception):
 
 
 def refuse(name: str, reason: str, given: float | str = 0.0) -> NoReturn:
-    """Raise the ValueError for a reason of the table, about the file shown as `name` (never its folder)."""
+    """Raise the Refusal for a reason of the table, about the file shown as `name` (never its folder)."""
     wrong, advice = REASONS[reason]
-    raise ValueError(f"{name} is not a video this app can read ({wrong.format(given=given)}). Accepted: {FORMATS}. {advice}")
+    raise Refusal(f"{name} is not a video this app can read ({wrong.format(given=given)}). Accepted: {FORMATS}. {advice}")
