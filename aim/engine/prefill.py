@@ -142,7 +142,7 @@ class Prefill:
 
     def observe(self, stage: str, query: Tensor, key: Tensor, scaling: float) -> None:
         """Inside a layer's attention: score its tokens, timed under `stage`. query [B, H, n, d], key [B, KV, n, d]."""
-        with self.watch.measure(stage):
+        with self.watch.measure(stage, query.device):
             for number, row in enumerate(self.rows):
                 if len(row.alive):
                     padding = query.shape[2] - row.length
