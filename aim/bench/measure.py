@@ -17,7 +17,8 @@ from aim.engine.timing import Stopwatch
 from aim.families import family_of
 from aim.kernels.trace import Trace
 from aim.runtime.faults import is_out_of_memory
-from aim.runtime.memory import limit, read_held, read_peak, release, reset_peak
+from aim.runtime.gpus import gpus_of, running_on, wait_for
+from aim.runtime.memory import Peak, limit, read_held, release
 
 REFERENCE_ROUNDS = 2
 Result = TypeVar("Result")
@@ -101,25 +102,30 @@ class _Prefill:
 
 def run_once(model: nn.Module, variant: Variant, work: Workload, new_tokens: int) -> Run:
     """Run a variant once: a prefill and `new_tokens` tokens, greedy, whatever the model says."""
-    device = model.device
-    prefill, arrivals = _Prefill(device), _Arrivals()
+    gpus = gpus_of(model)
+    prefill, arrivals = _Prefill(model.device), _Arrivals()
     release()
-    with torch.inference_mode(), visual_tokens(model, work), variant.enter(model, variant.method) as seen, prefill.observing(model):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)  # what was set up above is done before the clock starts
-        known, held = reset_peak(device), read_held(device)
+    with (
+        running_on(model.device),
+        torch.inference_mode(),
+        visual_tokens(model, work),
+        variant.enter(model, variant.method) as seen,
+        prefill.observing(model),
+    ):
+        wait_for(gpus)  # what was set up above is done before the clock starts
+        peak, held = Peak(gpus), read_held(gpus)
         start = time.perf_counter()
         model.generate(
             **work.inputs, max_new_tokens=new_tokens, min_new_tokens=new_tokens, do_sample=False, streamer=arrivals, pad_token_id=0
         )
-    peak = read_peak(device) if known else None
+    peak_bytes = peak.read()
     first, last = arrivals.times[1], arrivals.times[-1]
     trace = seen if isinstance(seen, Trace) else None
     return Run(
         prefill=prefill.watch.seconds()["prefill"],
         first_token=first - start,
         decode_rate=(new_tokens - 1) / (last - first) if new_tokens > 1 else None,
-        peak_bytes=peak,
+        peak_bytes=peak_bytes,
         held_bytes=held,
         key_value_bytes=prefill.key_value_bytes,
         merge=trace and trace.timings["merge"],
@@ -182,7 +188,7 @@ class Vision:
 def measure_vision(model: nn.Module, pictures: dict, frames: int) -> Vision:
     """Time the vision tower on so many frames, once, after a warm-up on one."""
     family = family_of(model.config)
-    with torch.inference_mode():
+    with running_on(model.device), torch.inference_mode():
         family.encode(model, pixels_of(model, pictures, 1))
         start = time.perf_counter()
         pixels = pixels_of(model, pictures, frames)

@@ -14,6 +14,7 @@ from aim.engine.reduce import reduce
 from aim.engine.stopping import Stopped, stoppable
 from aim.kernels.trace import Trace
 from aim.methods import Method
+from aim.runtime.gpus import running_on
 
 
 class Generation(threading.Thread):
@@ -28,7 +29,12 @@ class Generation(threading.Thread):
     def run(self) -> None:
         model, method, scores, arguments, streamer, ended = self._work
         try:
-            with torch.inference_mode(), reduce(model, method, scores) as self.trace, stoppable(model, ended):
+            with (
+                running_on(model.device),
+                torch.inference_mode(),
+                reduce(model, method, scores) as self.trace,
+                stoppable(model, ended),
+            ):
                 model.generate(**arguments)
         except Stopped:
             streamer.end()  # hands out the word it was holding back

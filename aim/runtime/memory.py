@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -15,30 +15,45 @@ _CLEAR, _STATUS, _MACHINE = Path("/proc/self/clear_refs"), Path("/proc/self/stat
 SPARE = 0.9  # of the free memory, the share work may take where no limit is given
 
 
-def reset_peak(device: torch.device) -> bool:
-    """Start a new stretch. Returns whether `read_peak` will have an answer."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return True
+class Peak:
+    """The most memory held since this was made, in bytes. The counter behind it is the process's: of two made one after the other, the
+    second one sets back the first.
+
+    Args:
+        gpus: those whose allocated tensors are counted. Of several GPUs, as a model spread over them has, it is the sum of what each one
+            held at most; they need not have held it at the same moment. With none given, it is what the whole process held in the host's
+            memory, weights and libraries too; Linux alone tells.
+    """
+
+    def __init__(self, gpus: Sequence[torch.device] = ()):
+        self._gpus = gpus
+        self._starts_here = _reset_peak(gpus)
+
+    def read(self) -> int | None:
+        """The peak until now. None where nobody tells, and where the counter could not be set back: it would show an earlier peak."""
+        if not self._starts_here:
+            return None
+        return sum(map(torch.cuda.max_memory_allocated, self._gpus)) if self._gpus else _field(_STATUS, "VmHWM")
+
+
+def _reset_peak(gpus: Sequence[torch.device]) -> bool:
     try:
-        _CLEAR.write_text("5")  # documented in proc(5): resets the peak resident set size
-    except OSError:
+        for gpu in gpus:
+            torch.cuda.reset_peak_memory_stats(gpu)
+        if not gpus:
+            _CLEAR.write_text("5")  # documented in proc(5): resets the peak resident set size
+    except (OSError, RuntimeError):  # a file that is absent or not writable; an allocator put in place of torch's, which keeps no count
         return False
     return True
 
 
-def read_peak(device: torch.device) -> int | None:
-    """Bytes at the highest point since `reset_peak`: allocated tensors on CUDA, the whole process (weights and libraries too) on Linux."""
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _field(_STATUS, "VmHWM")
-
-
-def read_held(device: torch.device) -> int | None:
-    """Bytes held now, counted as in `read_peak`."""
-    return torch.cuda.memory_allocated(device) if device.type == "cuda" else _field(_STATUS, "VmRSS")
+def read_held(gpus: Sequence[torch.device] = ()) -> int | None:
+    """Bytes held now, counted as in `Peak`."""
+    return sum(map(torch.cuda.memory_allocated, gpus)) if gpus else _field(_STATUS, "VmRSS")
 
 
 def available(device: torch.device) -> int | None:
-    """Bytes this process could hold in all, counted as in `read_peak`: what it has and most of what is free. None where nobody tells."""
+    """Bytes this process could hold in all, counted as in `Peak`: what it has and most of what is free. None where nobody tells."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(torch.cuda.memory_reserved(device) + SPARE * free)

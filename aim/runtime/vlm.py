@@ -23,7 +23,8 @@ from aim.runtime.answer import Answer
 from aim.runtime.checkpoints import Checkpoint, load_checkpoint
 from aim.runtime.faults import NotEnoughMemory, give_back, is_out_of_memory
 from aim.runtime.generation import FirstToken, Generation, TimedStreamer
-from aim.runtime.memory import read_peak, reset_peak
+from aim.runtime.gpus import gpus_of, running_on, wait_for
+from aim.runtime.memory import Peak
 from aim.runtime.question import note_on, prompt_ids
 from aim.video.clip import Clip
 
@@ -142,7 +143,7 @@ class VLM:
 
         with self._lock, self._within_memory(len(clip.frames), method):
             started = time.perf_counter()
-            reset_peak(self.device)
+            peak = Peak(gpus_of(self.model))
             try:
                 with stoppable(self.model, ended):
                     encoded, timings = self._encode(clip)
@@ -180,7 +181,7 @@ class VLM:
             if streamer.tokens == 0:
                 return
             trace = worker.trace
-            trace.peak_memory_bytes = read_peak(self.device)
+            trace.peak_memory_bytes = peak.read()
             timings = timings | trace.timings | streamer.timings() | {"total": time.perf_counter() - started}
             trace.timings = timings
             cost = cost_of(
@@ -224,7 +225,7 @@ class VLM:
     def encode(self, frames: np.ndarray) -> Encoded:
         """Run the vision tower on uint8 [F, H, W, 3]; nothing is remembered."""
         family = self.checkpoint.family
-        with torch.inference_mode():
+        with torch.inference_mode(), running_on(self.device):
             return family.encode(self.model, family.pixel_values(self.model.config, frames, self.checkpoint.pictures))
 
     @contextmanager
@@ -243,12 +244,11 @@ class VLM:
         pixels = family.pixel_values(self.model.config, clip.frames, self.checkpoint.pictures)
         timings["preprocess"] = time.perf_counter() - start
         start = time.perf_counter()
-        with torch.inference_mode():
+        with torch.inference_mode(), running_on(self.device):
             encoded = family.encode(self.model, pixels)
         if family.timing is not None:
             encoded = replace(encoded, inputs=encoded.inputs | family.timing(clip.duration / len(clip.frames)))
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        wait_for(gpus_of(self.model))
         timings["vision_tower"] = time.perf_counter() - start
         self._encoded[clip.digest] = encoded
         while len(self._encoded) > CLIPS_REMEMBERED:
