@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from aim.engine.prompt import Prompt
 from aim.engine.sequence import Sequence
 from aim.engine.timing import Stopwatch
-from aim.kernels.merging import TowerAttention
+from aim.kernels.tower_attention import TowerAttention
 from aim.kernels.trace import Trace
 from aim.methods import Method
 

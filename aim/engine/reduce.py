@@ -21,7 +21,7 @@ from transformers.masking_utils import sdpa_mask
 from aim.engine.prefill import Prefill
 from aim.engine.prompt import read_prompts
 from aim.families import Family, family_of
-from aim.kernels.merging import TowerAttention
+from aim.kernels.tower_attention import TowerAttention
 from aim.kernels.trace import Trace
 from aim.methods import Method
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from aim.engine.prompt import Prompt
 from aim.kernels.grid import Grid
-from aim.kernels.merging import TowerAttention
+from aim.kernels.tower_attention import TowerAttention
 from aim.kernels.trace import Trace
 from aim.methods import Method
 

@@ -50,7 +50,7 @@ class Encoded:
 
     Attributes:
         features: what goes into `generate` as `mm_encoder_outputs`, so that the vision tower need not run again. The `attentions` of its
-            entry hold one `aim.kernels.merging.TowerAttention` where the family can tell.
+            entry hold one `aim.kernels.tower_attention.TowerAttention` where the family can tell.
         inputs: further keyword arguments of `generate`, such as the grid's size.
         grid: the clip's visual tokens.
     """

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from aim.families.towers import recorded
 from aim.kernels.cost import VisionShape
-from aim.kernels.merging import TowerAttention
+from aim.kernels.tower_attention import TowerAttention
 
 MEMORY_BUDGET = 2**30
 Output = TypeVar("Output")

@@ -24,7 +24,7 @@ from aim.families.qwen2_sizes import QWEN2_0_5B, QWEN2_7B, QWEN2_72B, ROPE
 from aim.families.towers import pooled, seen_layer, watch_projections
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
-from aim.kernels.merging import TowerAttention
+from aim.kernels.tower_attention import TowerAttention
 
 
 def _side(config) -> int:

@@ -21,7 +21,7 @@ from aim.families.qwen2_sizes import QWEN2_1_5B, QWEN2_7B, ROPE
 from aim.families.towers import received
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
-from aim.kernels.merging import TowerAttention
+from aim.kernels.tower_attention import TowerAttention
 
 # The video processor's own limits, for a frame. A checkpoint's settings may name others; those that come from its image processor allow
 # 12.8 million pixels, too many for a frame of a clip, so the upper one holds always.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from aim.kernels.merging import TowerAttention
+from aim.kernels.tower_attention import TowerAttention
 
 MAP_BYTES = 64 * 2**20  # of attention map held at once, float32
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from aim.kernels.merging import MergedClip, TowerAttention
+from aim.kernels.merging import MergedClip
+from aim.kernels.tower_attention import TowerAttention
 
 NEIGHBOURS = 32
 

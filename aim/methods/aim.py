@@ -11,8 +11,9 @@ from torch import Tensor
 from aim.kernels.bounds import ABOVE_0, CHANCE, FROM_0, FROM_1, SHARE
 from aim.kernels.cost import ModelShape, VisionShape, merge_flops, pagerank_flops
 from aim.kernels.importance import pagerank
-from aim.kernels.merging import MergedClip, TowerAttention, merge_clip
+from aim.kernels.merging import MergedClip, merge_clip
 from aim.kernels.schedule import check_ramp, frame_windows, merged_per_clip, merged_per_frame, ramp, scale_to_depth
+from aim.kernels.tower_attention import TowerAttention
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
 from aim.methods.knob import knob

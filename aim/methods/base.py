@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from torch import Tensor
 
 from aim.kernels.cost import ModelShape, VisionShape
-from aim.kernels.merging import MergedClip, TowerAttention
+from aim.kernels.merging import MergedClip
 from aim.kernels.schedule import tokens_kept
+from aim.kernels.tower_attention import TowerAttention
 from aim.methods.knob import knobs_of
 
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from aim.kernels.attention_merging import NEIGHBOURS, count_outliers, merge_by_attention
 from aim.kernels.bounds import SHARE
 from aim.kernels.cost import ModelShape, VisionShape, attention_merge_flops
-from aim.kernels.merging import MergedClip, TowerAttention
+from aim.kernels.merging import MergedClip
 from aim.kernels.schedule import spread_evenly
+from aim.kernels.tower_attention import TowerAttention
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
 from aim.methods.knob import knob

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from aim.kernels.bounds import SHARE
 from aim.kernels.cost import ModelShape, VisionShape, merge_flops
-from aim.kernels.merging import MergedClip, TowerAttention, merge_clip
+from aim.kernels.merging import MergedClip, merge_clip
 from aim.kernels.schedule import merged_per_clip, merged_per_frame
+from aim.kernels.tower_attention import TowerAttention
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
 from aim.methods.knob import knob

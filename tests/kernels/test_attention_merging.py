@@ -10,8 +10,8 @@ import torch
 
 import aim
 from aim.kernels.attention_merging import count_outliers, merge_by_attention
-from aim.kernels.merging import TowerAttention
 from aim.kernels.schedule import spread_evenly
+from aim.kernels.tower_attention import TowerAttention
 
 
 def merge_one_frame_by_loops(x: list, received: list, keys: list, count: int, neighbours: int):

@@ -29,8 +29,9 @@ from aim.kernels.cost import (
     vision_flops,
 )
 from aim.kernels.importance import last_token_attention, pagerank
-from aim.kernels.merging import TowerAttention, merge_tokens
+from aim.kernels.merging import merge_tokens
 from aim.kernels.schedule import ramp, tokens_kept
+from aim.kernels.tower_attention import TowerAttention
 
 TINY = ModelShape(num_layers=3, hidden_size=48, intermediate_size=80, num_heads=6, num_key_value_heads=2, head_dim=8, vocab_size=100)
 QWEN2_7B = ModelShape(28, 3584, 18944, 28, 4, 128, 152064)
