@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+# The stages of `Trace.timings` that make up a prefill as the method needs it.
+PREFILL_STAGES = ("merge", "importance", "llm_prefill")
+
 
 @dataclass
 class Trace:
@@ -69,6 +72,11 @@ class Trace:
     def merged_tokens(self) -> int:
         """Visual tokens that entered layer 0, M."""
         return len(self.group_sizes)
+
+    @property
+    def prefill_seconds(self) -> float:
+        """Seconds of the prefill with merging and importance, without scores that are only looked at; 0 before the first prefill."""
+        return sum(self.timings.get(stage, 0.0) for stage in PREFILL_STAGES)
 
     def kept_patches(self, layer: int) -> Tensor:
         """Patches whose places the visual tokens of a layer hold, long [visual], in the order of `survivors`."""

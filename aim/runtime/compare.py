@@ -119,7 +119,7 @@ def compare(
             return
         reference = comparison.runs[0].answer if comparison.runs else answer
         agrees = _likeliest(reference) == _likeliest(answer)
-        run = Compared(answer, divergence(reference.next_token, answer.next_token), agrees, (_prefill(answer),))
+        run = Compared(answer, divergence(reference.next_token, answer.next_token), agrees, (answer.trace.prefill_seconds,))
         comparison = replace(comparison, runs=(*comparison.runs, run))
         yield comparison
     # The first run of all also warms up the machine, so that only the rounds that follow are compared where there are any.
@@ -129,7 +129,7 @@ def compare(
             answer = whole_answer(vlm, clip, question, run.answer.method, 1, stop)
             if answer is None:
                 return
-            times.append(_prefill(answer))
+            times.append(answer.trace.prefill_seconds)
     if rounds > 1:
         runs = tuple(replace(run, prefill_seconds=tuple(times)) for run, times in zip(comparison.runs, seconds, strict=True))
         comparison = replace(comparison, runs=runs)
@@ -151,10 +151,6 @@ def whole_answer(vlm: VLM, clip: Clip, question: str, method: Method, max_new_to
     """
     answer = vlm.ask(clip, question, method, max_new_tokens, stop=stop)
     return None if stop.is_set() or answer.trace is None else answer
-
-
-def _prefill(answer: Answer) -> float:
-    return sum(answer.timings[stage] for stage in ("merge", "importance", "llm_prefill"))
 
 
 def _likeliest(answer: Answer) -> int:

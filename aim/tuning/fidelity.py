@@ -132,7 +132,7 @@ class Subject:
                 stopping_criteria=StoppingCriteriaList(criteria),
             )
             answer = said[0, inputs["input_ids"].shape[1] :].tolist()
-        return tuple(answer), sum(trace.timings[stage] for stage in ("merge", "importance", "llm_prefill"))
+        return tuple(answer), trace.prefill_seconds
 
 
 def forget(error: Exception) -> None:

@@ -100,11 +100,6 @@ def kv_ratio(cost: dict[str, float]) -> float:
     return cost["baseline_kv_bytes"] / max(1, cost["kv_bytes"])
 
 
-def prefill(answer: Answer) -> float:
-    """Seconds the prefill took, with merging and scoring, without scores that are only looked at."""
-    return sum(answer.timings.get(part, 0.0) for part in ("merge", "importance", "llm_prefill"))
-
-
 def first_word(answer: Answer) -> float:
     """Seconds from the start of generation to the first token, without scores that are only looked at."""
     return answer.timings.get("first_token", 0.0) - answer.timings.get("inspection", 0.0)
@@ -118,13 +113,13 @@ def tokens_per_second(answer: Answer) -> float | None:
 
 def comparison(reduced: Answer, full: Answer) -> str:
     """Both runs' measured figures side by side, and the measured ratio beside the modelled one where there is a model."""
-    cost = reduced.cost
+    cost, ours, theirs = reduced.cost, reduced.trace, full.trace
     rows = [
-        _compared("prefill", prefill(reduced), prefill(full), seconds, cost["baseline_tflops"] / cost["prefill_tflops"]),
+        _compared("prefill", ours.prefill_seconds, theirs.prefill_seconds, seconds, cost["baseline_tflops"] / cost["prefill_tflops"]),
         _compared("first word", first_word(reduced), first_word(full), seconds),
         _compared("tokens a second", tokens_per_second(reduced), tokens_per_second(full), number, more_is_better=True),
-        _compared("peak memory", reduced.trace.peak_memory_bytes, full.trace.peak_memory_bytes, size),
-        _compared("KV cache", reduced.trace.key_value_bytes, full.trace.key_value_bytes, size, kv_ratio(cost)),
+        _compared("peak memory", ours.peak_memory_bytes, theirs.peak_memory_bytes, size),
+        _compared("KV cache", ours.key_value_bytes, theirs.key_value_bytes, size, kv_ratio(cost)),
     ]
     same = reduced.text.strip().lower() == full.text.strip().lower()
     verdict = "Both give the same answer." if same else "The answers differ."

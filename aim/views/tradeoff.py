@@ -220,9 +220,14 @@ def spent_table(full: Answer, reduced: Answer) -> str:
     columns = (("", ""), ("answer", ""), ("frames", ""), ("FLOPs", "modelled"), ("prefill", "measured"), ("vision tower", "measured"))
     rows = ""
     for name, answer in (("full model", full), ("reduced", reduced)):
-        spent = sum(answer.timings.get(stage, 0.0) for stage in ("merge", "importance", "llm_prefill"))
         tower = seconds(answer.timings["vision_tower"]) if "vision_tower" in answer.timings else "reused"
-        figures = (escape(answer.text) or "–", f"{answer.trace.frames:,}", flops(answer.cost["prefill_tflops"]), seconds(spent), tower)
+        figures = (
+            escape(answer.text) or "–",
+            f"{answer.trace.frames:,}",
+            flops(answer.cost["prefill_tflops"]),
+            seconds(answer.trace.prefill_seconds),
+            tower,
+        )
         rows += f'<tr><th scope="row">{name}</th>{"".join(f"<td>{figure}</td>" for figure in figures)}</tr>'
     return (
         '<div class="aim-scroll" tabindex="0" role="group" aria-label="Both answers"><table class="aim-table aim-methods">'

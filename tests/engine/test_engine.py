@@ -264,6 +264,7 @@ def test_the_trace_counts_the_time_of_each_stage(model):
     with aim.reduce(model, aim.AIM(merge_ratio=0.5, l1=2, l2=5), scores="all") as trace:
         generate(model, clip_inputs())
     assert set(trace.timings) == {"merge", "importance", "inspection", "llm_prefill"} and trace.timings["inspection"] > 0
+    assert trace.prefill_seconds == pytest.approx(sum(trace.timings.values()) - trace.timings["inspection"])
 
 
 def test_the_bytes_of_the_cache_are_read_off_the_cache(model):

@@ -10,7 +10,7 @@ import pytest
 from aim.runtime.vlm import Answer
 from aim.views.charts import layer_chart, score_quantiles
 from aim.views.costs import cost_table
-from aim.views.figures import card, comparison, figures, first_word, prefill, steps, tokens_per_second
+from aim.views.figures import card, comparison, figures, first_word, steps, tokens_per_second
 from aim.views.planned import in_words, plan_panel
 from aim.views.units import flops, number, seconds, size, times
 from tests.fakes import COST, TIMINGS, FakeVlm, make_trace
@@ -86,9 +86,11 @@ def test_the_cards_say_what_is_modelled_and_what_is_measured():
 
 
 def test_scores_only_looked_at_are_not_counted_against_the_method():
-    looked = make_answer(timings=TIMINGS | {"inspection": 0.009})
-    assert prefill(looked) == pytest.approx(0.023)
+    timings = TIMINGS | {"inspection": 0.009}
+    looked = make_answer(timings=timings, trace=replace(make_trace(), timings=timings))
+    assert looked.trace.prefill_seconds == pytest.approx(0.023)
     assert first_word(looked) == pytest.approx(0.021)
+    assert "prefill 23.0 ms 23.0 ms 1.0×" in words(comparison(looked, looked))
 
 
 def test_a_speed_is_told_only_where_there_is_one():
@@ -100,7 +102,8 @@ def test_a_speed_is_told_only_where_there_is_one():
 def test_two_runs_side_by_side_give_the_measured_beside_the_modelled_ratio():
     trace = make_trace()
     trace.key_value_bytes, trace.peak_memory_bytes = 8000, 600_000_000
-    full = make_answer("Circle ", trace=trace, timings={"llm_prefill": 0.092, "first_token": 0.09, "decode": 0.02})
+    trace.timings = {"llm_prefill": 0.092, "first_token": 0.09, "decode": 0.02}
+    full = make_answer("Circle ", trace=trace, timings=trace.timings)
     shown = words(comparison(make_answer(), full))
     assert "Both give the same answer." in shown
     assert "prefill 23.0 ms 92.0 ms 4.0× 5.0×" in shown
