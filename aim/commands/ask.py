@@ -34,9 +34,7 @@ def run(options: argparse.Namespace) -> str:
         clip, options.question, method, options.max_new_tokens
     )
     if options.json:
-        report = answer.to_dict()
-        del report["trace"]
-        return json.dumps(report)
+        return json.dumps(answer.account())
     cost, times = answer.cost, answer.timings
     note = f"{answer.note}\n\n" if answer.note else ""
     return (

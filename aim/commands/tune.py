@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> str:
     tuned = tune(vlm, clip, options.question, budget, **search)
     spent = _spend(vlm, options, tuned) if options.spend and tuned.chosen else None
     if options.json:
-        return json.dumps(tuned.to_dict() | ({"spent": [answer.to_dict() | {"trace": None} for answer in spent]} if spent else {}))
+        return json.dumps(tuned.to_dict() | ({"spent": [answer.account() | {"trace": None} for answer in spent]} if spent else {}))
     return "\n".join([_text(tuned), *(f"{answer.trace.frames} frames, {answer.method.name}: {answer.text}" for answer in spent or ())])
 
 

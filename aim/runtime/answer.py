@@ -26,7 +26,7 @@ class Answer:
         features_reused: the clip's vision features came from an earlier question.
         new_tokens: tokens generated, the end token included.
         next_token: log probabilities of the first token, float32 [vocabulary] on the CPU, before sampling changes them; None until it is
-            there. No part of `to_dict`.
+            there. No part of `account` and `to_dict`.
         note: what the reader should know before trusting the text, such as words of the question that the model does not know.
     """
 
@@ -41,8 +41,8 @@ class Answer:
     next_token: Tensor | None = field(default=None, repr=False, compare=False)
     note: str = ""
 
-    def to_dict(self) -> dict:
-        """Plain numbers and lists, the whole trace included."""
+    def account(self) -> dict:
+        """The answer with its counts, times and costs as plain numbers and lists, without the trace's tensors."""
         trace = self.trace or Trace()
         return {
             "answer": self.text,
@@ -58,8 +58,11 @@ class Answer:
             "features_reused": self.features_reused,
             "new_tokens": self.new_tokens,
             "note": self.note,
-            "trace": trace.to_dict(),
         }
+
+    def to_dict(self) -> dict:
+        """`account`, and under "trace" the whole trace, as plain numbers and lists."""
+        return self.account() | {"trace": (self.trace or Trace()).to_dict()}
 
     def to_json(self) -> str:
         """`to_dict` as one JSON object."""

@@ -38,10 +38,8 @@ class Compared:
 
     def to_dict(self) -> dict:
         """Plain numbers and lists, without the trace."""
-        account = self.answer.to_dict()
-        del account["trace"]
         timed = {"prefill_seconds": list(self.prefill_seconds), "prefill_median_seconds": median(self.prefill_seconds)}
-        return account | {"divergence": self.divergence, "agrees": self.agrees} | timed
+        return self.answer.account() | {"divergence": self.divergence, "agrees": self.agrees} | timed
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,4 @@ def _run(vlm, note, clip, *asked, **options) -> dict[str, Any]:
     answer = vlm.ask(clip, *asked, **options)
     if answer.trace is not None:
         note(answer)
-    account = answer.to_dict()
-    del account["trace"]
-    return account
+    return answer.account()

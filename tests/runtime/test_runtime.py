@@ -79,6 +79,7 @@ def test_a_report_names_every_stage_and_its_json_can_be_read_back(vlm):
     stages = ["decode_video", "preprocess", "vision_tower", "merge", "importance", "llm_prefill", "first_token", "decode", "total"]
     assert list(answer.timings) == stages
     report = json.loads(answer.to_json())
+    assert json.loads(json.dumps(answer.account())) == {name: value for name, value in report.items() if name != "trace"}
     assert report["visual_tokens"] == 4 * TOKENS_PER_FRAME and report["merged_tokens"] == 4 * (TOKENS_PER_FRAME // 4)
     assert report["tokens_per_layer"] == [list(pair) for pair in answer.trace.tokens_per_layer]
     assert report["params"]["l1"] == 6 and report["params"]["l2"] == 9
