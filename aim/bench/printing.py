@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from aim.views.look import LINES, MARKS
+from aim.views.text_tables import markdown_table
 from aim.views.units import number, seconds, size
 
 MODELLED = ("modelled", "causal", "of modelled", "of causal")
@@ -25,7 +26,7 @@ def bench_text(report: dict) -> str:
     vision, head = report["vision"], [_head(report), ""]
     rows = [["variant", "prefill", "first token", "tokens/s", "peak", "working", "KV cache", "measured", *MODELLED, "runs"]]
     rows += [_row(variant) for variant in report["variants"]]
-    parts = [table(rows), "", LEGEND, ""]
+    parts = [markdown_table(rows), "", LEGEND, ""]
     lines = [["stage", "variant", "time", "share of prefill"]]
     for variant in report["variants"]:
         for stage in ("merge", "importance"):
@@ -39,7 +40,7 @@ def bench_text(report: dict) -> str:
             lines.append([name, frames, vision["ended"] or seconds(vision[stage]), "not in it"])
     exact = [v["title"] for v in report["variants"] if v["kv_bytes"] is not None and v["kv_bytes"] != v["modelled_kv_bytes"]]
     kept = f"KV cache not as modelled: {', '.join(exact)}." if exact else "KV cache: exactly the bytes modelled, in every variant that ran."
-    return "\n".join([*head, *parts, table(lines), "", kept])
+    return "\n".join([*head, *parts, markdown_table(lines), "", kept])
 
 
 def growth_text(report: dict) -> str:
@@ -56,7 +57,7 @@ def growth_text(report: dict) -> str:
             else:
                 row += [seconds(point["prefill_seconds"]), _bytes(point["working_bytes"]), _bytes(point["peak_bytes"])]
         rows.append(row)
-    return "\n".join([_head(report), "", table(rows)])
+    return "\n".join([_head(report), "", markdown_table(rows)])
 
 
 def growth_chart(report: dict) -> go.Figure:
@@ -99,13 +100,6 @@ def growth_chart(report: dict) -> go.Figure:
 def write_chart(file: Path, figure: go.Figure) -> None:
     """One HTML page that needs no network."""
     file.write_text(figure.to_html(include_plotlyjs=True), encoding="utf-8")
-
-
-def table(rows: list[list[str]]) -> str:
-    """A Markdown table, its columns aligned."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
 def _head(report: dict) -> str:

@@ -28,6 +28,7 @@ from aim.tuning.costs import Costs
 from aim.tuning.search import tune
 from aim.tuning.transfer import tune_many
 from aim.video.clip import Clip, clip_from_frames
+from aim.views.text_tables import markdown_table
 
 FRAMES, QUESTIONS, SEED = 8, 2, 7
 SHARED_CLIPS = 16
@@ -94,10 +95,7 @@ def _row(vlm: VLM, clip: Clip, question: Question, text: str, shared: Method, fu
 
 def table(rows: list[dict]) -> str:
     """Markdown: agreement with the full model by budget, and paired differences with clustered 95 % intervals, in points."""
-    lines = [
-        f"| budget | {' | '.join(ARMS)} | tuned − paper's | tuned − paper's, original positions | one for all − paper's |",
-        "|---" * (len(ARMS) + 4) + "|",
-    ]
+    lines = [["budget", *ARMS, "tuned − paper's", "tuned − paper's, original positions", "one for all − paper's"]]
     for text in dict.fromkeys(row["budget"] for row in rows):
         own = [row for row in rows if row["budget"] == text]
         values = {arm: np.array([row[arm] for row in own]) for arm in ARMS}
@@ -110,8 +108,8 @@ def table(rows: list[dict]) -> str:
         for first, second in ((ARMS[0], ARMS[2]), (ARMS[0], ARMS[3]), (ARMS[1], ARMS[2])):
             gap = paired_difference(values[first], values[second], clips)
             cells.append(f"{100 * gap.value:+.1f} ({100 * gap.low:+.1f} to {100 * gap.high:+.1f})".replace("-", "−"))
-        lines.append(f"| {text} less | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append([f"{text} less", *cells])
+    return markdown_table(lines)
 
 
 def overruns(rows: list[dict]) -> str:

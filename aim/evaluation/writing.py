@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from aim.evaluation.findings import signed
 from aim.evaluation.summary import ALL, Summary
+from aim.views.text_tables import plain_table
 
 COLUMNS = ("frames", "method", "params", "type", "right", "low", "high", "constant_guess", "questions", "agreement", "prefill_gflops")
 
@@ -33,7 +34,7 @@ def text_of(summaries: list[Summary]) -> str:
             ]
         )
     note = "GFLOP and KV are modelled (without vision tower, merging, scoring), ms is the measured median with merging and scoring."
-    return "\n\n".join([_table(rows), note, *map(_details, summaries)])
+    return "\n\n".join([plain_table(rows), note, *map(_details, summaries)])
 
 
 def _details(summary: Summary) -> str:
@@ -46,13 +47,13 @@ def _details(summary: Summary) -> str:
         ["evidence recall", *("-" if value is None else f"{100 * value:.0f} %" for value in summary.recall)],
         ["localisation", *("-" if value is None else f"{value:.2f}" for value in summary.localisation)],
     ]
-    return "\n".join([summary.setting.label, _table(rows), _table(layers)])
+    return "\n".join([summary.setting.label, plain_table(rows), plain_table(layers)])
 
 
 def findings_text(findings: list[dict]) -> str:
     """The verdicts, and for each finding its claim, sentence, points and checks (`findings.judge`)."""
     verdicts = [["finding", "", "verdict"], *([str(f["number"]), f["title"], f["verdict"]] for f in findings)]
-    return "\n\n".join([_table(verdicts), *map(_finding_text, findings)])
+    return "\n\n".join([plain_table(verdicts), *map(_finding_text, findings)])
 
 
 def _finding_text(finding: dict) -> str:
@@ -69,7 +70,7 @@ def _finding_text(finding: dict) -> str:
         questions = f"{check['questions']:,}"
         checks.append([check["label"], questions, signed(check["difference"]), interval, check["expected"] or "-", outcome])
     head = f"{finding['number']}. {finding['title']}: {finding['verdict'].upper()}"
-    return "\n".join([head, f"The paper: {finding['claim']}", f"Here: {finding['sentence']}", _table(points), _table(checks)])
+    return "\n".join([head, f"The paper: {finding['claim']}", f"Here: {finding['sentence']}", plain_table(points), plain_table(checks)])
 
 
 def write_json(file: Path, summaries: list[Summary]) -> None:
@@ -109,14 +110,3 @@ def write_page(file: Path, charts: Sequence[tuple[str, go.Figure]]) -> None:
 
 def _accuracy(row: dict) -> list[str]:
     return [f"{100 * row['right']:.1f} %", f"{100 * row['low']:.1f}-{100 * row['high']:.1f} %"]
-
-
-def _table(rows: list[list[str]]) -> str:
-    """Columns as wide as their widest cell, the first left-aligned."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from aim.views.colour import colour_map
 from aim.views.frames import veiled
 from aim.views.look import GRID, LINES, PLANNED, head_row, layout
+from aim.views.text_tables import plain_table
 from aim.views.units import flops, number, seconds, size, times
 
 if TYPE_CHECKING:
@@ -89,8 +90,7 @@ def _short(value: object) -> str:
 
 def comparison_text(comparison: Comparison) -> str:
     """The table as text for a terminal."""
-    head = ("method", "answer", "same", "KL", "FLOPs", "prefill", "x faster", "KV cache", "setting")
-    rows = [head]
+    rows = [("method", "answer", "same", "KL", "FLOPs", "prefill", "x faster", "KV cache", "setting")]
     base = median(comparison.runs[0].prefill_seconds)
     for run in comparison.runs:
         answer, spent = run.answer, median(run.prefill_seconds)
@@ -98,11 +98,8 @@ def comparison_text(comparison: Comparison) -> str:
         rows.append(
             (_title(run), " ".join(answer.text.split())[:40], "yes" if run.agrees else "no", number(run.divergence), *figures, setting(run))
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join(
-        [*lines, f"budget {flops(comparison.tflops)}; KL and the first word against the full model; prefill: medians, taking turns"]
-    )
+    note = f"budget {flops(comparison.tflops)}; KL and the first word against the full model; prefill: medians, taking turns"
+    return f"{plain_table(rows, figures=False)}\n{note}"
 
 
 def comparison_chart(comparison: Comparison) -> go.Figure:
