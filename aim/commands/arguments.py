@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-QUANTIZATIONS = ("8bit", "4bit")
+from aim.methods.published import PAPER_TEXT_TOKENS
+from aim.runtime.limits import QUANTIZATIONS
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +17,12 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-new-tokens", type=int, default=64, help="longest answer (default: %(default)s)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1... (default: cuda where there is one)")
     parser.add_argument("--quantization", choices=QUANTIZATIONS, help="of the LLM's weights, on CUDA with bitsandbytes")
+
+
+def add_text_tokens(parser: argparse.ArgumentParser) -> None:
+    """`--text-tokens`, as many as in the paper's account."""
+    told = "tokens of the prompt that are not patches (default: %(default)s)"
+    parser.add_argument("--text-tokens", type=int, default=PAPER_TEXT_TOKENS, help=told)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

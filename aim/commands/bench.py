@@ -9,8 +9,9 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from aim.commands.arguments import QUANTIZATIONS
+from aim.commands.arguments import add_text_tokens
 from aim.commands.knobs import add_knobs, methods_of
+from aim.runtime.limits import QUANTIZATIONS
 
 SUMMARY = "time and memory beside the stock model, measured beside modelled"
 
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_knobs(parser, several=True)
     parser.add_argument("--frames", type=int, nargs="+", help="frames (default: 16; with --growth several, by default 8 to 192)")
-    parser.add_argument("--text-tokens", type=int, default=100, help="tokens of the prompt that are not patches (default: %(default)s)")
+    add_text_tokens(parser)
     parser.add_argument("--new-tokens", type=int, default=17, help="tokens of each answer (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=5, help="interleaved rounds (default: %(default)s)")
     parser.add_argument("--variants", nargs="+", help="sdpa eager identity masked prune merge aim (default: all; sdpa always runs)")

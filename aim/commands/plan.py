@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from aim.commands.arguments import add_json
+from aim.commands.arguments import add_json, add_text_tokens
 from aim.commands.knobs import add_knobs, methods_of
 
 SUMMARY = "what a setting costs, without weights"
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the command."""
     parser.add_argument("model", help='a known name such as llava-onevision-qwen2-7b, "bundled", or a folder with a config.json')
     parser.add_argument("--frames", type=int, default=32, help="frames (default: %(default)s)")
-    parser.add_argument("--text-tokens", type=int, default=100, help="tokens of the prompt that are not patches (default: %(default)s)")
+    add_text_tokens(parser)
     add_knobs(parser)
     add_json(parser)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import log2
 
 MODEL = "llava-onevision-qwen2-7b"
+PAPER_TEXT_TOKENS = 100  # of the prompt; with them its FLOPs add up
 
 
 @dataclass(frozen=True)

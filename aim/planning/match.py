@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from aim.kernels.cost import ModelShape, prefill_flops
 from aim.methods import METHODS, Method
+from aim.methods.published import PAPER_TEXT_TOKENS
 from aim.planning.plan import TERA, look_up
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def match(
     frames: int,
     target_tflops: float,
     tokens_per_frame: int | None = None,
-    text_tokens: int = 100,
+    text_tokens: int = PAPER_TEXT_TOKENS,
     tolerance: float | None = 0.01,
 ) -> Method:
     """Turn a method's own knob until its prefill costs `target_tflops`, as `aim.plan` counts it.

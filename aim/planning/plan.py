@@ -25,6 +25,7 @@ from aim.kernels.cost import (
 )
 from aim.kernels.grid import Grid
 from aim.methods import AIM, Method
+from aim.methods.published import PAPER_TEXT_TOKENS
 
 TERA = 1e12
 
@@ -71,13 +72,13 @@ class Plan:
         return {**asdict(self), "tokens_per_layer": [list(pair) for pair in self.tokens_per_layer]}
 
 
-def plan(model: str, num_frames: int = 32, text_tokens: int = 100, method: Method | None = None) -> Plan:
+def plan(model: str, num_frames: int = 32, text_tokens: int = PAPER_TEXT_TOKENS, method: Method | None = None) -> Plan:
     """Plan one prefill of a video and a question.
 
     Args:
         model: a name in `PUBLISHED` (or its Hub id), "bundled", or a checkpoint folder.
         num_frames: frames of the video, ≥ 1.
-        text_tokens: everything in the prompt that is not a patch: words, chat markers, separators; ≥ 1. The paper's table uses 100.
+        text_tokens: everything in the prompt that is not a patch: words, chat markers, separators; ≥ 1. Default 100, the paper's.
         method: default `aim.AIM()`, the paper's setting scaled to the model's depth.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +23,9 @@ from transformers.utils import cached_file
 from aim.families import Family, family_of
 from aim.families.names import locate
 from aim.runtime.faults import is_disk_full, is_out_of_memory
+from aim.runtime.limits import QUANTIZATIONS
 
 AUTO = "auto"
-QUANTIZATIONS: dict[str, Callable[[torch.dtype], dict]] = {
-    "8bit": lambda _dtype: {"load_in_8bit": True},
-    "4bit": lambda dtype: {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype},
-}
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,9 @@ def check_quantization(quantization: str, device: torch.device) -> None:
 
 def quantization_config(quantization: str, dtype: torch.dtype, family: Family) -> BitsAndBytesConfig:
     """What transformers needs to quantise on loading. The vision tower and its projector keep their weights: they are small."""
-    return BitsAndBytesConfig(llm_int8_skip_modules=list(family.unquantised), **QUANTIZATIONS[quantization](dtype))
+    whole = list(family.unquantised)
+    # The type to compute in is read for 4 bits alone.
+    return BitsAndBytesConfig(llm_int8_skip_modules=whole, bnb_4bit_compute_dtype=dtype, **QUANTIZATIONS[quantization])
 
 
 @contextmanager

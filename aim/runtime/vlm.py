@@ -24,12 +24,11 @@ from aim.runtime.checkpoints import Checkpoint, load_checkpoint
 from aim.runtime.faults import NotEnoughMemory, give_back, is_out_of_memory
 from aim.runtime.generation import FirstToken, Generation, TimedStreamer
 from aim.runtime.gpus import gpus_of, running_on, wait_for
+from aim.runtime.limits import MAX_FRAMES_OFFERED, MAX_QUESTION
 from aim.runtime.memory import Peak
 from aim.runtime.question import note_on, prompt_ids
 from aim.video.clip import Clip
 
-MAX_QUESTION = 2000
-MAX_FRAMES = 64
 CLIPS_REMEMBERED = 4
 
 
@@ -80,9 +79,9 @@ class VLM:
 
     @property
     def max_frames(self) -> int:
-        """Frames whose unmerged tokens fit the trained context with room for a question, `MAX_FRAMES` at most."""
+        """Frames whose unmerged tokens fit the trained context with room for a question, `MAX_FRAMES_OFFERED` at most."""
         room = self.model.config.text_config.max_position_embeddings - 512
-        fitting = (frames for frames in range(MAX_FRAMES, 1, -1) if self.grid(frames).tokens <= room)
+        fitting = (frames for frames in range(MAX_FRAMES_OFFERED, 1, -1) if self.grid(frames).tokens <= room)
         return next(fitting, 1)
 
     def grid(self, num_frames: int, height: int = 360, width: int = 640) -> Grid:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from math import inf
 
 from aim.methods import Full
+from aim.runtime.limits import MAX_PREFILLS
 from aim.runtime.vlm import VLM
 from aim.tuning.budget import Budget
 from aim.tuning.candidates import PLACES, Candidate, proposals
@@ -15,8 +16,6 @@ from aim.tuning.costs import Costs, clips_of
 from aim.tuning.fidelity import Measured, Subject, ladder
 from aim.tuning.outcome import Tried, Tuned, choose
 from aim.video.clip import Clip
-
-MAX_PREFILLS = 24
 
 
 def tune(

@@ -6,14 +6,13 @@ from bisect import bisect_right
 from collections.abc import Callable
 
 from aim.methods import Full, Method
+from aim.methods.published import PAPER_TEXT_TOKENS
 from aim.runtime.answer import Answer
 from aim.runtime.vlm import VLM
-from aim.video.clip import MAX_FRAMES, Clip
-
-TYPICAL_TEXT_TOKENS = 100
+from aim.video.clip import MAX_FRAMES_READ, Clip
 
 
-def frames_for(vlm: VLM, method: Method, budget_tflops: float, max_frames: int, text_tokens: int = TYPICAL_TEXT_TOKENS) -> int:
+def frames_for(vlm: VLM, method: Method, budget_tflops: float, max_frames: int, text_tokens: int = PAPER_TEXT_TOKENS) -> int:
     """The most frames of 640 x 360 pixels a method can take within a budget and the model's context.
 
     Args:
@@ -52,7 +51,7 @@ def spend(
     question: str,
     method: Method,
     frames: int,
-    max_frames: int = MAX_FRAMES,
+    max_frames: int = MAX_FRAMES_READ,
     max_new_tokens: int = 64,
 ) -> tuple[Answer, Answer]:
     """Ask twice for the same prefill FLOPs: the full model on `frames` frames, and the method on as many as that pays for.

@@ -9,6 +9,7 @@ from math import inf
 from statistics import fmean, median
 
 from aim.methods import AIM, Full
+from aim.runtime.limits import MAX_PREFILLS
 from aim.runtime.vlm import VLM
 from aim.tuning.budget import Budget
 from aim.tuning.candidates import Candidate, proposals
@@ -16,8 +17,6 @@ from aim.tuning.costs import Costs
 from aim.tuning.fidelity import Subject
 from aim.tuning.outcome import label_of
 from aim.video.clip import Clip
-
-MAX_PREFILLS = 24
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from typing import Any
 import gradio as gr
 
 from aim.methods import AIM, Full
+from aim.runtime.limits import TYPICAL_TEXT_TOKENS
 from aim.runtime.memory import give_back_freed
 from aim.ui.connection import presence
 from aim.ui.errors import sentence
-from aim.ui.knobs import PLANNED, TYPICAL_TEXT_TOKENS
+from aim.ui.knobs import PLANNED
 from aim.ui.request import KNOBS, METHOD_KNOBS, Request, check
 from aim.ui.run_log import logged
 from aim.ui.starting import IN_LINE

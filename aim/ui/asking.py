@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from aim.runtime.limits import MAX_QUESTION
 from aim.ui import texts
 from aim.ui.examples import Example
-from aim.ui.request import MAX_QUESTION
 from aim.video.intake.limits import SUFFIXES
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aim.methods import AIM, Full
+from aim.runtime.limits import TYPICAL_TEXT_TOKENS
 from aim.tuning.budget import Budget
-from aim.ui.knobs import TYPICAL_TEXT_TOKENS, Range
+from aim.ui.knobs import Range
 
 # FLOPs a second that a prefill is guessed to reach before one has been timed, by device: only where the slider of milliseconds begins.
 GUESSED = {"cpu": 5e10, "cuda": 1e14}

@@ -10,14 +10,14 @@ import gradio as gr
 from aim.methods import AIM
 from aim.methods.presets import PRESETS, preset, preset_of
 from aim.methods.published import nearest
+from aim.runtime.limits import MAX_QUESTION, TYPICAL_TEXT_TOKENS
 from aim.ui import texts
 from aim.ui.examples import Example
-from aim.ui.request import ADVANCED, FIRST, KNOBS, MAX_QUESTION, METHOD_KNOBS, Request
+from aim.ui.request import ADVANCED, FIRST, KNOBS, METHOD_KNOBS, Request
 from aim.views.planned import hint, plan_panel
 
 # The values that the plan depends on, in the order `plan` takes them.
 PLANNED = tuple(name for name in KNOBS if name == "num_frames" or (name in METHOD_KNOBS and METHOD_KNOBS[name].planned))
-TYPICAL_TEXT_TOKENS = 20
 QUESTION_DAMPING = 0.15
 # What is slid and is no knob of the method.
 LABELS = {"num_frames": "Frames taken from the video", "max_new_tokens": "Longest answer, in tokens"}

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from aim.runtime.limits import MAX_QUESTION
 from aim.ui.examples import example_of, load_examples
 from aim.ui.knobs import CHOICES, defaults, ranges
-from aim.ui.request import FIRST, KNOBS, MAX_QUESTION, Request
+from aim.ui.request import FIRST, KNOBS, Request
 from aim.ui.texts import public_name
 
 TRUTH = {"true": True, "false": False}

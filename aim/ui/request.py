@@ -8,7 +8,7 @@ from typing import Any
 
 from aim.methods import AIM
 from aim.methods.knob import knobs_of
-from aim.runtime.vlm import MAX_QUESTION
+from aim.runtime.limits import MAX_QUESTION
 
 METHOD_KNOBS = knobs_of(AIM)
 # What is always in a link and in front on the page: the knobs that matter first, and the number of frames.

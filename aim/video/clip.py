@@ -16,11 +16,11 @@ import numpy as np
 
 from aim.kernels.refusal import Refusal
 from aim.video.intake.header import checked_file
-from aim.video.intake.limits import LIMITS, MAX_FRAMES, MIN_SIDE
+from aim.video.intake.limits import LIMITS, MAX_FRAMES_READ, MIN_SIDE
 from aim.video.intake.process import decode
 from aim.video.intake.refusals import Refused, refuse
 
-__all__ = ["LIMITS", "MAX_FRAMES", "Clip", "clip_from_frames", "read_video"]
+__all__ = ["LIMITS", "MAX_FRAMES_READ", "Clip", "clip_from_frames", "read_video"]
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, s
 
     Args:
         path: a local MP4, MOV, MKV, WebM, AVI, MPG, GIF or TS file.
-        num_frames: 1...MAX_FRAMES. A clip that has fewer frames gives all it has. Where one frame stays on for several stretches (variable
-            frame rate), it is returned once for each.
+        num_frames: 1...`MAX_FRAMES_READ`. A clip with fewer frames gives all it has. Where one frame stays on for several stretches
+            (variable frame rate), it is returned once for each.
         max_side: the longer side, in pixels, is reduced to this while decoding; smaller clips keep their size. At least 16.
         stop: setting it ends the reading within a fraction of a second.
 
@@ -57,8 +57,8 @@ def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, s
         Refusal: the arguments, a file that cannot be read or is over the `LIMITS`, or `stop`. It names the file, not its folder.
         ImportError: PyAV is not installed.
     """
-    if not _whole(num_frames) or not 1 <= num_frames <= MAX_FRAMES:
-        raise Refusal(f"num_frames is {num_frames!r}; accepted: a whole number from 1 to {MAX_FRAMES}. Set it within that range.")
+    if not _whole(num_frames) or not 1 <= num_frames <= MAX_FRAMES_READ:
+        raise Refusal(f"num_frames is {num_frames!r}; accepted: a whole number from 1 to {MAX_FRAMES_READ}. Set it within that range.")
     if not _whole(max_side) or max_side < MIN_SIDE:
         raise Refusal(f"max_side is {max_side!r}; accepted: a whole number of pixels, {MIN_SIDE} or more. Set it to 640 if in doubt.")
     name, file, demuxer = checked_file(path)

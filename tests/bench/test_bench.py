@@ -13,7 +13,6 @@ from aim.bench.measure import Measured, Run, attempt, interleave, run_once
 from aim.bench.summary import planned, spread, summarise
 from aim.bench.variants import BASE, ROWS, variants_of
 from aim.bench.workload import visual_tokens, workload
-from aim.commands import arguments
 from aim.commands.main import main
 from aim.planning.plan import plan_for
 from tests.tiny import clip_inputs, llava_onevision
@@ -247,11 +246,6 @@ class TestCommand:
             main([*self.arguments, *given])
         error = capsys.readouterr().err.strip()
         assert stopped.value.code == 2 and message in error and "\n" not in error
-
-    def test_the_flag_offers_what_loading_takes(self):
-        from aim.runtime.checkpoints import QUANTIZATIONS
-
-        assert set(arguments.QUANTIZATIONS) == set(QUANTIZATIONS)
 
 
 def test_the_vision_tower_is_timed_on_frames_of_its_own(model):

@@ -9,7 +9,8 @@ import aim
 from aim.commands.main import main
 from aim.families import FAMILIES
 from aim.runtime import checkpoints
-from aim.runtime.checkpoints import QUANTIZATIONS, check_quantization, quantization_config
+from aim.runtime.checkpoints import check_quantization, quantization_config
+from aim.runtime.limits import QUANTIZATIONS
 
 CUDA = torch.device("cuda")
 

@@ -7,8 +7,8 @@ import pytest
 import aim
 from aim.kernels.cost import kv_bytes
 from aim.planning.plan import shape_of
+from aim.runtime.limits import TYPICAL_TEXT_TOKENS
 from aim.ui.budgets import KINDS, budget_range, chosen_budget
-from aim.ui.knobs import TYPICAL_TEXT_TOKENS
 
 
 @pytest.fixture(scope="module")

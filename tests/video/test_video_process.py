@@ -217,5 +217,5 @@ def test_no_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_sentence_of_limits_names_each_of_them():
-    for limit in (limits.FORMATS, limits.MAX_UPLOAD_MEGABYTES, limits.MAX_HOURS, limits.MAX_FRAMES, limits.MAX_SECONDS_TO_READ):
+    for limit in (limits.FORMATS, limits.MAX_UPLOAD_MEGABYTES, limits.MAX_HOURS, limits.MAX_FRAMES_READ, limits.MAX_SECONDS_TO_READ):
         assert str(limit) in LIMITS

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from aim.kernels.refusal import Refusal
-from aim.video.clip import MAX_FRAMES, read_video
+from aim.video.clip import MAX_FRAMES_READ, read_video
 from tests.clips import encode, numbers_of
 
 
@@ -73,9 +73,9 @@ def test_names_that_mean_something_to_ffmpeg_are_only_names(name: str, tmp_path:
     assert numbers_of(read_video(path, 24).frames) == list(range(24))
 
 
-@pytest.mark.parametrize("num_frames", [0, -1, MAX_FRAMES + 1, 2.0, "8", None, True])
+@pytest.mark.parametrize("num_frames", [0, -1, MAX_FRAMES_READ + 1, 2.0, "8", None, True])
 def test_num_frames_out_of_range_is_refused(num_frames: object, plain: Path):
-    with pytest.raises(Refusal, match=rf"num_frames is .*accepted: a whole number from 1 to {MAX_FRAMES}\. Set"):
+    with pytest.raises(Refusal, match=rf"num_frames is .*accepted: a whole number from 1 to {MAX_FRAMES_READ}\. Set"):
         read_video(plain, num_frames)
 
 

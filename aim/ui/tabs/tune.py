@@ -11,8 +11,9 @@ import gradio as gr
 from aim.engine.stopping import Stopped
 from aim.methods import AIM, Full
 from aim.methods.presets import preset
+from aim.runtime.limits import MAX_PREFILLS
 from aim.tuning.outcome import Tried, Tuned
-from aim.tuning.search import MAX_PREFILLS, tune_steps
+from aim.tuning.search import tune_steps
 from aim.ui import knobs
 from aim.ui.budgets import KINDS, budget_range, chosen_budget
 from aim.ui.errors import politely

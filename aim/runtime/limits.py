@@ -1,0 +1,15 @@
+"""Limits and choices that several rooms keep to, as plain values that take no time to import.
+
+What a video file may be is told in `aim.video.intake.limits`.
+"""
+
+MAX_QUESTION = 2000  # characters
+MAX_FRAMES_OFFERED = 64  # by the page, even where a model's context has room for more
+TYPICAL_TEXT_TOKENS = 20  # of a prompt that has no question yet; the paper's is `aim.methods.published.PAPER_TEXT_TOKENS`
+MAX_PREFILLS = 24  # of a search for a setting, unless the caller says otherwise
+
+# How the LLM's matrices may be quantised on loading: name → what transformers' `BitsAndBytesConfig` is given for it.
+QUANTIZATIONS: dict[str, dict] = {
+    "8bit": {"load_in_8bit": True},
+    "4bit": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+}
