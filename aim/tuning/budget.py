@@ -7,20 +7,8 @@ from dataclasses import dataclass, replace
 from math import isfinite
 
 from aim.planning.plan import Plan
+from aim.tuning.budget_kinds import KINDS
 
-# how it is written → (kind, factor to the kind's unit)
-_WRITTEN = {
-    "tflop": ("tflop", 1.0),
-    "gflop": ("tflop", 1e-3),
-    "mflop": ("tflop", 1e-6),
-    "x": ("times", 1.0),
-    "s": ("ms", 1000.0),
-    "ms": ("ms", 1.0),
-    "gb": ("mb", 1000.0),
-    "mb": ("mb", 1.0),
-    "kb": ("mb", 1e-3),
-}
-_UNITS = {"tflop": "TFLOP", "times": "TFLOP", "ms": "ms", "mb": "MB"}
 EXAMPLES = '"4x", "0.5 TFLOP", "500 GFLOP", "800 ms" or "20 MB"'
 
 
@@ -45,8 +33,8 @@ class Budget:
     milliseconds_besides: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind not in _UNITS:
-            raise ValueError(f"kind is {self.kind!r}; use one of {', '.join(_UNITS)}.")
+        if self.kind not in KINDS:
+            raise ValueError(f"kind is {self.kind!r}; use one of {', '.join(KINDS)}.")
         least = 1 if self.kind == "times" else 0
         if not (isfinite(self.amount) and self.amount >= least and self.amount > 0):
             raise ValueError(f"The budget's amount is {self.amount:g}; it must be finite, and {'at least 1' if least else 'above 0'}.")
@@ -61,9 +49,10 @@ class Budget:
         number = r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+)"
         found = re.fullmatch(rf"{number}\s*([a-z×]+)", text.strip().lower())
         unit = found and found[2].replace("×", "x").removesuffix("s" if found[2].endswith("flops") else "\0")
-        if not found or unit not in _WRITTEN:
+        known = {written: (kind, factor) for kind, entry in KINDS.items() for written, factor in entry.written.items()}
+        if not found or unit not in known:
             raise ValueError(f"The budget is {text[:40]!r}; a number and a unit are accepted. Write {EXAMPLES}.")
-        kind, factor = _WRITTEN[unit]
+        kind, factor = known[unit]
         return cls(kind, float(found[1]) * factor)
 
     def __str__(self) -> str:
@@ -72,7 +61,7 @@ class Budget:
     @property
     def unit(self) -> str:
         """Of `cost` and `limit`."""
-        return _UNITS[self.kind]
+        return KINDS[self.kind].unit
 
     def cost(self, plan: Plan | dict) -> float:
         """What a plan (or its `to_dict()`) takes, in `unit`. Milliseconds are its modelled TFLOP, merging and scoring included, times what
@@ -82,13 +71,12 @@ class Budget:
             ValueError: milliseconds, where nothing was measured yet.
         """
         account = plan if isinstance(plan, dict) else plan.to_dict()
-        if self.kind == "mb":
-            return account["kv_bytes"] / 1e6
-        if self.kind == "ms":
-            if self.milliseconds_per_tflop is None:
-                raise ValueError("What a TFLOP takes was not measured yet; call `calibrated` with a prefill's time first.")
-            return _work(account) * self.milliseconds_per_tflop + self.milliseconds_besides
-        return account["prefill_tflops"]
+        modelled = KINDS[self.kind].modelled(account)
+        if self.kind != "ms":
+            return modelled
+        if self.milliseconds_per_tflop is None:
+            raise ValueError("What a TFLOP takes was not measured yet; call `calibrated` with a prefill's time first.")
+        return modelled * self.milliseconds_per_tflop + self.milliseconds_besides
 
     def limit(self, full: Plan | dict) -> float:
         """The most `cost` may be, in `unit`, where the full model's prefill is planned as `full`."""
@@ -103,13 +91,8 @@ class Budget:
         Two give the time of a TFLOP and what every prefill takes besides; one gives the time of a TFLOP, as if it took nothing besides.
         """
         (most, slow), (least, fast) = measured[0], measured[-1]
-        most, least = _work(most.to_dict()), _work(least.to_dict())
+        most, least = (KINDS["ms"].modelled(plan.to_dict()) for plan in (most, least))
         if most <= least:
             return replace(self, milliseconds_per_tflop=1000 * slow / most, milliseconds_besides=0.0)
         per_tflop = max(0.0, 1000 * (slow - fast) / (most - least))
         return replace(self, milliseconds_per_tflop=per_tflop, milliseconds_besides=max(0.0, 1000 * fast - per_tflop * least))
-
-
-def _work(account: dict) -> float:
-    """TFLOP of what the measured time covers."""
-    return account["prefill_tflops"] + account["merge_tflops"] + account["importance_tflops"]

@@ -76,6 +76,10 @@ class Tuned:
     prefills: int = 0
     complete: bool = False
 
+    def price(self, tried: Tried) -> float:
+        """What a tried setting costs, in `budget.unit`: milliseconds as measured, all else as modelled."""
+        return 1000 * tried.prefill_seconds if self.budget.kind == "ms" else self.budget.cost(tried.cost)
+
     def front(self) -> list[Tried]:
         """The settings no other beats in both cost and divergence, from the cheapest up."""
         finished = [one for one in self.tried if one.divergence is not None]

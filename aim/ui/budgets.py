@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from aim.methods import AIM, Full
 from aim.runtime.limits import TYPICAL_TEXT_TOKENS
+from aim.tuning import budget_kinds
 from aim.tuning.budget import Budget
+from aim.tuning.budget_kinds import Kind
 from aim.ui.knobs import Range
 
 # FLOPs a second that a prefill is guessed to reach before one has been timed, by device: only where the slider of milliseconds begins.
 GUESSED = {"cpu": 5e10, "cuda": 1e14}
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of budget: the unit `Budget.parse` reads, and the slider's label."""
-
-    unit: str
-    label: str
-
-
+# Those the page offers, by what they limit.
 KINDS: dict[str, Kind] = {
-    "FLOPs": Kind("x", "Times less prefill FLOPs than the full model"),
-    "KV cache": Kind(" MB", "Megabytes of keys and values after the prefill, at most"),
-    "Time": Kind(" ms", "Milliseconds of prefill, at most"),
+    "FLOPs": budget_kinds.KINDS["times"],
+    "KV cache": budget_kinds.KINDS["mb"],
+    "Time": budget_kinds.KINDS["ms"],
 }
 
 
@@ -34,7 +27,7 @@ def chosen_budget(kind: str, amount: float) -> Budget:
     Raises:
         ValueError: an amount that is no budget.
     """
-    return Budget.parse(f"{amount:g}{KINDS[kind].unit}")
+    return Budget(KINDS[kind].name, float(amount))
 
 
 def budget_range(vlm, kind: str, num_frames: int, full_seconds: float | None = None) -> Range:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from html import escape
 from math import log10
 from typing import TYPE_CHECKING
@@ -11,8 +9,9 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 
 from aim.methods import AIM
+from aim.tuning.budget_kinds import KINDS
 from aim.views.look import GRID, PLANNED, SCORE, TEXT, VISUAL, head_row, layout
-from aim.views.units import flops, number, seconds, size, times
+from aim.views.units import UNITS, flops, number, seconds, size, times
 
 if TYPE_CHECKING:
     from aim.runtime.answer import Answer
@@ -28,27 +27,6 @@ READING = (
 )
 
 
-@dataclass(frozen=True)
-class Price:
-    """The cost a kind of budget limits, as the chart's horizontal axis: its title, its value for a tried setting, and how it is written."""
-
-    title: str
-    of: Callable[[Tried], float]
-    written: Callable[[float], str]
-
-
-_FLOPS = Price("prefill FLOPs, modelled", lambda tried: tried.cost["prefill_tflops"], flops)
-# By the kinds of `aim.tuning.Budget`, in the units of its limits.
-PRICES: dict[str, Price] = {
-    "times": _FLOPS,
-    "tflop": _FLOPS,
-    "mb": Price(
-        "KV cache after the prefill, modelled", lambda tried: tried.cost["kv_bytes"] / 1e6, lambda megabytes: size(1e6 * megabytes)
-    ),
-    "ms": Price("prefill, measured", lambda tried: 1000 * tried.prefill_seconds, lambda milliseconds: seconds(milliseconds / 1000)),
-}
-
-
 def bent(divergence: float) -> float:
     """Where a divergence ≥ 0 stands on the chart: log10(1 + KL / `LINEAR`)."""
     return log10(1 + divergence / LINEAR)
@@ -61,19 +39,18 @@ def strays(tried: Tried) -> float:
 
 def ranked(tuned: Tuned) -> list[int]:
     """Places in `tuned.tried`, best first: within the budget by divergence and cost, then what costs too much, then what was given up."""
-    price = PRICES[tuned.budget.kind]
 
     def order(place: int) -> tuple:
         tried = tuned.tried[place]
-        return tried.rejected, not tried.within_budget, strays(tried), price.of(tried)
+        return tried.rejected, not tried.within_budget, strays(tried), tuned.price(tried)
 
     return sorted(range(len(tuned.tried)), key=order)
 
 
 def front(tuned: Tuned) -> list[Tried]:
     """The settings no other beats in both divergence and the chart's cost (of milliseconds the measured ones), from the cheapest up."""
-    price, best = PRICES[tuned.budget.kind], []
-    for tried in sorted((tried for tried in tuned.tried if not tried.rejected), key=lambda tried: (price.of(tried), tried.divergence)):
+    best: list[Tried] = []
+    for tried in sorted((tried for tried in tuned.tried if not tried.rejected), key=lambda tried: (tuned.price(tried), tried.divergence)):
         if not best or tried.divergence < best[-1].divergence:
             best.append(tried)
     return best
@@ -81,14 +58,14 @@ def front(tuned: Tuned) -> list[Tried]:
 
 def tradeoff_chart(tuned: Tuned) -> go.Figure:
     """Cost (logarithmic) against divergence: tried settings (hollow: given up early), Pareto front, the paper's, the chosen one."""
-    price, figure = PRICES[tuned.budget.kind], go.Figure()
+    written, figure = UNITS[tuned.budget.unit], go.Figure()
 
     def add(name: str, shown: list[Tried], mode: str = "markers", **style) -> None:
         if shown:
             figure.add_scatter(
-                x=[price.of(tried) for tried in shown],
+                x=[tuned.price(tried) for tried in shown],
                 y=[bent(strays(tried)) for tried in shown],
-                customdata=[[tried.label, number(strays(tried)), price.written(price.of(tried))] for tried in shown],
+                customdata=[[tried.label, number(strays(tried)), written(tuned.price(tried))] for tried in shown],
                 name=name,
                 mode=mode,
                 hovertemplate="%{customdata[0]}<br>KL %{customdata[1]}, %{customdata[2]}<extra></extra>",
@@ -100,8 +77,8 @@ def tradeoff_chart(tuned: Tuned) -> go.Figure:
     add("tried", measured, marker={"size": 10, "color": VISUAL})
     add("given up", rejected, marker={"size": 9, "color": VISUAL, "symbol": "circle-open", "line": {"width": 1.5}})
     # The full model costs many times what is looked for: the settings get the width, and the axis' title says what it costs.
-    low, high = _extent([price.of(tried) for tried in tuned.tried[1:] or tuned.tried] + [tuned.limit])
-    seen = low <= price.of(tuned.tried[0]) <= high
+    low, high = _extent([tuned.price(tried) for tried in tuned.tried[1:] or tuned.tried] + [tuned.limit])
+    seen = low <= tuned.price(tuned.tried[0]) <= high
     add("reference", list(tuned.tried[:1]), showlegend=seen, marker={"size": 11, "color": PLANNED, "symbol": "diamond"})
     add("paper's", _present(tuned.preset), marker={"size": 12, "color": SCORE, "symbol": "square"})
     add("chosen", _present(tuned.chosen), marker={"size": 19, "color": TEXT, "symbol": "star", "line": {"width": 1, "color": "#7a4f00"}})
@@ -123,11 +100,11 @@ def tradeoff_chart(tuned: Tuned) -> go.Figure:
             hovermode="closest",
             legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11}, "entrywidth": 78},
             xaxis={
-                "title": {"text": f"{price.title}<br>reference: {price.written(price.of(tuned.tried[0]))}"},
+                "title": {"text": f"{KINDS[tuned.budget.kind].title}<br>reference: {written(tuned.price(tuned.tried[0]))}"},
                 "type": "log",
                 "range": [log10(low), log10(high)],
                 "tickvals": ticks,
-                "ticktext": [price.written(tick) for tick in ticks],
+                "ticktext": [written(tick) for tick in ticks],
                 "zeroline": False,
                 "gridcolor": GRID,
             },

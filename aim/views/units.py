@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 _PREFIXES = ((1, "T"), (1e-3, "G"), (1e-6, "M"), (1e-9, "k"))
 
 
@@ -26,6 +28,14 @@ def size(count: float) -> str:
 def seconds(value: float) -> str:
     """A time span in a unit that suits it."""
     return _unit(value, ((1, "s"), (1e-3, "ms"), (1e-6, "µs")))
+
+
+# By the unit of a cost: how an amount of it is written.
+UNITS: dict[str, Callable[[float], str]] = {
+    "TFLOP": flops,
+    "MB": lambda megabytes: size(1e6 * megabytes),
+    "ms": lambda milliseconds: seconds(milliseconds / 1000),
+}
 
 
 def times(ratio: float) -> str:
