@@ -7,7 +7,6 @@ report run the very same scripts on this payload; no move of a scrubber asks any
 from __future__ import annotations
 
 import base64
-import io
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,8 @@ from PIL import Image
 
 from aim.kernels.trace import Trace
 from aim.views.colour import VIRIDIS, Scale
+from aim.views.frames import sources
+from aim.views.sheet import jpeg_url
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "explorer"
 SCRIPTS = ("trace.js", "draw.js", "page.js", "frames.js", "time.js")
@@ -58,7 +59,7 @@ def payload(frames: np.ndarray, timestamps: np.ndarray, trace: Trace, picture_pi
             f"There are {len(frames)} frames, {len(timestamps)} timestamps and a trace of {trace.frames} frames; "
             "pass the frames of that run and a timestamp for each."
         )
-    shown = [index * len(frames) // trace.frames for index in range(trace.frames)]
+    shown = sources(len(frames), trace)
     pictures = [Image.fromarray(frames[index]) for index in shown]
     assignment = np.asarray(trace.assignment).reshape(-1)
     layers = len(trace.tokens_per_layer)
@@ -113,10 +114,7 @@ def _picture(pictures: list[Image.Image], picture_pixels: int) -> dict:
         sheet.paste(
             picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2), (index % across * width, index // across * height)
         )
-    buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=80)
-    data = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    return {"data": data, "width": width, "height": height, "columns": across}
+    return {"data": jpeg_url(sheet, quality=80), "width": width, "height": height, "columns": across}
 
 
 def _scores(trace: Trace, layer: int) -> dict | None:

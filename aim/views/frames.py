@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 
 from aim.kernels.trace import Trace
 from aim.views.colour import GREY, Scale, colour_map
+from aim.views.units import counted
 
 SMALLEST, LARGEST = 384, 640  # pixels of a picture's long side
 SCORE_DECADES = 8
@@ -93,17 +94,21 @@ def draw_frames(
         layer: for views of one layer; None is the last layer that has scores.
     """
     pictures = []
-    for index, assignment in enumerate(np.asarray(trace.assignment)):
-        source = index * len(frames) // trace.frames
+    for source, assignment in zip(sources(len(frames), trace), np.asarray(trace.assignment), strict=True):
         painted = VIEWS[view].paint(enlarge(frames[source]), assignment.reshape(trace.rows, trace.columns), trace, layer)
         pictures.append((painted, caption(float(timestamps[source]), len(np.unique(assignment)))))
     return pictures
 
 
+def sources(count: int, trace: Trace) -> list[int]:
+    """Which of a clip's `count` frames each frame of the trace shows: of those a model joined in time, the first."""
+    return [index * count // trace.frames for index in range(trace.frames)]
+
+
 def caption(seconds: float, tokens: int) -> str:
     """For example "0:01.3 · 9 tokens"."""
     tenths = round(seconds * 10)
-    return f"{tenths // 600}:{tenths % 600 / 10:04.1f} · {tokens:,} token{'s' * (tokens != 1)}"
+    return f"{tenths // 600}:{tenths % 600 / 10:04.1f} · {counted(tokens)}"
 
 
 def scored_layers(trace: Trace) -> list[int]:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from aim.views.colour import colour_map
-from aim.views.frames import veiled
+from aim.views.frames import sources, veiled
 from aim.views.look import GRID, LINES, PLANNED, head_row, layout
+from aim.views.sheet import row_picture, row_sheet
 from aim.views.text_tables import plain_table
-from aim.views.units import flops, number, seconds, size, times
+from aim.views.units import counted, flops, number, seconds, size, times
 
 if TYPE_CHECKING:
     from aim.runtime.compare import Compared, Comparison
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 # The full model first, in grey; dashes tell apart what shares a colour.
 COLOURS = (PLANNED, *(colour for colour in LINES if colour != PLANNED))
 DASHES = ("solid", "dash", "dot")
-FRAMES_SHOWN, CELL, GAP, LABEL, CAPTION = 6, 112, 6, 104, 22
+FRAMES_SHOWN = 6
 COLUMNS = (
     ("method", ""),
     ("answer", ""),
@@ -151,22 +152,14 @@ def kept_sheet(frames: np.ndarray, timestamps: np.ndarray, comparison: Compariso
     """
     trace = comparison.runs[0].answer.trace
     shown = [round(place) for place in np.linspace(0, trace.frames - 1, min(FRAMES_SHOWN, trace.frames))]
-    height = max(1, round(CELL * frames.shape[1] / frames.shape[2]))
-    width = LABEL + len(shown) * (CELL + GAP)
-    sheet = Image.new("RGB", (width, CAPTION + len(comparison.runs) * (height + GAP)), (255, 255, 255))
-    draw, font, small = ImageDraw.Draw(sheet), ImageFont.load_default(13), ImageFont.load_default(11)
-    sources = [index * len(frames) // trace.frames for index in shown]
-    for column, source in enumerate(sources):
-        draw.text((LABEL + column * (CELL + GAP), 6), f"{float(timestamps[source]):.1f} s", (90, 98, 110), small)
-    for row, run in enumerate(comparison.runs):
-        top, record = CAPTION + row * (height + GAP), run.answer.trace
+    places = [sources(len(frames), trace)[index] for index in shown]
+    pictures = [row_picture(frames[place]) for place in places]
+    rows = []
+    for run in comparison.runs:
+        record = run.answer.trace
         kept = np.zeros(record.visual_tokens, bool)
         kept[record.kept_patches(layer).numpy()] = True
-        count = int(kept.sum())
         grids = kept.reshape(record.frames, record.rows, record.columns)
-        draw.text((4, top + height / 2 - 16), _title(run), (25, 30, 40), font)
-        draw.text((4, top + height / 2 + 1), f"{count:,} token{'s' * (count != 1)}", (90, 98, 110), small)
-        for column, (index, source) in enumerate(zip(shown, sources, strict=True)):
-            picture = veiled(Image.fromarray(frames[source]).resize((CELL, height)), grids[index])
-            sheet.paste(picture, (LABEL + column * (CELL + GAP), top))
-    return sheet
+        painted = [veiled(picture, grids[index]) for picture, index in zip(pictures, shown, strict=True)]
+        rows.append((_title(run), counted(int(kept.sum())), painted))
+    return row_sheet([f"{float(timestamps[place]):.1f} s" for place in places], rows)

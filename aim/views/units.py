@@ -43,6 +43,11 @@ def times(ratio: float) -> str:
     return f"{ratio:,.0f}×" if ratio >= 100 else f"{ratio:.1f}×" if ratio >= 0.95 else f"{ratio:.2f}×"
 
 
+def counted(tokens: int) -> str:
+    """For example "1 token" or "1,620 tokens"."""
+    return f"{tokens:,} token{'s' * (tokens != 1)}"
+
+
 def _unit(value: float, units: tuple[tuple[float, str], ...]) -> str:
     value = float(f"{value:.2e}")  # rounded first, or 0.9999 T would read 1,000 G
     for least, name in units:

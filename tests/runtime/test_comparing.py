@@ -157,18 +157,19 @@ class TestViews:
         assert "<td>–</td>" in overlap_table(comparison, comparison.runs[0].answer.trace.num_layers - 1)
 
     def test_the_sheet_shows_kept_patches_clear_and_others_veiled(self, clip, comparison):
-        from aim.views.side_by_side import CAPTION, CELL, GAP, LABEL
+        from aim.views.sheet import ROW_CAPTION, ROW_CELL, ROW_GAP, ROW_LABEL
 
         sheet = kept_sheet(clip.frames, clip.timestamps, comparison, 2)
-        height = round(CELL * clip.frames.shape[1] / clip.frames.shape[2])
+        height = round(ROW_CELL * clip.frames.shape[1] / clip.frames.shape[2])
         for row, run in enumerate(comparison.runs[:2]):
             trace = run.answer.trace
             kept = set(trace.kept_patches(2).tolist())
-            reference = sheet.crop((LABEL, CAPTION, LABEL + CELL, CAPTION + height))
-            shown = sheet.crop((LABEL, CAPTION + row * (height + GAP), LABEL + CELL, CAPTION + row * (height + GAP) + height))
+            reference = sheet.crop((ROW_LABEL, ROW_CAPTION, ROW_LABEL + ROW_CELL, ROW_CAPTION + height))
+            top = ROW_CAPTION + row * (height + ROW_GAP)
+            shown = sheet.crop((ROW_LABEL, top, ROW_LABEL + ROW_CELL, top + height))
             for patch in range(49):
                 y, x = divmod(patch, 7)
-                middle = (int((x + 0.5) * CELL / 7), int((y + 0.5) * height / 7))
+                middle = (int((x + 0.5) * ROW_CELL / 7), int((y + 0.5) * height / 7))
                 assert (shown.getpixel(middle) == reference.getpixel(middle)) == (patch in kept)
 
     def test_the_text_for_a_terminal_has_the_same_figures(self, comparison):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,15 +12,16 @@ import numpy as np
 from aim.engine.stopping import Stopped
 from aim.methods import AIM, METHODS, Full
 from aim.runtime.compare import ROUNDS, Comparison, compare
+from aim.runtime.limits import TYPICAL_TEXT_TOKENS
 from aim.ui.errors import politely
 from aim.ui.handlers import STOPPED_EARLY, remember, status
-from aim.ui.knobs import TYPICAL_TEXT_TOKENS
 from aim.ui.request import Request, check
 from aim.ui.starting import QUIET, SESSION_SECONDS, connect_start
 from aim.ui.stop import StopSignal
 from aim.ui.tab import Page, Tab
 from aim.ui.turn import turn
 from aim.video.clip import Clip
+from aim.views.sheet import jpeg_url
 from aim.views.side_by_side import comparison_chart, comparison_table, kept_sheet, overlap_table
 
 LEAST, MOST = 1.2, 20.0
@@ -138,14 +137,11 @@ def pictures(finished: FinishedComparison, layer: int) -> list[str]:
 
 
 def _inline(sheet, layer: int) -> str:
-    buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=85)
-    data = base64.b64encode(buffer.getvalue()).decode()
     caption = f"Clear patches hold a visual token of layer {layer}. Hatched patches were dropped or merged away."
     return (
         f'<p class="aim-reading">{caption}</p><div class="aim-scroll" tabindex="0" role="group" aria-label="Frames">'
         f'<img class="aim-sheet" width="{sheet.width}" height="{sheet.height}" '
-        f'src="data:image/jpeg;base64,{data}" alt="The same frames under each method, in layer {layer}"></div>'
+        f'src="{jpeg_url(sheet, quality=85)}" alt="The same frames under each method, in layer {layer}"></div>'
     )
 
 
