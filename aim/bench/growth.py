@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from aim.bench.measure import Run
+from aim.bench.measure import Measurement
 
 FRAMES = (8, 16, 32, 64, 96, 128, 192)
 VARIANTS = ("sdpa", "merge", "aim")
 
 
 def grow(
-    run: Callable[[str, int], Run | str],
+    run: Callable[[str, int], Measurement | str],
     flops: Callable[[str, int], float],
     variants: Sequence[str],
     frames: Sequence[int],

@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Run:
+class Measurement:
     """What one run took.
 
     Attributes:
@@ -55,10 +55,10 @@ class Run:
 
 
 @dataclass
-class Measured:
+class VariantRuns:
     """All runs of a variant by round, and why it ended early, if it did."""
 
-    runs: dict[int, Run] = field(default_factory=dict)
+    runs: dict[int, Measurement] = field(default_factory=dict)
     ended: str = ""
 
 
@@ -100,7 +100,7 @@ class _Prefill:
             self.key_value_bytes = sum(layer.keys.nbytes + layer.values.nbytes for layer in output.past_key_values.layers)
 
 
-def run_once(model: nn.Module, variant: Variant, work: Workload, new_tokens: int) -> Run:
+def run_once(model: nn.Module, variant: Variant, work: Workload, new_tokens: int) -> Measurement:
     """Run a variant once: a prefill and `new_tokens` tokens, greedy, whatever the model says."""
     gpus = gpus_of(model)
     prefill, arrivals = _Prefill(model.device), _Arrivals()
@@ -121,7 +121,7 @@ def run_once(model: nn.Module, variant: Variant, work: Workload, new_tokens: int
     peak_bytes = peak.read()
     first, last = arrivals.times[1], arrivals.times[-1]
     trace = seen if isinstance(seen, Trace) else None
-    return Run(
+    return Measurement(
         prefill=prefill.watch.seconds()["prefill"],
         first_token=first - start,
         decode_rate=(new_tokens - 1) / (last - first) if new_tokens > 1 else None,
@@ -150,16 +150,16 @@ def attempt(run: Callable[[], Result], device: torch.device, memory_limit: int |
 
 
 def interleave(
-    run: Callable[[str], Run | str],
+    run: Callable[[str], Measurement | str],
     variants: dict[str, Variant],
     rounds: int,
     progress: Callable[[str], None] = lambda _text: None,
-) -> dict[str, Measured]:
+) -> dict[str, VariantRuns]:
     """Run every variant once a round, in the table's order and then in the opposite one; unpaired ones in the first few rounds only.
 
     A variant that could not run is not tried again.
     """
-    measured = {name: Measured() for name in variants}
+    measured = {name: VariantRuns() for name in variants}
     for number in range(rounds):
         for name in list(variants)[:: -1 if number % 2 else 1]:
             here = measured[name]
@@ -177,7 +177,7 @@ def interleave(
 
 @dataclass(frozen=True)
 class Vision:
-    """Seconds to prepare and to encode `frames` frames; `ended` as in `Measured`."""
+    """Seconds to prepare and to encode `frames` frames; `ended` as in `VariantRuns`."""
 
     frames: int
     preprocess_seconds: float

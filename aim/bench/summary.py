@@ -6,7 +6,7 @@ from statistics import median
 
 from transformers import PretrainedConfig
 
-from aim.bench.measure import Measured
+from aim.bench.measure import VariantRuns
 from aim.bench.variants import BASE, Variant
 from aim.bench.workload import Workload
 from aim.planning.plan import Plan, plan_for
@@ -22,7 +22,7 @@ def planned(config: PretrainedConfig, variant: Variant, work: Workload, bytes_pe
     return plan_for(config, work.grid.frames, work.text_tokens, variant.executes, bytes_per_value, work.grid)
 
 
-def summarise(name: str, variant: Variant, measured: dict[str, Measured], plan: Plan) -> dict:
+def summarise(name: str, variant: Variant, measured: dict[str, VariantRuns], plan: Plan) -> dict:
     """A variant's figures, plain numbers.
 
     `modelled_speedup` is the plan's ratio of FLOPs, `causal_speedup` the same without what causal kernels skip; `measured_speedup` that of

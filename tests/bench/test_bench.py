@@ -9,7 +9,7 @@ import torch
 import aim
 from aim.bench import measure, sizes
 from aim.bench.masked import masked
-from aim.bench.measure import Measured, Run, attempt, interleave, run_once
+from aim.bench.measure import Measurement, VariantRuns, attempt, interleave, run_once
 from aim.bench.summary import planned, spread, summarise
 from aim.bench.variants import BASE, ROWS, variants_of
 from aim.bench.workload import visual_tokens, workload
@@ -32,7 +32,7 @@ def work(model):
 
 
 def a_run(prefill=1.0, **changes):
-    return Run(
+    return Measurement(
         **{"prefill": prefill, "first_token": prefill, "decode_rate": 2.0, "peak_bytes": 9, "held_bytes": 4, "key_value_bytes": 7} | changes
     )
 
@@ -156,7 +156,7 @@ def test_speedups_are_medians_of_pairs_of_the_same_round(model, work):
     variants = variants_of(["aim"], [], LAYERS)
     times = {"sdpa": [8.0, 30.0, 9.0], "aim": [2.0, 10.0, 1.0]}
     measured = {
-        name: Measured({number: a_run(value, merge=0.1, importance=0.2) for number, value in enumerate(values)})
+        name: VariantRuns({number: a_run(value, merge=0.1, importance=0.2) for number, value in enumerate(values)})
         for name, values in times.items()
     }
     plan = planned(model.config, variants["aim"], work, 4)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from aim.bench.growth import grow
-from aim.bench.measure import Run
+from aim.bench.measure import Measurement
 from aim.bench.printing import growth_chart, growth_text
 from aim.commands.main import main
 
@@ -19,7 +19,7 @@ HEAD = {
 
 
 def run_of(seconds):
-    return Run(seconds, seconds, None, 100, 40, 7)
+    return Measurement(seconds, seconds, None, 100, 40, 7)
 
 
 def ran(points, name):
