@@ -38,7 +38,7 @@ SOURCES = (
 )
 
 
-class Results:
+class ResultsFolder:
     """The records in one folder; `add` appends, a line cut off in the middle is dropped.
 
     Raises:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from aim.evaluation.clips import held_out_clip
 from aim.evaluation.measure import Record, measure_clip
-from aim.evaluation.results import Results, code_digest, weights_digest
+from aim.evaluation.results import ResultsFolder, code_digest, weights_digest
 from aim.evaluation.settings import Setting
 from aim.runtime.vlm import VLM, load
 
@@ -51,7 +51,7 @@ def run(
     if processes < 1:
         raise ValueError(f"processes is {processes}; use 1 or more.")
     weights = weights_digest(vlm.model)
-    results = Results(folder or WORK / f"{Path(vlm.name).name}-{split}-{weights[:8]}-{code_digest()[:8]}", weights, split)
+    results = ResultsFolder(folder or WORK / f"{Path(vlm.name).name}-{split}-{weights[:8]}-{code_digest()[:8]}", weights, split)
     missing = {clip: [setting for setting in settings if (setting.key, clip) not in results] for clip in range(clips)}
     tasks = [(vlm.name, split, clip, todo) for clip, todo in missing.items() if todo]
     with tqdm(total=clips * len(settings), unit=" clip x setting", disable=not progress, smoothing=0.05) as bar:
