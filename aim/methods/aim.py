@@ -162,7 +162,7 @@ class AIM(Method):
         resolved = self.for_depth(num_layers)
         return ramp(num_layers, resolved.l1, resolved.l2)
 
-    def settings(self, num_layers: int) -> Iterator[Dial]:
+    def dials(self, num_layers: int) -> Iterator[Dial]:
         """Every merge ratio; then, since merging moves by whole tokens a frame, the same with a ramp ever further from this one.
 
         An l1 or l2 that was given stays; the other, or both, move by up to a quarter of the depth, l2 first.

@@ -83,7 +83,7 @@ class Method:
         """As `kept`, for a clip that is not there yet."""
         return self.kept(num_layers, self.merged_tokens(frames, tokens_per_frame))
 
-    def settings(self, num_layers: int) -> Iterator[Sequence[Method]]:
+    def dials(self, num_layers: int) -> Iterator[Sequence[Method]]:
         """What can be turned to meet a budget: rows of settings, each from the cheapest to the dearest, the row to try first in front.
 
         A row needs only a length and items (see `aim.methods.dial.Dial`). This default is for a method whose cost is fixed.

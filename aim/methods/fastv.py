@@ -63,7 +63,7 @@ class FastV(Method):
     def score_flops(self, shape: ModelShape, lengths: list[int]) -> int:
         return last_token_flops(shape, lengths)
 
-    def settings(self, num_layers: int) -> Iterator[Dial]:
+    def dials(self, num_layers: int) -> Iterator[Dial]:
         """Every share after the given layer; then, for what the layers before the cut already cost too much for, after earlier ones."""
         for layer in range(self.layer, 0, -1):
             yield Dial(replace(self, layer=layer), "keep_ratio", RATIOS)

@@ -70,5 +70,5 @@ class PruMerge(Method):
             return 0
         return attention_merge_flops(shape.hidden_size, vision, frames, tokens_per_frame, merged_tokens, NEIGHBOURS)
 
-    def settings(self, num_layers: int) -> Iterator[Dial]:
+    def dials(self, num_layers: int) -> Iterator[Dial]:
         yield Dial(self, "keep_ratio", RATIOS)

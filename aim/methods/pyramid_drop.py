@@ -72,7 +72,7 @@ class PyramidDrop(Method):
     def score_flops(self, shape: ModelShape, lengths: list[int]) -> int:
         return look_ahead_flops(shape, lengths) + last_token_flops(shape, lengths)
 
-    def settings(self, num_layers: int) -> Iterator[Dial]:
+    def dials(self, num_layers: int) -> Iterator[Dial]:
         """Every ratio; then, unless the stages were given, those of ever shallower models with cuts that leave a quarter or more."""
         yield Dial(self, "ratio", RATIOS)
         for depth in range(num_layers - 1, 3, -1) if self.stages is None else ():

@@ -63,7 +63,7 @@ class Random(Method):
         generator = torch.Generator().manual_seed(self.seed)
         return torch.rand(query.shape[1], generator=generator).to(query.device)
 
-    def settings(self, num_layers: int) -> Iterator[Dial]:
+    def dials(self, num_layers: int) -> Iterator[Dial]:
         """Every share after the given layer; then, for what the layers before the cut already cost too much for, after earlier ones."""
         for layer in range(self.layer, 0, -1):
             yield Dial(replace(self, layer=layer), "keep_ratio", RATIOS)

@@ -51,5 +51,5 @@ class ToMe(Method):
         target = merged_per_frame(self.merge_ratio, tokens_per_frame)
         return merge_flops(shape.hidden_size, frames, tokens_per_frame, target, weighted=True)
 
-    def settings(self, num_layers: int) -> Iterator[Dial]:
+    def dials(self, num_layers: int) -> Iterator[Dial]:
         yield Dial(self, "merge_ratio", RATIOS)

@@ -41,5 +41,5 @@ class VTW(Method):
     def keep(self, num_layers: int) -> list[float]:
         return drop_once(num_layers, self.for_depth(num_layers).layer, 1.0, 0.0)
 
-    def settings(self, num_layers: int) -> Iterator[Dial]:
+    def dials(self, num_layers: int) -> Iterator[Dial]:
         yield Dial(self, "layer", range(1, num_layers + 1))

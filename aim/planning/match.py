@@ -29,7 +29,7 @@ def match(
 ) -> Method:
     """Turn a method's own knob until its prefill costs `target_tflops`, as `aim.plan` counts it.
 
-    Which knob that is, the method's `settings` say: shares of tokens, or for VTW a layer. AIM turns its merge ratio and, where whole tokens
+    Which knob that is, the method's `dials` say: shares of tokens, or for VTW a layer. AIM turns its merge ratio and, where whole tokens
     a frame are too coarse a step, moves those of l1 and l2 that were left out; PyramidDrop its ratio and, for what its stages put out of
     reach, the stages. The first setting within the tolerance is returned, with the least value of its knob that costs as much.
 
@@ -67,7 +67,7 @@ def match(
 
     best: dict[bool, tuple[float, Sequence[Method]]] = {}  # the nearest from below (False) and from the target up (True)
     wanted = 0.01 if tolerance is None else tolerance
-    for row in chosen.settings(shape.num_layers):
+    for row in chosen.dials(shape.num_layers):
         for tflops in _neighbours(row, target_tflops, cost):
             if abs(tflops - target_tflops) <= wanted * target_tflops:
                 return setting(row, tflops)

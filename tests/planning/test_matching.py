@@ -101,7 +101,7 @@ def test_a_method_may_be_a_name_a_class_or_an_object_and_a_model_a_name_a_shape_
 
 def test_every_method_of_the_table_has_a_setting_of_its_own():
     for name, method in METHODS.items():
-        first = next(iter(method().settings(28)))
+        first = next(iter(method().dials(28)))
         costs = [cost(SEVEN_B, 4, first[place]) for place in sorted({0, len(first) // 2, len(first) - 1})]
         assert costs == sorted(costs), name
 
