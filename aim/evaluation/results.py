@@ -18,15 +18,11 @@ from aim.evaluation.measure import Outcome, Record
 
 # What an answer depends on, beside the weights. Editing one of them starts a run anew.
 SOURCES = (
-    "engine.py",
-    "families/*.py",
-    "importance.py",
-    "merging.py",
-    "prefill.py",
-    "prompt.py",
-    "schedule.py",
-    "sequence.py",
+    "kernels/*.py",
     "methods/*.py",
+    "families/*.py",
+    "engine/*.py",
+    "runtime/question.py",
     "evaluation/clips.py",
     "evaluation/controls.py",
     "evaluation/measure.py",
@@ -89,8 +85,21 @@ def weights_digest(model: nn.Module) -> str:
 def code_digest() -> str:
     """SHA-256 of the files in `SOURCES`, in hexadecimal."""
     root = Path(aim.__file__).parent
-    files = sorted(file for pattern in SOURCES for file in root.glob(pattern))
+    files = sorted(source_files(root))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def source_files(root: Path) -> list[Path]:
+    """The files below `root` that `SOURCES` names, in its order; each entry names at least one.
+
+    Raises:
+        LookupError: an entry names none, so that an edit of what it stood for would go unnoticed.
+    """
+    found = [sorted(root.glob(pattern)) for pattern in SOURCES]
+    missing = [pattern for pattern, files in zip(SOURCES, found, strict=True) if not files]
+    if missing:
+        raise LookupError(f"There is no {', '.join(missing)} in the package; SOURCES must name files that exist.")
+    return [file for files in found for file in files]
 
 
 def _read(file: Path) -> list[dict]:

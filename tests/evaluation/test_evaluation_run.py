@@ -1,12 +1,15 @@
 """A benchmark's answers do not depend on how many processes measured them, or on whether it was cut off on the way."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 import aim
 from aim.evaluation import run as running
+from aim.evaluation.results import code_digest
 from aim.evaluation.run import run
 from aim.evaluation.settings import Setting, combine
 from tests.benchmark import untrained
@@ -79,6 +82,21 @@ def test_a_run_that_is_interrupted_goes_on_after_the_last_clip_and_measures_noth
     assert measured == [0, 1, 2, 3]
     assert answers(records) == answers(whole[0])
     assert (tmp_path / "records.jsonl").read_bytes() == (whole[1] / "records.jsonl").read_bytes()
+
+
+def test_the_code_an_answer_depends_on_is_there_and_an_edit_of_the_engine_is_noticed(tmp_path, monkeypatch):
+    package = tmp_path / "aim"
+    shutil.copytree(Path(aim.__file__).parent, package)
+    monkeypatch.setattr(aim, "__file__", str(package / "__init__.py"))
+    before = code_digest()
+    for name in ("engine/reduce.py", "kernels/merging.py", "methods/aim.py", "runtime/question.py"):
+        file = package / name
+        file.write_text(file.read_text() + "\n# edited\n")
+        before, previous = code_digest(), before
+        assert before != previous, name
+    shutil.rmtree(package / "engine")
+    with pytest.raises(LookupError, match="no engine"):
+        code_digest()
 
 
 def test_a_further_setting_is_measured_alone(vlm, whole, tmp_path):
