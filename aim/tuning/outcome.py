@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aim.methods import Method
@@ -80,11 +81,16 @@ class Tuned:
         """What a tried setting costs, in `budget.unit`: milliseconds as measured, all else as modelled."""
         return 1000 * tried.prefill_seconds if self.budget.kind == "ms" else self.budget.cost(tried.cost)
 
-    def front(self) -> list[Tried]:
-        """The settings no other beats in both cost and divergence, from the cheapest up."""
+    def front(self, cost: Callable[[Tried], float] | None = None) -> list[Tried]:
+        """The settings no other beats in both cost and divergence, from the cheapest up.
+
+        Args:
+            cost: of a tried setting; None: as modelled, milliseconds too.
+        """
+        cost = cost or (lambda one: self.budget.cost(one.cost))
         finished = [one for one in self.tried if one.divergence is not None]
         front: list[Tried] = []
-        for one in sorted(finished, key=lambda one: (self.budget.cost(one.cost), one.divergence)):
+        for one in sorted(finished, key=lambda one: (cost(one), one.divergence)):
             if not front or one.divergence < front[-1].divergence:
                 front.append(one)
         return front

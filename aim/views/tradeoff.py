@@ -47,15 +47,6 @@ def ranked(tuned: Tuned) -> list[int]:
     return sorted(range(len(tuned.tried)), key=order)
 
 
-def front(tuned: Tuned) -> list[Tried]:
-    """The settings no other beats in both divergence and the chart's cost (of milliseconds the measured ones), from the cheapest up."""
-    best: list[Tried] = []
-    for tried in sorted((tried for tried in tuned.tried if not tried.rejected), key=lambda tried: (tuned.price(tried), tried.divergence)):
-        if not best or tried.divergence < best[-1].divergence:
-            best.append(tried)
-    return best
-
-
 def tradeoff_chart(tuned: Tuned) -> go.Figure:
     """Cost (logarithmic) against divergence: tried settings (hollow: given up early), Pareto front, the paper's, the chosen one."""
     written, figure = UNITS[tuned.budget.unit], go.Figure()
@@ -72,7 +63,7 @@ def tradeoff_chart(tuned: Tuned) -> go.Figure:
                 **style,
             )
 
-    add("Pareto front", front(tuned), "lines", line={"color": PLANNED, "width": 2, "shape": "hv"})
+    add("Pareto front", tuned.front(tuned.price), "lines", line={"color": PLANNED, "width": 2, "shape": "hv"})
     rejected, measured = ([tried for tried in tuned.tried if tried.rejected == given_up] for given_up in (True, False))
     add("tried", measured, marker={"size": 10, "color": VISUAL})
     add("given up", rejected, marker={"size": 9, "color": VISUAL, "symbol": "circle-open", "line": {"width": 1.5}})
