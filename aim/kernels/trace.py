@@ -82,6 +82,11 @@ class Trace:
         """Patches whose places the visual tokens of a layer hold, long [visual], in the order of `survivors`."""
         return self.anchors[self.survivors[layer]]
 
+    @property
+    def scored_layers(self) -> list[int]:
+        """The layers that have scores, ascending."""
+        return [layer for layer, scores in enumerate(self.scores) if scores is not None and len(scores)]
+
     def last_layer(self) -> Tensor:
         """The last layer each merged token was alive in, long [M]; -1 for one no layer ran on."""
         last = torch.full((self.merged_tokens,), -1, dtype=torch.long)

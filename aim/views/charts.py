@@ -13,11 +13,7 @@ QUANTILES = (0, 25, 50, 75, 100)
 
 def score_quantiles(trace: Trace) -> dict[int, np.ndarray]:
     """For each scored layer, the minimum, quartiles and maximum [5] of its surviving visual tokens' PageRank."""
-    return {
-        layer: np.percentile(np.asarray(scores, dtype=np.float64), QUANTILES)
-        for layer, scores in enumerate(trace.scores)
-        if scores is not None and len(scores)
-    }
+    return {layer: np.percentile(np.asarray(trace.scores[layer], dtype=np.float64), QUANTILES) for layer in trace.scored_layers}
 
 
 def layer_chart(trace: Trace, planned: list[tuple[int, int]] | None = None) -> go.Figure:

@@ -22,6 +22,7 @@ VIRIDIS = np.array(
     np.float32,
 )
 GREY = (110, 110, 110)
+LUMINANCE = np.array([0.299, 0.587, 0.114])  # of red, green and blue
 
 
 def colour_map(fractions: np.ndarray) -> np.ndarray:

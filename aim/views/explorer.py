@@ -13,17 +13,15 @@ import numpy as np
 from PIL import Image
 
 from aim.kernels.trace import Trace
-from aim.views.colour import VIRIDIS, Scale
-from aim.views.frames import sources
+from aim.views.colour import VIRIDIS
+from aim.views.frames import LARGEST, score_scale, sources
 from aim.views.sheet import jpeg_url
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "explorer"
 SCRIPTS = ("trace.js", "draw.js", "page.js", "frames.js", "time.js")
 # All frames together; 16 frames of 640 × 360 fit whole, 64 are 408 × 229 each.
 PICTURE_PIXELS = 6_000_000
-LARGEST = 640  # pixels of a frame's longer side
 PICTURES_ACROSS = 8
-SCORE_DECADES = 8
 LEVELS = 65535
 
 
@@ -118,9 +116,9 @@ def _picture(pictures: list[Image.Image], picture_pixels: int) -> dict:
 
 
 def _scores(trace: Trace, layer: int) -> dict | None:
-    if trace.scores[layer] is None or not len(trace.scores[layer]):
+    if layer not in trace.scored_layers:
         return None
     scores = np.asarray(trace.scores[layer], np.float64)[np.argsort(np.asarray(trace.survivors[layer]))]
-    scale = Scale.over(scores, log=True, decades=SCORE_DECADES)
+    scale = score_scale(trace, layer)
     levels = pack(np.round(scale(scores) * LEVELS), "uint16")
     return {"low": scale.low, "high": scale.high, "clipped": bool(scores.min() < scale.low), "levels": levels}

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from aim.kernels.trace import Trace
-from aim.views.colour import GREY, Scale, colour_map
+from aim.views.colour import GREY, LUMINANCE, Scale, colour_map
 from aim.views.units import counted
 
 SMALLEST, LARGEST = 384, 640  # pixels of a picture's long side
@@ -27,7 +27,6 @@ SCORE_DECADES = 8
 TINT, HEAT = 0.6, 0.7
 # A patch dropped first keeps this share of its picture under a hatched veil, which also shows on frames that are dark themselves.
 DARKEST, VEIL, HATCHING = 0.15, (26, 28, 36), (74, 78, 92)
-LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 
 def merged_regions(picture: Image.Image, grid: np.ndarray, trace: Trace, layer: int | None = None) -> Image.Image:
@@ -60,7 +59,7 @@ def page_rank(picture: Image.Image, grid: np.ndarray, trace: Trace, layer: int |
     layer = scored_layer(trace, layer)
     colours = np.tile(np.float32(GREY), (trace.merged_tokens, 1))
     if layer is not None:
-        colours[np.asarray(trace.survivors[layer])] = colour_map(_score_scale(trace, layer)(np.asarray(trace.scores[layer])))
+        colours[np.asarray(trace.survivors[layer])] = colour_map(score_scale(trace, layer)(np.asarray(trace.scores[layer])))
     return _heat(picture, colours[grid])
 
 
@@ -111,14 +110,9 @@ def caption(seconds: float, tokens: int) -> str:
     return f"{tenths // 600}:{tenths % 600 / 10:04.1f} · {counted(tokens)}"
 
 
-def scored_layers(trace: Trace) -> list[int]:
-    """The layers that have scores, ascending."""
-    return [layer for layer, scores in enumerate(trace.scores) if scores is not None and len(scores)]
-
-
 def scored_layer(trace: Trace, layer: int | None) -> int | None:
     """`layer` if it has scores, otherwise the last one that has; None where none has."""
-    layers = scored_layers(trace)
+    layers = trace.scored_layers
     return layer if layer in layers else (layers[-1] if layers else None)
 
 
@@ -198,5 +192,6 @@ def _group_scale(trace: Trace) -> Scale:
     return Scale.over(np.asarray(trace.group_sizes), log=True)
 
 
-def _score_scale(trace: Trace, layer: int) -> Scale:
+def score_scale(trace: Trace, layer: int) -> Scale:
+    """The logarithmic scale of a scored layer's importance."""
     return Scale.over(np.asarray(trace.scores[layer]), log=True, decades=SCORE_DECADES)

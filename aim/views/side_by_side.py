@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 
-from aim.views.colour import colour_map
+from aim.views.colour import LUMINANCE, colour_map
 from aim.views.frames import sources, veiled
 from aim.views.look import GRID, LINES, PLANNED, head_row, layout
 from aim.views.sheet import row_picture, row_sheet
@@ -140,7 +140,7 @@ def _shaded(share: float) -> str:
     if share != share:
         return "<td>–</td>"
     red, green, blue = (int(value) for value in colour_map(np.array(share)))
-    ink = "#000" if np.dot((red, green, blue), (0.299, 0.587, 0.114)) > 140 else "#fff"
+    ink = "#000" if np.dot((red, green, blue), LUMINANCE) > 140 else "#fff"
     return f'<td style="background:rgb({red},{green},{blue});color:{ink}">{100 * share:.0f} %</td>'
 
 

@@ -16,7 +16,6 @@ from aim.views.frames import (
     page_rank,
     patch_means,
     patches,
-    scored_layers,
     survival,
 )
 from tests.fakes import ASSIGNMENT, COLUMNS, ROWS, make_clip, make_trace
@@ -86,7 +85,7 @@ def test_scores_are_shown_in_their_layer_and_dropped_tokens_are_grey(picture):
     assert np.abs(colour(1, 0, 2) - GREY).max() > 20
     assert np.abs(colour(2, 0, 0) - VIRIDIS[-1]).max() <= 2  # token 0 scores highest
     assert (pixels(page_rank(picture, GRID, trace)) == pixels(page_rank(picture, GRID, trace, 2))).all()
-    assert scored_layers(trace) == [1, 2]
+    assert trace.scored_layers == [1, 2]
 
 
 def test_without_scores_page_rank_is_grey(picture):
