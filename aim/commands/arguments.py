@@ -12,11 +12,26 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     """A clip, a question, and the model that answers it."""
     parser.add_argument("clip", help="a video file")
     parser.add_argument("question")
-    parser.add_argument("--model", default="bundled", help='"bundled", a checkpoint folder or a Hub id (default: %(default)s)')
-    parser.add_argument("--frames", type=int, default=8, help="frames sampled uniformly in time (default: %(default)s)")
+    add_model(parser)
+    add_frames(parser)
     parser.add_argument("--max-new-tokens", type=int, default=64, help="longest answer (default: %(default)s)")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1... (default: cuda where there is one)")
+    add_device(parser)
     parser.add_argument("--quantization", choices=QUANTIZATIONS, help="of the LLM's weights, on CUDA with bitsandbytes")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """`--model`, of real weights."""
+    parser.add_argument("--model", default="bundled", help='"bundled", a checkpoint folder or a Hub id (default: %(default)s)')
+
+
+def add_frames(parser: argparse.ArgumentParser) -> None:
+    """`--frames`, of one clip."""
+    parser.add_argument("--frames", type=int, default=8, help="frames sampled uniformly in time (default: %(default)s)")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`--device`."""
+    parser.add_argument("--device", help="cpu, cuda, cuda:1... (default: cuda where there is one)")
 
 
 def add_text_tokens(parser: argparse.ArgumentParser) -> None:

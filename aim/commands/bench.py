@@ -9,7 +9,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from aim.commands.arguments import add_text_tokens
+from aim.commands.arguments import add_device, add_json, add_text_tokens
 from aim.commands.knobs import add_knobs, methods_of
 from aim.runtime.limits import QUANTIZATIONS
 
@@ -36,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vision-frames", type=int, default=2, help="frames the vision tower is timed on, 0 for none (default: %(default)s)"
     )
     parser.add_argument("--threads", type=int, help="of PyTorch on the CPU (default: PyTorch's)")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1... (default: cuda where there is one)")
+    add_device(parser)
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="(default: bfloat16 on CUDA, float32 elsewhere)")
     parser.add_argument("--quantization", choices=QUANTIZATIONS, help="of a real checkpoint, on CUDA with bitsandbytes")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json(parser)
     parser.add_argument("--chart", type=Path, metavar="FILE", help="with --growth: write the chart as an HTML page")
 
 

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from aim.commands.arguments import add_model
 from aim.commands.knobs import KNOBS, add_knobs, flag, methods_of
 
 SUMMARY = "accuracy against cost on held-out clips, and the findings"
@@ -15,7 +16,7 @@ LEAST_QUESTIONS = 2000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the command."""
-    parser.add_argument("--model", default="bundled", help='"bundled", a checkpoint folder or a Hub id (default: %(default)s)')
+    add_model(parser)
     add_knobs(parser, several=True)
     parser.add_argument("--frames", type=int, nargs="+", help="numbers of frames (default: 8)")
     parser.add_argument("--clips", type=int, help=f"held-out clips, up to ten questions each (default: {CLIPS})")

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from aim.commands.arguments import add_device, add_frames, add_json, add_model
 from aim.runtime.limits import MAX_PREFILLS
 
 SUMMARY = "find the knobs that stray least from the full model within a budget"
@@ -16,13 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("clip", help="a video file, or a folder of them for one setting that suits all")
     parser.add_argument("question")
     parser.add_argument("--budget", required=True, help='such as "4x", "0.5 TFLOP", "500 GFLOP", "800 ms" or "20 MB"')
-    parser.add_argument("--model", default="bundled", help='"bundled", a checkpoint folder or a Hub id (default: %(default)s)')
-    parser.add_argument("--frames", type=int, default=8, help="frames sampled uniformly in time (default: %(default)s)")
+    add_model(parser)
+    add_frames(parser)
     parser.add_argument("--max-prefills", type=int, default=MAX_PREFILLS, help="the most prefills on each clip (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the search (default: %(default)s)")
     parser.add_argument("--spend", action="store_true", help="then ask on as many frames as the full model's FLOPs pay for")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1... (default: cuda where there is one)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_device(parser)
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> str:
