@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+from aim.views.html_tables import row, table
 from aim.views.units import flops, seconds
 
 if TYPE_CHECKING:
@@ -47,14 +48,12 @@ def cost_table(answer: Answer) -> str:
     shown = [stage for stage in STAGES if stage.timing in timings or cost.get(stage.cost) or stage.timing in ONCE_A_CLIP]
     all_flops = sum(cost.get(stage.cost, 0.0) for stage in shown) or 1.0
     all_time = sum(timings.get(stage.timing, 0.0) for stage in shown) or 1.0
-    rows = "".join(_row(stage, timings, cost, all_flops, all_time) for stage in shown)
+    rows = [_row(stage, timings, cost, all_flops, all_time) for stage in shown]
     heads = ("stage", *(f'{what} <span class="aim-kind">{kind}</span>' for what, kind in (("FLOPs", "modelled"), ("time", "measured"))))
     heading = "".join(f'<th scope="col">{head}</th>' for head in heads)
-    together = f'<tr><th scope="row">together</th><td>{flops(all_flops)}</td><td>{seconds(all_time)}</td></tr>'
-    return (
-        '<table class="aim-table aim-costs"><caption class="aim-hidden">Cost of each stage</caption>'
-        f'<thead><tr>{heading}</tr></thead><tbody>{rows}{together}</tbody></table><p class="aim-reading">{READING}</p>'
-    )
+    together = row("together", (flops(all_flops), seconds(all_time)))
+    costs = table("Cost of each stage", f"<thead><tr>{heading}</tr></thead>", [*rows, together], "aim-costs")
+    return f'{costs}<p class="aim-reading">{READING}</p>'
 
 
 def _row(stage: Stage, timings: dict[str, float], cost: dict[str, float], all_flops: float, all_time: float) -> str:
@@ -63,7 +62,7 @@ def _row(stage: Stage, timings: dict[str, float], cost: dict[str, float], all_fl
     remark = f"<small>{escape(stage.remark)}</small>" if stage.remark else ""
     left = f"{flops(work)}{_bar(work / all_flops, 'modelled')}" if work else "–"
     right = f"{seconds(spent)}{_bar(spent / all_time, 'measured')}" if spent is not None else absent
-    return f'<tr><th scope="row">{escape(stage.name)}{remark}</th><td>{left}</td><td>{right}</td></tr>'
+    return row(f"{escape(stage.name)}{remark}", (left, right))
 
 
 def _bar(share: float, kind: str) -> str:

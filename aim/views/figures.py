@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING
 
+from aim.views.html_tables import row, table
 from aim.views.units import flops, number, seconds, size, times
 
 if TYPE_CHECKING:
@@ -126,8 +127,7 @@ def comparison(reduced: Answer, full: Answer) -> str:
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("what", "these knobs", "full model", "measured ×", "modelled ×"))
     return (
         f'<div class="aim-compare"><p class="aim-verdict aim-{"same" if same else "differ"}">{verdict}</p>'
-        '<table class="aim-table"><caption class="aim-hidden">This run beside the full model</caption>'
-        f'<thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table><p class="aim-reading">{COMPARING}</p></div>'
+        f'{table("This run beside the full model", f"<thead><tr>{heads}</tr></thead>", rows)}<p class="aim-reading">{COMPARING}</p></div>'
     )
 
 
@@ -135,4 +135,4 @@ def _compared(name: str, ours: float | None, full: float | None, write, modelled
     known = bool(ours) and bool(full)
     ratio = (ours / full if more_is_better else full / ours) if known else None
     cells = [write(value) if value else "–" for value in (ours, full)] + [times(value) if value else "–" for value in (ratio, modelled)]
-    return f'<tr><th scope="row">{name}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+    return row(name, cells)

@@ -1,8 +1,6 @@
-"""What charts and tables look alike in: colours that hold on light and dark grounds, the layout of a chart, the head of a table."""
+"""What charts look alike in: colours that hold on light and dark grounds, and the layout of a chart."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 # Okabe and Ito's colours, distinguishable with any colour vision, on light and dark grounds alike.
 VISUAL, TEXT, PLANNED, SCORE = "#3d8fd1", "#e69f00", "#8a8f98", "#d55e9c"
@@ -26,9 +24,3 @@ def layout(height: int, **more) -> dict:
         "modebar": {"bgcolor": CLEAR, "color": PLANNED, "activecolor": VISUAL, "remove": TOOLS},
         **more,
     }
-
-
-def head_row(columns: Iterable[tuple[str, str]]) -> str:
-    """The head of an HTML table: what each column holds, and below it of which kind that is ("measured", "modelled"...)."""
-    cells = "".join(f'<th scope="col">{what}<small class="aim-kind">{kind}</small></th>' for what, kind in columns)
-    return f"<thead><tr>{cells}</tr></thead>"

@@ -12,7 +12,8 @@ from PIL import Image
 
 from aim.views.colour import LUMINANCE, colour_map
 from aim.views.frames import sources, veiled
-from aim.views.look import GRID, LINES, PLANNED, head_row, layout
+from aim.views.html_tables import head_row, row, scrolling, table
+from aim.views.look import GRID, LINES, PLANNED, layout
 from aim.views.sheet import row_picture, row_sheet
 from aim.views.text_tables import plain_table
 from aim.views.units import counted, flops, number, seconds, size, times
@@ -47,12 +48,9 @@ OVERLAP = (
 def comparison_table(comparison: Comparison) -> str:
     """What each method answered, how near it stayed to the full model, what it cost and how long it took, as HTML."""
     reference = comparison.runs[0]
-    rows = "".join(_row(run, reference) for run in comparison.runs)
-    return (
-        '<div class="aim-scroll" tabindex="0" role="group" aria-label="Methods"><table class="aim-table aim-methods">'
-        '<caption class="aim-hidden">Methods at equal cost</caption>'
-        f'{head_row(COLUMNS)}<tbody>{rows}</tbody></table></div><p class="aim-reading">{READING}</p>'
-    )
+    rows = [_row(run, reference) for run in comparison.runs]
+    methods = table("Methods at equal cost", head_row(COLUMNS), rows, "aim-methods")
+    return f'{scrolling("Methods", methods)}<p class="aim-reading">{READING}</p>'
 
 
 def _row(run: Compared, reference: Compared) -> str:
@@ -70,8 +68,7 @@ def _row(run: Compared, reference: Compared) -> str:
         size(answer.trace.key_value_bytes),
         f"{pairs[0][0]:,} → {pairs[-1][0]:,}",
     )
-    head = f'<th scope="row">{escape(_title(run))}<small>{escape(setting(run))}</small></th>'
-    return f"<tr>{head}{''.join(f'<td>{text}</td>' for text in texts)}</tr>"
+    return row(f"{escape(_title(run))}<small>{escape(setting(run))}</small>", texts)
 
 
 def _title(run: Compared) -> str:
@@ -129,11 +126,11 @@ def overlap_table(comparison: Comparison, layer: int) -> str:
         f'<tr><th scope="row">{escape(name)}</th>{"".join(map(_shaded, shares))}</tr>'
         for name, shares in zip(names, comparison.overlap(layer).tolist(), strict=True)
     )
-    return (
-        '<div class="aim-scroll" tabindex="0" role="group" aria-label="Overlap"><table class="aim-table aim-overlap">'
-        f"<caption>Patches kept in layer {layer}: overlap</caption>"
-        f'<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div><p class="aim-reading">{OVERLAP}</p>'
+    overlaps = (
+        f'<table class="aim-table aim-overlap"><caption>Patches kept in layer {layer}: overlap</caption>'
+        f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>"
     )
+    return f'{scrolling("Overlap", overlaps)}<p class="aim-reading">{OVERLAP}</p>'
 
 
 def _shaded(share: float) -> str:

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 
 from aim.methods import AIM
 from aim.tuning.budget_kinds import KINDS
-from aim.views.look import GRID, PLANNED, SCORE, TEXT, VISUAL, head_row, layout
+from aim.views.html_tables import head_row, row, scrolling, table
+from aim.views.look import GRID, PLANNED, SCORE, TEXT, VISUAL, layout
 from aim.views.units import UNITS, flops, number, seconds, size, times
 
 if TYPE_CHECKING:
@@ -134,11 +135,9 @@ def _ticks(low: float, high: float) -> list[float]:
 def tried_table(tuned: Tuned) -> str:
     """Every tried setting, best first, as an HTML table; each row has a button and its place in `tuned.tried` as `data-place`."""
     columns = (("setting", ""), ("KL", "measured"), ("FLOPs", "modelled"), ("KV cache", "modelled"), ("prefill", "measured"))
-    rows = "".join(_row(tuned, place) for place in ranked(tuned))
-    return (
-        '<div class="aim-tried-rows"><table class="aim-table aim-tried"><caption class="aim-hidden">Tried settings, best first</caption>'
-        f'{head_row(columns)}<tbody>{rows}</tbody></table></div><p class="aim-reading">{READING}</p>'
-    )
+    rows = [_row(tuned, place) for place in ranked(tuned)]
+    tried = table("Tried settings, best first", head_row(columns), rows, "aim-tried")
+    return f'<div class="aim-tried-rows">{tried}</div><p class="aim-reading">{READING}</p>'
 
 
 def _row(tuned: Tuned, place: int) -> str:
@@ -166,7 +165,7 @@ def _row(tuned: Tuned, place: int) -> str:
     )
     name = f'<button type="button" class="aim-pick">{escape(tried.label)}</button><small>{escape(", ".join(marks))}</small>'
     chosen = ' class="aim-chosen"' if tried is tuned.chosen else ""
-    return f'<tr data-place="{place}"{chosen}><th scope="row">{name}</th>{"".join(f"<td>{figure}</td>" for figure in figures)}</tr>'
+    return row(name, figures, f' data-place="{place}"{chosen}')
 
 
 def progress(tuned: Tuned, most: int) -> str:
@@ -186,7 +185,7 @@ def outcome(tuned: Tuned) -> str:
 def spent_table(full: Answer, reduced: Answer) -> str:
     """Both answers at one price: frames, FLOPs and measured time, as an HTML table."""
     columns = (("", ""), ("answer", ""), ("frames", ""), ("FLOPs", "modelled"), ("prefill", "measured"), ("vision tower", "measured"))
-    rows = ""
+    rows = []
     for name, answer in (("full model", full), ("reduced", reduced)):
         tower = seconds(answer.timings["vision_tower"]) if "vision_tower" in answer.timings else "reused"
         figures = (
@@ -196,9 +195,5 @@ def spent_table(full: Answer, reduced: Answer) -> str:
             seconds(answer.trace.prefill_seconds),
             tower,
         )
-        rows += f'<tr><th scope="row">{name}</th>{"".join(f"<td>{figure}</td>" for figure in figures)}</tr>'
-    return (
-        '<div class="aim-scroll" tabindex="0" role="group" aria-label="Both answers"><table class="aim-table aim-methods">'
-        '<caption class="aim-hidden">The same FLOPs, spent twice</caption>'
-        f"{head_row(columns)}<tbody>{rows}</tbody></table></div>"
-    )
+        rows.append(row(name, figures))
+    return scrolling("Both answers", table("The same FLOPs, spent twice", head_row(columns), rows, "aim-methods"))

@@ -21,6 +21,7 @@ from aim.ui.stop import StopSignal
 from aim.ui.tab import Page, Tab
 from aim.ui.turn import turn
 from aim.video.clip import Clip
+from aim.views.html_tables import scrolling
 from aim.views.sheet import jpeg_url
 from aim.views.side_by_side import comparison_chart, comparison_table, kept_sheet, overlap_table
 
@@ -138,11 +139,11 @@ def pictures(finished: FinishedComparison, layer: int) -> list[str]:
 
 def _inline(sheet, layer: int) -> str:
     caption = f"Clear patches hold a visual token of layer {layer}. Hatched patches were dropped or merged away."
-    return (
-        f'<p class="aim-reading">{caption}</p><div class="aim-scroll" tabindex="0" role="group" aria-label="Frames">'
+    picture = (
         f'<img class="aim-sheet" width="{sheet.width}" height="{sheet.height}" '
-        f'src="{jpeg_url(sheet, quality=85)}" alt="The same frames under each method, in layer {layer}"></div>'
+        f'src="{jpeg_url(sheet, quality=85)}" alt="The same frames under each method, in layer {layer}">'
     )
+    return f'<p class="aim-reading">{caption}</p>{scrolling("Frames", picture)}'
 
 
 def _rounds(vlm) -> int:
