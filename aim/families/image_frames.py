@@ -18,7 +18,7 @@ def image_frames(
     """Such a family's entry.
 
     Args:
-        grid, vision_shape, watch_tower, rest: see `Family`; `grid` is read without settings and size.
+        grid, vision_shape, watch_tower, rest: see `Family`; `grid` is read without picture settings and size.
         joined: features of the parts of a clip → those of all F frames, as the model's own `get_image_features` gives them:
             [F, T, hidden], or a list of F [T, hidden].
     """

@@ -29,16 +29,16 @@ def _factor(config) -> int:
     return round(1 / config.downsample_ratio)
 
 
-def _grid(config, _settings: dict, frames: int, _height: int, _width: int) -> Grid:
+def _grid(config, _picture_settings: dict, frames: int, _height: int, _width: int) -> Grid:
     """The tower's patches two by two, whatever the clip's size: 32 x 32 → 16 x 16."""
     rows, columns = _patches(config)
     return Grid(frames, rows // _factor(config), columns // _factor(config))
 
 
-def _pixel_values(_config, frames: np.ndarray, settings: dict) -> dict[str, Tensor]:
+def _pixel_values(_config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
     """Resized without keeping the aspect ratio, a frame as one tile: float32 [F, 3, height, width]."""
-    size = settings["size"]
-    return {"pixel_values": normalised_frames(frames, settings, size["height"], size["width"])}
+    size = picture_settings["size"]
+    return {"pixel_values": normalised_frames(frames, picture_settings, size["height"], size["width"])}
 
 
 def _watch_tower(model, callback: Callable) -> list:

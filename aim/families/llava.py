@@ -18,18 +18,18 @@ from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
 
 
-def _grid(config, _settings: dict, frames: int, _height: int, _width: int) -> Grid:
+def _grid(config, _picture_settings: dict, frames: int, _height: int, _width: int) -> Grid:
     """The tower's patches, whatever the picture's size: 24 x 24."""
     side = config.vision_config.image_size // config.vision_config.patch_size
     return Grid(frames, side, side)
 
 
-def _pixel_values(_config, frames: np.ndarray, settings: dict) -> dict[str, Tensor]:
+def _pixel_values(_config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
     """The shorter side resized to the model's, and the middle square cut out: float32 [F, 3, side, side]."""
-    short, crop = settings["size"]["shortest_edge"], settings["crop_size"]
+    short, crop = picture_settings["size"]["shortest_edge"], picture_settings["crop_size"]
     sides = frames.shape[1:3]
     height, width = (short if side == min(sides) else int(short * side / min(sides)) for side in sides)
-    return {"pixel_values": cropped(normalised_frames(frames, settings, height, width), crop["height"], crop["width"])}
+    return {"pixel_values": cropped(normalised_frames(frames, picture_settings, height, width), crop["height"], crop["width"])}
 
 
 def _watch_tower(model, callback: Callable) -> list:

@@ -32,7 +32,7 @@ def _side(config) -> int:
     return config.vision_config.image_size // config.vision_config.patch_size
 
 
-def _grid(config, _settings: dict, frames: int, _height: int, _width: int) -> Grid:
+def _grid(config, _picture_settings: dict, frames: int, _height: int, _width: int) -> Grid:
     """The tower's patches, pooled to half their side, rounded up: 27 x 27 → 14 x 14, whatever the clip's size."""
     side = math.ceil(_side(config) / 2)
     return Grid(frames, side, side)
@@ -113,10 +113,10 @@ def tile_grid(config, height: int, width: int) -> tuple[int, int]:
     return (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
 
 
-def _pixel_values(_config, frames: np.ndarray, settings: dict) -> dict[str, Tensor]:
+def _pixel_values(_config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
     """Resized without keeping the aspect ratio, as the checkpoint's own processor does: float32 [1, F, 3, height, width]."""
-    size = settings["size"]
-    return {"pixel_values_videos": normalised_frames(frames, settings, size["height"], size["width"])[None]}
+    size = picture_settings["size"]
+    return {"pixel_values_videos": normalised_frames(frames, picture_settings, size["height"], size["width"])[None]}
 
 
 def _pooled(config, values: Tensor) -> Tensor:

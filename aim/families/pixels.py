@@ -8,16 +8,17 @@ from PIL import Image
 from torch import Tensor
 
 
-def normalised_frames(frames: np.ndarray, settings: dict, height: int, width: int) -> Tensor:
+def normalised_frames(frames: np.ndarray, picture_settings: dict, height: int, width: int) -> Tensor:
     """Resize, rescale and normalise uint8 [F, H, W, 3] → float32 [F, 3, height, width].
 
-    `settings` are the checkpoint's picture settings: `resample` (bicubic if absent), `rescale_factor` (1/255), `image_mean`, `image_std`.
+    `picture_settings` are the checkpoint's: `resample` (bicubic if absent), `rescale_factor` (1/255), `image_mean`, `image_std`.
     """
-    resample = Image.Resampling(settings.get("resample", Image.Resampling.BICUBIC))
+    resample = Image.Resampling(picture_settings.get("resample", Image.Resampling.BICUBIC))
     if frames.shape[1:3] != (height, width):
         frames = np.stack([np.asarray(Image.fromarray(frame).resize((width, height), resample)) for frame in frames])
-    pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float().mul_(settings.get("rescale_factor", 1 / 255))
-    mean, std = (torch.tensor(settings[name]).view(1, 3, 1, 1) for name in ("image_mean", "image_std"))
+    scale = picture_settings.get("rescale_factor", 1 / 255)
+    pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float().mul_(scale)
+    mean, std = (torch.tensor(picture_settings[name]).view(1, 3, 1, 1) for name in ("image_mean", "image_std"))
     return pixels.sub_(mean).div_(std)
 
 

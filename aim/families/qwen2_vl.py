@@ -47,19 +47,19 @@ def smart_size(height: int, width: int, factor: int, min_pixels: int, max_pixels
     return tuple(rounded)
 
 
-def frame_size(config, settings: dict, height: int, width: int) -> tuple[int, int]:
+def frame_size(config, picture_settings: dict, height: int, width: int) -> tuple[int, int]:
     """(height, width) a clip's frames are resized to."""
-    size, vision = settings.get("size", {}), config.vision_config
-    least = settings.get("min_pixels") or size.get("shortest_edge") or MIN_PIXELS
-    most = settings.get("max_pixels") or size.get("longest_edge") or MAX_PIXELS
+    size, vision = picture_settings.get("size", {}), config.vision_config
+    least = picture_settings.get("min_pixels") or size.get("shortest_edge") or MIN_PIXELS
+    most = picture_settings.get("max_pixels") or size.get("longest_edge") or MAX_PIXELS
     return smart_size(height, width, vision.patch_size * vision.spatial_merge_size, least, min(most, MAX_PIXELS))
 
 
-def _grid(config, settings: dict, frames: int, height: int, width: int) -> Grid:
+def _grid(config, picture_settings: dict, frames: int, height: int, width: int) -> Grid:
     """Half as many steps in time as frames, rounded up; tokens of 2 x 2 patches."""
     vision = config.vision_config
     side = vision.patch_size * vision.spatial_merge_size
-    height, width = frame_size(config, settings, height, width)
+    height, width = frame_size(config, picture_settings, height, width)
     return Grid(math.ceil(frames / vision.temporal_patch_size), height // side, width // side)
 
 
@@ -98,12 +98,12 @@ def _sizes_by_position(ids: Tensor, positions: Tensor | None, token: int) -> Ite
                 yield part.shape[1] // (rows * columns), rows, columns
 
 
-def _pixel_values(config, frames: np.ndarray, settings: dict) -> dict[str, Tensor]:
+def _pixel_values(config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
     """Patches [steps · rows · columns, 3 · 2 · side²], those of a token together; the last frame is repeated where their number is odd."""
     vision = config.vision_config
     time, merge, side = vision.temporal_patch_size, vision.spatial_merge_size, vision.patch_size
-    height, width = frame_size(config, settings, *frames.shape[1:3])
-    pixels = normalised_frames(frames, settings, height, width)
+    height, width = frame_size(config, picture_settings, *frames.shape[1:3])
+    pixels = normalised_frames(frames, picture_settings, height, width)
     pixels = torch.cat([pixels, pixels[-1:].expand(-len(pixels) % time, -1, -1, -1)])
     steps, rows, columns = len(pixels) // time, height // side, width // side
     parts = pixels.view(steps, time, 3, rows // merge, merge, side, columns // merge, merge, side)

@@ -169,13 +169,13 @@ def shape_of(config: PretrainedConfig, grid: Grid | None = None) -> tuple[ModelS
     return shape, family.vision_shape(config, grid or grid_of(config, 1))
 
 
-def grid_of(config: PretrainedConfig, num_frames: int, settings: dict | None = None, height: int = 360, width: int = 640) -> Grid:
-    """The grid of visual tokens the model makes of `num_frames` frames, before any merging. `settings` are the checkpoint's for pictures.
+def grid_of(config: PretrainedConfig, num_frames: int, picture_settings: dict | None = None, height: int = 360, width: int = 640) -> Grid:
+    """The grid of visual tokens the model makes of `num_frames` frames, before any merging. `picture_settings` are the checkpoint's.
 
     Raises:
         ValueError: a model family that is not supported.
     """
-    return family_of(config).grid(config, settings or {}, num_frames, height, width)
+    return family_of(config).grid(config, picture_settings or {}, num_frames, height, width)
 
 
 def tokens_per_frame(config: PretrainedConfig) -> int:
