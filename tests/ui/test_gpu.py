@@ -1,9 +1,6 @@
 """ZeroGPU's boundary with a real fork: everything that crosses is pickled, as the package `spaces` does it."""
 
-import multiprocessing
-import pickle
 import sys
-import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,101 +10,72 @@ import torch
 import aim
 from aim.runtime.faults import NotEnoughMemory
 from aim.ui.gpu import LONGEST, SHORTEST, changed, placed, seconds
-from aim.ui.handlers import answer as handle
-from aim.ui.request import Request
+from aim.ui.handlers import answer
 from aim.ui.stop import StopSignal
 from tests.fakes import FakeVlm, make_clip
-
-QUESTION = "what colour is the circle?"
-
-
-class Forked:
-    """A decorator as `spaces.GPU` is one on ZeroGPU: each call runs in a fork, arguments and yields go through pickle."""
-
-    def __init__(self):
-        self.estimates, self.children = [], []
-
-    def __call__(self, duration):
-        def decorate(function):
-            def call(*arguments):
-                self.estimates.append(duration(*arguments))
-                context = multiprocessing.get_context("fork")
-                here, there = context.Pipe(duplex=False)
-                child = context.Process(target=_work, args=(function, pickle.dumps(arguments), there), daemon=True)
-                child.start()
-                there.close()
-                self.children.append(child)
-                try:
-                    while (item := pickle.loads(here.recv_bytes())) is not _End:
-                        yield item
-                finally:
-                    child.kill()
-                    child.join()
-
-            return call
-
-        return decorate
+from tests.ui.forked_worker import QUESTION, page_request, play
 
 
-class _End:
-    pass
-
-
-def _work(function, arguments, pipe):
-    torch.set_num_threads(1)  # OpenMP's threads did not come along with the fork
-    for item in function(*pickle.loads(arguments)):
-        _refuse_tensors(item)
-        pipe.send_bytes(pickle.dumps(item))
-    pipe.send_bytes(pickle.dumps(_End))
-
-
-def _refuse_tensors(item):
-    found = []
-    changed(item, torch.Tensor, found.append)
-    assert not found, "a tensor would cross"
+@pytest.fixture(scope="module")
+def forked(tmp_path_factory):
+    """What happened in an interpreter of its own that forks for each call."""
+    return play(tmp_path_factory.mktemp("forked"))
 
 
 @pytest.fixture(scope="module")
 def vlm():
-    return aim.load("bundled")
+    return aim.load("bundled", device="cpu")
 
 
-def test_answers_from_a_forked_worker_equal_those_from_here(vlm):
-    forked = Forked()
-    remote, clip = placed(vlm, forked), make_clip(4)
-    there, here = (list(model.stream(clip, QUESTION, max_new_tokens=4, scores="all")) for model in (remote, vlm))
-    assert [answer.text for answer in there] == [answer.text for answer in here]
-    ours, theirs = here[-1], there[-1]
-    assert theirs.method == ours.method and theirs.cost == ours.cost and theirs.trace.tokens_per_layer == ours.trace.tokens_per_layer
-    assert torch.equal(theirs.trace.assignment, ours.trace.assignment) and torch.equal(theirs.next_token, ours.next_token)
-    assert all(torch.equal(one, other) for one, other in zip(theirs.trace.survivors, ours.trace.survivors, strict=True))
-    assert remote.ask(clip, QUESTION, max_new_tokens=4).text == ours.text
-    assert all(SHORTEST <= estimate <= LONGEST for estimate in forked.estimates) and len(forked.estimates) == 2
-
-
-def test_the_page_runs_on_a_forked_model_as_on_one_here(vlm):
-    request = Request.of("clip.mp4", QUESTION, 0.5, 2, 5, 3, compare=True, score_every_layer=True)
-    screens = list(handle(placed(vlm, Forked()), request, {}, StopSignal(), read=lambda path, num_frames, stop: make_clip(num_frames)))
-    run = screens[-1].run
-    assert (
-        run.answer.trace.frames == 3 and run.full.method.name == "full" and run.plan.tokens_per_layer == run.answer.trace.tokens_per_layer
+def same_run(theirs, ours) -> bool:
+    """Whether two answers hold the same words, tokens in every layer, scores and cost."""
+    scores = zip(theirs.trace.scores, ours.trace.scores, strict=True)
+    return (
+        (theirs.text, theirs.method, theirs.cost) == (ours.text, ours.method, ours.cost)
+        and theirs.trace.tokens_per_layer == ours.trace.tokens_per_layer
+        and torch.equal(theirs.trace.assignment, ours.trace.assignment)
+        and all(torch.equal(one, other) for one, other in zip(theirs.trace.survivors, ours.trace.survivors, strict=True))
+        and all(one is other is None or torch.allclose(one, other, rtol=1e-4, atol=1e-7) for one, other in scores)
     )
 
 
-@pytest.mark.parametrize("error", [ValueError("No such thing."), NotEnoughMemory("Use fewer frames.")])
-def test_a_refusal_comes_back_as_itself(error):
-    with pytest.raises(type(error), match=str(error)):
-        list(placed(FakeVlm(error=error), Forked()).stream(make_clip(), QUESTION, None))
+def test_answers_from_a_forked_worker_equal_those_from_here(forked, vlm):
+    told = forked["answers"]
+    here = list(vlm.stream(make_clip(4), QUESTION, max_new_tokens=4, scores="all"))
+    assert [given.text for given in told["streamed"]] == [given.text for given in here]
+    assert same_run(told["streamed"][-1], here[-1])
+    torch.testing.assert_close(told["streamed"][-1].next_token, here[-1].next_token)
+    assert told["asked"].text == here[-1].text
 
 
-def test_a_stop_ends_the_worker_between_two_answers():
-    forked, stop = Forked(), threading.Event()
-    remote, seen = placed(FakeVlm(words=("on ",) * 10_000, seconds=0.01), forked), []
-    for answer in remote.stream(make_clip(), QUESTION, aim.AIM(), stop=stop):
-        seen.append(answer.text)
-        if len(seen) == 3:
-            stop.set()
-    assert len(seen) == 3 and not forked.children[0].is_alive()
+def test_each_call_is_one_fork_with_an_estimate_within_bounds(forked):
+    told = forked["answers"]
+    assert len(told["estimates"]) == len(told["workers"]) == 2 and told["parent"] not in told["workers"]
+    assert all(SHORTEST <= estimate <= LONGEST for estimate in told["estimates"])
+
+
+def test_the_page_runs_on_a_forked_model_as_on_one_here(forked, vlm):
+    told = forked["page"]
+    screens = list(answer(vlm, page_request(), {}, StopSignal(), read=lambda path, num_frames, stop: make_clip(num_frames)))
+    run = screens[-1].run
+    assert same_run(told["answer"], run.answer) and same_run(told["full"], run.full) and told["plan"] == run.plan
+    assert told["calls"] == 2 and told["full"].method.name == "full" and told["answer"].trace.frames == 3
+
+
+def test_a_refusal_comes_back_as_itself(forked):
+    assert [(type(error), str(error)) for error in forked["refusals"]] == [
+        (ValueError, "No such thing."),
+        (NotEnoughMemory, "Use fewer frames."),
+        (RuntimeError, "A kernel failed."),
+    ]
+
+
+def test_a_stop_ends_the_worker_between_two_answers(forked):
+    assert len(forked["stopped"]["texts"]) == 3 and forked["stopped"]["alive"] == [False]
+
+
+def test_a_worker_that_would_send_a_tensor_is_found_out(forked):
+    assert isinstance(forked["tensor"], TypeError) and str(forked["tensor"]) == "A tensor would cross."
 
 
 def test_the_estimate_grows_with_the_work_and_stays_within_bounds(vlm):
