@@ -23,6 +23,13 @@ except (ImportError, OSError, RuntimeError):
     collect_ignore_glob.append("families/test_families_torchvision.py")
 
 
+def pytest_collection_modifyitems(items):
+    """pytest-xdist runs what shares the browser or the app in one of its processes, so there is one of each for the whole suite."""
+    for item in items:
+        if {"app", "browser"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
 @pytest.fixture(scope="session")
 def app():
     """The address of the app around the real bundled model."""
@@ -61,21 +68,21 @@ def visit(browser, app):
 
 
 @pytest.fixture(scope="session")
-def explorer_address():
-    """The address of a page with the explorer alone."""
-    from tests.explorer_page import served
+def explorer_tabs(browser):
+    """The tabs of a page with the explorer alone."""
+    from tests.explorer_page import Opened, served
 
     with served() as address:
-        yield address
+        tabs = Opened(browser, address)
+        yield tabs
+        tabs.close()
 
 
 @pytest.fixture
-def explore(browser, explorer_address):
-    """As `visit`, for that page."""
-    from tests.explorer_page import opener
-
-    with opener(browser, explorer_address) as open_tab:
-        yield open_tab
+def explore(explorer_tabs):
+    """As `visit`, for that page; a tab is used again and emptied before."""
+    yield explorer_tabs.open
+    explorer_tabs.check()
 
 
 @pytest.fixture

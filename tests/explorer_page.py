@@ -46,19 +46,28 @@ def served() -> Iterator[str]:
         demo.close()
 
 
-@contextmanager
-def opener(browser, address: str):
-    """`open(...)` opens a tab; at the end no tab may have had anything to complain about."""
-    opened = []
+class Opened:
+    """The tabs that tests share: opening one takes longer than anything that is done in it."""
 
-    def open_tab(**options) -> Explorer:
-        opened.append(Explorer(browser, address, **options))
-        return opened[-1]
+    def __init__(self, browser, address: str):
+        self.browser, self.address, self.tabs = browser, address, {}
 
-    yield open_tab
-    for explorer in opened:
-        explorer.context.close()
-        assert explorer.complaints == []
+    def open(self, **options) -> Explorer:
+        """A tab of this width and colour scheme, as it is before the first run."""
+        key = tuple(sorted(options.items()))
+        if key in self.tabs:
+            self.tabs[key].empty()
+        else:
+            self.tabs[key] = Explorer(self.browser, self.address, **options)
+        return self.tabs[key]
+
+    def check(self) -> None:
+        """No tab may have had anything to complain about."""
+        assert [complaint for explorer in self.tabs.values() for complaint in explorer.complaints] == []
+
+    def close(self) -> None:
+        for explorer in self.tabs.values():
+            explorer.context.close()
 
 
 class Explorer:
@@ -75,6 +84,17 @@ class Explorer:
         self.tab.goto(address)
         self.frames, self.time = self.tab.locator("#explorer"), self.tab.locator("#timeline")
         self.large = self.frames.locator(".aim-x-large")
+
+    def empty(self) -> None:
+        """Without a run and with the choices that a new tab has; the explorer carries them from run to run."""
+        self.tab.get_by_role("tab").first.click()
+        if self.large.count():
+            self.frames.get_by_label("Fill with mean colour").set_checked(False)
+            self.scrub("Frame", 0)
+            self.scrub("Layer", 0)
+            self.view("Merged regions")
+        self.tab.get_by_role("button", name="nothing").click()
+        self.frames.get_by_text("After a run").wait_for()
 
     def show(self, name: str = "run") -> Explorer:
         self.tab.get_by_role("button", name=name, exact=True).click()
