@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 
-from aim.views.colour import LUMINANCE, colour_map
+from aim.views.colour import colour_map
 from aim.views.frames import sources, veiled
 from aim.views.html_tables import head_row, row, scrolling, table
 from aim.views.look import GRID, LINES, PLANNED, layout
@@ -137,7 +137,10 @@ def _shaded(share: float) -> str:
     if share != share:
         return "<td>–</td>"
     red, green, blue = (int(value) for value in colour_map(np.array(share)))
-    ink = "#000" if np.dot((red, green, blue), LUMINANCE) > 140 else "#fff"
+    # Relative luminance as WCAG 2 defines it; from 0.179 on, black has the greater contrast.
+    light = np.array([red, green, blue]) / 255
+    linear = np.where(light <= 0.04045, light / 12.92, ((light + 0.055) / 1.055) ** 2.4)
+    ink = "#000" if linear @ (0.2126, 0.7152, 0.0722) > 0.179 else "#fff"
     return f'<td style="background:rgb({red},{green},{blue});color:{ink}">{100 * share:.0f} %</td>'
 
 

@@ -110,9 +110,14 @@ def test_training_runs_from_scratch_stops_resumes_and_writes_a_loadable_checkpoi
     assert checkpoint.model.num_parameters() == build_model().num_parameters()
 
 
+@pytest.mark.long
 def test_a_smoke_run_sees_the_loss_of_both_stages_fall_and_writes_no_model(tmp_path, capsys):
     train.main(["--smoke", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")])
     assert capsys.readouterr().out.count("→") == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_smoke_run_in_which_a_loss_does_not_fall_ends_with_an_error():
+    train._check_that_losses_fell([[3.0, 2.0, 1.0, 0.5], [3.0, 2.0, 1.0, 0.5]])
     with pytest.raises(SystemExit, match="stage 1 did not fall"):
         train._check_that_losses_fell([[3.0, 2.0, 1.0, 0.5], [1.0, 1.0, 1.0, 1.0]])

@@ -25,14 +25,17 @@ def opinion(vlm, path, visitor) -> str:
     return vlm.ask(clip, visitor.question.input_value(), aim.AIM(), max_new_tokens=8).text
 
 
-def test_every_example_is_answered_rightly(visit):
+def test_every_example_can_be_picked_and_the_last_is_answered_rightly(visit):
+    """What the model says to each of them is held in tests/runtime/test_bundled.py."""
     assert len(examples()) >= 4
     visitor = visit()
-    for number, example in enumerate(examples()):
+    for number in range(len(examples())):
         visitor.pick_example(number)
-        visitor.run()
-        assert visitor.answer() == example["answer"]
-        visitor.tab.locator("#question textarea, #question input").fill("")  # so that the next example is seen to arrive
+        visitor.question.fill("")  # so that the next example is seen to arrive
+    visitor.pick_example(0)
+    visitor.pick_example(len(examples()) - 1)
+    visitor.run()
+    assert visitor.answer() == examples()[-1]["answer"]
 
 
 def test_pressing_run_is_enough(visit):

@@ -54,12 +54,3 @@ def test_comparing_without_a_question_or_a_method_says_so_and_keeps_everything(b
     visitor.tab.locator("#compare-status").filter(has_text="Nothing was done").wait_for()
     assert visitor.knob("merge-ratio") == 0.5
     visitor.context.close()
-
-
-def test_the_tab_fits_a_phone_in_the_dark(visit):
-    visitor = visit(width=400, dark=True)
-    visitor.open("Methods")
-    visitor.tab.locator("#compare-start").click()
-    visitor.tab.locator("#compare-status").filter(has_text="Done.").wait_for()
-    visitor.tab.locator("#compare-sheet img").wait_for()
-    assert visitor.overflow() == 0

@@ -35,49 +35,66 @@ def drawn(visitor, name: str) -> None:
     visitor.tab.locator(places[name]).first.wait_for()
 
 
-@SCHEMES
-def test_a_phone_shows_one_column_in_the_order_of_use(visit, dark):
-    visitor = visit(width=400, dark=dark)
+def serious(visitor, part: str = "body") -> list:
+    """What axe finds serious in a part of the page."""
+    violations = Axe().run(visitor.tab, context=part).response["violations"]
+    found = [one for one in violations if one["impact"] in ("serious", "critical")]
+    return [(part, violation["id"], [node["target"] for node in violation["nodes"]]) for violation in found]
+
+
+def tune_and_spend(visitor) -> None:
+    visitor.open("Tune")
+    visitor.tab.locator("#tune-start").click()
+    visitor.wait_for_text("#tune-status", "Done")
+    visitor.tab.locator("#tune-chart .main-svg").first.wait_for()
+    visitor.tab.locator("#spend").click()
+    visitor.tab.locator("#spent table").wait_for()
+
+
+def compare_methods(visitor) -> None:
+    visitor.open("Methods")
+    visitor.tab.locator("#compare-start").click()
+    visitor.tab.locator("#compare-status").filter(has_text="Done.").wait_for()
+    visitor.tab.locator("#compare-sheet img").wait_for()
+
+
+def test_a_phone_shows_one_column_in_the_order_of_use(visit):
+    """Colours move nothing, so one scheme is enough."""
+    visitor = visit(width=400, dark=True)
     assert visitor.overflow() == 0
     order = ["#video", "#question", "#run", "#answer", "#examples", "#tabs", "#merge-ratio"]
     tops = [visitor.tab.locator(place).bounding_box()["y"] for place in order]
     assert tops == sorted(tops)
     visitor.tab.locator("#compare input").check()
     visitor.run()
+    for fill in (compare_methods, tune_and_spend):
+        fill(visitor)
+        assert visitor.overflow() == 0
     for name in TABS:
         drawn(visitor, name)
         assert visitor.overflow() == 0, name
 
 
 @SCHEMES
-def test_the_page_and_its_charts_follow_light_and_dark(visit, dark):
+def test_charts_follow_light_and_dark_and_axe_finds_nothing_serious_on_any_tab(visit, dark):
+    """The one pass of axe over everything there is, once a scheme."""
     visitor = visit(dark=dark)
+    assert serious(visitor) == []
+    visitor.tab.locator("#compare input").check()
     visitor.run()
+    visitor.tab.locator("#more button").first.click()
     drawn(visitor, "Layers")
     page, text = (
         visitor.tab.evaluate(f"getComputedStyle(document.querySelector('{place}')).{what}")
         for place, what in (("body", "backgroundColor"), ("#chart .xtick text", "fill"))
     )
     assert (lightness(page) < 128) == dark and (lightness(text) > 128) == dark
-
-
-@SCHEMES
-def test_axe_finds_nothing_serious(visit, dark):
-    visitor = visit(dark=dark)
-    found = {"first": Axe().run(visitor.tab)}
-    visitor.tab.locator("#compare input").check()
-    visitor.run()
-    visitor.tab.locator("#more button").first.click()
+    compare_methods(visitor)
+    tune_and_spend(visitor)
+    assert serious(visitor) == []
     for name in TABS:
         drawn(visitor, name)
-        found[name] = Axe().run(visitor.tab)
-    serious = [
-        (place, violation["id"], [node["target"] for node in violation["nodes"]])
-        for place, results in found.items()
-        for violation in results.response["violations"]
-        if violation["impact"] in ("serious", "critical")
-    ]
-    assert serious == []
+        assert serious(visitor, "#tabs") == [], name
 
 
 def test_everything_can_be_reached_and_run_by_keyboard(visit):

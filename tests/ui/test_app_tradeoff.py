@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import logging
 
-import pytest
-from axe_playwright_python.sync_playwright import Axe
-
 import aim
 from aim.tuning.trust import guard
 from tests.visitor import EXAMPLES, examples, needs_browser
 
 pytestmark = needs_browser
-SCHEMES = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 KNOBS = ("merge-ratio", "l1", "l2")
 
 
@@ -127,22 +123,6 @@ def test_tuning_without_a_question_says_so_and_keeps_everything(browser, app):
     visitor.wait_for_text("#tune-status", "Nothing was done")
     assert visitor.knob("merge-ratio") == 0.5
     visitor.context.close()
-
-
-@SCHEMES
-def test_the_tab_fits_a_phone_and_axe_finds_nothing_serious(visit, dark):
-    visitor = visit(width=400, dark=dark)
-    tune(visitor)
-    visitor.tab.locator("#tune-chart .main-svg").first.wait_for()
-    visitor.tab.locator("#spend").click()
-    visitor.tab.locator("#spent table").wait_for()
-    assert visitor.overflow() == 0
-    serious = [
-        (violation["id"], [node["target"] for node in violation["nodes"]])
-        for violation in Axe().run(visitor.tab).response["violations"]
-        if violation["impact"] in ("serious", "critical")
-    ]
-    assert serious == []
 
 
 def test_stop_ends_the_tuning_leaves_the_knobs_and_the_app_is_usable_at_once(visit, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 from aim.video.clip import Clip, read_video
 from tests.clips import encode, trim, wrote
 
-FLIPS = 40  # damaged copies of each file
+FEW, MANY = 12, pytest.param(40, marks=pytest.mark.long)  # damaged copies of each file
 SOURCES = {
     "clip.mp4": {},
     "clip.mkv": {},
@@ -53,16 +53,18 @@ def check(came: Clip | str, path: Path) -> None:
     assert np.isfinite(came.duration) and came.duration >= came.timestamps[-1]
 
 
+@pytest.mark.parametrize("copies", [FEW, MANY], ids=["few", "many"])
 @pytest.mark.parametrize("name", SOURCES)
-def test_flipped_bytes_give_frames_or_a_refusal(name: str, tmp_path: Path):
+def test_flipped_bytes_give_frames_or_a_refusal(name: str, copies: int, tmp_path: Path):
     source = encode(tmp_path / name, **SOURCES[name])
     if name == "clip.mp4":
         source = trim(source, source, (0.5, 1.5))
     original = source.read_bytes()
-    paths = [wrote(tmp_path / f"{seed} {name}", damaged(original, seed)) for seed in range(FLIPS)]
+    paths = [wrote(tmp_path / f"{seed} {name}", damaged(original, seed)) for seed in range(copies)]
     with ThreadPoolExecutor(2) as pool:
         outcomes = list(pool.map(outcome, paths))
     for came, path in zip(outcomes, paths, strict=True):
         check(came, path)
-    # Some of the damage shows and some does not.
-    assert {isinstance(came, Clip) for came in outcomes} == {False, True}
+    # Some of the damage shows and some does not. Among few copies of a sturdy format none may show.
+    kinds = {isinstance(came, Clip) for came in outcomes}
+    assert kinds == {False, True} or (copies == FEW and kinds == {True})
