@@ -71,9 +71,13 @@ def report(runs: int = RUNS, clients: int = CLIENTS) -> dict:
     command = [sys.executable, "-m", "tests.soak", "--clients", address, str(runs), str(clients)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent) as process:
         memory, outcomes = {}, []
-        for line in process.stdout:
-            outcomes.append(json.loads(line))
-            memory[len(outcomes)] = resident()
+        try:
+            for line in process.stdout:
+                outcomes.append(json.loads(line))
+                memory[len(outcomes)] = resident()
+        except BaseException:  # a test's time limit; leaving the block would wait for the clients
+            process.kill()
+            raise
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and (len(demo._queue) or any(demo._queue.active_jobs)):
         time.sleep(0.05)

@@ -128,6 +128,12 @@ class Visitor:
             self.tab.get_by_role("tab", name=name, exact=True).click()
         self.tab.evaluate(DRAWN)
 
+    def unfold(self) -> None:
+        """Show the lesser knobs. As in a tab, their first values come once more when they are shown for the first time."""
+        self.tab.locator("#more button").first.click()
+        self.tab.locator("#temperature").wait_for()
+        self.tab.evaluate(DRAWN)
+
     def link(self) -> str:
         """The link to the last run, which is written after everything else."""
         self.open("Export")

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import aim
-from aim.engine.timing import Stopwatch
 from aim.methods import METHODS
 from tests.pretend import HERE, THERE, TwoDevices, shard
 from tests.tiny import clip_inputs, llava_onevision
@@ -48,13 +47,3 @@ def test_the_pretended_device_refuses_what_a_real_one_would():
         assert (there + 1).device == THERE and there.to(HERE).device == HERE
         with pytest.raises(RuntimeError, match="same device"):
             there + torch.ones(3)
-
-
-def test_the_prefill_is_timed_to_its_end_on_the_last_gpu(monkeypatch):
-    waited = []
-    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
-    first, last = torch.device("cuda", 0), torch.device("cuda", 1)
-    Stopwatch(first).wait(first)
-    Stopwatch(first).wait(last)
-    Stopwatch(HERE).wait(HERE)
-    assert waited == [last]

@@ -7,9 +7,9 @@ import torch
 
 import aim
 from aim.engine.stopping import Stopped, stoppable
-from tests.engine.test_engine import fingerprint
+from tests.engine.at_a_layer import At, layers_of
 from tests.fakes import make_clip
-from tests.tiny import clip_inputs, llava_onevision
+from tests.tiny import clip_inputs, fingerprint, llava_onevision
 
 QUESTION = "what colour is the circle?"
 
@@ -19,37 +19,6 @@ def vlm():
     vlm = aim.load("bundled")
     vlm.ask(make_clip(1), QUESTION, max_new_tokens=1)  # transformers notes on the model what its first forward found out
     return vlm
-
-
-class At:
-    """Calls `then` when a layer runs for the n-th time, and counts the calls of all layers after that."""
-
-    def __init__(self, layers, layer, then, nth=1):
-        self.after, self.reached, self._left, self._then = 0, False, nth, then
-        self.hooks = [one.register_forward_hook(self._ran(index == layer)) for index, one in enumerate(layers)]
-
-    def _ran(self, here):
-        def hook(*_):
-            self.after += self.reached
-            if here and not self.reached:
-                self._left -= 1
-                if not self._left:
-                    self.reached = True
-                    self._then()
-
-        return hook
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        for hook in self.hooks:
-            hook.remove()
-
-
-def layers_of(vlm, part):
-    core = vlm.model.model
-    return {"tower": core.vision_tower.encoder.layers, "llm": core.language_model.layers}[part]
 
 
 @pytest.mark.parametrize(("part", "layer"), [("tower", 0), ("llm", 0), ("llm", 5)])

@@ -4,18 +4,17 @@ import pytest
 
 import aim
 from aim.evaluation.charts import cost_chart, finding_chart
-from aim.evaluation.findings import AS_GOOD, BETTER, MARGIN, Check, Finding, Point, confirmed, judge, signed, verdict
-from aim.evaluation.settings import Setting
+from aim.evaluation.findings import AS_GOOD, BETTER, MARGIN, Check, confirmed, judge, signed, verdict
 from aim.evaluation.statistics import Interval
 from aim.evaluation.suites import FULL, NEEDLE, OFF, findings, ratio_for, widest
-from aim.evaluation.summary import ALL, Evaluation
+from aim.evaluation.summary import ALL
 from aim.evaluation.writing import findings_text, text_of
 from aim.kernels.schedule import merged_per_clip
 from aim.planning.plan import plan_for
 from aim.shapes.model import build_model
-from tests.benchmark import record
+from tests.evaluation.made_up import BAD, GOOD, LUCKY, PER_FRAME, made_up, one
 
-LAYERS, PER_FRAME = 12, 49
+LAYERS = 12
 
 
 @pytest.fixture(scope="module")
@@ -114,24 +113,6 @@ def test_all_checks_some_or_none_make_the_verdict():
 
 def test_differences_are_told_with_a_true_sign():
     assert [signed(value) for value in (0.0312, -0.0312, 0.0)] == ["+3.1", "−3.1", "+0.0"]
-
-
-# Under GOOD 9 of 10 questions of each clip are right, under BAD 6 of 10, under LUCKY 9 of 10 or 6 of 10 in turn; needles come last.
-GOOD, BAD, LUCKY = Setting(aim.Full(), 8), Setting(aim.AIM(**OFF), 8), Setting(aim.AIM(merge_ratio=0.1, **OFF), 8)
-TYPES = ["colour"] * 8 + ["needle"] * 2
-
-
-def made_up(config):
-    nine, six = [1] * 9 + [0], [1] * 6 + [0] * 4
-    records = []
-    for clip in range(40):
-        records += [record(GOOD, clip, nine, TYPES), record(BAD, clip, six, TYPES), record(LUCKY, clip, six if clip % 2 else nine, TYPES)]
-    return Evaluation(records[::-1], config, PER_FRAME)
-
-
-def one(checks, kinds=(ALL,)):
-    points = [Point("a <b>", str(i), setting) for i, setting in enumerate((GOOD, BAD, LUCKY))]
-    return Finding(9, "Title", "Claim <i>", "axis", points, checks, kinds)
 
 
 def test_a_verdict_follows_from_the_records(config):

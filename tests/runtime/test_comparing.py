@@ -159,7 +159,9 @@ class TestViews:
         """4.5 to 1 is what WCAG 2 asks of text; the contrast is computed here from its definition."""
 
         def luminance(red, green, blue):
-            parts = [value / 255 / 12.92 if value / 255 <= 0.03928 else ((value / 255 + 0.055) / 1.055) ** 2.4 for value in (red, green, blue)]
+            parts = [
+                value / 255 / 12.92 if value / 255 <= 0.03928 else ((value / 255 + 0.055) / 1.055) ** 2.4 for value in (red, green, blue)
+            ]
             return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
         shares = torch.linspace(0, 1, 101)[None]

@@ -1,42 +1,41 @@
-"""Memory limits on CUDA, with the calls to its allocator noted in place of a device."""
+"""Memory: what is available, and a limit that is kept and lifted; the same on a GPU where there is one."""
+
+import os
 
 import pytest
 import torch
 
 from aim.runtime.faults import is_out_of_memory
-from aim.runtime.memory import available, limit
+from aim.runtime.memory import available, limit, read_held
 
-GIB = 2**30
-
-
-@pytest.fixture
-def fractions(monkeypatch):
-    noted = []
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device=None: (60 * GIB, 80 * GIB))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device=None: 10 * GIB)
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
-    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share, number: noted.append((share, number)))
-    return noted
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
+MIB = 2**20
 
 
-@pytest.mark.parametrize(("name", "number"), [("cuda", 3), ("cuda:1", 1)])
-def test_the_limit_is_a_share_of_the_device_by_number_and_is_lifted_again(fractions, name, number):
-    with pytest.raises(KeyError), limit(torch.device(name), 20 * GIB):
-        raise KeyError
-    assert fractions == [(0.25, number), (1.0, number)]
+def held(device: torch.device) -> int:
+    return read_held([device] if device.type == "cuda" else ())
 
 
-def test_no_limit_touches_nothing_and_one_above_the_device_is_the_device(fractions):
-    with limit(torch.device("cuda"), None):
-        pass
-    assert fractions == []
-    with limit(torch.device("cuda"), 100 * GIB):
-        pass
-    assert fractions[0] == (1.0, 3)
+@pytest.mark.parametrize("name", DEVICES)
+def test_a_limit_is_kept_and_lifted_whatever_ends_the_block(name):
+    device = torch.device(name)
+    torch.ones(1, device=device)
+    with pytest.raises(RuntimeError) as told, limit(device, held(device) + 64 * MIB):
+        torch.ones(1024 * MIB, dtype=torch.uint8, device=device)
+    assert is_out_of_memory(told.value)
+    with limit(device, None):
+        assert len(torch.ones(1024 * MIB, dtype=torch.uint8, device=device)) == 1024 * MIB
 
 
-def test_what_is_available_is_what_is_held_and_most_of_what_is_free(fractions):
-    assert available(torch.device("cuda")) == 10 * GIB + int(0.9 * 60 * GIB)
+@pytest.mark.parametrize("name", DEVICES)
+def test_what_is_available_is_what_is_held_and_part_of_what_is_free(name):
+    device = torch.device(name)
+    assert held(device) < available(device) < (machine_bytes() if name == "cpu" else torch.cuda.get_device_properties(device).total_memory)
+
+
+def machine_bytes() -> int:
+    """The memory of this machine in bytes, as the C library tells it."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 @pytest.mark.parametrize("text", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"])

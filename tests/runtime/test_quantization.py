@@ -11,13 +11,10 @@ from aim.families import FAMILIES
 from aim.runtime import checkpoints
 from aim.runtime.checkpoints import check_quantization, quantization_config
 from aim.runtime.limits import QUANTIZATIONS
+from tests.fakes import make_clip
+from tests.visitor import EXAMPLES, examples
 
 CUDA = torch.device("cuda")
-
-
-@pytest.fixture
-def installed(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: object())
 
 
 @pytest.mark.parametrize("quantization", list(QUANTIZATIONS))
@@ -39,38 +36,24 @@ def test_an_unknown_kind_is_refused_with_those_there_are():
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
-def test_transformers_gets_the_kind_asked_for_and_the_tower_stays_whole(installed, family):
+def test_transformers_gets_the_kind_asked_for_and_what_the_family_keeps_whole(family):
+    """What those names keep whole is held in tests/families/test_published.py."""
     eight, four = (quantization_config(kind, torch.bfloat16, family) for kind in ("8bit", "4bit"))
     assert eight.load_in_8bit and not eight.load_in_4bit
     assert four.load_in_4bit and four.bnb_4bit_quant_type == "nf4" and four.bnb_4bit_compute_dtype == torch.bfloat16
-    for config in (eight, four):
-        assert config.llm_int8_skip_modules == list(family.unquantised)
+    assert eight.llm_int8_skip_modules == four.llm_int8_skip_modules == list(family.unquantised)
 
 
-def test_a_quantised_model_is_placed_while_loading_and_not_moved_after(installed, monkeypatch):
-    given = {}
-
-    class Loaded:
-        def eval(self):
-            return self
-
-        def to(self, *_where):
-            pytest.fail("quantised weights were moved")
-
-    def from_pretrained(_source, **options):
-        given.update(options)
-        return Loaded(), {"missing_keys": []}
-
-    monkeypatch.setattr(checkpoints.AutoModelForImageTextToText, "from_pretrained", from_pretrained)
-    checkpoints.load_checkpoint("bundled", CUDA, quantization="4bit")
-    assert given["quantization_config"].load_in_4bit and given["device_map"] == {"": CUDA}
-    assert "model.vision_tower" in given["quantization_config"].llm_int8_skip_modules
-    assert given["use_safetensors"] is True and given["dtype"] == torch.bfloat16
+@pytest.mark.skipif(not (torch.cuda.is_available() and importlib.util.find_spec("bitsandbytes")), reason="needs a GPU and bitsandbytes")
+@pytest.mark.parametrize("quantization", list(QUANTIZATIONS))
+def test_a_quantised_model_answers_from_its_gpu(quantization):
+    vlm = aim.load("bundled", device="cuda", quantization=quantization)
+    layer = vlm.model.model.language_model.layers[0].mlp.up_proj
+    assert layer.weight.element_size() == 1 and layer.weight.device.type == "cuda"
+    assert vlm.ask(make_clip(2), "what colour is the circle?", max_new_tokens=2).new_tokens
 
 
 def test_the_command_line_refuses_in_one_line(capsys):
-    from tests.visitor import EXAMPLES, examples
-
     with pytest.raises(SystemExit):
         main(["ask", str(EXAMPLES / examples()[0]["file"]), "what?", "--frames", "1", "--device", "cpu", "--quantization", "8bit"])
     error = capsys.readouterr().err.strip()

@@ -35,24 +35,6 @@ def clip(index=0, frames=4, size=IMAGE_SIZE):
     return clip_from_frames(render(make_scene("test", index), frame_times(frames), size)[0], 4.0)
 
 
-def count_calls(vlm, monkeypatch):
-    calls = []
-    original = vlm.model.model.get_video_features
-    monkeypatch.setattr(vlm.model.model, "get_video_features", lambda *a, **k: calls.append(1) or original(*a, **k))
-    return calls
-
-
-def test_the_vision_tower_runs_once_a_clip_whatever_knobs_and_question(vlm, monkeypatch):
-    calls, seen = count_calls(vlm, monkeypatch), clip(1)
-    first = vlm.ask(seen, QUESTION, max_new_tokens=2)
-    again = vlm.ask(seen, "how many shapes are there?", aim.AIM(merge_ratio=0.5), max_new_tokens=2)
-    assert len(calls) == 1
-    assert (first.features_reused, again.features_reused) == (False, True)
-    assert "vision_tower" in first.timings and "vision_tower" not in again.timings
-    vlm.ask(clip(2), QUESTION, max_new_tokens=2)
-    assert len(calls) == 2
-
-
 def test_an_answer_equals_stock_generate_on_the_same_inputs(vlm):
     seen, tokenizer = clip(3), vlm.checkpoint.tokenizer
     ours = vlm.ask(seen, QUESTION, aim.Full(), max_new_tokens=12)

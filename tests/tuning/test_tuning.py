@@ -275,23 +275,6 @@ def test_with_several_position_axes_places_are_no_choice(vlm):
     assert places_of(SimpleNamespace(model=SimpleNamespace(config=SimpleNamespace(text_config=rope)))) == ("compact",)
 
 
-@pytest.mark.parametrize("text", ["", "4", "x", "-4x", "4 y", "0.5x", "0 ms", "nan ms", "1e999 MB", "4x 5x"])
-def test_a_budget_that_cannot_be_read_is_refused_in_one_line(text):
-    with pytest.raises(ValueError) as refusal:
-        aim.Budget.parse(text)
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    "text, kind, amount",
-    [("0.5 TFLOP", "tflop", 0.5), ("500 gflops", "tflop", 0.5), ("4x", "times", 4), ("4 ×", "times", 4), ("800ms", "ms", 800),
-     ("1.5 s", "ms", 1500), ("20 MB", "mb", 20), ("1 GB", "mb", 1000)],
-)  # fmt: skip
-def test_a_budget_is_written_as_people_do(text, kind, amount):
-    budget = aim.Budget.parse(text)
-    assert (budget.kind, budget.amount) == (kind, pytest.approx(amount))
-
-
 def test_out_of_range_is_refused(vlm, clip):
     with pytest.raises(ValueError, match="max_prefills is 1"):
         tune(vlm, clip, QUESTION, "4x", max_prefills=1)

@@ -82,7 +82,7 @@ def test_charts_follow_light_and_dark_and_axe_finds_nothing_serious_on_any_tab(v
     assert serious(visitor) == []
     visitor.tab.locator("#compare input").check()
     visitor.run()
-    visitor.tab.locator("#more button").first.click()
+    visitor.unfold()
     drawn(visitor, "Layers")
     page, text = (
         visitor.tab.evaluate(f"getComputedStyle(document.querySelector('{place}')).{what}")

@@ -185,7 +185,7 @@ def test_no_warning_is_looked_for_where_it_is_not_wanted(visit, monkeypatch):
     asked = []
     monkeypatch.setattr(module, "guard", lambda *arguments: asked.append(arguments) or guard(*arguments))
     visitor = visit()
-    visitor.tab.locator("#more button").first.click()
+    visitor.unfold()
     visitor.tab.locator("#guard input").uncheck()
     strongest(visitor)
     visitor.run()

@@ -8,7 +8,7 @@ import pytest
 from aim.evaluation.findings import AS_GOOD, BETTER, Check, judge
 from aim.shapes.model import build_model
 from aim.ui.tabs.evidence import BADGES, Evidence, heading, introduction, tables
-from tests.evaluation.test_evaluation_findings import BAD, GOOD, LUCKY, made_up, one
+from tests.evaluation.made_up import BAD, GOOD, LUCKY, made_up, one
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from gradio_client import Client, handle_file
 
 import aim
 from aim.ui.page import QUEUE
-from tests.engine.test_stopping import At, layers_of
+from tests.engine.at_a_layer import At, layers_of
 from tests.fakes import FakeVlm
 from tests.page import PATIENCE, Page, wait_until
 from tests.visitor import EXAMPLES, examples, needs_browser, serve

@@ -16,25 +16,9 @@ from aim.kernels.refusal import Refusal
 from aim.video.clip import Clip, clip_from_frames, read_video
 from aim.video.edit_list import stretches
 from tests.clips import encode, numbered_frame, numbers_of, on_at_centres, rotate, spoil, trim
+from tests.video.ordinary import CLIPS
 
 HELD = [0, 100, 200, 300, 1300, 1400, 1500, 5000, 5040, 5080]
-OPEN_GROUPS = {"preset": "fast", "x264-params": "open-gop=1:bframes=3:b-adapt=0:keyint=24:min-keyint=24:scenecut=0:log-level=none"}
-HEVC_OPEN_GROUPS = {"x265-params": "log-level=none:keyint=20:bframes=4:open-gop=1"}
-CLIPS = {
-    "h264.mp4": {},
-    "h264.mov": {},
-    "h264.mkv": {},
-    "fragmented.mp4": {"container_options": {"movflags": "frag_keyframe+empty_moov"}},
-    "one group.mp4": {"group": 250, "b_frames": 3},
-    "open groups.mp4": {"options": OPEN_GROUPS, "b_frames": 3},
-    "hevc open groups.mkv": {"codec": "libx265", "options": HEVC_OPEN_GROUPS},
-    "all key frames.mov": {"codec": "mpeg4", "group": 1, "b_frames": 0},
-    "vp9.webm": {"codec": "libvpx-vp9", "b_frames": 0},
-    "mpeg4.avi": {"codec": "mpeg4", "b_frames": 0},
-    "without times.avi": {},
-    "hardly any times.mpg": {"codec": "mpeg1video", "rate": 25},
-    "b-frames.mpg": {"codec": "mpeg2video", "rate": 25},
-}
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 
 from aim.video.clip import read_video
 from tests.clips import encode, lay, numbers_of, on_at_centres, trim
-from tests.video.test_video import CLIPS
+from tests.video.ordinary import CLIPS
 
 HEVC = {"codec": "libx265", "options": {"x265-params": "log-level=none"}}
 
