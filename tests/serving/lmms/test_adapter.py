@@ -13,7 +13,7 @@ import aim
 import aim.serving.lmms_eval
 from aim.serving.lmms_eval import AIMModel, _generation
 
-VIDEO = str(Path(__file__).parents[2] / "assets" / "examples" / "colour.mp4")
+VIDEO = str(Path(__file__).parents[3] / "assets" / "examples" / "colour.mp4")
 QUESTION = "What color is the circle?"
 GREEDY = {"until": ["\n\n"], "max_new_tokens": 3, "do_sample": False, "temperature": 0, "top_p": 1.0, "num_beams": 1}
 

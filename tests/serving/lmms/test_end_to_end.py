@@ -18,9 +18,9 @@ from lmms_eval.tasks.videomme.utils import videomme_doc_to_text
 import aim
 from aim.runtime.answer import Answer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "assets" / "examples"
-DOCUMENTS = [json.loads(line) for line in (ROOT / "tests" / "lmms_task" / "clips.jsonl").read_text().splitlines()]
+DOCUMENTS = [json.loads(line) for line in (ROOT / "tests" / "serving" / "lmms_task" / "clips.jsonl").read_text().splitlines()]
 METHOD = aim.AIM(merge_ratio=0.1, l1=2, l2=4)
 FRAMES = 8
 ARGUMENTS = f"pretrained=bundled,method=aim,max_frames={FRAMES},merge_ratio=0.1,l1=2,l2=4"
@@ -53,7 +53,7 @@ def home(tmp_path_factory):
     """A Hugging Face home with the example clips where the official tasks look for their videos, and a folder of tasks."""
     home = tmp_path_factory.mktemp("home")
     tasks = home / "tasks"
-    shutil.copytree(ROOT / "tests" / "lmms_task", tasks)
+    shutil.copytree(ROOT / "tests" / "serving" / "lmms_task", tasks)
     shutil.copytree(EXAMPLES, home / "videomme" / "data")
     shutil.copytree(EXAMPLES, home / "mlvu")
     annotations = {"videomme_local": videomme_document, "mlvu_local": mlvu_document}
@@ -180,7 +180,7 @@ def numbers(scores: dict[str, dict]) -> dict:
 def test_a_clip_that_cannot_be_read_ends_both_processes_with_an_exit_code(home, tmp_path):
     examples = tmp_path / "assets" / "examples"
     shutil.copytree(EXAMPLES, examples)
-    shutil.copytree(ROOT / "tests" / "lmms_task", tmp_path / "tests" / "lmms_task")
+    shutil.copytree(ROOT / "tests" / "serving" / "lmms_task", tmp_path / "tests" / "serving" / "lmms_task")
     (examples / DOCUMENTS[1]["video"]).write_text("junk")
     run = evaluate(TWO, home, tmp_path / "out", ("aim_examples",), tmp_path)
     assert run.code != 0
