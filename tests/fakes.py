@@ -106,7 +106,7 @@ class FakeVlm:
         text, reused = "", clip.digest in self.seen
         self.seen.add(clip.digest)
         timings = {} if reused else {"decode_video": 0.1, "preprocess": 0.01, "vision_tower": 0.2}
-        told = Answer(model=self.name, method=method, timings=timings, features_reused=reused, note=self.note)
+        told = Answer(model=self.name, method=method, frames=len(clip.frames), timings=timings, features_reused=reused, note=self.note)
         yield told
         told = replace(told, timings=timings | {name: TIMINGS[name] for name in ("merge", "importance", "llm_prefill")})
         for word in self.words:

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> str:
     spent = _spend(vlm, options, tuned) if options.spend and tuned.chosen else None
     if options.json:
         return json.dumps(tuned.to_dict() | ({"spent": [answer.account() | {"trace": None} for answer in spent]} if spent else {}))
-    return "\n".join([_text(tuned), *(f"{answer.trace.frames} frames, {answer.method.name}: {answer.text}" for answer in spent or ())])
+    return "\n".join([_text(tuned), *(f"{answer.frames} frames, {answer.method.name}: {answer.text}" for answer in spent or ())])
 
 
 def _spend(vlm, options: argparse.Namespace, tuned):

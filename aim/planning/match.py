@@ -38,7 +38,7 @@ def match(
         model_shape: what `aim.planning.plan.look_up` takes, or the shape of an LLM.
         frames: frames of the video, ≥ 1.
         target_tflops: prefill FLOPs / 10^12, > 0.
-        tokens_per_frame: ≥ 1. None: the model's own; for a bare shape, LLaVA-OneVision's 196.
+        tokens_per_frame: ≥ 1. None: the model's own, also where it takes frames two by two; for a bare shape, LLaVA-OneVision's 196.
         text_tokens: everything in the prompt that is not a patch, ≥ 1.
         tolerance: largest deviation from the target, as a share of it, ≥ 0. None: 0.01 where that can be had, else whatever is nearest.
 
@@ -56,6 +56,8 @@ def match(
     else:
         planned = look_up(model_shape)
         shape, own_tokens = planned.shape, planned.tokens_per_frame
+        if tokens_per_frame is None:
+            frames = planned.steps(frames)
     per_frame = tokens_per_frame or own_tokens
 
     def cost(candidate: Method) -> float:

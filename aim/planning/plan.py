@@ -39,6 +39,10 @@ class PlannedModel:
     tokens_per_frame: int
     frames_joined: int = 1
 
+    def steps(self, num_frames: int) -> int:
+        """How often it has `tokens_per_frame` visual tokens for so many frames of a video."""
+        return -(-num_frames // self.frames_joined)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -189,7 +193,7 @@ def _plan(model: PlannedModel, num_frames: int, text_tokens: int, method: Method
     if text_tokens < 1:
         raise ValueError(f"text_tokens is {text_tokens}; a prompt has at least 1 text token. Use 100, for example.")
     method = (method or AIM()).for_depth(model.shape.num_layers)
-    frames = -(-num_frames // model.frames_joined)
+    frames = model.steps(num_frames)
     visual = method.visual_per_layer(model.shape.num_layers, frames, model.tokens_per_frame)
     tokens_per_layer = [(kept, text_tokens) for kept in visual]
     return _cost(model.shape, model.vision, tokens_per_layer, frames, model.tokens_per_frame, method, bytes_per_value)

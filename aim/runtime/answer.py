@@ -18,6 +18,7 @@ class Answer:
     Attributes:
         text: what the model has said so far.
         method: the method with every knob filled in.
+        frames: frames of the clip. The trace counts steps instead, which are fewer where the model joins frames in time.
         trace: see `aim.Trace`.
         timings: seconds by stage: `decode_video`, `preprocess`, `vision_tower` (these three only when they ran), `merge`, `importance`,
             `inspection` (only where `scores="all"` was asked for), `llm_prefill`, `first_token` (from the start of generation), `decode`,
@@ -33,6 +34,7 @@ class Answer:
     text: str = ""
     model: str = ""
     method: Method = field(default_factory=Method)
+    frames: int = 0
     trace: Trace | None = None
     timings: dict[str, float] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
@@ -49,7 +51,8 @@ class Answer:
             "model": self.model,
             "method": self.method.name,
             "params": self.method.params(),
-            "frames": trace.frames,
+            "frames": self.frames,
+            "steps": trace.frames,
             "visual_tokens": trace.visual_tokens,
             "merged_tokens": trace.merged_tokens,
             "tokens_per_layer": [list(pair) for pair in trace.tokens_per_layer],

@@ -89,8 +89,11 @@ class VLM:
         return self.checkpoint.family.grid(self.model.config, self.checkpoint.pictures, num_frames, height, width)
 
     def plan(self, num_frames: int, text_tokens: int, method: Method, grid: Grid | None = None) -> Plan:
-        """What a run would cost, without running it; see `aim.plan`. `grid` is the clip's; None: that of frames of 640 x 360 pixels."""
-        return plan_for(self.model.config, num_frames, text_tokens, method, grid=grid or self.grid(num_frames))
+        """What a run would cost, in the model's own bytes per value, without running it; see `aim.plan`.
+
+        `grid` is the clip's; None: that of frames of 640 x 360 pixels.
+        """
+        return plan_for(self.model.config, num_frames, text_tokens, method, self.dtype.itemsize, grid or self.grid(num_frames))
 
     def text_tokens(self, question: str, num_frames: int = 1) -> int:
         """Tokens of the prompt that are not patches: words, chat markers, separators."""
@@ -151,6 +154,7 @@ class VLM:
             answer = Answer(
                 model=self.name,
                 method=method,
+                frames=len(clip.frames),
                 timings=timings,
                 features_reused="vision_tower" not in timings,
                 note=note_on(self.checkpoint.tokenizer, question),
@@ -282,7 +286,7 @@ class VLM:
             longest -= grid.tokens - method.merged_tokens(grid.frames, grid.tokens_per_frame)
         if longest > limit:
             raise ValueError(
-                f"{grid.frames} frames make a prompt of {longest:,} tokens; this model takes {limit:,}. "
+                f"The clip and the question make a prompt of {longest:,} tokens; this model takes {limit:,}. "
                 "Use fewer frames or keep fewer tokens."
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import partial
 
 from aim.methods import Full, Method
 from aim.methods.published import PAPER_TEXT_TOKENS
@@ -12,13 +13,22 @@ from aim.runtime.vlm import VLM
 from aim.video.clip import MAX_FRAMES_READ, Clip
 
 
-def frames_for(vlm: VLM, method: Method, budget_tflops: float, max_frames: int, text_tokens: int = PAPER_TEXT_TOKENS) -> int:
-    """The most frames of 640 x 360 pixels a method can take within a budget and the model's context.
+def frames_for(
+    vlm: VLM,
+    method: Method,
+    budget_tflops: float,
+    max_frames: int,
+    text_tokens: Callable[[int], int] = lambda frames: PAPER_TEXT_TOKENS,
+    height: int = 360,
+    width: int = 640,
+) -> int:
+    """The most frames a method can take within a budget and the model's context.
 
     Args:
         budget_tflops: modelled prefill FLOPs / 10^12, > 0.
         max_frames: the most to be had, ≥ 1.
-        text_tokens: everything in the prompt that is not a patch, ≥ 1.
+        text_tokens: a number of frames → everything in the prompt that is not a patch, ≥ 1. Some families have text beside every frame.
+        height, width: of a frame, in pixels.
 
     Returns:
         1...max_frames.
@@ -30,11 +40,11 @@ def frames_for(vlm: VLM, method: Method, budget_tflops: float, max_frames: int, 
         raise ValueError(f"max_frames is {max_frames}; a clip has at least 1 frame. Use 64, for example.")
 
     def beyond(frames: int) -> bool:
-        grid = vlm.grid(frames)
-        if vlm.plan(frames, text_tokens, method, grid).prefill_tflops > budget_tflops:
+        grid, text = vlm.grid(frames, height, width), text_tokens(frames)
+        if vlm.plan(frames, text, method, grid).prefill_tflops > budget_tflops:
             return True
         try:
-            vlm.check_context(grid.tokens + text_tokens, grid, method.for_depth(vlm.num_layers))
+            vlm.check_context(grid.tokens + text, grid, method.for_depth(vlm.num_layers))
         except ValueError:
             return True
         return False
@@ -68,6 +78,5 @@ def spend(
     """
     clip = read(frames)
     full = vlm.ask(clip, question, Full(), max_new_tokens)
-    text = vlm.text_tokens(question)
-    more = frames_for(vlm, method, vlm.plan(len(clip.frames), text, Full()).prefill_tflops, max_frames, text)
+    more = frames_for(vlm, method, full.cost["prefill_tflops"], max_frames, partial(vlm.text_tokens, question), *clip.frames.shape[1:3])
     return full, vlm.ask(read(more), question, method, max_new_tokens)

@@ -29,11 +29,12 @@ video: an uploaded MP4, MOV, MKV, WebM, AVI, MPG, GIF or TS file. question: 1 to
 num_frames: frames sampled evenly in time. {TURNED} max_new_tokens: longest answer. score_every_layer: also score layers that drop nothing.
 compare: also run the full model, returned as "full".
 
-Returns answer, model, method, params, frames, visual_tokens, merged_tokens, tokens_per_layer (visual, text), timings in seconds by stage
-(measured), cost (modelled: FLOPs in TFLOP, sizes in bytes), features_reused, new_tokens, note (what the model wants said, or "")."""
+Returns answer, model, method, params, frames, steps (fewer than frames where the model joins frames), visual_tokens, merged_tokens,
+tokens_per_layer (visual, text), timings in seconds by stage (measured), cost (modelled: FLOPs in TFLOP, sizes in bytes), features_reused,
+new_tokens, note (what the model wants said, or "")."""
 PLAN = f"""What a setting would cost on this app's model, without running it, as JSON.
 
-question: only its length counts; may be empty. {", ".join(PLANNED)}: as in /ask.
+The frames are taken to have 640 x 360 pixels. question: only its length counts; may be empty. {", ".join(PLANNED)}: as in /ask.
 
 Returns prefill_tflops, baseline_tflops, speedup, causal_speedup (what causal kernels compute), kv_bytes, baseline_kv_bytes, vision_tflops,
 merge_tflops, importance_tflops, lm_head_tflops, tokens_per_layer. All modelled."""

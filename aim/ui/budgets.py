@@ -8,6 +8,7 @@ from aim.tuning import budget_kinds
 from aim.tuning.budget import Budget
 from aim.tuning.budget_kinds import Kind
 from aim.ui.knobs import Range
+from aim.ui.seen import UNSEEN, Seen
 
 # FLOPs a second that a prefill is guessed to reach before one has been timed, by device: only where the slider of milliseconds begins.
 GUESSED = {"cpu": 5e10, "cuda": 1e14}
@@ -30,20 +31,21 @@ def chosen_budget(kind: str, amount: float) -> Budget:
     return Budget(KINDS[kind].name, float(amount))
 
 
-def budget_range(vlm, kind: str, num_frames: int, full_seconds: float | None = None) -> Range:
+def budget_range(vlm, kind: str, num_frames: int, full_seconds: float | None = None, seen: Seen = UNSEEN) -> Range:
     """How far the slider goes for clips of so many frames; it begins at what the paper's setting needs, time at half.
 
     Args:
         full_seconds: a measured prefill of the full model on such a clip; None: guessed from its FLOPs.
+        seen: what is known of the video.
     """
-    usual = vlm.plan(int(num_frames), TYPICAL_TEXT_TOKENS, AIM())
-    full = vlm.plan(int(num_frames), TYPICAL_TEXT_TOKENS, Full())
+    frames, grid = seen.frames(int(num_frames)), seen.grid(vlm, int(num_frames))
+    usual, full = (vlm.plan(frames, TYPICAL_TEXT_TOKENS, method, grid) for method in (AIM(), Full()))
     if kind == "FLOPs":
         return _rounded(1.2, 20.0, usual.speedup)
     if kind == "KV cache":
-        scale = vlm.dtype.itemsize / 2 / 1e6  # plans count two bytes a value
-        least = full.kv_bytes * scale * TYPICAL_TEXT_TOKENS / sum(full.tokens_per_layer[0])
-        return _rounded(1.2 * least, full.kv_bytes * scale, usual.kv_bytes * scale)
+        whole = full.kv_bytes / 1e6
+        least = whole * TYPICAL_TEXT_TOKENS / sum(full.tokens_per_layer[0])
+        return _rounded(1.2 * least, whole, usual.kv_bytes / 1e6)
     most = 1000 * (full_seconds or 1e12 * full.prefill_tflops / GUESSED.get(vlm.device.type, GUESSED["cpu"]))
     return _rounded(most / 20, most, most / 2)
 

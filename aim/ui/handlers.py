@@ -111,7 +111,7 @@ def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[
             full, too_large = None, TOO_LARGE
         if full is not None and full.trace is None:
             full = None
-    finished = FinishedRun(clip.frames, clip.timestamps, current, _plan(vlm, current, request), request, full)
+    finished = FinishedRun(clip.frames, clip.timestamps, current, _plan(vlm, clip, request), request, full)
     yield Update(
         status=status(f"{_ending(current, stop)} {too_large}".strip(), steps(times | current.timings, _reused(current, decoded))),
         answer=current.text,
@@ -176,5 +176,7 @@ def _ending(answer: Answer, stop: StopSignal) -> str:
     return f"Answered in {seconds(answer.timings['total'])} (reading the video not included). {reused}".strip()
 
 
-def _plan(vlm, answer: Answer, request: Request) -> Plan:
-    return vlm.plan(answer.trace.frames, answer.trace.tokens_per_layer[0][1], request.method())
+def _plan(vlm, clip: Clip, request: Request) -> Plan:
+    """What this run was to cost, on the clip's own grid."""
+    frames = len(clip.frames)
+    return vlm.plan(frames, vlm.text_tokens(request.question, frames), request.method(), vlm.grid(frames, *clip.frames.shape[1:3]))

@@ -14,6 +14,7 @@ from aim.runtime.limits import MAX_QUESTION, TYPICAL_TEXT_TOKENS
 from aim.ui import texts
 from aim.ui.examples import Example
 from aim.ui.request import ADVANCED, FIRST, KNOBS, METHOD_KNOBS, Request
+from aim.ui.seen import UNSEEN, Seen
 from aim.views.planned import hint, plan_panel
 
 # The values that the plan depends on, in the order `plan` takes them.
@@ -106,20 +107,22 @@ def planned_request(question: str | None, values: tuple) -> Request:
     return Request.of(video=None, question=question, **dict(zip(PLANNED, values, strict=False)))
 
 
-def plan(vlm, question: str | None, *values) -> str:
+def plan(vlm, question: str | None, *values, seen: Seen = UNSEEN) -> str:
     """The planned cost of these knobs, as HTML, without running the model. Knobs in between two valid settings give a hint instead.
 
     Args:
         values: in the order of `PLANNED`; those left out at the end are at their defaults.
+        seen: what is known of the video.
     """
     request = planned_request(question, values)
     try:
-        frames, method = int(request.num_frames), request.method()
-        planned = vlm.plan(frames, text_tokens(vlm, question, frames), method)
+        asked, method = int(request.num_frames), request.method()
+        frames, grid = seen.frames(asked), seen.grid(vlm, asked)
+        planned = vlm.plan(frames, text_tokens(vlm, question, frames), method, grid)
     except ValueError as error:
         return hint(str(error))
     published = nearest(vlm.name, method.merge_ratio, method.l1, method.l2, frames)
-    return plan_panel(planned, frames * vlm.tokens_per_frame, published)
+    return plan_panel(planned, grid.tokens, published, seen.remark(vlm, asked))
 
 
 def text_tokens(vlm, question: str | None, num_frames: int = 1) -> int:

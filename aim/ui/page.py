@@ -13,13 +13,14 @@ from aim.ui.api import build_api
 from aim.ui.asking import build_asking, build_gallery
 from aim.ui.examples import FOLDER, load_examples
 from aim.ui.gpu import placed
-from aim.ui.knob_events import connect_knobs
+from aim.ui.knob_events import connect_knobs, connect_seen
 from aim.ui.knobs import build_knobs
 from aim.ui.link_events import connect_link
 from aim.ui.request import FIELDS
 from aim.ui.results import build_results
 from aim.ui.run_events import connect_run
-from aim.ui.starting import QUIET
+from aim.ui.seen import UNSEEN
+from aim.ui.starting import QUIET, SESSION_SECONDS
 from aim.ui.tab import Page, Tab
 from aim.ui.tabs import make_tabs
 from aim.video.intake.limits import MAX_UPLOAD_MEGABYTES
@@ -84,12 +85,14 @@ def build_demo(vlm, examples: Path = FOLDER, notice: str = "") -> gr.Blocks:
         build_api(vlm, {**controls, "compare": asking.compare})
         requested = {"video": asking.video, "question": asking.question, "compare": asking.compare, **controls}
         inputs = [requested[name] for name in FIELDS]
-        connect_knobs(vlm, asking.question, controls)
+        seen = gr.State(UNSEEN, time_to_live=SESSION_SECONDS)
+        connect_knobs(vlm, asking.question, controls, seen)
         connect_link(demo, vlm, requested, controls, results.status, examples)
         last_run, drawn = connect_run(vlm, asking, inputs, results, tabs, controls["guard"])
-        page = Page(vlm, asking, controls, inputs, examples, last_run, drawn)
+        page = Page(vlm, asking, controls, inputs, examples, last_run, drawn, seen)
         for tab in tabs:
             tab.connect(page)
+        connect_seen(vlm, asking, controls, seen, last_run, drawn)
         asking.upload.upload(lambda path: path, asking.upload, asking.video, **QUIET)
         demo.unload(forget(demo))
     demo.queue(**QUEUE)

@@ -33,7 +33,7 @@ def logged(vlm, method: str, frames: int, stopped: Callable[[], bool] = bool) ->
         raise
     finally:
         for answer in complete:
-            told = (method, frames) if answer is None else (answer.method.name, answer.trace.frames)
+            told = (method, frames) if answer is None else (answer.method.name, answer.frames)
             logger.info(_line(vlm, *told, "stopped" if stopped() else "ok", answer))
         if isinstance(error, Exception) or not complete:
             ended = error is None or stopped()
@@ -53,6 +53,8 @@ def _line(vlm, method: str, frames: int, outcome: str, answer: Answer | None = N
         "frames": frames if isinstance(frames, (int, float)) else "?",
     }
     if answer is not None:
+        if answer.trace.frames != answer.frames:
+            facts |= {"steps": answer.trace.frames}
         visual, text = answer.trace.tokens_per_layer[0]
         facts |= {"visual_tokens": answer.trace.visual_tokens, "merged_tokens": visual, "text_tokens": text}
         facts |= {"new_tokens": answer.new_tokens}

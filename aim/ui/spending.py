@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -18,6 +19,7 @@ from aim.tuning.spending import frames_for
 from aim.ui import knobs
 from aim.ui.handlers import STOPPED_EARLY, remember, status
 from aim.ui.request import Request, check
+from aim.ui.seen import UNSEEN, Seen
 from aim.ui.stop import StopSignal
 from aim.video.clip import Clip, read_video
 from aim.views.tradeoff import spent_table
@@ -26,16 +28,19 @@ from aim.views.units import flops
 TOWER = "This leaves out the vision tower, which looks at every frame. The table gives its time."
 
 
-def saving(vlm, question: str | None, *values) -> tuple[str, str]:
+def saving(vlm, question: str | None, *values, seen: Seen = UNSEEN) -> tuple[str, str]:
     """How many frames the full model's FLOPs pay for with these knobs, as HTML, and the button's label. No more frames: the label is "".
 
     Args:
         values: in the order of `aim.ui.knobs.PLANNED`.
+        seen: what is known of the video.
     """
     request = knobs.planned_request(question, values)
-    frames = int(request.num_frames)
+    frames = seen.frames(int(request.num_frames))
     try:
-        tflops, paid = paid_frames(vlm, request.method(), question, frames)
+        text = knobs.text_tokens(vlm, question, frames)
+        tflops = vlm.plan(frames, text, Full(), seen.grid(vlm, frames)).prefill_tflops
+        paid = _paid(vlm, request.method(), tflops, question, seen.height, seen.width)
     except ValueError as error:
         return _help(str(error)), ""
     if paid <= frames:
@@ -45,15 +50,9 @@ def saving(vlm, question: str | None, *values) -> tuple[str, str]:
     return _help(told), f"Compare: full model on {frames} frames, AIM on {paid}"
 
 
-def paid_frames(vlm, method: Method, question: str | None, frames: int) -> tuple[float, int]:
-    """The full model's prefill on so many frames in TFLOP, and the most frames the method can take for it.
-
-    Raises:
-        ValueError: it does not pay for one frame.
-    """
-    text_tokens = knobs.text_tokens(vlm, question, frames)
-    tflops = vlm.plan(frames, text_tokens, Full()).prefill_tflops
-    return tflops, frames_for(vlm, method, tflops, vlm.max_frames, text_tokens)
+def _paid(vlm, method: Method, tflops: float, question: str | None, height: int, width: int) -> int:
+    """The most frames of that size that the method can take for so many TFLOP of prefill."""
+    return frames_for(vlm, method, tflops, vlm.max_frames, partial(knobs.text_tokens, vlm, question), height, width)
 
 
 def spending(
@@ -73,9 +72,11 @@ def spending(
         ValueError: see `check`, and whatever the video reader and the model refuse.
     """
     check(request, vlm.max_frames)
-    method, answers = request.method(), []
-    _, paid = paid_frames(vlm, method, request.question, int(request.num_frames))
-    for what, chosen, frames in (("The full model", Full(), int(request.num_frames)), ("AIM", method, paid)):
+    frames, answers = int(request.num_frames), []
+    for what, chosen in (("The full model", Full()), ("AIM", request.method())):
+        if answers:
+            size = clips[request.video, frames].frames.shape[1:3]
+            frames = _paid(vlm, chosen, answers[0].cost["prefill_tflops"], request.question, *size)
         yield status(f"{what} runs on {frames} frames…", busy=True), gr.skip(), gr.skip()
         answer = None
         with suppress(Stopped):
@@ -86,8 +87,8 @@ def spending(
             return
         note(answer)
         answers.append(answer)
-    had = len(clips[request.video, paid].frames)
-    short = f" The video has {had} frames, not {paid}." if had < paid else ""
+    had = answers[-1].frames
+    short = f" The video has {had} frames, not {frames}." if had < frames else ""
     yield status(f"Done.{short}"), spent_table(*answers), clips
 
 

@@ -8,6 +8,7 @@ from aim.methods import AIM
 from aim.ui import knobs
 from aim.ui.errors import politely
 from aim.ui.request import Request
+from aim.ui.seen import Seen
 from aim.ui.spending import saving, spending
 from aim.ui.starting import QUIET, connect_start
 from aim.ui.stop import StopSignal
@@ -35,8 +36,8 @@ class SpendingPart:
         """What the plan pays for, and both runs. `clips` are the decoded clips of the tab."""
         vlm, controls = page.vlm, page.controls
 
-        def tell(question: str | None, *values):
-            text, label = saving(vlm, question, *values)
+        def tell(seen: Seen, question: str | None, *values):
+            text, label = saving(vlm, question, *values, seen=seen)
             return text, gr.Button(label or NOTHING_SAVED, interactive=bool(label))
 
         @politely
@@ -45,6 +46,6 @@ class SpendingPart:
             with turn(vlm, AIM.name, request, stop) as note:
                 yield from spending(vlm, request, clips, stop, note)
 
-        planned_by = [page.asking.question, *(controls[name] for name in knobs.PLANNED)]
+        planned_by = [page.seen, page.asking.question, *(controls[name] for name in knobs.PLANNED)]
         controls["plan"].change(tell, planned_by, [self.saving, self.start], trigger_mode="always_last", **QUIET)
         connect_start(self.start, self.stop, self.status, spend, [clips, *page.inputs], [self.status, self.answers, clips])

@@ -25,6 +25,7 @@ class Page:
         examples: the folder of the example clips.
         last_run: holds the visitor's last `FinishedRun`, or None.
         drawn: the event after which every tab shows the last run.
+        seen: holds what is known of the video, a `Seen`.
     """
 
     vlm: Any
@@ -34,6 +35,7 @@ class Page:
     examples: Path
     last_run: gr.State
     drawn: Dependency
+    seen: gr.State
 
 
 class Tab:

@@ -69,5 +69,7 @@ def model_line(vlm) -> str:
     """Name, depth, tokens a frame, device."""
     name = "the bundled shapes model" if vlm.is_bundled else public_name(vlm.name)
     dtype = str(vlm.dtype).removeprefix("torch.")
-    facts = (name, f"{vlm.num_layers} layers", f"{vlm.tokens_per_frame} visual tokens a frame", f"{vlm.device} {dtype}")
+    pair = vlm.grid(2)  # some models take frames two by two
+    tokens = f"{pair.tokens_per_frame} visual tokens {'a frame' if pair.frames == 2 else 'for 2 frames'}"
+    facts = (name, f"{vlm.num_layers} layers", tokens, f"{vlm.device} {dtype}")
     return f'<div class="aim-model">{" · ".join(escape(str(fact)) for fact in facts)}</div>'

@@ -101,7 +101,8 @@ def draw_frames(
 
 def sources(count: int, trace: Trace) -> list[int]:
     """Which of a clip's `count` frames each frame of the trace shows: of those a model joined in time, the first."""
-    return [index * count // trace.frames for index in range(trace.frames)]
+    joined = -(-count // trace.frames)  # the last step may hold fewer
+    return [index * joined for index in range(trace.frames)]
 
 
 def caption(seconds: float, tokens: int) -> str:

@@ -12,17 +12,18 @@ if TYPE_CHECKING:
     from aim.planning.plan import Plan
 
 
-def plan_panel(plan: Plan, visual_tokens: int, published: Row | None = None) -> str:
+def plan_panel(plan: Plan, visual_tokens: int, published: Row | None = None, remark: str = "") -> str:
     """The panel beside the knobs.
 
     Args:
         visual_tokens: what the vision tower makes of the clip, before merging.
         published: the nearest row of the paper, for the model it was published for.
+        remark: what the plan takes for granted about the clip.
     """
     visual = [count for count, _ in plan.tokens_per_layer]
     bars = "".join(f'<i style="--kept:{100 * count / max(1, visual_tokens):.1f}%"></i>' for count in visual)
     paper = f'<div class="aim-plan-paper">{escape(published.sentence())}</div>' if published else ""
-    words = f"<b>{visual_tokens:,} → {visual[0]:,} visual tokens.</b> {escape(in_words(visual))}"
+    words = f"<b>{visual_tokens:,} → {visual[0]:,} visual tokens.</b> {escape(' '.join(filter(None, (in_words(visual), remark))))}"
     return (
         '<div class="aim-plan"><div class="aim-plan-figures"><span class="aim-kind">modelled:</span> '
         f"LLM prefill FLOPs <b>{flops(plan.prefill_tflops)}</b>, "

@@ -190,7 +190,7 @@ def spent_table(full: Answer, reduced: Answer) -> str:
         tower = seconds(answer.timings["vision_tower"]) if "vision_tower" in answer.timings else "reused"
         figures = (
             escape(answer.text) or "–",
-            f"{answer.trace.frames:,}",
+            f"{answer.frames:,}",
             flops(answer.cost["prefill_tflops"]),
             seconds(answer.trace.prefill_seconds),
             tower,

@@ -122,3 +122,9 @@ def test_every_method_of_the_table_has_a_setting_of_its_own():
 def test_what_is_out_of_range_is_refused(options: dict, message: str):
     with pytest.raises(ValueError, match=message):
         aim.match(**{"method": "fastv", "model_shape": SEVEN_B, "frames": 32, "target_tflops": 20, **options})
+
+
+@pytest.mark.parametrize("frames", [3, 8])
+def test_frames_that_a_model_takes_two_by_two_are_matched_as_they_are_planned(frames: int):
+    target = 0.3 * cost("qwen2-vl-7b", frames, aim.Full())
+    assert cost("qwen2-vl-7b", frames, aim.match("aim", "qwen2-vl-7b", frames, target)) == pytest.approx(target, rel=0.01)

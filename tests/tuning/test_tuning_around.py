@@ -77,7 +77,7 @@ def test_frames_are_the_most_that_the_budget_and_the_context_allow(vlm):
                 return vlm.plan(count, 30, method).prefill_tflops <= budget and longest + 30 <= 4096
 
             expected = max(count for count in range(1, 121) if fits(count))
-            assert frames_for(vlm, method, budget, 120, 30) == expected
+            assert frames_for(vlm, method, budget, 120, lambda frames: 30) == expected
     assert frames_for(vlm, aim.AIM(merge_ratio=0.02), 1.0, 5) == 5
     with pytest.raises(ValueError, match="one frame takes more"):
         frames_for(vlm, aim.Full(), 1e-9, 5)

@@ -83,7 +83,7 @@ def test_the_slider_follows_the_kind_of_budget_and_the_frames(visit):
     visitor.wait_for_text("#tune-amount", "Megabytes")
     vlm = aim.load("bundled")
     frames = int(visitor.knob("frames"))
-    whole = 2 * vlm.plan(frames, 20, aim.Full()).kv_bytes / 1e6  # plans count two bytes a value, this model has four
+    whole = vlm.plan(frames, 20, aim.Full()).kv_bytes / 1e6
     visitor.tab.wait_for_function(f"whole => Math.abs(Number({most}) - whole) < 0.05 * whole", arg=whole)
     visitor.set("frames", 2 * frames)
     visitor.tab.wait_for_function(f"whole => Number({most}) > 1.8 * whole", arg=whole)

@@ -106,6 +106,9 @@ def test_frames_joined_in_time_show_the_first_they_stand_for():
     clip = make_clip(4)
     drawn = draw_frames(clip.frames, clip.timestamps, make_trace(), "Survival")
     assert [text.split(" · ")[0] for _, text in drawn] == ["0:00.0", "0:01.0"]
+    odd = make_clip(3)
+    drawn = draw_frames(odd.frames, odd.timestamps, make_trace(), "Survival")
+    assert [text.split(" · ")[0] for _, text in drawn] == ["0:00.0", "0:01.0"]
 
 
 def test_captions():

@@ -19,6 +19,7 @@ from aim.ui.budgets import KINDS, budget_range, chosen_budget
 from aim.ui.errors import politely
 from aim.ui.handlers import STOPPED_EARLY, remember, status
 from aim.ui.request import METHOD_KNOBS, Request, check
+from aim.ui.seen import UNSEEN, Seen
 from aim.ui.spending_part import SpendingPart
 from aim.ui.starting import QUIET, SESSION_SECONDS, connect_start
 from aim.ui.stop import StopSignal
@@ -71,29 +72,32 @@ class Tune(Tab):
                 yield from tuning(vlm, request, clips, stop, kind, amount)
                 note(None)
 
-        def follow_kind(tuned: Tuned | None, kind: str, num_frames: float, amount: float | None = None):
-            limits = budget_range(vlm, kind, int(num_frames), full_seconds(tuned, int(num_frames)))
+        def follow_kind(tuned: Tuned | None, seen: Seen, kind: str, num_frames: float, amount: float | None = None):
+            limits = budget_range(vlm, kind, int(num_frames), full_seconds(tuned, int(num_frames)), seen)
             value = limits.value if amount is None else min(limits.high, max(limits.low, amount))
             return gr.Slider(minimum=limits.low, maximum=limits.high, value=value, step=limits.step, label=KINDS[kind].label)
 
-        def move(stop: StopSignal, tuned: Tuned | None, question: str | None):
-            return moved(vlm, question, None if stop.asked or tuned is None else tuned.chosen)
+        def move(stop: StopSignal, tuned: Tuned | None, clips: dict, video: str | None, question: str | None):
+            chosen = None if stop.asked or tuned is None else tuned.chosen
+            read = [Seen.of(clip.frames, asked) for (path, asked), clip in clips.items() if path == video]
+            known = read[-1] if read else UNSEEN
+            return *moved(vlm, question, chosen, known), known if chosen and read else gr.skip()
 
-        def use(tuned: Tuned | None, question: str | None):
-            return moved(vlm, question, None if tuned is None else tuned.chosen)
+        def use(tuned: Tuned | None, seen: Seen, question: str | None):
+            return moved(vlm, question, None if tuned is None else tuned.chosen, seen)
 
-        def pick(tuned: Tuned | None, question: str | None, row: gr.SelectData):
+        def pick(tuned: Tuned | None, seen: Seen, question: str | None, row: gr.SelectData):
             place = int(row.index)
-            return moved(vlm, question, tuned.tried[place] if tuned and 0 <= place < len(tuned.tried) else None)
+            return moved(vlm, question, tuned.tried[place] if tuned and 0 <= place < len(tuned.tried) else None, seen)
 
         setting = [*(controls[name] for name in MOVED), controls["num_frames"], controls["plan"], controls["preset"]]
         outputs = [self.status, self.chart, self.table, self.use, last, clips]
         inputs = [clips, self.kind, self.amount, *page.inputs]
         signal, finished = connect_start(self.start, self.stop, self.status, tune, inputs, outputs)
-        finished.success(move, [signal, last, question], setting, **QUIET)
-        self.table.select(pick, [last, question], setting, **QUIET)
-        self.use.click(use, [last, question], setting, **QUIET)
-        ranged = [last, self.kind, controls["num_frames"]]
+        finished.success(move, [signal, last, clips, page.asking.video, question], [*setting, page.seen], **QUIET)
+        self.table.select(pick, [last, page.seen, question], setting, **QUIET)
+        self.use.click(use, [last, page.seen, question], setting, **QUIET)
+        ranged = [last, page.seen, self.kind, controls["num_frames"]]
         self.kind.input(follow_kind, ranged, self.amount, trigger_mode="always_last", **QUIET)
         controls["num_frames"].change(follow_kind, [*ranged, self.amount], self.amount, trigger_mode="always_last", **QUIET)
         self.spending.connect(page, clips)
@@ -131,7 +135,7 @@ def tuning(vlm, request: Request, clips: dict, stop: StopSignal, kind: str, amou
     yield [status(outcome(tuned)), chart, tried_table(tuned), use, tuned, clips]
 
 
-def moved(vlm, question: str | None, tried: Tried | None) -> list[Any]:
+def moved(vlm, question: str | None, tried: Tried | None, seen: Seen = UNSEEN) -> list[Any]:
     """Values for the knobs in `MOVED`, the frames, the plan and the preset, so that a run uses this setting. None changes nothing."""
     if not tried:
         return [gr.skip()] * (len(MOVED) + 3)
@@ -139,7 +143,7 @@ def moved(vlm, question: str | None, tried: Tried | None) -> list[Any]:
     unreduced = AIM(*preset("Full model", vlm.num_layers)).params()
     values = unreduced | tried.method.for_depth(vlm.num_layers).params()
     merge_ratio, l1, l2 = (values[name] for name in ("merge_ratio", "l1", "l2"))
-    plan = knobs.plan(vlm, question, *((values | {"num_frames": tried.frames})[name] for name in knobs.PLANNED))
+    plan = knobs.plan(vlm, question, *((values | {"num_frames": tried.frames})[name] for name in knobs.PLANNED), seen=seen)
     return [*(values[name] for name in MOVED), tried.frames, plan, knobs.name_of(vlm, merge_ratio, l1, l2)]
 
 

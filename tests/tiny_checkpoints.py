@@ -1,0 +1,81 @@
+"""Checkpoints of the tiny models as the Hub has them: weights, a tokenizer of letters, a chat template and picture settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from tests.tiny import IMAGE, NEWLINE, PAD, TINY, VIDEO
+
+LETTERS = " abcdefghijklmnopqrstuvwxyz0123456789:.?!"
+START, END = "<|im_start|>", "<|im_end|>"
+
+# What the templates on the Hub say for a user's turn with one clip and one text, in short.
+QWEN_TEMPLATE = (
+    "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant."
+    "<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "<|vision_start|><|image_pad|><|vision_end|>{% elif part['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+INTERNVL_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "<IMG_CONTEXT>\n{% elif part['type'] == 'video' %}<video>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+LLAVA_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'].upper() }}: {% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "<image>\n{% endif %}{% endfor %}{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }} {% endif %}"
+    "{% endfor %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+ONEVISION_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }} {% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "<image>\n{% elif part['type'] == 'video' %}<video>\n{% endif %}{% endfor %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+QWEN_MARKERS = {95: "<|vision_start|>", 96: "<|vision_end|>", IMAGE: "<|image_pad|>", VIDEO: "<|video_pad|>"}
+COMMON = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.3, 0.3, 0.2], "resample": 3, "rescale_factor": 1 / 255}
+SQUARE = {**COMMON, "size": {"height": 40, "width": 40}}
+
+# name: (template, special tokens by id, picture settings by file).
+FOLDERS = {
+    "llava_onevision": (ONEVISION_TEMPLATE, {IMAGE: "<image>", VIDEO: "<video>"}, {"video_preprocessor_config.json": SQUARE}),
+    "llava": (
+        LLAVA_TEMPLATE,
+        {IMAGE: "<image>"},
+        {"preprocessor_config.json": {**COMMON, "size": {"shortest_edge": 20}, "crop_size": {"height": 20, "width": 20}}},
+    ),
+    "qwen2_vl": (QWEN_TEMPLATE, QWEN_MARKERS, {"preprocessor_config.json": {**COMMON, "min_pixels": 64, "max_pixels": 12845056}}),
+    "qwen2_5_vl": (QWEN_TEMPLATE, QWEN_MARKERS, {"preprocessor_config.json": {**COMMON, "min_pixels": 64, "max_pixels": 12845056}}),
+    "internvl": (
+        INTERNVL_TEMPLATE,
+        {95: "<img>", 96: "</img>", IMAGE: "<IMG_CONTEXT>", VIDEO: "<video>"},
+        {"preprocessor_config.json": SQUARE},
+    ),
+}
+
+
+def build_tokenizer(special):
+    """One token a letter, lower case."""
+    ids = {PAD: "<pad>", 1: "<s>", 2: END, 3: START, NEWLINE: "\n"} | {4 + place: letter for place, letter in enumerate(LETTERS)} | special
+    ids |= {number: f"<{number}>" for number in range(99) if number not in ids}
+    letters = Tokenizer(models.WordLevel({token: number for number, token in ids.items()}, unk_token="<pad>"))
+    letters.normalizer = normalizers.Lowercase()
+    letters.pre_tokenizer = pre_tokenizers.Split(Regex("[\\s\\S]"), "isolated")
+    named = [START, END, *special.values()]
+    return PreTrainedTokenizerFast(tokenizer_object=letters, pad_token="<pad>", eos_token=END, extra_special_tokens=named)
+
+
+def save_checkpoint(name: str, folder: Path, **text) -> str:
+    """Write the tiny model of a family, a key of `TINY`, to a folder that `aim.load` takes; its path. `text` is for the LLM's config."""
+    template, special, files = FOLDERS[name]
+    TINY[name].model(**text).save_pretrained(folder)
+    build_tokenizer(special).save_pretrained(folder)
+    (folder / "chat_template.jinja").write_text(template)
+    for file, settings in files.items():
+        (folder / file).write_text(json.dumps(settings))
+    return str(folder)
