@@ -61,12 +61,13 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace, vlm, settings: list):
+    from aim.evaluation.clips import tokens_a_side
     from aim.evaluation.run import run as measure
     from aim.evaluation.summary import Evaluation
 
     clips = QUICK_CLIPS if options.quick else CLIPS if options.clips is None else options.clips
     records = measure(vlm, settings, clips, options.split, options.out, options.processes)
-    return Evaluation(records, vlm.model.config, vlm.tokens_per_frame), clips
+    return Evaluation(records, vlm.model.config, tokens_a_side(vlm) ** 2), clips
 
 
 def _settings(options: argparse.Namespace, vlm) -> str:

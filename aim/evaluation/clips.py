@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from aim.shapes.model import IMAGE_SIZE
 from aim.shapes.questions import Question, ask_about, choose
 from aim.shapes.scenes import Scene, frame_times
 from aim.shapes.world import make_scene
+
+if TYPE_CHECKING:
+    from aim.runtime.vlm import VLM
 
 QUESTIONS_PER_CLIP = 10
 SEED = 2412
@@ -38,6 +42,21 @@ def held_out_clip(index: int, split: str = "test") -> HeldOutClip:
     others = [question for question in possible if question.type != "needle"]
     chosen = choose(others, QUESTIONS_PER_CLIP - len(needles), rng)
     return HeldOutClip(split, index, scene, tuple(dict.fromkeys(needles + chosen)))
+
+
+def tokens_a_side(vlm: VLM) -> int:
+    """How many visual tokens a side the model makes of each frame of these clips.
+
+    Raises:
+        ValueError: a model that joins frames, or whose tokens of a frame make no square: what it saw of an item cannot be told by frame.
+    """
+    pair = vlm.grid(2, IMAGE_SIZE, IMAGE_SIZE)
+    if pair.frames != 2 or pair.rows != pair.columns:
+        raise ValueError(
+            f"The model makes {pair.frames} x {pair.rows} x {pair.columns} tokens of two frames; the benchmark needs a square for each. "
+            "Use a model that takes frames one by one, such as LLaVA-OneVision."
+        )
+    return pair.rows
 
 
 def film(clip: HeldOutClip, frames: int, grid: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from aim.engine.reduce import reduce
-from aim.evaluation.clips import HeldOutClip, film
+from aim.evaluation.clips import HeldOutClip, film, tokens_a_side
 from aim.evaluation.settings import Setting
 from aim.kernels.trace import Trace
 from aim.runtime.vlm import VLM
@@ -68,8 +68,7 @@ def measure_clip(vlm: VLM, clip: HeldOutClip, settings: list[Setting]) -> Iterat
         ValueError: a method or model that `aim.reduce` does not take, or a grid that `clips.film` does not.
     """
     for frames in dict.fromkeys(setting.frames for setting in settings):
-        grid = round(vlm.tokens_per_frame**0.5)
-        pictures, owners = film(clip, frames, grid)
+        pictures, owners = film(clip, frames, tokens_a_side(vlm))
         encoded = vlm.encode(pictures)
         prompts = [vlm.inputs(question.text, encoded) for question in clip.questions]
         evidence = [torch.from_numpy(np.isin(owners, question.about)) for question in clip.questions]

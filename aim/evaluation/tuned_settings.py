@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aim.evaluation.clips import film, held_out_clip
+from aim.evaluation.clips import film, held_out_clip, tokens_a_side
 from aim.evaluation.statistics import paired_difference, wilson
 from aim.methods import Full, Method
 from aim.runtime.vlm import VLM, load
@@ -38,7 +38,7 @@ ARMS = ("tuned", "one setting for all", "paper's", "paper's, original positions"
 def asked(vlm: VLM, split: str, index: int) -> list[tuple[Clip, Question]]:
     """A held-out clip with up to `QUESTIONS` of its questions, chosen by a seed."""
     held_out = held_out_clip(index, split)
-    pictures, _ = film(held_out, FRAMES, round(vlm.tokens_per_frame**0.5))
+    pictures, _ = film(held_out, FRAMES, tokens_a_side(vlm))
     clip = clip_from_frames(pictures, 2.0)
     count = min(QUESTIONS, len(held_out.questions))
     chosen = np.random.default_rng([SEED, index]).choice(len(held_out.questions), count, replace=False)
