@@ -5,6 +5,7 @@ from __future__ import annotations
 from aim.families import internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl
 from aim.families.base import Encoded, Family, Picture, Reader
 from aim.families.published import Published
+from aim.kernels.refusal import Refusal
 
 FAMILIES: dict[str, Family] = {
     "llava_onevision": llava_onevision.FAMILY,
@@ -60,13 +61,13 @@ def family_of(config) -> Family:
     """The entry for a model's config.
 
     Raises:
-        ValueError: the family is not supported, with the reason where there is one.
+        Refusal: the family is not supported, with the reason where there is one.
     """
     kind = config.model_type
     if kind not in FAMILIES:
         reason = f" {REFUSED[kind]}" if kind in REFUSED else ""
         known = ", ".join(sorted(FAMILIES))
-        raise ValueError(f"The model is of type {kind!r}; supported are: {known}.{reason} Load a checkpoint of one of these.")
+        raise Refusal(f"The model is of type {kind!r}; supported are: {known}.{reason} Load a checkpoint of one of these.")
     return FAMILIES[kind]
 
 

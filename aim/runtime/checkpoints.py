@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +20,10 @@ from transformers.utils import cached_file
 
 from aim.families import Family, family_of
 from aim.families.names import locate
-from aim.runtime.faults import is_disk_full, is_out_of_memory
+from aim.kernels.refusal import Refusal
+from aim.runtime.failure import ADAPTER, PICTURES, TEMPLATE, WEIGHTS, Unusable
 from aim.runtime.limits import QUANTIZATIONS
+from aim.runtime.loading_errors import told
 
 AUTO = "auto"
 
@@ -53,31 +53,27 @@ def load_checkpoint(
         quantization: "8bit" or "4bit", the LLM's matrices quantised while loading, on CUDA with bitsandbytes; None: as they are.
 
     Raises:
-        ValueError: nothing loadable under that name, a checkpoint that is incomplete or damaged, or has other weights than safetensors, a
-            family that is not supported, "auto" without accelerate, or a quantization that cannot be had here.
+        Refusal: nothing can be loaded under that name, in the words of `aim.runtime.loading_errors`; a family that is not supported;
+            "auto" without accelerate; a quantization that cannot be had here.
     """
     if device == AUTO and importlib.util.find_spec("accelerate") is None:
-        raise ValueError('device="auto" needs the package accelerate. Run `pip install accelerate`, or name one device such as "cuda:0".')
+        raise Refusal('device="auto" needs the package accelerate. Run `pip install accelerate`, or name one device such as "cuda:0".')
     placed: dict = {"device_map": AUTO} if device == AUTO else {}
     device, dtype = device_and_dtype(None if device == AUTO else device, dtype)
     if quantization is not None:
         check_quantization(quantization, device)
     source = locate(name)
-    shown = Path(name).name if Path(name).is_absolute() else name
     # Said outright everywhere: left open, transformers asks at the terminal whether a checkpoint's code may run.
     safely = {"trust_remote_code": False}
-    with _refusing(
-        f'No model could be loaded from "{shown}". Give "bundled", a checkpoint folder, or a '
-        'Hub id such as "llava-hf/llava-onevision-qwen2-0.5b-ov-hf" that this machine can reach.'
-    ):
+    with told(source):
+        if (Path(source) / "adapter_config.json").is_file():  # without peft, transformers would load the rest and leave the adapter out
+            raise Unusable(ADAPTER)
         config = AutoConfig.from_pretrained(source, **safely)
     family = family_of(config)
     if quantization is not None:
         # Quantised weights are made on their device and stay there; others are moved.
         placed = {"device_map": {"": device}, **placed, "quantization_config": quantization_config(quantization, dtype, family)}
-    with _refusing(
-        f'The checkpoint "{shown}" is incomplete or damaged, or its weights are no safetensors. Download it again, or choose another one.'
-    ):
+    with told(source):
         model, loaded = AutoModelForImageTextToText.from_pretrained(
             source,
             config=config,
@@ -88,17 +84,14 @@ def load_checkpoint(
             **safely,
             **placed,
         )
+        if getattr(model, "_hf_peft_config_loaded", False):  # a repository of the Hub with both
+            raise Unusable(ADAPTER)
         if loaded["missing_keys"]:  # transformers would make them up
-            raise ValueError("weights are missing")
+            raise Unusable(WEIGHTS)
         tokenizer = AutoTokenizer.from_pretrained(source, **safely)
-    return Checkpoint(
-        name=name,
-        model=(model if placed else model.to(device)).eval(),
-        tokenizer=tokenizer,
-        chat_template=_chat_template(source, tokenizer),
-        pictures=_picture_settings(source),
-        family=family,
-    )
+        chat_template, pictures = _chat_template(source, tokenizer), _picture_settings(source)
+    model = (model if placed else model.to(device)).eval()
+    return Checkpoint(name=name, model=model, tokenizer=tokenizer, chat_template=chat_template, pictures=pictures, family=family)
 
 
 def device_and_dtype(device: str | torch.device | None, dtype: torch.dtype | None) -> tuple[torch.device, torch.dtype]:
@@ -111,14 +104,14 @@ def check_quantization(quantization: str, device: torch.device) -> None:
     """Refuse what cannot be had here, before anything is read.
 
     Raises:
-        ValueError: an unknown kind, a device other than CUDA, or no bitsandbytes.
+        Refusal: an unknown kind, a device other than CUDA, or no bitsandbytes.
     """
     if quantization not in QUANTIZATIONS:
-        raise ValueError(f"quantization is {quantization!r}; accepted: {', '.join(QUANTIZATIONS)}. Leave it out for whole weights.")
+        raise Refusal(f"quantization is {quantization!r}; accepted: {', '.join(QUANTIZATIONS)}. Leave it out for whole weights.")
     if device.type != "cuda":
-        raise ValueError(f"quantization={quantization!r} needs a CUDA device, and the model goes to {device}. Leave it out there.")
+        raise Refusal(f"quantization={quantization!r} needs a CUDA device, and the model goes to {device}. Leave it out there.")
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ValueError(f"quantization={quantization!r} needs the package bitsandbytes. Run `pip install bitsandbytes`, or leave it out.")
+        raise Refusal(f"quantization={quantization!r} needs the package bitsandbytes. Run `pip install bitsandbytes`, or leave it out.")
 
 
 def quantization_config(quantization: str, dtype: torch.dtype, family: Family) -> BitsAndBytesConfig:
@@ -128,24 +121,15 @@ def quantization_config(quantization: str, dtype: torch.dtype, family: Family) -
     return BitsAndBytesConfig(llm_int8_skip_modules=whole, bnb_4bit_compute_dtype=dtype, **QUANTIZATIONS[quantization])
 
 
-@contextmanager
-def _refusing(sentence: str) -> Iterator[None]:
-    """Turns whatever loading raises, which may hold paths, into one sentence; a fault of the machine stays what it is."""
-    try:
-        yield
-    except Exception as error:
-        if is_out_of_memory(error) or is_disk_full(error) or isinstance(error, ImportError):
-            raise
-        raise ValueError(sentence) from error
-
-
 def _chat_template(source: str, tokenizer: PreTrainedTokenizerBase) -> str:
     """The processor's template, which knows videos; the tokenizer's own may be the text model's and drop them."""
     for file in ("chat_template.jinja", "chat_template.json"):
         path = _find(source, file)
         if path:
-            text = Path(path).read_text()
+            text = Path(path).read_text(encoding="utf-8")
             return json.loads(text)["chat_template"] if file.endswith("json") else text
+    if not tokenizer.chat_template:
+        raise Unusable(TEMPLATE)
     return tokenizer.chat_template
 
 
@@ -154,11 +138,11 @@ def _picture_settings(source: str) -> dict:
     places = (("video_preprocessor_config.json", None), ("processor_config.json", "video_processor"), ("preprocessor_config.json", None))
     for file, part in places:
         path = _find(source, file)
-        settings = json.loads(Path(path).read_text()) if path else {}
+        settings = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
         settings = settings.get(part, {}) if part else settings
         if "size" in settings or "max_pixels" in settings:
             return settings
-    raise ValueError(f"The checkpoint has no picture settings; one of these files must hold them: {', '.join(f for f, _ in places)}.")
+    raise Unusable(PICTURES)
 
 
 def _find(source: str, file: str) -> str | None:

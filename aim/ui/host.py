@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable
 
+from aim.kernels.refusal import Refusal
+from aim.runtime.failure import shown_name
 from aim.runtime.faults import is_out_of_memory
 from aim.runtime.vlm import VLM, load
 from aim.ui.errors import sentence
-from aim.ui.texts import public_name
 
 logger = logging.getLogger("aim.ui")
 
@@ -20,7 +22,16 @@ def load_model(name: str, quantization: str | None = None, loader: Callable[...,
     except Exception as error:
         if name == "bundled" and quantization is None:
             raise
-        reason = "The model does not fit into the memory here." if is_out_of_memory(error) else sentence(error)
-        notice = f"The model {public_name(name)} could not be loaded, so the bundled one answers. {reason}"
+        notice = f"The model {shown_name(name)} could not be loaded, so the bundled one answers. {_reason(error)}"
     logger.warning(notice)
     return loader("bundled"), notice
+
+
+def _reason(error: Exception) -> str:
+    """What the notice says of it. A `ValueError` of a library may hold a path, so only its type and where it happened are logged."""
+    if is_out_of_memory(error):
+        return "The model does not fit into the memory here."
+    if isinstance(error, ValueError) and not isinstance(error, Refusal):
+        logger.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+        return "The log of this server tells why."
+    return sentence(error)

@@ -238,7 +238,7 @@ class TestCommand:
             (["--model", "llava-onevision-qwen2-0.5b", "--quantization", "8bit"], "random weights"),
             (["--model", "bundled", "--quantization", "8bit"], "needs a CUDA device"),
             (["--model", "llava-onevision-qwen2-72b", "--limit-gb", "1"], "weights of llava-onevision-qwen2-72b do not fit: out of memory"),
-            (["--model", "no-such-model"], "No model could be loaded"),
+            (["--model", "no-such-model"], '"no-such-model" is not on this machine'),
         ],
     )
     def test_mistakes_are_one_line_and_exit_code_2(self, given, message, capsys):

@@ -151,7 +151,7 @@ def test_the_readmes_python_lines_run():
         ([EXAMPLES / LISTED[0]["file"], "what?", "--l1", 9, "--l2", 4], "l1 < l2"),
         ([EXAMPLES / LISTED[0]["file"], "what?", "--merge-ratio", 0], "above 0 and up to 1"),
         ([EXAMPLES / LISTED[0]["file"], "what?", "--method", "full", "--l1", 3], "takes these knobs: none"),
-        ([EXAMPLES / LISTED[0]["file"], "what?", "--model", "no-such-model"], "No model could be loaded"),
+        ([EXAMPLES / LISTED[0]["file"], "what?", "--model", "no-such-model"], '"no-such-model" is not on this machine'),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(map(str, value))[-30:],
 )

@@ -81,7 +81,7 @@ def test_knobs_given_beside_the_method_reach_it():
         ("merge_ratio=2", "merge_ratio is 2"),
         ("merge_ratio=half", "merge_ratio='half'"),
         ("dtype=int8", "dtype is 'int8'; accepted: auto"),
-        ("pretrained=no-such-model", 'No model could be loaded from "no-such-model"'),
+        ("pretrained=no-such-model", '"no-such-model" is not on this machine'),
     ],
 )
 def test_a_mistake_in_the_model_arguments_is_refused(arguments, message):
