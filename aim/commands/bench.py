@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threads", type=int, help="of PyTorch on the CPU (default: PyTorch's)")
     add_device(parser)
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="(default: bfloat16 on CUDA, float32 elsewhere)")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16"), help="(default: bfloat16 on CUDA, float16 on GPUs without it, else float32)"
+    )
     parser.add_argument("--quantization", choices=QUANTIZATIONS, help="of a real checkpoint, on CUDA with bitsandbytes")
     add_json(parser)
     parser.add_argument("--chart", type=Path, metavar="FILE", help="with --growth: write the chart as an HTML page")
@@ -55,8 +57,8 @@ def run(options: argparse.Namespace) -> str:
     import torch
 
     from aim.bench.variants import ROWS, variants_of
-    from aim.runtime.checkpoints import device_and_dtype
     from aim.runtime.memory import available
+    from aim.runtime.precision import device_and_dtype
 
     device, dtype = device_and_dtype(options.device, options.dtype and getattr(torch, options.dtype))
     if options.threads:

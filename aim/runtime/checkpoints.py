@@ -24,6 +24,7 @@ from aim.kernels.refusal import Refusal
 from aim.runtime.failure import ADAPTER, PICTURES, TEMPLATE, WEIGHTS, Unusable
 from aim.runtime.limits import QUANTIZATIONS
 from aim.runtime.loading_errors import told
+from aim.runtime.precision import device_and_dtype
 
 AUTO = "auto"
 
@@ -49,7 +50,7 @@ def load_checkpoint(
         name: "bundled", a folder, or a Hub id such as "llava-hf/llava-onevision-qwen2-0.5b-ov-hf".
         device: default CUDA where there is one, else the CPU. "auto" spreads the layers over all GPUs, and what does not fit there over
             the CPU's memory (the package accelerate's `device_map="auto"`).
-        dtype: default bfloat16 on CUDA (float16 garbles LLaVA-OneVision), else float32.
+        dtype: default bfloat16 on CUDA, float16 on GPUs without bfloat16, else float32; see `aim.runtime.precision`.
         quantization: "8bit" or "4bit", the LLM's matrices quantised while loading, on CUDA with bitsandbytes; None: as they are.
 
     Raises:
@@ -92,12 +93,6 @@ def load_checkpoint(
         chat_template, pictures = _chat_template(source, tokenizer), _picture_settings(source)
     model = (model if placed else model.to(device)).eval()
     return Checkpoint(name=name, model=model, tokenizer=tokenizer, chat_template=chat_template, pictures=pictures, family=family)
-
-
-def device_and_dtype(device: str | torch.device | None, dtype: torch.dtype | None) -> tuple[torch.device, torch.dtype]:
-    """Both with their defaults filled in; see `load_checkpoint`."""
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return device, dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
 
 
 def check_quantization(quantization: str, device: torch.device) -> None:

@@ -26,6 +26,7 @@ from aim.runtime.generation import FirstToken, Generation, TimedStreamer
 from aim.runtime.gpus import gpus_of, running_on, wait_for
 from aim.runtime.limits import MAX_FRAMES_OFFERED, MAX_QUESTION
 from aim.runtime.memory import Peak
+from aim.runtime.precision import in_a_type_that_holds
 from aim.runtime.question import note_on, prompt_ids
 from aim.video.clip import Clip
 
@@ -35,8 +36,11 @@ CLIPS_REMEMBERED = 4
 def load(
     name: str = "bundled", device: str | torch.device | None = None, dtype: torch.dtype | None = None, quantization: str | None = None
 ) -> VLM:
-    """A model ready to be asked; see `aim.runtime.checkpoints.load_checkpoint` for the arguments and errors."""
-    return VLM(load_checkpoint(name, device, dtype, quantization))
+    """A model ready to be asked; see `aim.runtime.checkpoints.load_checkpoint` for the arguments and errors.
+
+    Where float16 was picked here and does not hold the model's values, the model is loaded again in float32.
+    """
+    return in_a_type_that_holds(lambda picked: VLM(load_checkpoint(name, device, picked, quantization)), dtype)
 
 
 class VLM:

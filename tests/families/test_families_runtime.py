@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import aim
+from aim.runtime.precision import is_finite
 from aim.video.clip import clip_from_frames
 from tests.tiny import IMAGE, VIDEO
 from tests.tiny_checkpoints import END, FOLDERS, START, build_tokenizer, save_checkpoint
@@ -87,3 +88,14 @@ def test_frames_of_one_clip_at_another_rate_are_told_apart_by_seconds(vlm):
     timing = vlm.checkpoint.family.timing
     spread = [vlm.ask(clip_from_frames(frames, rate), QUESTION, aim.Full(), max_new_tokens=1).trace.positions for rate in (8.0, 0.5)]
     assert torch.equal(*spread) == (timing is None)
+
+
+def test_the_check_of_float16_runs_the_whole_model(vlm):
+    assert is_finite(vlm)
+    for layer in (vlm.model.get_output_embeddings(), *(module for module in vlm.model.model.children() if len(list(module.parameters())))):
+        value = next(layer.parameters())
+        kept = value.data.clone()
+        value.data.view(-1)[:] = float("inf")
+        assert not is_finite(vlm)
+        value.data.copy_(kept)
+    assert is_finite(vlm)
