@@ -43,7 +43,7 @@ def pagerank(
     No n × n matrix is ever held. M is lower triangular, so what a step brings to a token comes from this token and later ones alone: going
     through blocks of rows from the last to the first, every step of the walk is known on a block when its rows are computed, and its rows
     are needed no more afterwards. One pass over the attention serves all steps, with a few rows of it in memory at a time. Nothing waits
-    for the device, but for the check of `restart`, once.
+    for the device, but for the check of a `restart` of weights, once.
 
     Args:
         query: post-RoPE queries [H, n, d], any floating dtype.
@@ -52,7 +52,8 @@ def pagerank(
         temperature: > 0; below 1 it sharpens the attention.
         iterations: steps of the walk, ≥ 1.
         damping: chance in [0, 1) to restart at every step; 0 is the paper's.
-        restart: [n], where a damped walk restarts, finite, ≥ 0 and not all zero; normalised here to sum 1. None: uniform.
+        restart: [n], where a damped walk restarts: weights, finite, ≥ 0 and not all zero, which are normalised here to sum 1; or bool, the
+            tokens to restart at, each as likely as the others. None, or bool without any token: uniform.
         memory_budget: bytes this call may hold at a time beside its arguments. It decides how many key heads, with the query heads that
             read them, and how many rows are worked on at once. It grows with n, not with n².
 
@@ -180,6 +181,9 @@ def _restart_vector(restart: Tensor | None, damping: float, n: int, device: torc
         raise ValueError("restart is given but damping is 0, so the walk would never restart; set damping above 0, for example 0.15.")
     if restart.shape != (n,):
         raise ValueError(f"restart has shape {tuple(restart.shape)}; it needs one weight for each of the {n} tokens, shape ({n},).")
+    if restart.dtype == torch.bool:  # nothing that a check could find, so that nobody waits for it
+        restart = torch.where(restart.any(), restart, True)
+        return (restart / restart.sum()).to(device=device, dtype=torch.float32)
     restart = restart.to(device=device, dtype=torch.float32)
     total = restart.sum()
     # One question to the device, not three. A non-finite weight makes the sum non-finite.

@@ -175,5 +175,5 @@ class AIM(Method):
                 yield Dial(replace(planned, l1=l1, l2=l2), "merge_ratio", RATIOS)
 
     def score(self, query: Tensor, key: Tensor, scaling: float, is_question: Tensor) -> Tensor:
-        restart = is_question.float() if self.restart == "question" else None
+        restart = is_question if self.restart == "question" else None
         return pagerank(query, key, scaling, self.temperature, self.iterations, self.damping, restart)

@@ -88,6 +88,19 @@ def test_the_scale_of_the_restart_vector_does_not_matter():
     torch.testing.assert_close(few, many)
 
 
+def test_tokens_to_restart_at_are_weights_of_one_each():
+    query, key = random_attention()
+    tokens = torch.tensor([False] * 7 + [True, True, False, True])
+    weighed, named = (pagerank(query, key, 0.5, damping=0.3, restart=restart) for restart in (tokens.float(), tokens))
+    torch.testing.assert_close(named, weighed)
+
+
+def test_no_token_to_restart_at_is_a_uniform_restart():
+    query, key = random_attention()
+    none = pagerank(query, key, 0.5, damping=0.3, restart=torch.zeros(11, dtype=torch.bool))
+    torch.testing.assert_close(none, pagerank(query, key, 0.5, damping=0.3))
+
+
 def smallest_budget(query: torch.Tensor, key: torch.Tensor, iterations: int = 5) -> int:
     """The fewest bytes that `pagerank` accepts, as its refusal names them."""
     with pytest.raises(ValueError, match="memory_budget is 0 bytes; .* need [0-9]+ at least") as refusal:
@@ -190,6 +203,7 @@ def test_memory_grows_with_tokens_not_with_their_square():
     [
         (lambda query, key: pagerank(query, key, 0.5, damping=0.1), 0),
         (lambda query, key: pagerank(query, key, 0.5, damping=0.1, restart=torch.ones(11)), 1),
+        (lambda query, key: pagerank(query, key, 0.5, damping=0.1, restart=torch.arange(11) > 4), 0),
         (lambda query, key: last_token_attention(query, key, 0.5), 0),
         (lambda query, key: last_token_attention(query, key, 0.5, torch.tensor([3, -1])), 1),
     ],
