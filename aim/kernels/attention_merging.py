@@ -60,7 +60,7 @@ def merge_by_attention(patches: Tensor, tower: TowerAttention, counts: list[int]
     return MergedClip(
         tokens=torch.cat([tokens for tokens, _, _ in merged]),
         assignment=assignment,
-        sizes=assignment.flatten().bincount(minlength=sum(counts)),
+        sizes=assignment.new_zeros(sum(counts)).scatter_add_(0, assignment.flatten(), torch.ones_like(assignment.flatten())),
         anchors=torch.cat([anchors + frame * num_tokens for frame, (_, _, anchors) in enumerate(merged)]),
     )
 
@@ -81,5 +81,5 @@ def _merge_frame(x: Tensor, received: Tensor, keys: Tensor, count: int, neighbou
     # The last row is the rest's: no cosine is as low as its bid, so a patch falls to it only where no kept token took it in.
     claims = torch.cat([cosine.masked_fill(takes == 0, -torch.inf), cosine.new_full((1, len(x)), -2.0)])
     owner = claims.argmax(dim=0)
-    owner[chosen], owner[rest[0]] = torch.arange(count - 1, device=x.device), count - 1
+    owner.scatter_(0, chosen, torch.arange(count - 1, device=x.device)).index_fill_(0, rest[:1], count - 1)
     return tokens[order].to(x.dtype), order.argsort()[owner], anchors

@@ -61,7 +61,7 @@ class Random(Method):
 
     def score(self, query: Tensor, key: Tensor, scaling: float, is_question: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed)
-        return torch.rand(query.shape[1], generator=generator).to(query.device)
+        return torch.rand(query.shape[1], generator=generator).to(query.device, non_blocking=True)
 
     def dials(self, num_layers: int) -> Iterator[Dial]:
         """Every share after the given layer; then, for what the layers before the cut already cost too much for, after earlier ones."""
