@@ -13,8 +13,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from aim.engine import seams
 from aim.engine.prompt import read_prompts
-from aim.engine.reduce import ATTENTION
 from aim.families import family_of
 from aim.methods import Method
 
@@ -29,20 +29,18 @@ def masked(model: nn.Module, method: Method) -> Iterator[list[int]]:
     Raises:
         ValueError: a method that merges, and at the prefill whatever `aim.engine.prompt.read_prompts` refuses.
     """
-    core, language_model = model.model, model.model.language_model
-    before = language_model.config._attn_implementation
-    session = _Masks(model.config, method.for_depth(len(language_model.layers)), len(language_model.layers))
+    parts = seams.parts_of(model)
+    session = _Masks(model.config, method.for_depth(len(parts.layers)), len(parts.layers))
     hooks = []
-    try:
-        model.set_attn_implementation({"text_config": ATTENTION})
-        hooks.append(core.register_forward_pre_hook(session.on_prompt, with_kwargs=True))
-        for index, layer in enumerate(language_model.layers):
-            hooks.append(layer.register_forward_pre_hook(partial(session.on_layer, index), with_kwargs=True))
-        yield session.attended
-    finally:
-        for hook in hooks:
-            hook.remove()
-        model.set_attn_implementation({"text_config": before})
+    with seams.attending(parts):
+        try:
+            hooks.append(parts.core.register_forward_pre_hook(session.on_prompt, with_kwargs=True))
+            for index, layer in enumerate(parts.layers):
+                hooks.append(layer.register_forward_pre_hook(partial(session.on_layer, index), with_kwargs=True))
+            yield session.attended
+        finally:
+            for hook in hooks:
+                hook.remove()
 
 
 class _Masks:
@@ -54,12 +52,13 @@ class _Masks:
         self.visible: list[Tensor] = []
         self.mask: Tensor | None = None
 
-    def on_prompt(self, _module: nn.Module, args: tuple, kwargs: dict) -> None:
-        ids = kwargs.get("input_ids", args[0] if args else None)
+    def on_prompt(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
+        kwargs = seams.named(module, args, kwargs)
+        ids = kwargs[seams.IDS]
         self.prefilling = ids.shape[1] > 1
         if not self.prefilling:
             return
-        [prompt] = read_prompts(ids, kwargs.get("attention_mask"), kwargs, self.config, family_of(self.config))
+        [prompt] = read_prompts(ids, kwargs.get(seams.MASK), kwargs, self.config, family_of(self.config))
         self.text = prompt.text.to(ids.device)
         self.question = torch.zeros(prompt.length, dtype=torch.bool, device=ids.device)
         self.question[self.text] = prompt.question.to(ids.device)
@@ -70,7 +69,7 @@ class _Masks:
 
     def on_layer(self, index: int, _module: nn.Module, args: tuple, kwargs: dict):
         if not self.prefilling:
-            return args, {**kwargs, "attention_mask": self._decoding_mask(index, kwargs["past_key_values"])}
+            return args, {**kwargs, seams.MASK: self._decoding_mask(index, kwargs[seams.CACHE])}
         length = len(self.question)
         if self.targets[index] < len(self.alive):
             self._hide(self.targets[index], length)
@@ -78,7 +77,7 @@ class _Masks:
         visible[torch.cat([self.text, self.alive])] = True
         self.visible.append(visible)
         self.attended.append(len(self.alive))
-        kwargs = {**kwargs, "attention_mask": self.mask}
+        kwargs = {**kwargs, seams.MASK: self.mask}
         if index + 1 < self.num_layers and 0 < self.targets[index + 1] < len(self.alive):
             kwargs["observe"] = self._observe
         return args, kwargs
@@ -102,4 +101,4 @@ class _Masks:
     def _decoding_mask(self, index: int, cache) -> Tensor:
         """What one new token sees in a layer: [1, 1, 1, entries]."""
         visible = self.visible[index]
-        return nn.functional.pad(visible, (0, cache.layers[index].get_seq_length() + 1 - len(visible)), value=True)[None, None, None]
+        return nn.functional.pad(visible, (0, seams.tokens_in(cache, index) + 1 - len(visible)), value=True)[None, None, None]

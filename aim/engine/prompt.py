@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aim.families import Family
+from aim.families import Family, Picture, Reader
 from aim.kernels.grid import Grid
 
 
@@ -67,24 +67,41 @@ def read_prompts(ids: Tensor, mask: Tensor | None, inputs: dict, config, family:
         for kind, start, placeholders in _runs(tokens, {token: kind for kind, (token, _) in kinds.items() if token is not None}):
             end = start + placeholders
             while start < end:
-                picture = readers[kind](end - start)
-                if picture.length > end - start:
-                    raise ValueError(
-                        f"The prompt holds {end - start} {kind} placeholders where one {kind} of {family.title} takes {picture.length}. "
-                        "Give as many as its processor makes."
-                    )
+                picture = _read(readers[kind], kind, end - start, len(tokens) - end, family)
                 for grid, places in zip(picture.grids, picture.places, strict=True):
                     _append(blocks, tower_tokens, kind, seen[kind], grid, places + start)
                     seen[kind] += grid.tokens
                 start += picture.length
         if not blocks:
-            raise ValueError("The prompt holds no picture, so there is nothing to reduce. Add one, or run the model without `aim.reduce`.")
+            raise ValueError(
+                "The prompt of this forward holds no picture, so there is nothing to reduce. Add one, give the prompt in one forward where "
+                "`prefill_chunk_size` splits it, or run the model without `aim.reduce`."
+            )
         is_text = torch.ones(len(tokens), dtype=torch.bool)
         for block in blocks:
             is_text[block.places] = False
         text = is_text.nonzero().flatten()
         prompts.append(Prompt(padding, len(tokens), tuple(blocks), text, text >= end, tuple(tower_tokens)))
     return prompts
+
+
+def _read(reader: Reader, kind: str, placeholders: int, behind: int, family: Family) -> Picture:
+    """The next picture of a run that still holds so many placeholders, with `behind` tokens after it."""
+    try:
+        picture = reader(placeholders)
+        if picture.length > placeholders:
+            raise ValueError(
+                f"The prompt holds {placeholders} {kind} placeholders where one {kind} of {family.title} takes {picture.length}. "
+                "Give as many as its processor makes."
+            )
+    except ValueError as error:
+        if behind:
+            raise
+        raise ValueError(
+            f"The prompt of this forward ends with {placeholders} {kind} placeholders that are no whole {kind}; inside `aim.reduce` the "
+            "whole prompt comes in one forward. Leave `prefill_chunk_size` out, and give as many placeholders as the processor makes."
+        ) from error
+    return picture
 
 
 def _runs(tokens: Tensor, kinds: dict[int, str]) -> Iterator[tuple[str, int, int]]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from aim.engine import seams
+from aim.engine.copies import moved, on_cpu
+from aim.engine.finite import FiniteCheck
 from aim.engine.prompt import Prompt
 from aim.kernels.grid import Grid
 from aim.kernels.tower_attention import TowerAttention
@@ -17,7 +20,7 @@ class Sequence:
 
     def __init__(self, prompt: Prompt, trace: Trace, device: torch.device):
         self.prompt, self.trace = prompt, trace
-        self.text, self.question = prompt.text.to(device), prompt.question.to(device)
+        self.text, self.question = moved(prompt.text, device), moved(prompt.question, device)
         self.visual = self.alive = self.text[:0]
         self.targets: list[int] = []
         self.score: Tensor | None = None
@@ -26,7 +29,7 @@ class Sequence:
     def length(self) -> int:
         return len(self.text) + len(self.visual)
 
-    def merge(self, method: Method, patches: Tensor, tower: dict[str, TowerAttention]) -> tuple[Tensor, Tensor] | None:
+    def merge(self, method: Method, patches: Tensor, tower: dict[str, TowerAttention], finite: FiniteCheck) -> tuple[Tensor, Tensor] | None:
         """Merge this prompt's embeddings [n, C]; None where nothing changes.
 
         Returns:
@@ -35,8 +38,9 @@ class Sequence:
         device, assignments, tokens, origins, all_anchors, sizes = patches.device, [], [], [], [], []
         merged, before, changed = 0, 0, False
         for block, span in zip(self.prompt.blocks, self.prompt.tower_tokens, strict=True):
-            grid, places = block.grid, block.places.to(device)
+            grid, places = block.grid, moved(block.places, device)
             visual = _taken(patches, block.places).view(grid.frames, grid.tokens_per_frame, -1)
+            finite.note("The visual tokens that the vision tower made", visual)
             result = method.merge(visual, _tower_of(tower, span, grid)) if method.needs_tower else method.merge(visual)
             if result is None:
                 own = torch.arange(grid.tokens, device=device)
@@ -65,8 +69,8 @@ class Sequence:
             return None
         # Merged tokens stand where their anchors stood, in the order the method gave them.
         order = self._settle(self.text, origin.sort().values)
-        embeddings = torch.cat([patches[self.prompt.text.to(device)], *tokens])[order]
-        return embeddings, torch.cat([self.prompt.text.to(device), origin])[order]
+        text = moved(self.prompt.text, device)
+        return torch.cat([patches[text], *tokens])[order], torch.cat([text, origin])[order]
 
     def _settle(self, text: Tensor, visual: Tensor) -> Tensor:
         """Close the ranks: text and visual tokens at these places stay in this order; returns the order of [text, visual]."""
@@ -95,17 +99,20 @@ class Sequence:
         score = method.score(query, key, scaling, question)
         self.score = None if score is None else score[self.visual.to(score.device)]
 
-    def finish(self, seconds: dict[str, float], cache_layers: list, paddings: list[int]) -> None:
+    def finish(self, seconds: dict[str, float], cache, paddings: list[int]) -> None:
         """After the last layer: move the record to the CPU."""
         trace = self.trace
-        for name in ("assignment", "group_sizes", "anchors", "positions"):
-            setattr(trace, name, getattr(trace, name).cpu())
-        trace.survivors = _on_cpu(trace.survivors)
+        names = ("assignment", "group_sizes", "anchors", "positions")
+        parts = [getattr(trace, name) for name in names]
+        copies = on_cpu([*(part.flatten() for part in parts), *trace.survivors])
+        for name, part, copy in zip(names, parts, copies, strict=False):
+            setattr(trace, name, copy.view(part.shape))
+        trace.survivors = copies[len(names) :]
         scored = [layer for layer, score in enumerate(trace.scores) if score is not None]
-        for layer, score in zip(scored, _on_cpu([trace.scores[layer].float() for layer in scored]), strict=True):
+        for layer, score in zip(scored, on_cpu([trace.scores[layer].float() for layer in scored]), strict=True):
             trace.scores[layer] = score
-        trace.key_value_lengths = [layer.get_seq_length() - padding for layer, padding in zip(cache_layers, paddings, strict=False)]
-        trace.key_value_bytes = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache_layers)
+        trace.key_value_lengths = [tokens - padding for tokens, padding in zip(seams.tokens_by_layer(cache), paddings, strict=False)]
+        trace.key_value_bytes = seams.cache_bytes(cache)
         trace.timings = dict(seconds)
         self.score = None
 
@@ -113,15 +120,7 @@ class Sequence:
 def _taken(embeddings: Tensor, places: Tensor) -> Tensor:
     """The rows at ascending places of [n, C], without a copy where they lie side by side, as a clip's do."""
     first, last = int(places[0]), int(places[-1])
-    return embeddings[first : last + 1] if last - first + 1 == len(places) else embeddings[places.to(embeddings.device)]
-
-
-def _on_cpu(vectors: list[Tensor]) -> list[Tensor]:
-    """Vectors of any lengths moved to the CPU in one copy, since each copy from a GPU is waited for."""
-    if not vectors:
-        return []
-    joined = torch.cat([vector.to(vectors[0].device) for vector in vectors]).cpu()
-    return list(joined.split([len(vector) for vector in vectors]))
+    return embeddings[first : last + 1] if last - first + 1 == len(places) else embeddings[moved(places, embeddings.device)]
 
 
 def _tower_of(tower: dict[str, TowerAttention], span: tuple[str, int, int], grid: Grid) -> TowerAttention:

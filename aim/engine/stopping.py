@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from torch import nn
-from transformers.modeling_layers import GradientCheckpointingLayer
+
+from aim.engine.seams import transformer_layers
 
 
 class Stopped(Exception):
@@ -24,9 +25,7 @@ def stoppable(model: nn.Module, ended: Callable[[], bool]) -> Iterator[None]:
         if ended():
             raise Stopped
 
-    # transformers' own mark of a layer, in every family and tower.
-    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-    hooks = [layer.register_forward_pre_hook(check) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(check) for layer in transformer_layers(model)]
     try:
         yield
     finally:

@@ -1,0 +1,39 @@
+"""Values that are no numbers, told instead of passed on: one bad patch would take half a frame with it in merging, one bad key every score.
+
+Whether a tensor is finite is worked out on its device while the prefill runs, and read when the record is copied to the CPU.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from aim.engine.copies import on_cpu
+
+
+class NotFinite(ValueError):
+    """A tensor that tokens are merged or scored by holds NaN or infinite values."""
+
+
+class FiniteCheck:
+    """Notes tensors while a prefill runs, and tells the first that was not finite."""
+
+    def __init__(self) -> None:
+        self._noted: list[tuple[str, Tensor]] = []
+
+    def note(self, title: str, tensor: Tensor) -> None:
+        """Look at a tensor. `title` is its name for people, in the plural and at the beginning of a sentence."""
+        self._noted.append((title, tensor.isfinite().all().view(1)))
+
+    def settle(self) -> None:
+        """Wait for the device, once.
+
+        Raises:
+            NotFinite: one of the tensors was not finite.
+        """
+        flags = on_cpu([flag for _, flag in self._noted])
+        broken = [title for (title, _), flag in zip(self._noted, flags, strict=True) if not flag]
+        if broken:
+            raise NotFinite(
+                f"{broken[0]} hold values that are not finite (NaN or infinity), and tokens can only be merged and scored by finite ones. "
+                "Check the pictures, or load the model in bfloat16 or float32 where it runs in float16."
+            )

@@ -1,0 +1,224 @@
+"""Every internal of transformers that the engine stands on. The rest of the engine asks here and names none of them itself.
+
+For each there is a test in tests/engine/test_seams.py, which says in one line what broke when it moved. What differs from one release of
+transformers to the next belongs here too.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch._dynamo.eval_frame import OptimizedModule
+from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+ATTENTION = "aim"
+
+# Keyword arguments of the forwards: of the whole model and of the model without its head...
+IDS = "input_ids"
+FEATURES = "mm_encoder_outputs"
+PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}
+LABELS = "labels"
+LOGITS_TO_KEEP = "logits_to_keep"
+ATTENTION_MAPS = "output_attentions"
+# ... of these two, the text model and its layers...
+MASK = "attention_mask"
+POSITIONS = "position_ids"
+CACHE = "past_key_values"
+# ... of the text model...
+EMBEDDINGS = "inputs_embeds"
+# ... and of its layers: hidden states [B, n, C], and the cosines and sines [B, n, d] of the rotary embedding.
+HIDDEN = "hidden_states"
+TABLES = "position_embeddings"
+
+# What an attention layer hands to its attention function where SDPA would leave it out without a word.
+UNSERVED_ARGUMENTS = {"s_aux": "attention sinks", "softcap": "soft-capping", "sliding_window": "a sliding window"}
+WHOLE_PROMPT, WINDOW = "full_attention", "sliding_attention"
+
+
+def attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, observe=None, probe=False, **kwargs
+):
+    """SDPA exactly; a layer whose hook passed `observe` also hands over its queries and keys. query [B, H, n, d], key [B, KV, n, d].
+
+    With `probe` only queries and keys are wanted: nothing is attended to.
+
+    Raises:
+        ValueError: the layer wants what SDPA does not do.
+    """
+    for name, title in UNSERVED_ARGUMENTS.items():
+        if kwargs.get(name) is not None:
+            raise ValueError(
+                f"The text model attends with {title}, and SDPA, which `aim.reduce` runs on, has none. Choose a checkpoint without, "
+                "or run this one without `aim.reduce`."
+            )
+    if observe is not None:
+        observe(query, key, kwargs["scaling"])
+    if probe:
+        return query.new_zeros(()).expand(query.transpose(1, 2).shape), None
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+
+
+def no_mask(*_args, **_kwargs) -> None:
+    """The mask of a whole prompt: none, SDPA's own causal one does. Layers that need another are given it by their hook.
+
+    The function that comes with SDPA reads the padding back from the device, and the host waits for it.
+    """
+    return None
+
+
+# Registration has no inverse, so it is done once and under a name of our own: no other model in the process is touched.
+AttentionInterface.register(ATTENTION, attention)
+AttentionMaskInterface.register(ATTENTION, no_mask)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A multimodal model, taken apart.
+
+    Attributes:
+        whole: the `...ForConditionalGeneration`.
+        core: the same without its head; it sees the ids of the prompt.
+        language_model: the text model; it receives the embeddings, visual features among them.
+        layers: the text model's.
+        rotary: (hidden states, positions) → cosines and sines.
+    """
+
+    whole: PreTrainedModel
+    core: nn.Module
+    language_model: PreTrainedModel
+    layers: nn.ModuleList
+    rotary: nn.Module
+
+    @property
+    def text_config(self) -> Any:
+        return self.language_model.config
+
+    @property
+    def attention(self) -> str:
+        """The name of the attention function that the text model runs on."""
+        return self.text_config._attn_implementation
+
+
+def inside_adapters(model: nn.Module) -> nn.Module:
+    """The transformers model inside a PEFT one, whose adapters stay at work in it; any other model itself."""
+    return model if isinstance(model, PreTrainedModel) or not hasattr(model, "get_base_model") else model.get_base_model()
+
+
+def parts_of(model: PreTrainedModel) -> Parts:
+    """The parts of a model of a supported family."""
+    language_model = model.model.language_model
+    return Parts(model, model.model, language_model, language_model.layers, language_model.rotary_emb)
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether `torch.compile` made this module, its call or its forward."""
+    forward = module.__dict__.get("forward")
+    return isinstance(module, OptimizedModule) or module._compiled_call_impl is not None or hasattr(forward, "_torchdynamo_orig_callable")
+
+
+@contextmanager
+def attending(parts: Parts) -> Iterator[None]:
+    """The text model runs on `attention` for as long as the block lasts."""
+    before = parts.attention
+    try:
+        parts.whole.set_attn_implementation({"text_config": ATTENTION})
+        yield
+    finally:
+        parts.whole.set_attn_implementation({"text_config": before})
+
+
+def named(module: nn.Module, args: tuple, kwargs: dict) -> dict:
+    """The arguments of a module's forward by name, those given by place too."""
+    return {**dict(zip(inspect.signature(module.forward).parameters, args, strict=False)), **kwargs} if args else kwargs
+
+
+def take_hidden(args: tuple, kwargs: dict) -> tuple[Tensor, tuple, dict]:
+    """A layer's hidden states [B, n, C], and its other arguments by place and by name."""
+    if args:
+        return args[0], args[1:], kwargs
+    return kwargs[HIDDEN], (), {name: value for name, value in kwargs.items() if name != HIDDEN}
+
+
+def look_ahead(layer: nn.Module, hidden: Tensor, tables: tuple[Tensor, Tensor], observe: Callable) -> None:
+    """Hand a layer's queries and keys of `hidden` to `observe` before it runs."""
+    given = {MASK: None, CACHE: None, TABLES: tables, "observe": observe, "probe": True}
+    layer.self_attn(**{HIDDEN: layer.input_layernorm(hidden)}, **given)
+
+
+def last_hidden(output: Any) -> Tensor:
+    """What the text model gives, [B, n, C]."""
+    return output.last_hidden_state
+
+
+def cache_of(output: Any) -> DynamicCache | None:
+    """The cache that the text model filled, made by itself where it was given none; None where it keeps none."""
+    return output.past_key_values
+
+
+def grows(cache: Any) -> bool:
+    """Whether a cache's layers may differ in length."""
+    return isinstance(cache, DynamicCache)
+
+
+def tokens_in(cache: DynamicCache, layer: int = 0) -> int:
+    """Tokens that a layer of a cache holds, padding included."""
+    return cache.get_seq_length(layer)
+
+
+def tokens_by_layer(cache: DynamicCache | None) -> list[int]:
+    """As `tokens_in`, for every layer."""
+    return [] if cache is None else [layer.get_seq_length() for layer in cache.layers]
+
+
+def cache_bytes(cache: DynamicCache | None) -> int:
+    """Bytes of a cache's keys and values."""
+    return 0 if cache is None else sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+
+
+def transformer_layers(model: nn.Module) -> list[nn.Module]:
+    """Every transformer layer of a model, of its tower too."""
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+
+
+def runs_twice(layer: nn.Module) -> bool:
+    """Whether a layer runs once more in the backward pass, to save memory."""
+    return layer.training and layer.gradient_checkpointing
+
+
+def wants_attention_maps(config: Any, given: dict) -> bool:
+    """Whether a forward with these arguments is asked for the text model's attention maps."""
+    asked = given.get(ATTENTION_MAPS)
+    return bool(getattr(config, ATTENTION_MAPS, False) if asked is None else asked)
+
+
+def window_of(parts: Parts, layer: nn.Module) -> int | None:
+    """Tokens that a text layer looks back on, or None where it sees the whole prompt.
+
+    Some text models settle that layer by layer; in the others the config's window holds for all of them.
+    """
+    config = parts.text_config
+    if hasattr(layer.self_attn, "sliding_window"):
+        return layer.self_attn.sliding_window
+    return getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+
+
+def other_layer_kinds(parts: Parts) -> list[str]:
+    """Kinds of text layers that do not attend to keys one by one, such as "linear_attention"."""
+    return sorted(set(getattr(parts.text_config, "layer_types", None) or []) - {WHOLE_PROMPT, WINDOW})
+
+
+def has_sinks(layer: nn.Module) -> bool:
+    """Whether a text layer has attention sinks: logits of its own beside those of the keys."""
+    return any(getattr(module, "sinks", None) is not None for module in layer.modules())
+
+
+def soft_cap(parts: Parts) -> float | None:
+    """The bound that the text model's attention logits are capped at, or None."""
+    return getattr(parts.text_config, "attn_logit_softcapping", None)

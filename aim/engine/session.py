@@ -1,0 +1,106 @@
+"""The hooks of one `aim.reduce` block: what is a prefill, what a decoding step, and what neither."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from aim.engine import seams
+from aim.engine.decoding import Decoding
+from aim.engine.prefill import Prefill
+from aim.engine.prompt import Prompt, read_prompts
+from aim.engine.unserved import refuse_forward, refuse_outputs
+from aim.families import Family
+from aim.kernels.tower_attention import TowerAttention
+from aim.kernels.trace import Trace
+from aim.methods import Method
+
+
+class Session:
+    """Keeps the present prefill, and what decoding needs after it."""
+
+    def __init__(self, parts: seams.Parts, family: Family, method: Method, trace: Trace, score_all: bool):
+        self.parts, self.family, self.method, self.trace, self.score_all = parts, family, method, trace, score_all
+        self.inputs: dict = {}
+        self.tower: list[TowerAttention] = []
+        self.prompts: list[Prompt] | None = None
+        self.prefill: Prefill | None = None
+        self.decoding: Decoding | None = None
+        self.cache: Any = None
+
+    def on_forward(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
+        """Before the whole model."""
+        refuse_outputs(seams.named(module, args, kwargs))
+
+    def on_prompt(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
+        """Before the model without its head, so before the vision tower too: read the prompts while nothing waits to be computed."""
+        self.inputs = inputs = seams.named(module, args, kwargs)
+        refuse_forward(self.parts, inputs)
+        cache, ids = inputs.get(seams.CACHE), inputs.get(seams.IDS)
+        self.prompts = self.prefill = None
+        if cache is not None and seams.tokens_in(cache) > 0:
+            if self.decoding is None or self.cache is not cache:
+                raise ValueError(
+                    "The cache already holds tokens, and not those of the last prompt inside `aim.reduce`. Start from an empty one."
+                )
+            return
+        self.decoding, self.cache = None, cache
+        if ids is None:
+            raise ValueError("The prompt came as embeddings; give `input_ids`, in which the placeholders of pictures can be found.")
+        self.prompts = read_prompts(ids, inputs.get(seams.MASK), inputs, self.parts.whole.config, self.family)
+
+    def on_tower(self, seen: TowerAttention) -> None:
+        """After a pass of the vision tower."""
+        self.tower.append(seen)
+
+    def on_embeddings(self, _module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        """Before the text model."""
+        embeddings = kwargs[seams.EMBEDDINGS]
+        if self.prompts is not None:
+            rotary = self.parts.rotary
+            self.prefill = Prefill(self.method, self.trace, self.score_all, self.prompts, embeddings, rotary)
+            kwargs = self.prefill.enter(kwargs, self._tower_attention())
+            self.inputs, self.tower, self.prompts = {}, [], None
+            return args, kwargs
+        if self.decoding is None:
+            raise ValueError("The text model was called by itself; inside `aim.reduce` call the whole model, which sees the prompt's ids.")
+        if embeddings.shape[1] != 1:
+            raise ValueError(
+                f"The cache holds the prompt, and this forward brings {embeddings.shape[1]} tokens more; inside `aim.reduce` the whole "
+                "prompt comes in one forward, then one token at a time. Use plain decoding, without `prefill_chunk_size` or assistance."
+            )
+        return args, self.decoding.step(kwargs, self._given_positions(kwargs))
+
+    def _given_positions(self, kwargs: dict) -> Tensor | None:
+        """The positions that the caller gave a decoding step; those that the model made up count on from the wrong length."""
+        return None if self.inputs.get(seams.POSITIONS) is None else kwargs[seams.POSITIONS]
+
+    def _tower_attention(self) -> dict[str, TowerAttention]:
+        """What the vision tower attended to, by kind of picture: from this very forward, or recorded when the features were made."""
+        if not self.method.needs_tower:
+            return {}
+        made = self.inputs.get(seams.FEATURES) or {}
+        known = {kind: output.attentions[0] for kind, output in made.items() if getattr(output, "attentions", None)}
+        # A forward encodes what it is given as pixels; `generate` has done so before, and hands on features.
+        kinds = [kind for kind, name in seams.PIXELS.items() if kind not in known and (kind in made or self.inputs.get(name) is not None)]
+        latest = self.tower[-len(kinds) :] if kinds else []
+        return known | (dict(zip(kinds, latest, strict=True)) if len(latest) == len(kinds) else {})
+
+    def on_layer(self, index: int, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        """Before a text layer."""
+        if self.prefill is None:
+            return args, self.decoding.layer(index, kwargs)
+        hidden, further, kwargs = seams.take_hidden(args, kwargs)
+        hidden, kwargs = self.prefill.layer(index, module, hidden, kwargs)
+        return (hidden, *further), kwargs
+
+    def on_output(self, _module: nn.Module, _args: tuple, output: Any) -> None:
+        """After the text model."""
+        if self.prefill is None:
+            return
+        self.prefill.watch.wait(seams.last_hidden(output).device)  # of a model spread over several GPUs, the last one's
+        if self.cache is None:
+            self.cache = seams.cache_of(output)
+        prefill, self.prefill = self.prefill, None
+        self.decoding = prefill.leave(self.cache)

@@ -1,0 +1,120 @@
+"""What `aim.reduce` cannot serve, told before anything runs: text models, compiled models, and what a forward is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from aim.engine import seams
+
+INSTEAD = "or run it without `aim.reduce`."
+
+
+def refuse_wrapped(model: nn.Module) -> None:
+    """Refuse what is no transformers model itself.
+
+    Raises:
+        ValueError: it is compiled, or wrapped by something else than PEFT.
+    """
+    if isinstance(model, nn.Module) and seams.is_compiled(model):
+        raise ValueError(_compiled("The model"))
+    if not isinstance(model, seams.PreTrainedModel):
+        raise ValueError(
+            f"The model is a {type(model).__name__}; `aim.reduce` takes a transformers model, also one with PEFT adapters. "
+            "Pass the model inside it."
+        )
+
+
+def refuse_model(parts: seams.Parts, with_tower: bool) -> None:
+    """Refuse a model whose text layers attend in a way that dropped tokens do not fit, or that runs as compiled graphs.
+
+    Args:
+        with_tower: the vision tower is hooked too.
+
+    Raises:
+        ValueError: as said.
+    """
+    reasons = _attention_of(parts)
+    if reasons:
+        raise ValueError(
+            f"The text model ({parts.text_config.model_type}) has {' and '.join(reasons)}; `aim.reduce` takes text models whose layers "
+            f"all attend to the whole prompt, by a plain softmax. Choose another checkpoint, {INSTEAD}"
+        )
+    hooked = parts.whole.modules() if with_tower else [parts.core, *parts.language_model.modules()]
+    if any(seams.is_compiled(module) for module in hooked):
+        raise ValueError(_compiled("A part of the model"))
+
+
+def _attention_of(parts: seams.Parts) -> list[str]:
+    """What stands against it in the text model's attention, as parts of a sentence."""
+    kinds = seams.other_layer_kinds(parts)
+    if kinds:
+        return [f"layers of the kind {kind!r}" for kind in kinds]
+    total, reasons = len(parts.layers), []
+    sinks = sum(seams.has_sinks(layer) for layer in parts.layers)
+    if sinks:
+        reasons.append(f"attention sinks in {sinks} of its {total} layers")
+    cap = seams.soft_cap(parts)
+    if cap is not None:
+        reasons.append(f"attention logits soft-capped at {cap:g}")
+    windows = [window for window in (seams.window_of(parts, layer) for layer in parts.layers) if window is not None]
+    if windows:
+        reasons.append(f"a sliding window of {min(windows):,} tokens in {len(windows)} of its {total} layers")
+    return reasons
+
+
+def _compiled(subject: str) -> str:
+    return (
+        f"{subject} is compiled by torch.compile, whose graphs do not fit layers of changing length; `aim.reduce` takes the model as it "
+        f"was before. Pass that one, {INSTEAD}"
+    )
+
+
+def refuse_outputs(given: dict) -> None:
+    """Refuse arguments of the whole model's forward that count on one logit for each token of the prompt.
+
+    Raises:
+        ValueError: there are such.
+    """
+    if given.get(seams.LABELS) is not None:
+        raise ValueError(
+            "The forward was given `labels`, one a token of the prompt; under `aim.reduce` visual tokens are dropped, and only the tokens "
+            f"that are left have logits. Leave `labels` out and take the loss of the last words' logits, {INSTEAD}"
+        )
+    if isinstance(given.get(seams.LOGITS_TO_KEEP), Tensor):
+        raise ValueError(
+            "`logits_to_keep` is a tensor of places in the prompt; under `aim.reduce` visual tokens are dropped, and places change. "
+            f"Give the number of last logits to keep, {INSTEAD}"
+        )
+
+
+def refuse_forward(parts: seams.Parts, given: dict) -> None:
+    """Refuse a forward that is asked for what it cannot give.
+
+    Raises:
+        ValueError: attention maps are asked for, layers that run again in the backward pass, or a cache that cannot grow.
+    """
+    if seams.wants_attention_maps(parts.text_config, given):
+        raise ValueError(
+            "The forward is asked for its attention maps (`output_attentions`); under `aim.reduce` the text model runs on SDPA, which "
+            f'makes none. Leave it out and look at `trace.scores`, which `scores="all"` fills for every layer, {INSTEAD}'
+        )
+    if any(seams.runs_twice(layer) for layer in parts.layers):
+        raise ValueError(
+            "The model trains with gradient checkpointing, which runs every layer again in the backward pass; under `aim.reduce` a layer "
+            f"runs once a forward. Call `model.gradient_checkpointing_disable()` or `model.eval()`, {INSTEAD}"
+        )
+    refuse_cache(given.get(seams.CACHE))
+
+
+def refuse_cache(cache: Any) -> None:
+    """Refuse a cache whose layers all have one length.
+
+    Raises:
+        ValueError: as said.
+    """
+    if cache is not None and not seams.grows(cache):
+        raise ValueError(
+            f"The cache is a {type(cache).__name__}; layers of different length need a DynamicCache. Drop cache_implementation."
+        )

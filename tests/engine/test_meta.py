@@ -1,0 +1,144 @@
+"""On the device `meta`, where tensors have no values, whatever waits for one fails: no method makes the host wait for the GPU.
+
+What is checked is the text model's forward with all of the engine's hooks, from the embeddings to the copy of the record, and decoding.
+"""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import aim
+from aim.engine import copies, finite, seams, sequence
+from aim.kernels.tower_attention import TowerAttention
+from tests.tiny import TINY
+
+SETTINGS = [
+    *(kind() for name, kind in aim.METHODS.items() if name != "prumerge"),
+    aim.PruMerge(keep_ratio=0.4),
+    aim.AIM(merge_ratio=0.5, l1=2, l2=5, damping=0.2, restart="question"),
+    aim.AIM(merge_ratio=0.5, l1=2, l2=5, positions="original", merge_window=3, merge_order="similarity"),
+]
+
+
+@pytest.fixture(scope="module", params=TINY)
+def family(request):
+    return TINY[request.param]
+
+
+@pytest.fixture(scope="module")
+def model(family):
+    return family.model().to("meta")
+
+
+def without_values(model, frames: int, per_frame: int, monkeypatch):
+    """The core without its tower: embeddings that are nothing but shapes, and positions and mask as `generate` has them."""
+
+    def forward(input_ids, past_key_values=None, **_given):
+        rows, length = input_ids.shape
+        several = (4, rows, length) if model.config.model_type.startswith("qwen") else (rows, length)
+        return model.model.language_model(
+            inputs_embeds=torch.empty(rows, length, 32, device="meta"),
+            position_ids=torch.empty(several, dtype=torch.long, device="meta"),
+            attention_mask=torch.empty(rows, length, dtype=torch.long, device="meta"),
+            past_key_values=past_key_values,
+            use_cache=True,
+        )
+
+    monkeypatch.setattr(model.model, "forward", forward)
+    attended = TowerAttention(torch.empty(frames, per_frame, device="meta"), torch.empty(frames, per_frame, 8, device="meta"))
+    return SimpleNamespace(attentions=(attended,), pooler_output=None)
+
+
+def words_of(inputs: dict) -> dict:
+    """What of a prompt stays on the host: ids, mask and the sizes of its pictures."""
+    return {name: value for name, value in inputs.items() if not name.startswith("pixel")}
+
+
+class BlockingCopies(TorchDispatchMode):
+    """Counts copies from the host to the device that the host waits for until the device has done all before."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        output = function(*args, **kwargs)
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        moves = isinstance(output, torch.Tensor) and output.is_meta and any(tensor.device.type == "cpu" for tensor in given)
+        self.count += moves and not kwargs.get("non_blocking")
+        return output
+
+
+class Waited(Exception):
+    """Raised in place of the copy, which is where the host may wait."""
+
+
+@pytest.mark.parametrize("scores", ["pruning", "all"])
+@pytest.mark.parametrize("method", SETTINGS, ids=lambda method: f"{method.name}-{getattr(method, 'restart', '')}")
+def test_a_prefill_waits_for_nothing_before_the_record_is_copied(family, model, method, scores, monkeypatch):
+    def copied(_vectors):
+        raise Waited
+
+    monkeypatch.setattr(sequence, "on_cpu", copied)
+    inputs = family.video_inputs()
+    kind = "video" if "pixel_values_videos" in inputs else "image"
+    seen = without_values(model, family.tokens(4) // family.per_frame, family.per_frame, monkeypatch)
+    with pytest.raises(Waited), aim.reduce(model, method, scores) as trace, torch.no_grad(), BlockingCopies() as blocking:
+        model.model(**words_of(inputs), mm_encoder_outputs={kind: seen})
+    assert len(trace.tokens_per_layer) == 6
+    assert blocking.count == 0
+
+
+@pytest.mark.parametrize("method", SETTINGS[:-2], ids=lambda method: method.name)
+def test_a_padded_batch_and_its_decoding_wait_for_nothing_but_that_copy(family, model, method, monkeypatch):
+    copied = []
+
+    def stand_in(vectors):
+        copied.append(len(vectors))
+        return [torch.ones(vector.shape, dtype=vector.dtype) for vector in vectors]
+
+    for module in (sequence, finite):
+        monkeypatch.setattr(module, "on_cpu", stand_in)
+    batch, _ = family.batch_inputs()
+    kind = "video" if "pixel_values_videos" in batch else "image"
+    frames = 2 * family.tokens(4) // family.per_frame
+    seen = without_values(model, frames, family.per_frame, monkeypatch)
+    with aim.reduce(model, method), torch.no_grad():
+        output = model.model(**words_of(batch), mm_encoder_outputs={kind: seen})
+        expected = len(copied)
+
+        def no_lists(*_args, **_options):
+            raise AssertionError("a decoding step makes a tensor from a list")
+
+        monkeypatch.setattr(torch, "tensor", no_lists)
+        for given in ({}, {"position_ids": torch.empty(2, 1)}, {}):
+            output = model.model(input_ids=torch.ones(2, 1, dtype=torch.long), past_key_values=output.past_key_values, **given)
+    assert len(copied) == expected and output.last_hidden_state.shape == (2, 1, 32)
+
+
+def test_only_a_number_of_tokens_that_the_pictures_decide_is_waited_for(family, model, monkeypatch):
+    inputs = family.video_inputs()
+    kind = "video" if "pixel_values_videos" in inputs else "image"
+    seen = without_values(model, family.tokens(4) // family.per_frame, family.per_frame, monkeypatch)
+    with pytest.raises(NotImplementedError), aim.reduce(model, aim.PruMerge()) as trace, torch.no_grad():
+        model.model(**words_of(inputs), mm_encoder_outputs={kind: seen})
+    assert trace.tokens_per_layer == []  # in merging, before the first layer
+
+
+def test_the_device_refuses_whatever_waits():
+    with pytest.raises(RuntimeError):
+        bool(torch.ones(1, device="meta").all())
+    with pytest.raises(NotImplementedError):
+        copies.on_cpu([torch.ones(1, device="meta")])
+
+
+def test_the_mask_that_comes_with_sdpa_waits_and_ours_does_not():
+    from transformers.masking_utils import sdpa_mask
+
+    given = {"batch_size": 1, "q_length": 5, "kv_length": 5, "q_offset": 0, "kv_offset": 0, "device": "meta"}
+    mask = torch.ones(1, 5, dtype=torch.bool, device="meta")
+    with pytest.raises(RuntimeError):
+        sdpa_mask(**given, attention_mask=mask)
+    assert seams.no_mask(**given, attention_mask=mask) is None
