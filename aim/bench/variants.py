@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from aim.bench.masked import masked
+from aim.engine import seams
 from aim.engine.reduce import reduce
 from aim.methods import AIM, Full, Method
 
@@ -38,12 +39,8 @@ def stock(attention: str) -> Callable[[nn.Module, Method], AbstractContextManage
 
     @contextmanager
     def enter(model: nn.Module, _method: Method) -> Iterator[None]:
-        before = model.model.language_model.config._attn_implementation
-        model.set_attn_implementation({"text_config": attention})
-        try:
+        with seams.attending(seams.parts_of(model), attention):
             yield
-        finally:
-            model.set_attn_implementation({"text_config": before})
 
     return enter
 

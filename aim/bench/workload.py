@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from aim.engine import seams
 from aim.engine.prompt import read_prompts
 from aim.families import Family, family_of
 from aim.kernels.grid import Grid
@@ -68,11 +69,11 @@ def visual_tokens(model: nn.Module, work: Workload) -> Iterator[None]:
     tokens = torch.randn(len(places), table.shape[1], generator=generator, device=table.device).mul_(0.1).to(table.dtype)
 
     def fill(_module: nn.Module, args: tuple, kwargs: dict):
-        if kwargs["inputs_embeds"].shape[1] > 1:
-            kwargs["inputs_embeds"].index_copy_(1, places, tokens[None])
+        if kwargs[seams.EMBEDDINGS].shape[1] > 1:
+            kwargs[seams.EMBEDDINGS].index_copy_(1, places, tokens[None])
         return args, kwargs
 
-    hook = model.model.language_model.register_forward_pre_hook(fill, with_kwargs=True)
+    hook = seams.parts_of(model).language_model.register_forward_pre_hook(fill, with_kwargs=True)
     try:
         yield
     finally:
