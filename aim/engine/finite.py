@@ -8,9 +8,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from aim.engine.copies import on_cpu
+from aim.kernels.refusal import Refusal
 
 
-class NotFinite(ValueError):
+class NotFinite(Refusal):
     """A tensor that tokens are merged or scored by holds NaN or infinite values."""
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from aim.families import Family, Picture, Reader
 from aim.kernels.grid import Grid
+from aim.kernels.refusal import Refusal
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,12 @@ def read_prompts(ids: Tensor, mask: Tensor | None, inputs: dict, config, family:
         inputs: keyword arguments of the model's forward, from which a family reads the sizes of its pictures.
 
     Raises:
-        ValueError: padding elsewhere than on the left, a prompt without a picture, or placeholders that are not whole pictures.
+        Refusal: padding elsewhere than on the left, a prompt without a picture, or placeholders that are not whole pictures.
     """
     ids = ids.cpu()
     mask = torch.ones_like(ids) if mask is None or mask.dim() != 2 else mask.cpu().long()
     if bool((mask[:, 1:] < mask[:, :-1]).any()):
-        raise ValueError("A prompt is padded on the right or inside; pad on the left, as `generate` needs it.")
+        raise Refusal("A prompt is padded on the right or inside; pad on the left, as `generate` needs it.")
     kinds = {"image": (family.image_token(config), family.images), "video": (family.video_token(config), family.videos)}
     readers = {kind: read(config, inputs) for kind, (_, read) in kinds.items() if read is not None}
     seen = dict.fromkeys(kinds, 0)
@@ -73,7 +74,7 @@ def read_prompts(ids: Tensor, mask: Tensor | None, inputs: dict, config, family:
                     seen[kind] += grid.tokens
                 start += picture.length
         if not blocks:
-            raise ValueError(
+            raise Refusal(
                 "The prompt of this forward holds no picture, so there is nothing to reduce. Add one, give the prompt in one forward where "
                 "`prefill_chunk_size` splits it, or run the model without `aim.reduce`."
             )
@@ -90,14 +91,14 @@ def _read(reader: Reader, kind: str, placeholders: int, behind: int, family: Fam
     try:
         picture = reader(placeholders)
         if picture.length > placeholders:
-            raise ValueError(
+            raise Refusal(
                 f"The prompt holds {placeholders} {kind} placeholders where one {kind} of {family.title} takes {picture.length}. "
                 "Give as many as its processor makes."
             )
     except ValueError as error:
         if behind:
             raise
-        raise ValueError(
+        raise Refusal(
             f"The prompt of this forward ends with {placeholders} {kind} placeholders that are no whole {kind}; inside `aim.reduce` the "
             "whole prompt comes in one forward. Leave `prefill_chunk_size` out, and give as many placeholders as the processor makes."
         ) from error

@@ -23,6 +23,7 @@ from aim.engine import seams
 from aim.engine.session import Session
 from aim.engine.unserved import refuse_model, refuse_wrapped
 from aim.families import family_of
+from aim.kernels.refusal import Refusal
 from aim.kernels.trace import Trace
 from aim.methods import Method
 
@@ -42,19 +43,19 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning") -> Iterato
             to be looked at; the time that takes is reported apart, as `inspection`.
 
     Raises:
-        ValueError: unsupported family, or a text model in it that SDPA cannot serve on fewer tokens; a compiled model; one that is being
+        Refusal: unsupported family, or a text model in it that SDPA cannot serve on fewer tokens; a compiled model; one that is being
             reduced already. At a forward: a prompt without a picture or not whole, padding elsewhere than on the left, a cache that
             already holds tokens or cannot grow, several tokens after the prompt, labels, attention maps, layers that run again in the
             backward pass, a method that needs what the vision tower attended to where that is not known.
-        aim.engine.finite.NotFinite: a ValueError; NaN or infinity in what tokens are merged or scored by.
+        aim.engine.finite.NotFinite: a Refusal; NaN or infinity in what tokens are merged or scored by.
     """
     if scores not in ("pruning", "all"):
-        raise ValueError(f'scores is {scores!r}; use "pruning" or "all".')
+        raise Refusal(f'scores is {scores!r}; use "pruning" or "all".')
     model = seams.inside_adapters(model)
     refuse_wrapped(model)
     family, parts = family_of(model.config), seams.parts_of(model)
     if parts.attention == seams.ATTENTION:
-        raise ValueError("The model is already inside `aim.reduce`; leave that block first, or load a second model.")
+        raise Refusal("The model is already inside `aim.reduce`; leave that block first, or load a second model.")
     watched = method.needs_tower and family.watch_tower is not None
     refuse_model(parts, with_tower=watched)
     method = method.for_depth(len(parts.layers))

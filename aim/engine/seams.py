@@ -18,6 +18,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, DynamicCach
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from aim.kernels.refusal import Refusal
+
 ATTENTION = "aim"
 
 # Keyword arguments of the forwards: of the whole model and of the model without its head...
@@ -50,11 +52,11 @@ def attention(
     With `probe` only queries and keys are wanted: nothing is attended to.
 
     Raises:
-        ValueError: the layer wants what SDPA does not do.
+        Refusal: the layer wants what SDPA does not do.
     """
     for name, title in UNSERVED_ARGUMENTS.items():
         if kwargs.get(name) is not None:
-            raise ValueError(
+            raise Refusal(
                 f"The text model attends with {title}, and SDPA, which `aim.reduce` runs on, has none. Choose a checkpoint without, "
                 "or run this one without `aim.reduce`."
             )
@@ -124,11 +126,11 @@ def is_compiled(module: nn.Module) -> bool:
 
 
 @contextmanager
-def attending(parts: Parts) -> Iterator[None]:
-    """The text model runs on `attention` for as long as the block lasts."""
+def attending(parts: Parts, name: str = ATTENTION) -> Iterator[None]:
+    """The text model runs on the attention function of that name for as long as the block lasts."""
     before = parts.attention
     try:
-        parts.whole.set_attn_implementation({"text_config": ATTENTION})
+        parts.whole.set_attn_implementation({"text_config": name})
         yield
     finally:
         parts.whole.set_attn_implementation({"text_config": before})

@@ -10,6 +10,7 @@ from aim.engine.copies import moved, on_cpu
 from aim.engine.finite import FiniteCheck
 from aim.engine.prompt import Prompt
 from aim.kernels.grid import Grid
+from aim.kernels.refusal import Refusal
 from aim.kernels.tower_attention import TowerAttention
 from aim.kernels.trace import Trace
 from aim.methods import Method
@@ -127,11 +128,11 @@ def _tower_of(tower: dict[str, TowerAttention], span: tuple[str, int, int], grid
     """What the tower attended to in one block's tokens.
 
     Raises:
-        ValueError: it is not known, or the tower saw other patches than the LLM gets.
+        Refusal: it is not known, or the tower saw other patches than the LLM gets.
     """
     kind, first, last = span
     if kind not in tower:
-        raise ValueError(
+        raise Refusal(
             "This method needs what the vision tower attended to, patch by patch, and that is not known for this prompt's pictures. "
             "Give clips, or images without tiles, and let the model encode them; or choose a method that does without."
         )

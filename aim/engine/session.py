@@ -12,6 +12,7 @@ from aim.engine.prefill import Prefill
 from aim.engine.prompt import Prompt, read_prompts
 from aim.engine.unserved import refuse_forward, refuse_outputs
 from aim.families import Family
+from aim.kernels.refusal import Refusal
 from aim.kernels.tower_attention import TowerAttention
 from aim.kernels.trace import Trace
 from aim.methods import Method
@@ -41,13 +42,13 @@ class Session:
         self.prompts = self.prefill = None
         if cache is not None and seams.tokens_in(cache) > 0:
             if self.decoding is None or self.cache is not cache:
-                raise ValueError(
+                raise Refusal(
                     "The cache already holds tokens, and not those of the last prompt inside `aim.reduce`. Start from an empty one."
                 )
             return
         self.decoding, self.cache = None, cache
         if ids is None:
-            raise ValueError("The prompt came as embeddings; give `input_ids`, in which the placeholders of pictures can be found.")
+            raise Refusal("The prompt came as embeddings; give `input_ids`, in which the placeholders of pictures can be found.")
         self.prompts = read_prompts(ids, inputs.get(seams.MASK), inputs, self.parts.whole.config, self.family)
 
     def on_tower(self, seen: TowerAttention) -> None:
@@ -64,9 +65,9 @@ class Session:
             self.inputs, self.tower, self.prompts = {}, [], None
             return args, kwargs
         if self.decoding is None:
-            raise ValueError("The text model was called by itself; inside `aim.reduce` call the whole model, which sees the prompt's ids.")
+            raise Refusal("The text model was called by itself; inside `aim.reduce` call the whole model, which sees the prompt's ids.")
         if embeddings.shape[1] != 1:
-            raise ValueError(
+            raise Refusal(
                 f"The cache holds the prompt, and this forward brings {embeddings.shape[1]} tokens more; inside `aim.reduce` the whole "
                 "prompt comes in one forward, then one token at a time. Use plain decoding, without `prefill_chunk_size` or assistance."
             )

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from aim.engine import seams
+from aim.kernels.refusal import Refusal
 
 INSTEAD = "or run it without `aim.reduce`."
 
@@ -15,12 +16,12 @@ def refuse_wrapped(model: nn.Module) -> None:
     """Refuse what is no transformers model itself.
 
     Raises:
-        ValueError: it is compiled, or wrapped by something else than PEFT.
+        Refusal: it is compiled, or wrapped by something else than PEFT.
     """
     if isinstance(model, nn.Module) and seams.is_compiled(model):
-        raise ValueError(_compiled("The model"))
+        raise Refusal(_compiled("The model"))
     if not isinstance(model, seams.PreTrainedModel):
-        raise ValueError(
+        raise Refusal(
             f"The model is a {type(model).__name__}; `aim.reduce` takes a transformers model, also one with PEFT adapters. "
             "Pass the model inside it."
         )
@@ -33,17 +34,17 @@ def refuse_model(parts: seams.Parts, with_tower: bool) -> None:
         with_tower: the vision tower is hooked too.
 
     Raises:
-        ValueError: as said.
+        Refusal: as said.
     """
     reasons = _attention_of(parts)
     if reasons:
-        raise ValueError(
+        raise Refusal(
             f"The text model ({parts.text_config.model_type}) has {' and '.join(reasons)}; `aim.reduce` takes text models whose layers "
             f"all attend to the whole prompt, by a plain softmax. Choose another checkpoint, {INSTEAD}"
         )
     hooked = parts.whole.modules() if with_tower else [parts.core, *parts.language_model.modules()]
     if any(seams.is_compiled(module) for module in hooked):
-        raise ValueError(_compiled("A part of the model"))
+        raise Refusal(_compiled("A part of the model"))
 
 
 def _attention_of(parts: seams.Parts) -> list[str]:
@@ -75,15 +76,15 @@ def refuse_outputs(given: dict) -> None:
     """Refuse arguments of the whole model's forward that count on one logit for each token of the prompt.
 
     Raises:
-        ValueError: there are such.
+        Refusal: there are such.
     """
     if given.get(seams.LABELS) is not None:
-        raise ValueError(
+        raise Refusal(
             "The forward was given `labels`, one a token of the prompt; under `aim.reduce` visual tokens are dropped, and only the tokens "
             f"that are left have logits. Leave `labels` out and take the loss of the last words' logits, {INSTEAD}"
         )
     if isinstance(given.get(seams.LOGITS_TO_KEEP), Tensor):
-        raise ValueError(
+        raise Refusal(
             "`logits_to_keep` is a tensor of places in the prompt; under `aim.reduce` visual tokens are dropped, and places change. "
             f"Give the number of last logits to keep, {INSTEAD}"
         )
@@ -93,15 +94,15 @@ def refuse_forward(parts: seams.Parts, given: dict) -> None:
     """Refuse a forward that is asked for what it cannot give.
 
     Raises:
-        ValueError: attention maps are asked for, layers that run again in the backward pass, or a cache that cannot grow.
+        Refusal: attention maps are asked for, layers that run again in the backward pass, or a cache that cannot grow.
     """
     if seams.wants_attention_maps(parts.text_config, given):
-        raise ValueError(
+        raise Refusal(
             "The forward is asked for its attention maps (`output_attentions`); under `aim.reduce` the text model runs on SDPA, which "
             f'makes none. Leave it out and look at `trace.scores`, which `scores="all"` fills for every layer, {INSTEAD}'
         )
     if any(seams.runs_twice(layer) for layer in parts.layers):
-        raise ValueError(
+        raise Refusal(
             "The model trains with gradient checkpointing, which runs every layer again in the backward pass; under `aim.reduce` a layer "
             f"runs once a forward. Call `model.gradient_checkpointing_disable()` or `model.eval()`, {INSTEAD}"
         )
@@ -112,9 +113,7 @@ def refuse_cache(cache: Any) -> None:
     """Refuse a cache whose layers all have one length.
 
     Raises:
-        ValueError: as said.
+        Refusal: as said.
     """
     if cache is not None and not seams.grows(cache):
-        raise ValueError(
-            f"The cache is a {type(cache).__name__}; layers of different length need a DynamicCache. Drop cache_implementation."
-        )
+        raise Refusal(f"The cache is a {type(cache).__name__}; layers of different length need a DynamicCache. Drop cache_implementation.")
