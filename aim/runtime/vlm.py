@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -20,17 +20,18 @@ from aim.kernels.grid import Grid
 from aim.methods import AIM, Method
 from aim.planning.plan import Plan, cost_of, plan_for
 from aim.runtime.answer import Answer
+from aim.runtime.byte_sizes import size_from_environment
 from aim.runtime.checkpoints import Checkpoint, load_checkpoint
 from aim.runtime.faults import NotEnoughMemory, give_back, is_out_of_memory
+from aim.runtime.features import FEATURES_MEMORY, VARIABLE, Features
 from aim.runtime.generation import FirstToken, Generation, TimedStreamer
-from aim.runtime.gpus import gpus_of, running_on, wait_for
+from aim.runtime.gpus import gpus_of, running_on
 from aim.runtime.limits import MAX_FRAMES_OFFERED, MAX_QUESTION
+from aim.runtime.lock import ModelLock
 from aim.runtime.memory import Peak
 from aim.runtime.precision import in_a_type_that_holds
 from aim.runtime.question import note_on, prompt_ids
 from aim.video.clip import Clip
-
-CLIPS_REMEMBERED = 4
 
 
 def load(
@@ -44,11 +45,11 @@ def load(
 
 
 class VLM:
-    """A loaded model with the features of the last few clips. One run at a time: a second caller waits.
-
-    Features are kept by the clip's content, so nobody can reach another's clip without having it.
+    """A loaded model with the features of the last clips (`Features`). One run at a time: a second caller waits.
 
     Attributes:
+        features: bounded by the environment's AIM_FEATURES_MEMORY, 512 MiB by default.
+        lock: `lock.holder` tells who runs the model now.
         max_question: the longest question accepted, in characters; benchmarks raise it.
     """
 
@@ -57,8 +58,8 @@ class VLM:
     def __init__(self, checkpoint: Checkpoint):
         self.checkpoint = checkpoint
         self.name, self.model = checkpoint.name, checkpoint.model
-        self._encoded: OrderedDict[str, Encoded] = OrderedDict()
-        self._lock = threading.Lock()
+        self.features = Features(checkpoint, size_from_environment(VARIABLE, FEATURES_MEMORY))
+        self.lock = ModelLock()
 
     @property
     def device(self) -> torch.device:
@@ -136,83 +137,106 @@ class VLM:
 
         Setting `stop` or closing the iterator ends the model before its next layer, in the vision tower too; what was said until then is
         the complete answer, and before the first token there is none: the last answer has no trace. `scores` is passed to `aim.reduce`.
+
+        The iterator holds the model until its end. Asking in the middle of it is refused, and so is waiting for one that nobody advances
+        any more (`aim.runtime.lock`). It lets go once it is closed, or collected as garbage.
         """
         method = (method or AIM()).for_depth(self.num_layers)
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; at least one token must be generated. Use 64, for example.")
         grid = self.grid(len(clip.frames), *clip.frames.shape[1:3])
         self.check_context(len(self.prompt_ids(question, grid)), grid, method)
-        stop, left = stop or threading.Event(), threading.Event()
+        stop = stop or threading.Event()
+        try:
+            with (
+                self.lock.held("an answer", stop.is_set) as holder,
+                self.within_memory(len(clip.frames), method),
+                closing(self._answers(clip, question, method, max_new_tokens, stop, scores, generation)) as answers,
+            ):
+                for answer in answers:
+                    with holder.resting():
+                        yield answer
+        except Stopped:  # while it waited, or before the first token
+            return
+
+    def _answers(
+        self,
+        clip: Clip,
+        question: str,
+        method: Method,
+        max_new_tokens: int,
+        stop: threading.Event,
+        scores: str,
+        generation: dict[str, Any],
+    ) -> Iterator[Answer]:
+        """What `stream` yields, for whoever holds the model. Raises Stopped where the tower was stopped."""
+        left = threading.Event()
 
         def ended() -> bool:
             return stop.is_set() or left.is_set()
 
-        with self._lock, self._within_memory(len(clip.frames), method):
-            started = time.perf_counter()
-            peak = Peak(gpus_of(self.model))
-            try:
-                with stoppable(self.model, ended):
-                    encoded, timings = self._encode(clip)
-            except Stopped:
-                return
-            answer = Answer(
-                model=self.name,
-                method=method,
-                frames=len(clip.frames),
-                timings=timings,
-                features_reused="vision_tower" not in timings,
-                note=note_on(self.checkpoint.tokenizer, question),
-            )
-            yield answer
-            streamer = TimedStreamer(self.checkpoint.tokenizer, skip_prompt=True, skip_special_tokens=True)
-            first = FirstToken()
-            arguments = {
-                **self.inputs(question, encoded),
-                "max_new_tokens": max_new_tokens,
-                "streamer": streamer,
-                "logits_processor": LogitsProcessorList([first]),
-                "do_sample": False,
-                **generation,
-            }
-            worker = Generation(self.model, method, scores, arguments, streamer, ended)
-            worker.start()
-            try:
-                for text in streamer:
-                    answer = replace(answer, text=answer.text + text, timings=timings | worker.trace.timings)
-                    yield answer
-            finally:
-                left.set()
-                worker.join()
-            if worker.error is not None:
-                raise worker.error
-            if streamer.tokens == 0:
-                return
-            trace = worker.trace
-            trace.peak_memory_bytes = peak.read()
-            timings = timings | trace.timings | streamer.timings() | {"total": time.perf_counter() - started}
-            trace.timings = timings
-            cost = cost_of(
-                self.model.config,
-                trace.tokens_per_layer,
-                trace.frames,
-                trace.visual_tokens,
-                method,
-                self.dtype.itemsize,
-                new_tokens=streamer.tokens,
-                grid=encoded.grid,
-            )
-            yield replace(
-                answer,
-                text=answer.text.strip(),
-                trace=trace,
-                timings=timings,
-                cost=cost,
-                new_tokens=streamer.tokens,
-                next_token=first.log_probabilities,
-            )
+        started = time.perf_counter()
+        peak = Peak(gpus_of(self.model))
+        with stoppable(self.model, stop.is_set):
+            encoded, timings = self.features.of(clip)
+        answer = Answer(
+            model=self.name,
+            method=method,
+            frames=len(clip.frames),
+            timings=timings,
+            features_reused="vision_tower" not in timings,
+            note=note_on(self.checkpoint.tokenizer, question),
+        )
+        yield answer
+        streamer = TimedStreamer(self.checkpoint.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        first = FirstToken()
+        arguments = {
+            **self.inputs(question, encoded),
+            "max_new_tokens": max_new_tokens,
+            "streamer": streamer,
+            "logits_processor": LogitsProcessorList([first]),
+            "do_sample": False,
+            **generation,
+        }
+        worker = Generation(self.model, method, scores, arguments, streamer, ended)
+        worker.start()
+        try:
+            for text in streamer:
+                answer = replace(answer, text=answer.text + text, timings=timings | worker.trace.timings)
+                yield answer
+        finally:
+            left.set()
+            worker.join()
+        if worker.error is not None:
+            raise worker.error
+        if streamer.tokens == 0:
+            return
+        trace = worker.trace
+        trace.peak_memory_bytes = peak.read()
+        timings = timings | trace.timings | streamer.timings() | {"total": time.perf_counter() - started}
+        trace.timings = timings
+        cost = cost_of(
+            self.model.config,
+            trace.tokens_per_layer,
+            trace.frames,
+            trace.visual_tokens,
+            method,
+            self.dtype.itemsize,
+            new_tokens=streamer.tokens,
+            grid=encoded.grid,
+        )
+        yield replace(
+            answer,
+            text=answer.text.strip(),
+            trace=trace,
+            timings=timings,
+            cost=cost,
+            new_tokens=streamer.tokens,
+            next_token=first.log_probabilities,
+        )
 
     @contextmanager
-    def _within_memory(self, frames: int, method: Method) -> Iterator[None]:
+    def within_memory(self, frames: int, method: Method) -> Iterator[None]:
         """Turns running out of memory into a sentence, and frees what the run held, the remembered clips among it."""
         problem = None
         try:
@@ -222,7 +246,7 @@ class VLM:
                 raise
             problem = error
         if problem is not None:
-            self._encoded.clear()
+            self.features.clear()
             give_back(problem)
             raise NotEnoughMemory(
                 f"The memory here does not hold {frames} frames under {method.name}. "
@@ -231,36 +255,19 @@ class VLM:
 
     def encode(self, frames: np.ndarray) -> Encoded:
         """Run the vision tower on uint8 [F, H, W, 3]; nothing is remembered."""
-        family = self.checkpoint.family
-        with torch.inference_mode(), running_on(self.device):
-            return family.encode(self.model, family.pixel_values(self.model.config, frames, self.checkpoint.pictures))
+        return self.features.encode(frames)
 
     @contextmanager
-    def encoded(self, clip: Clip, known: Encoded | None = None) -> Iterator[Encoded]:
-        """The clip's features, `known` or from memory if they are; nobody else runs the model as long as the block lasts."""
-        with self._lock:
-            yield known or self._encode(clip)[0]
+    def encoded(self, clip: Clip, known: Encoded | None = None, stop: threading.Event | None = None) -> Iterator[Encoded]:
+        """The clip's features, `known` or kept ones if there are; nobody else runs the model as long as the block lasts.
 
-    def _encode(self, clip: Clip) -> tuple[Encoded, dict[str, float]]:
-        """The clip's vision features, from memory if it was seen lately, and the seconds spent on them."""
-        if clip.digest in self._encoded:
-            self._encoded.move_to_end(clip.digest)
-            return self._encoded[clip.digest], {}
-        family, timings = self.checkpoint.family, {"decode_video": clip.decode_seconds}
-        start = time.perf_counter()
-        pixels = family.pixel_values(self.model.config, clip.frames, self.checkpoint.pictures)
-        timings["preprocess"] = time.perf_counter() - start
-        start = time.perf_counter()
-        with torch.inference_mode(), running_on(self.device):
-            encoded = family.encode(self.model, pixels)
-        if family.timing is not None:
-            encoded = replace(encoded, inputs=encoded.inputs | family.timing(clip.duration / len(clip.frames)))
-        wait_for(gpus_of(self.model))
-        timings["vision_tower"] = time.perf_counter() - start
-        self._encoded[clip.digest] = encoded
-        while len(self._encoded) > CLIPS_REMEMBERED:
-            self._encoded.popitem(last=False)
-        return encoded, timings
+        Raises:
+            Stopped: `stop` was set while it waited, or as long as the block lasts before the model's next layer.
+            Refusal: as `stream`.
+        """
+        ended = (stop or threading.Event()).is_set
+        with self.lock.held("a measurement", ended), stoppable(self.model, ended), running_on(self.device):
+            yield known or self.features.of(clip)[0]
 
     def inputs(self, question: str, encoded: Encoded) -> dict[str, Any]:
         """What the model's forward and `generate` take for a question about an encoded clip, batch 1."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from aim.engine.reduce import reduce
-from aim.engine.stopping import Stopped, stoppable
+from aim.engine.stopping import Stopped
 from aim.families import Encoded
 from aim.methods import AIM, Full, Method
 from aim.runtime.compare import divergence
@@ -67,7 +67,7 @@ class Subject:
         self.vlm, self.clip, self.question = vlm, clip, question
         self.reference: Reference | None = None
         self.prefills = 0
-        self._encoded: dict[str, Encoded] = {}  # kept here, since the runtime remembers only a few clips
+        self._encoded: dict[str, Encoded] = {}  # for as long as the search lasts, whatever the runtime lets go
 
     def refer(self, method: Method, stop: threading.Event | None = None) -> bool:
         """Run a method as the reference; False where it was stopped or does not fit in memory."""
@@ -116,10 +116,9 @@ class Subject:
     ) -> tuple[tuple[int, ...], float]:
         """Stock greedy `generate` under `aim.reduce`: (ids it gave, seconds of the prefill). Raises Stopped once `stop` is set."""
         with (
-            self.vlm.encoded(clip, self._encoded.get(clip.digest)) as encoded,
+            self.vlm.encoded(clip, self._encoded.get(clip.digest), stop) as encoded,
             torch.inference_mode(),
             reduce(self.vlm.model, method) as trace,
-            stoppable(self.vlm.model, stop.is_set),
         ):
             self._encoded[clip.digest] = encoded
             inputs = self.vlm.inputs(self.question, encoded)

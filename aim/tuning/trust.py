@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -54,24 +55,34 @@ def milder_than(method: Method, num_layers: int) -> Method:
     return replace(method, **{name: _TURNED[name](getattr(method, name), num_layers) for name in known})
 
 
-def guard(vlm: VLM, clip: Clip, question: str, answer: Answer, threshold: float = THRESHOLD) -> Verdict:
-    """Compare a run's first token with a milder run's; the clip's features are not made again where they are remembered.
+def guard(
+    vlm: VLM, clip: Clip, question: str, answer: Answer, threshold: float = THRESHOLD, stop: threading.Event | None = None
+) -> Verdict:
+    """Compare a run's first token with a milder run's; the clip's features are not made again where they are kept.
 
     Args:
-        answer: complete, of this clip and question.
+        answer: complete, of this clip and question; its trace is not needed.
         threshold: nats; above it the answer is doubtful.
+        stop: set it to end before the model's next layer.
 
     Raises:
         ValueError: an answer without its first token's probabilities.
+        NotEnoughMemory: a ValueError; the milder setting does not fit here.
+        Stopped: `stop` was set.
     """
     if answer.next_token is None:
         raise ValueError("The answer has no first token; give one that has ended.")
     milder = milder_than(answer.method, vlm.num_layers)
     if milder == answer.method.for_depth(vlm.num_layers):
         return Verdict(milder, 0.0, False, "Nothing was left out, so nothing can have changed the answer.")
-    with vlm.encoded(clip) as encoded, torch.inference_mode(), reduce(vlm.model, milder):
+    with (
+        vlm.within_memory(len(clip.frames), milder),
+        vlm.encoded(clip, stop=stop) as encoded,
+        torch.inference_mode(),
+        reduce(vlm.model, milder),
+    ):
         logits = vlm.model(**vlm.inputs(question, encoded), use_cache=False, logits_to_keep=1).logits
-    calm = logits[0, -1].float().log_softmax(dim=-1).cpu()
+        calm = logits[0, -1].float().log_softmax(dim=-1).cpu()
     strayed = divergence(calm, answer.next_token)
     word = vlm.checkpoint.tokenizer.decode([int(calm.argmax())]).strip()
     differs = int(calm.argmax()) != int(answer.next_token.argmax())

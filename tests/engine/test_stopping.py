@@ -23,7 +23,7 @@ def vlm():
 
 @pytest.mark.parametrize(("part", "layer"), [("tower", 0), ("llm", 0), ("llm", 5)])
 def test_a_stop_before_the_first_token_ends_before_the_next_layer_and_leaves_no_trace(vlm, part, layer):
-    vlm._encoded.clear()
+    vlm.features.clear()
     before, stop = fingerprint(vlm.model), threading.Event()
     with At(layers_of(vlm, part), layer, stop.set) as place:
         answers = list(vlm.stream(make_clip(4), QUESTION, stop=stop))

@@ -50,13 +50,13 @@ def test_out_of_memory_says_which_knob_to_turn_and_the_next_run_works(vlm, monke
         "layer": vlm.model.model.language_model.layers[3],
         "head": vlm.model.lm_head,
     }
-    vlm._encoded.clear()
+    vlm.features.clear()
     before = fingerprint(vlm.model)
     with monkeypatch.context() as patch:
         patch.setattr(modules[place], "forward", raising(error))
         with pytest.raises(NotEnoughMemory, match="fewer frames.*merge ratio") as told:
             vlm.ask(make_clip(4), QUESTION)
-    assert told.value.__context__.__traceback__ is None and not vlm._encoded  # nothing holds on to the run's tensors
+    assert told.value.__context__.__traceback__ is None and not vlm.features  # nothing holds on to the run's tensors
     assert fingerprint(vlm.model) == before
     assert vlm.ask(make_clip(4), QUESTION, max_new_tokens=2).new_tokens == 2
 

@@ -87,7 +87,7 @@ def running(demo) -> list:
 @pytest.mark.parametrize("leave", ["stop", "closed tab"])
 def test_stop_and_a_closed_tab_end_the_run_before_the_next_layer(real, pages, caplog, part, layer, leave):
     vlm, demo, address = real
-    vlm._encoded.clear()
+    vlm.features.clear()
     entered, go_on = threading.Event(), threading.Event()
     page = pages(address)
     caplog.set_level(logging.INFO, "aim.runs")
@@ -111,7 +111,7 @@ def test_stop_and_a_closed_tab_end_the_run_before_the_next_layer(real, pages, ca
 @pytest.mark.parametrize("leave", ["cancelled job", "closed connection"])
 def test_an_api_caller_who_leaves_ends_the_run_too(real, caplog, leave):
     vlm, demo, address = real
-    vlm._encoded.clear()
+    vlm.features.clear()
     entered, go_on = threading.Event(), threading.Event()
     caplog.set_level(logging.INFO, "aim.runs")
     client = Client(address, verbose=False)

@@ -1,0 +1,94 @@
+"""A clip's vision features: made once, kept by the clip's content, and bounded in bytes."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aim.families import Encoded
+from aim.runtime.byte_sizes import MIB
+from aim.runtime.checkpoints import Checkpoint
+from aim.runtime.gpus import gpus_of, running_on, wait_for
+from aim.video.clip import Clip
+
+FEATURES_MEMORY, VARIABLE = 512 * MIB, "AIM_FEATURES_MEMORY"
+
+
+class Features:
+    """The vision features of the clips a model was asked about last. Whoever uses it holds the model's lock.
+
+    They are kept by the clip's content, so nobody can reach another's clip without having it. The last clip's are kept whatever their
+    size, since a job asks about its clip many times.
+
+    Attributes:
+        limit: bytes for the clips before the last one, on the model's device.
+        bytes: what is kept now.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, limit: int):
+        self.checkpoint, self.limit = checkpoint, limit
+        self._kept: OrderedDict[str, tuple[Encoded, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def bytes(self) -> int:
+        return sum(size for _, size in list(self._kept.values()))
+
+    def clear(self) -> None:
+        """Let go of all of them."""
+        self._kept.clear()
+
+    def encode(self, frames: np.ndarray) -> Encoded:
+        """Run the vision tower on uint8 [F, H, W, 3]; nothing is kept."""
+        family, model = self.checkpoint.family, self.checkpoint.model
+        with torch.inference_mode(), running_on(model.device):
+            return family.encode(model, family.pixel_values(model.config, frames, self.checkpoint.pictures))
+
+    def of(self, clip: Clip) -> tuple[Encoded, dict[str, float]]:
+        """The clip's features, kept ones if there are, and the seconds spent on them by stage."""
+        if (kept := self._kept.pop(clip.digest, None)) is not None:
+            self._kept[clip.digest] = kept  # the last one now
+            return kept[0], {}
+        family, model, timings = self.checkpoint.family, self.checkpoint.model, {"decode_video": clip.decode_seconds}
+        start = time.perf_counter()
+        pixels = family.pixel_values(model.config, clip.frames, self.checkpoint.pictures)
+        timings["preprocess"] = time.perf_counter() - start
+        start = time.perf_counter()
+        with torch.inference_mode(), running_on(model.device):
+            encoded = family.encode(model, pixels)
+        if family.timing is not None:
+            encoded = replace(encoded, inputs=encoded.inputs | family.timing(clip.duration / len(clip.frames)))
+        wait_for(gpus_of(model))
+        timings["vision_tower"] = time.perf_counter() - start
+        self._keep(clip.digest, encoded)
+        return encoded, timings
+
+    def _keep(self, digest: str, encoded: Encoded) -> None:
+        self._kept[digest] = (encoded, size_of(encoded))
+        while len(self._kept) > 1 and self.bytes > self.limit:
+            self._kept.popitem(last=False)
+
+
+def size_of(value: Any) -> int:
+    """Bytes of memory that the tensors inside lists, tuples, dictionaries and dataclasses keep alive; shared memory counts once."""
+    storages = {storage.data_ptr(): storage.nbytes() for storage in (tensor.untyped_storage() for tensor in _tensors(value))}
+    return sum(storages.values())
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+        return
+    if is_dataclass(value) and not isinstance(value, dict):  # transformers' outputs are both
+        value = [getattr(value, item.name) for item in fields(value)]
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ():
+        yield from _tensors(part)
