@@ -76,6 +76,7 @@ class FakeVlm:
         self.asked: list[SimpleNamespace] = []
         self.said = 0
         self.seen: set[str] = set()
+        self.features = SimpleNamespace(bytes=0)
 
     def text_tokens(self, question: str, num_frames: int = 1) -> int:
         return 3 + len(question.split())

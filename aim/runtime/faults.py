@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import gc
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -22,6 +24,30 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError, NotEnoughMemory)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
+@contextmanager
+def within_memory(what: str, let_go: Callable[[], None]) -> Iterator[None]:
+    """Turns running out of memory inside the block into a sentence, and frees what the block held.
+
+    Args:
+        what: what does not fit, as the sentence calls it.
+        let_go: frees what is kept for later runs.
+
+    Raises:
+        NotEnoughMemory: memory ran out.
+    """
+    problem = None
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        problem = error
+    if problem is not None:
+        let_go()
+        give_back(problem)
+        raise NotEnoughMemory(f"The memory here does not hold {what}. Use fewer frames, a smaller merge ratio or an earlier l1.")
 
 
 def is_disk_full(error: BaseException) -> bool:

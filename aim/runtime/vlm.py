@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from aim.planning.plan import Plan, cost_of, plan_for
 from aim.runtime.answer import Answer
 from aim.runtime.byte_sizes import size_from_environment
 from aim.runtime.checkpoints import Checkpoint, load_checkpoint
-from aim.runtime.faults import NotEnoughMemory, give_back, is_out_of_memory
+from aim.runtime.faults import within_memory
 from aim.runtime.features import FEATURES_MEMORY, VARIABLE, Features
 from aim.runtime.generation import FirstToken, Generation, TimedStreamer
 from aim.runtime.gpus import gpus_of, running_on
@@ -235,23 +235,9 @@ class VLM:
             next_token=first.log_probabilities,
         )
 
-    @contextmanager
-    def within_memory(self, frames: int, method: Method) -> Iterator[None]:
-        """Turns running out of memory into a sentence, and frees what the run held, the remembered clips among it."""
-        problem = None
-        try:
-            yield
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            problem = error
-        if problem is not None:
-            self.features.clear()
-            give_back(problem)
-            raise NotEnoughMemory(
-                f"The memory here does not hold {frames} frames under {method.name}. "
-                "Use fewer frames, a smaller merge ratio or an earlier l1."
-            )
+    def within_memory(self, frames: int, method: Method) -> AbstractContextManager[None]:
+        """Turns running out of memory into a sentence, and frees what the run held, the features of earlier clips among it."""
+        return within_memory(f"{frames} frames under {method.name}", self.features.clear)
 
     def encode(self, frames: np.ndarray) -> Encoded:
         """Run the vision tower on uint8 [F, H, W, 3]; nothing is remembered."""

@@ -9,17 +9,17 @@ from typing import Any
 
 import gradio as gr
 
-from aim.methods import AIM, Full
+from aim.methods import AIM
+from aim.runtime.answer import Answer
 from aim.runtime.limits import TYPICAL_TEXT_TOKENS
-from aim.runtime.memory import give_back_freed
-from aim.ui.connection import presence
 from aim.ui.errors import sentence
+from aim.ui.handlers import TOO_LARGE
 from aim.ui.knobs import PLANNED
+from aim.ui.model import AppModel
 from aim.ui.request import KNOBS, METHOD_KNOBS, Request, check
-from aim.ui.run_log import logged
 from aim.ui.starting import IN_LINE
 from aim.ui.stop import StopSignal
-from aim.video.clip import read_video
+from aim.ui.turn import turn
 
 # The method's knobs as they are declared, and what else one can ask for.
 TURNED = "\n".join(f"{name}: {knob.explained}" for name, knob in METHOD_KNOBS.items())
@@ -27,7 +27,7 @@ ASK = f"""Ask a question about a video with fewer visual tokens, and get the ans
 
 video: an uploaded MP4, MOV, MKV, WebM, AVI, MPG, GIF or TS file. question: 1 to 2,000 characters.
 num_frames: frames sampled evenly in time. {TURNED} max_new_tokens: longest answer. score_every_layer: also score layers that drop nothing.
-compare: also run the full model, returned as "full".
+compare: also run the full model, returned as "full", which is null where it does not fit into memory.
 
 Returns answer, model, method, params, frames, steps (fewer than frames where the model joins frames), visual_tokens, merged_tokens,
 tokens_per_layer (visual, text), timings in seconds by stage (measured), cost (modelled: FLOPs in TFLOP, sizes in bytes), features_reused,
@@ -40,22 +40,28 @@ Returns prefill_tflops, baseline_tflops, speedup, causal_speedup (what causal ke
 merge_tflops, importance_tflops, lm_head_tflops, tokens_per_layer. All modelled."""
 
 
-def ask(vlm, request: Request) -> dict[str, Any]:
+def ask(vlm: AppModel, request: Request) -> dict[str, Any]:
     """The answer's account without the trace's tensors; with `compare` also the full model's, as "full".
 
     Raises:
         ValueError: as the page does.
     """
     stop = StopSignal()
-    stop.follow(presence())  # a caller who hangs up does not want the rest
-    with logged(vlm, AIM.name, request.num_frames, stop.is_set) as note:
+    with turn(vlm, AIM.name, request, stop) as note:  # a caller who hangs up does not want the rest
         check(request, vlm.max_frames)
-        clip = read_video(request.video, num_frames=int(request.num_frames), stop=stop)
+        clip = vlm.clips.clip(request.video, request.num_frames, stop)
+        asked = {"clip": clip, "question": request.question, "method": request.method(), "max_new_tokens": int(request.max_new_tokens)}
         scores = "all" if request.score_every_layer else "pruning"
-        tokens = int(request.max_new_tokens)
-        account = _run(vlm, note, clip, request.question, request.method(), tokens, stop=stop, scores=scores)
+        accounts: dict[bool, dict[str, Any] | None] = {}
+        for said in vlm.run("ask", stop, **asked, scores=scores, compare=request.compare):
+            accounts[said.by_full] = said.answer and said.answer.account()
+            if said.answer is not None and said.answer.trace is not None:
+                note(said.answer)
+        account = accounts.get(False) or Answer(model=vlm.name).account()
         if request.compare:
-            account["full"] = _run(vlm, note, clip, request.question, Full(), tokens, stop=stop)
+            account["full"] = accounts.get(True)
+            if True in accounts and accounts[True] is None:
+                account["note"] = f"{account['note']} {TOO_LARGE}".strip()
     return account
 
 
@@ -70,7 +76,7 @@ def plan(vlm, request: Request) -> dict[str, Any]:
     return vlm.plan(int(request.num_frames), text_tokens, request.method()).to_dict()
 
 
-def build_api(vlm, knobs: dict[str, Any]) -> None:
+def build_api(vlm: AppModel, knobs: dict[str, Any]) -> None:
     """Add the two endpoints to the page being built; the page's own knobs give the parameters their types, ranges and defaults."""
     with gr.Row(visible=False):
         video, question = gr.Video(label="video", sources=["upload"]), gr.Textbox(label="question")
@@ -104,12 +110,3 @@ def _told(work, vlm, request: Request) -> dict[str, Any]:
         return work(vlm, request)
     except Exception as error:
         raise gr.Error(sentence(error), print_exception=False) from None  # plain text: no page renders it
-    finally:
-        give_back_freed()
-
-
-def _run(vlm, note, clip, *asked, **options) -> dict[str, Any]:
-    answer = vlm.ask(clip, *asked, **options)
-    if answer.trace is not None:
-        note(answer)
-    return answer.account()

@@ -1,87 +1,133 @@
-"""Where the model runs. On a ZeroGPU Space this is a worker, which holds the GPU for as long as a run lasts. Elsewhere it is this process.
+"""Where the jobs run. On a ZeroGPU Space this is a worker, which holds the GPU for as long as a job lasts. Elsewhere it is this process.
 
-On ZeroGPU the package `spaces` forks a process for each call. The model comes along with the fork. Arguments and results are pickled, so
-only plain values cross: frames, words and knobs on the way in, answers with arrays instead of tensors on the way out. Decoding and drawing
-stay outside.
+On ZeroGPU the package `spaces` forks a process for a call, or uses one again. The model comes along with the fork. Arguments and results
+are pickled, so only plain values cross: frames, words and knobs on the way in, answers with arrays instead of tensors on the way out.
 """
 
 from __future__ import annotations
 
+import itertools
+import mmap
 import sys
-from collections import deque
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass, replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from aim.methods import AIM, Method
-from aim.runtime.answer import Answer
-from aim.video.clip import Clip
+from aim.methods import Method
+from aim.ui.jobs import JOBS, Run, here
+from aim.ui.model import AppModel
 
 # These make the time asked of ZeroGPU, which checks it against a visitor's quota before the run. They are cautious guesses and were not
 # measured: a prefill reaches a small part of the card's peak, and a token takes about as long as launching its kernels.
 START_SECONDS, TFLOPS_A_SECOND, SECONDS_A_TOKEN = 5, 20.0, 0.05
 SHORTEST, LONGEST = 10, 120
+LOOK_SECONDS = 0.1  # how often a stop is looked for while the worker works
+
+# Memory that a fork shares with the process it came from: a byte for each job under way, 1 once it should end. No event can be pickled.
+_STOPS = mmap.mmap(-1, 256)
+_places = itertools.count()
 
 
-def placed(vlm, gpu: Callable | None = None):
-    """The model as the app should use it. With ZeroGPU this is one with the same methods that runs in the worker, else the model itself.
+def placed(vlm, gpu: Callable | None = None) -> AppModel:
+    """The model as the app should use it. Its jobs run in the worker where there is ZeroGPU, else in this process.
 
     Args:
         gpu: the decorator, called as `gpu(duration=estimate)(function)`; default `spaces.GPU` where app.py could import it.
     """
     gpu = gpu or getattr(sys.modules.get("spaces"), "GPU", None)
-    if gpu is None:
-        return vlm
+    facts = {item.name: getattr(vlm, item.name) for item in fields(AppModel) if item.name not in ("run", "clips", "features_bytes")}
+    run = here(vlm) if gpu is None else _there(vlm, gpu)
+    return AppModel(**facts, features_bytes=lambda: vlm.features.bytes, run=run)
 
-    def run(clip: Clip, question: str, method: Method | None, max_new_tokens: int, options: dict[str, Any]) -> Iterator[Answer | Exception]:
+
+def seconds(vlm, job: str, **arguments: Any) -> int:
+    """How long a job may need on ZeroGPU, from its modelled cost, in whole seconds from `SHORTEST` to `LONGEST`."""
+    tflops, tokens = JOBS[job].needs(vlm, **arguments)
+    return int(min(LONGEST, max(SHORTEST, START_SECONDS + tflops / TFLOPS_A_SECOND + tokens * SECONDS_A_TOKEN)))
+
+
+def _there(vlm, gpu: Callable) -> Run:
+    """Runs each job in one call of the worker."""
+
+    def work(job: str, arguments: dict[str, Any], place: int) -> Iterator[Any]:
+        yield None  # says that the worker is there
         try:
-            for answer in vlm.stream(clip, question, method, max_new_tokens, **options):
-                yield changed(answer, torch.Tensor, lambda tensor: tensor.cpu().numpy())
+            for result in JOBS[job].work(vlm, _Stop(place), **unpacked(arguments)):
+                yield packed(result)
         except ValueError as error:  # raised, it would come back as "ZeroGPU worker error"
             yield error.with_traceback(None)
 
-    def estimate(clip: Clip, question: str, method: Method | None, max_new_tokens: int, options: dict[str, Any]) -> int:
-        return seconds(vlm, clip, question, method, max_new_tokens)
+    def estimate(job: str, arguments: dict[str, Any], place: int) -> int:
+        return seconds(vlm, job, **unpacked(arguments))
 
-    decorated = gpu(duration=estimate)(run)
-    return vlm if decorated is run else Remote(vlm, decorated)  # outside of ZeroGPU `spaces.GPU` gives the function back
+    decorated = gpu(duration=estimate)(work)
+    if decorated is work:  # outside of ZeroGPU `spaces.GPU` gives the function back
+        return here(vlm)
 
+    def run(job: str, stop: threading.Event, **arguments: Any) -> Iterator[Any]:
+        place = next(_places) % len(_STOPS)
+        _STOPS[place] = 0
+        with closing(decorated(job, packed(arguments), place)) as results:
+            next(results, None)  # the fork is made now, and before it there is no thread of ours
+            with _passing_on(stop, place):
+                for result in results:
+                    if isinstance(result, ValueError):
+                        raise result
+                    yield unpacked(result)
 
-class Remote:
-    """A model that runs elsewhere. Everything but its runs is read from the model here."""
-
-    def __init__(self, vlm, run: Callable[..., Iterator[Answer | Exception]]):
-        self._vlm, self._run = vlm, run
-
-    def __getattr__(self, name: str):
-        return getattr(self._vlm, name)
-
-    def ask(self, clip: Clip, question: str, method: Method | None = None, max_new_tokens: int = 64, **options) -> Answer:
-        """As `VLM.ask`."""
-        last = deque(self.stream(clip, question, method, max_new_tokens, **options), maxlen=1)
-        return last[0] if last else Answer(model=self._vlm.name)
-
-    def stream(
-        self, clip: Clip, question: str, method: Method | None = None, max_new_tokens: int = 64, stop=None, **options
-    ) -> Iterator[Answer]:
-        """As `VLM.stream`, but a stop is noticed only between two answers. The run then ends without a trace."""
-        for answer in self._run(clip, question, method, max_new_tokens, options):
-            if isinstance(answer, Exception):
-                raise answer
-            yield changed(answer, np.ndarray, torch.from_numpy)
-            if stop is not None and stop.is_set():
-                return
+    return run
 
 
-def seconds(vlm, clip: Clip, question: str, method: Method | None, max_new_tokens: int) -> int:
-    """How long a run may need on ZeroGPU, from its modelled cost, in whole seconds from `SHORTEST` to `LONGEST`."""
-    grid = vlm.grid(len(clip.frames), *clip.frames.shape[1:3])
-    plan = vlm.plan(len(clip.frames), vlm.text_tokens(question, len(clip.frames)), (method or AIM()).for_depth(vlm.num_layers), grid)
-    work = plan.vision_tflops + plan.merge_tflops + plan.prefill_tflops + plan.importance_tflops
-    return int(min(LONGEST, max(SHORTEST, START_SECONDS + work / TFLOPS_A_SECOND + max_new_tokens * SECONDS_A_TOKEN)))
+class _Stop:
+    """A signal to stop, as the worker sees it."""
+
+    def __init__(self, place: int):
+        self._place = place
+
+    def is_set(self) -> bool:
+        return _STOPS[self._place] == 1
+
+
+@contextmanager
+def _passing_on(stop: threading.Event, place: int) -> Iterator[None]:
+    """Inside the block a stop reaches the worker, even while the worker says nothing. Leaving it early stops the worker too."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(LOOK_SECONDS):
+            if stop.is_set():
+                _STOPS[place] = 1
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        _STOPS[place] = 1
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A tensor on its way between two processes."""
+
+    values: np.ndarray
+
+
+def packed(value: Any) -> Any:
+    """The same value with arrays in place of its tensors, on whatever device they are."""
+    return changed(value, torch.Tensor, lambda tensor: Packed(tensor.cpu().numpy()))
+
+
+def unpacked(value: Any) -> Any:
+    """What was `packed`, with tensors on the CPU."""
+    return changed(value, Packed, lambda tensor: torch.from_numpy(tensor.values))
 
 
 def changed(value: Any, kind: type, change: Callable) -> Any:

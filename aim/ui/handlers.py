@@ -7,23 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 
 import numpy as np
 
 from aim.engine.stopping import Stopped
 from aim.kernels.trace import Trace
-from aim.methods import Full
 from aim.planning.plan import Plan
-from aim.runtime.faults import NotEnoughMemory
 from aim.runtime.vlm import Answer
+from aim.ui.model import AppModel
 from aim.ui.request import Request, check
 from aim.ui.stop import StopSignal
 from aim.video.clip import Clip, read_video
 from aim.views.figures import KEPT, comparison, figures, steps
 from aim.views.units import seconds
 
-CLIPS_KEPT = 2
 STOPPED_EARLY = "Stopped before there was anything new to show."
 READY = "Press Run to ask the question about this video."
 TOO_LARGE = "The full model does not fit into the memory here, so there is nothing to compare with."
@@ -32,14 +31,26 @@ REUSED = "The vision features of this clip were reused."
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What is kept of a finished run, so that it is drawn and saved without the model. `full` is the full model's answer, if asked for."""
+    """What is kept of a finished run, so that it is drawn and saved without the model.
 
-    frames: np.ndarray
-    timestamps: np.ndarray
+    Attributes:
+        clip: () → the clip, which the app's store keeps or reads again. A visitor's session holds none itself.
+        full: the full model's answer, if asked for.
+    """
+
+    clip: Callable[[], Clip]
     answer: Answer
     plan: Plan
     request: Request
     full: Answer | None = None
+
+    @property
+    def frames(self) -> np.ndarray:
+        return self.clip().frames
+
+    @property
+    def timestamps(self) -> np.ndarray:
+        return self.clip().timestamps
 
     @property
     def trace(self) -> Trace:
@@ -61,14 +72,12 @@ class Update:
     full_answer: str | None = None
     figures: str | None = None
     run: FinishedRun | None = None
-    clips: dict | None = None
 
 
-def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[..., Clip] | None = None) -> Iterator[Update]:
+def answer(vlm: AppModel, request: Request, stop: StopSignal, read: Callable[..., Clip] | None = None) -> Iterator[Update]:
     """Run the model, and after it the full model if asked to. Yields what to show while they work.
 
     Args:
-        clips: the session's decoded clips, (path, frames) → clip.
         stop: the visitor may have asked for it while waiting in the queue, or may ask later.
         read: default `aim.read_video`, which `stop` ends too.
 
@@ -79,39 +88,37 @@ def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[
     if stop.is_set():
         yield Update(status(STOPPED_EARLY))
         return
-    decoded = (request.video, request.num_frames) in clips
+    decoded = (request.video, request.num_frames) in vlm.clips
     reused = KEPT[:1] if decoded else ()
     yield Update(status("Working", steps({}, reused, "vision" if decoded else "decode"), busy=True), answer="", note="", full_answer="")
     try:
-        clips = remember(clips, request, read or read_video, stop)
+        clip = vlm.clips.clip(request.video, request.num_frames, stop, read or read_video)
     except Stopped:
         yield Update(status(STOPPED_EARLY))
         return
-    clip = clips[request.video, request.num_frames]
     times = {} if decoded else {"decode_video": clip.decode_seconds}
     yield Update(status("Working", steps(times, reused, "vision"), busy=True))
 
-    current = None
-    scores = "all" if request.score_every_layer else "pruning"
-    for current in vlm.stream(clip, request.question, request.method(), int(request.max_new_tokens), stop=stop, scores=scores):
-        if current.trace is None:
-            yield Update(_progress("Working", current, times, decoded), answer=current.text, note=note(current))
-    if current is None or current.trace is None:
-        yield Update(status(STOPPED_EARLY), clips=clips)
-        return
-
-    full = None
+    current = full = None
     too_large = ""
-    if request.compare and not stop.is_set():
-        try:
-            for full in vlm.stream(clip, request.question, Full(), int(request.max_new_tokens), stop=stop):
-                if full.trace is None:
-                    yield Update(_progress("Running the full model", full, {}, True), answer=current.text, full_answer=full.text)
-        except NotEnoughMemory:
-            full, too_large = None, TOO_LARGE
-        if full is not None and full.trace is None:
-            full = None
-    finished = FinishedRun(clip.frames, clip.timestamps, current, _plan(vlm, clip, request), request, full)
+    scores = "all" if request.score_every_layer else "pruning"
+    asked = {"clip": clip, "question": request.question, "method": request.method(), "max_new_tokens": int(request.max_new_tokens)}
+    for said in vlm.run("ask", stop, **asked, scores=scores, compare=request.compare):
+        if said.by_full:
+            full, too_large = said.answer, "" if said.answer else TOO_LARGE
+            if full is not None and full.trace is None:
+                yield Update(_progress("Running the full model", full, {}, True), answer=current.text, full_answer=full.text)
+        else:
+            current = said.answer
+            if current.trace is None:
+                yield Update(_progress("Working", current, times, decoded), answer=current.text, note=note(current))
+    if current is None or current.trace is None:
+        yield Update(status(STOPPED_EARLY))
+        return
+    if full is not None and full.trace is None:
+        full = None
+    held = partial(vlm.clips.clip, request.video, request.num_frames, read=read or read_video)
+    finished = FinishedRun(held, current, _plan(vlm, clip, request), request, full)
     yield Update(
         status=status(f"{_ending(current, stop)} {too_large}".strip(), steps(times | current.timings, _reused(current, decoded))),
         answer=current.text,
@@ -119,31 +126,13 @@ def answer(vlm, request: Request, clips: dict, stop: StopSignal, read: Callable[
         full_answer=full.text if full else "",
         figures=figures(current) + (comparison(current, full) if full else ""),
         run=finished,
-        clips=clips,
     )
-
-
-def remember(clips: dict, request: Request, read: Callable[..., Clip] = read_video, stop: StopSignal | None = None) -> dict:
-    """The session's clips with the requested one among them. It is read if it is new, and the oldest clips are let go.
-
-    Raises:
-        ValueError: what the reader refuses.
-        Stopped: `stop` was set while it read.
-    """
-    key = (request.video, request.num_frames)
-    try:
-        clip = clips[key] if key in clips else read(request.video, num_frames=int(request.num_frames), stop=stop)
-    except ValueError:
-        if stop is not None and stop.is_set():
-            raise Stopped from None
-        raise
-    others = [item for item in clips.items() if item[0] != key]
-    return dict([*others[-(CLIPS_KEPT - 1) :], (key, clip)])
 
 
 def request_stop(stop: StopSignal) -> str:
     """Ask the run to end. Returns the status line."""
     if not stop.busy:
+        stop.asked = True  # what follows a finished run is not wanted either
         return status("Nothing is running.")
     stop.ask()
     return status("Stopping…", busy=True)
@@ -176,7 +165,7 @@ def _ending(answer: Answer, stop: StopSignal) -> str:
     return f"Answered in {seconds(answer.timings['total'])} (reading the video not included). {reused}".strip()
 
 
-def _plan(vlm, clip: Clip, request: Request) -> Plan:
+def _plan(vlm: AppModel, clip: Clip, request: Request) -> Plan:
     """What this run was to cost, on the clip's own grid."""
     frames = len(clip.frames)
     return vlm.plan(frames, vlm.text_tokens(request.question, frames), request.method(), vlm.grid(frames, *clip.frames.shape[1:3]))

@@ -7,16 +7,38 @@ import traceback
 from collections.abc import Callable
 
 from aim.kernels.refusal import Refusal
+from aim.runtime import features
+from aim.runtime.byte_sizes import size_from_environment
 from aim.runtime.failure import shown_name
 from aim.runtime.faults import is_out_of_memory
 from aim.runtime.vlm import VLM, load
+from aim.ui import store
 from aim.ui.errors import sentence
 
 logger = logging.getLogger("aim.ui")
+SIZES = {features.VARIABLE: features.FEATURES_MEMORY, store.VARIABLE: store.CLIPS_MEMORY}
+
+
+def read_sizes() -> None:
+    """Read the bounds of memory that the environment sets, so that a bad one ends the start in a sentence and in nothing else.
+
+    Raises:
+        SystemExit: one is no size.
+    """
+    try:
+        for name, default in SIZES.items():
+            size_from_environment(name, default)
+    except Refusal as error:
+        raise SystemExit(str(error)) from None
 
 
 def load_model(name: str, quantization: str | None = None, loader: Callable[..., VLM] = load) -> tuple[VLM, str]:
-    """The model of that name and "", or the bundled model and a sentence that says why it answers instead. See `aim.load`."""
+    """The model of that name and "", or the bundled model and a sentence that says why it answers instead. See `aim.load`.
+
+    Raises:
+        SystemExit: the environment sets a bound of memory that is no size.
+    """
+    read_sizes()
     try:
         return loader(name, quantization=quantization), ""
     except Exception as error:

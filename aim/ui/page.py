@@ -110,9 +110,9 @@ def build_tabs(vlm) -> list[Tab]:
 
 
 def forget(demo: gr.Blocks):
-    """What happens when a visitor's page closes: its clips and its last run are let go soon.
+    """What happens when a visitor's page closes: what its session holds, such as its last run, is let go soon.
 
-    Gradio would keep them for an hour, and they take tens of megabytes each.
+    Gradio would keep it for an hour.
     """
     closed: dict[str, float] = {}
 

@@ -36,8 +36,7 @@ def connect_run(
     Returns:
         The state that holds the last `FinishedRun`, and the event after which every tab shows it.
     """
-    last_run, clips = gr.State(None, time_to_live=SESSION_SECONDS), gr.State({}, time_to_live=SESSION_SECONDS)
-    signal = gr.State(StopSignal())
+    last_run, signal = gr.State(None, time_to_live=SESSION_SECONDS), gr.State(StopSignal())
 
     def begin(stop: StopSignal, *values):
         request = Request.of(*values)
@@ -51,10 +50,10 @@ def connect_run(
         return handlers.status("Waiting for the model…", busy=True), gr.Textbox(label=label), gr.Textbox(visible=request.compare)
 
     @politely
-    def answer(stop: StopSignal, clips: dict, *values):
+    def answer(stop: StopSignal, *values):
         request = Request.of(*values)
         with turn(vlm, AIM.name, request, stop) as note:
-            for update in handlers.answer(vlm, request, clips, stop):
+            for update in handlers.answer(vlm, request, stop):
                 for complete in update.run.answers if update.run else ():
                     note(complete)
                 yield _values(update)
@@ -74,12 +73,12 @@ def connect_run(
         **AT_ONCE,
     )
     started.failure(refused, None, results.status, **QUIET)
-    shown = [results.status, results.answer, results.note, results.full_answer, results.figures, last_run, clips]
+    shown = [results.status, results.answer, results.note, results.full_answer, results.figures, last_run]
     answering: dict[str, Any] = {"trigger_mode": "once", "show_progress_on": [results.status], **ONE_AT_A_TIME}
-    finished = started.success(answer, [signal, clips, *inputs], shown, **answering)
+    finished = started.success(answer, [signal, *inputs], shown, **answering)
     finished.failure(failed, signal, results.status, **QUIET)
     drawn = connect_drawing(finished, last_run, tabs)
-    connect_trust_check(vlm, finished, signal, last_run, clips, check_wanted, results.note, **ONE_AT_A_TIME)
+    connect_trust_check(vlm, finished, asking.stop, signal, last_run, check_wanted, results.note)
     asking.stop.click(halt, signal, results.status, **QUIET)
     return last_run, drawn
 
@@ -103,5 +102,5 @@ def connect_drawing(finished: Dependency, last_run: gr.State, tabs: list[Tab]) -
 
 
 def _values(update: Update) -> list:
-    values = [update.answer, update.note, update.full_answer, update.figures, update.run, update.clips]
+    values = [update.answer, update.note, update.full_answer, update.figures, update.run]
     return [update.status, *(gr.skip() if value is None else value for value in values)]

@@ -1,4 +1,6 @@
-"""One line for each run on the logger "aim.runs". A host sees how runs go, and nothing of a visitor's video, question or answer."""
+"""One line for each run on the logger "aim.runs". A host sees how runs go, and nothing of a visitor's video, question or answer.
+
+Its last figures are the memory that clips and vision features take in this process, for all visitors together."""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from aim.runtime.answer import Answer
+from aim.runtime.byte_sizes import MIB
 from aim.runtime.faults import NotEnoughMemory
+from aim.ui.model import AppModel
 from aim.ui.texts import public_name
 
 logger = logging.getLogger("aim.runs")
@@ -17,7 +21,7 @@ OUTCOMES = ((NotEnoughMemory, "failed"), (ValueError, "refused"), (GeneratorExit
 
 
 @contextmanager
-def logged(vlm, method: str, frames: int, stopped: Callable[[], bool] = bool) -> Iterator[Callable[[Answer | None], None]]:
+def logged(vlm: AppModel, method: str, frames: int, stopped: Callable[[], bool] = bool) -> Iterator[Callable[[Answer | None], None]]:
     """Log what runs inside the block: one line for each complete answer that the yielded function gets, or one line without an answer.
 
     Args:
@@ -41,12 +45,12 @@ def logged(vlm, method: str, frames: int, stopped: Callable[[], bool] = bool) ->
             logger.info(_line(vlm, method, frames, outcome))
 
 
-def refused_run(vlm, method: str, frames: int) -> None:
+def refused_run(vlm: AppModel, method: str, frames: int) -> None:
     """Log a run that was refused before it began."""
     logger.info(_line(vlm, method, frames, "refused"))
 
 
-def _line(vlm, method: str, frames: int, outcome: str, answer: Answer | None = None) -> str:
+def _line(vlm: AppModel, method: str, frames: int, outcome: str, answer: Answer | None = None) -> str:
     facts: dict[str, object] = {
         "model": public_name(vlm.name),
         "method": method,
@@ -59,4 +63,9 @@ def _line(vlm, method: str, frames: int, outcome: str, answer: Answer | None = N
         facts |= {"visual_tokens": answer.trace.visual_tokens, "merged_tokens": visual, "text_tokens": text}
         facts |= {"new_tokens": answer.new_tokens}
         facts |= {f"{stage}_ms": round(answer.timings[stage] * 1000, 1) for stage in STAGES if stage in answer.timings}
+    facts |= {"clips_mib": _mib(vlm.clips.bytes), "features_mib": _mib(vlm.features_bytes())}
     return " ".join(f"{name}={value}" for name, value in {**facts, "outcome": outcome}.items())
+
+
+def _mib(size: int) -> float:
+    return round(size / MIB, 1)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from html import escape
 from typing import Any
@@ -14,10 +12,10 @@ import gradio as gr
 from aim.engine.stopping import Stopped
 from aim.methods import Full, Method
 from aim.runtime.answer import Answer
-from aim.runtime.compare import whole_answer
 from aim.tuning.spending import frames_for
 from aim.ui import knobs
-from aim.ui.handlers import STOPPED_EARLY, remember, status
+from aim.ui.handlers import STOPPED_EARLY, status
+from aim.ui.model import AppModel
 from aim.ui.request import Request, check
 from aim.ui.seen import UNSEEN, Seen
 from aim.ui.stop import StopSignal
@@ -56,14 +54,13 @@ def _paid(vlm, method: Method, tflops: float, question: str | None, height: int,
 
 
 def spending(
-    vlm,
+    vlm: AppModel,
     request: Request,
-    clips: dict,
     stop: StopSignal,
     note: Callable[[Answer], None],
     read: Callable[..., Clip] = read_video,
-) -> Iterator[tuple[str, Any, dict | Any]]:
-    """Run the full model, and AIM on as many frames as that pays for. Yields (status, table, clips) to show meanwhile.
+) -> Iterator[tuple[str, Any]]:
+    """Run the full model, and AIM on as many frames as that pays for. Yields (status, table) to show meanwhile.
 
     Args:
         note: called with each whole answer.
@@ -72,24 +69,31 @@ def spending(
         ValueError: see `check`, and whatever the video reader and the model refuse.
     """
     check(request, vlm.max_frames)
-    frames, answers = int(request.num_frames), []
-    for what, chosen in (("The full model", Full()), ("AIM", request.method())):
-        if answers:
-            size = clips[request.video, frames].frames.shape[1:3]
-            frames = _paid(vlm, chosen, answers[0].cost["prefill_tflops"], request.question, *size)
-        yield status(f"{what} runs on {frames} frames…", busy=True), gr.skip(), gr.skip()
-        answer = None
-        with suppress(Stopped):
-            clips = remember(clips, replace(request, num_frames=frames), read, stop)
-            answer = whole_answer(vlm, clips[request.video, frames], request.question, chosen, int(request.max_new_tokens), stop)
-        if answer is None:
-            yield status(STOPPED_EARLY), "", clips
-            return
+    method, asked, answers = request.method(), int(request.num_frames), []
+    yield status("Reading the video…", busy=True), gr.skip()
+    try:
+        clip = vlm.clips.clip(request.video, asked, stop, read)
+        frames, *size = clip.frames.shape[:3]
+        text = knobs.text_tokens(vlm, request.question, frames)
+        full = vlm.plan(frames, text, Full(), vlm.grid(frames, *size)).prefill_tflops
+        paid = _paid(vlm, method, full, request.question, *size)
+        more = vlm.clips.clip(request.video, paid, stop, read)
+    except Stopped:
+        yield status(STOPPED_EARLY), ""
+        return
+    yield status(f"The full model runs on {frames} frames…", busy=True), gr.skip()
+    given = {"question": request.question, "method": method, "max_new_tokens": int(request.max_new_tokens)}
+    for answer in vlm.run("spend", stop, clip=clip, more=more, **given):
         note(answer)
         answers.append(answer)
-    had = answers[-1].frames
-    short = f" The video has {had} frames, not {frames}." if had < frames else ""
-    yield status(f"Done.{short}"), spent_table(*answers), clips
+        if len(answers) == 1:
+            yield status(f"AIM runs on {paid} frames…", busy=True), gr.skip()
+    if len(answers) < 2:
+        yield status(STOPPED_EARLY), ""
+        return
+    had = len(more.frames)
+    short = f" The video has {had} frames, not {paid}." if had < paid else ""
+    yield status(f"Done.{short}"), spent_table(*answers)
 
 
 def _help(text: str) -> str:

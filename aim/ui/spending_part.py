@@ -32,8 +32,8 @@ class SpendingPart:
         self.status = gr.HTML(elem_id="spend-status")
         self.answers = gr.HTML(elem_id="spent")
 
-    def connect(self, page: Page, clips: gr.State) -> None:
-        """What the plan pays for, and both runs. `clips` are the decoded clips of the tab."""
+    def connect(self, page: Page) -> None:
+        """What the plan pays for, and both runs."""
         vlm, controls = page.vlm, page.controls
 
         def tell(seen: Seen, question: str | None, *values):
@@ -41,11 +41,11 @@ class SpendingPart:
             return text, gr.Button(label or NOTHING_SAVED, interactive=bool(label))
 
         @politely
-        def spend(stop: StopSignal, clips: dict, *values):
+        def spend(stop: StopSignal, *values):
             request = Request.of(*values)
             with turn(vlm, AIM.name, request, stop) as note:
-                yield from spending(vlm, request, clips, stop, note)
+                yield from spending(vlm, request, stop, note)
 
         planned_by = [page.seen, page.asking.question, *(controls[name] for name in knobs.PLANNED)]
         controls["plan"].change(tell, planned_by, [self.saving, self.start], trigger_mode="always_last", **QUIET)
-        connect_start(self.start, self.stop, self.status, spend, [clips, *page.inputs], [self.status, self.answers, clips])
+        connect_start(self.start, self.stop, self.status, spend, page.inputs, [self.status, self.answers])

@@ -12,6 +12,7 @@ from gradio.events import Dependency
 
 from aim.ui.asking import Asking
 from aim.ui.handlers import FinishedRun
+from aim.ui.model import AppModel
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Page:
         seen: holds what is known of the video, a `Seen`.
     """
 
-    vlm: Any
+    vlm: AppModel
     asking: Asking
     controls: dict[str, Any]
     inputs: list[Any]

@@ -2,42 +2,67 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 
 import gradio as gr
 from gradio.events import Dependency
 
-from aim.tuning.trust import Verdict, guard
+from aim.tuning.trust import Verdict
 from aim.ui.errors import message
 from aim.ui.handlers import FinishedRun, note
+from aim.ui.model import AppModel
+from aim.ui.starting import ONE_AT_A_TIME, QUIET
 from aim.ui.stop import StopSignal
+from aim.ui.turn import turn
 
 UNCHECKED = "The app could not check whether the reduction changed this answer."
 
 
 def connect_trust_check(
-    vlm, finished: Dependency, signal: gr.State, last_run: gr.State, clips: gr.State, wanted: gr.Checkbox, place: gr.HTML, **queue
+    vlm: AppModel, finished: Dependency, stop: gr.Button, signal: gr.State, last_run: gr.State, wanted: gr.Checkbox, place: gr.HTML
 ) -> None:
-    """Check each run that ended well. The check waits in the model's queue, and the answer never waits for it."""
+    """Check each run that ended well. The check waits in the model's queue, and the answer never waits for it.
 
-    def look(stop: StopSignal, run: FinishedRun | None, clips: dict, wanted: bool):
+    Args:
+        signal: of the run. A run that was stopped is not checked.
+        wanted: whether runs are checked.
+        place: where the note below the answer stands.
+    """
+    checking = gr.State(StopSignal())  # not the run's, which the visitor may begin anew meanwhile
+
+    def look(stop: StopSignal, checking: StopSignal, run: FinishedRun | None, wanted: bool):
         if not wanted or stop.asked or run is None:
             return gr.skip()
         try:
-            return warned(run, checked(vlm, run, clips))
+            return warned(run, checked(vlm, run, checking))
         except Exception as error:
             message(error)  # logs what is ours; a box would look as if the run had failed
             return note(run.answer) + _line(UNCHECKED)
 
-    finished.success(look, [signal, last_run, clips, wanted], place, **queue)
+    def end(checking: StopSignal) -> None:
+        if checking.busy:
+            checking.ask()
+
+    finished.success(look, [signal, checking, last_run, wanted], place, **ONE_AT_A_TIME)
+    stop.click(end, checking, None, **QUIET)
 
 
-def checked(vlm, run: FinishedRun, clips: dict) -> Verdict | None:
-    """The verdict on a run. None if nothing was reduced, if the full model answered too, or if the clip was let go."""
-    clip = clips.get((run.request.video, run.request.num_frames))
-    if clip is None or run.full is not None or reduces_nothing(run):
+def checked(vlm: AppModel, run: FinishedRun, stop: StopSignal) -> Verdict | None:
+    """The verdict on a run. None if nothing was reduced, if the full model answered too, or if it was stopped.
+
+    Raises:
+        ValueError: the clip's file is gone, or the milder setting does not fit into memory.
+    """
+    if run.full is not None or reduces_nothing(run):
         return None
-    return guard(vlm, clip, run.request.question, run.answer)
+    stop.begin()
+    with turn(vlm, "guard", run.request, stop) as complete:
+        asked = {"clip": run.clip(), "question": run.request.question, "answer": replace(run.answer, trace=None)}
+        verdict = next(iter(vlm.run("guard", stop, **asked)), None)
+        if verdict is not None:
+            complete(None)
+    return verdict
 
 
 def reduces_nothing(run: FinishedRun) -> bool:

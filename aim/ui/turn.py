@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from aim.runtime.answer import Answer
 from aim.runtime.memory import give_back_freed
 from aim.ui.connection import presence
+from aim.ui.model import AppModel
 from aim.ui.request import Request
 from aim.ui.run_log import logged
 from aim.ui.stop import StopSignal
 
 
 @contextmanager
-def turn(vlm, what: str, request: Request, stop: StopSignal) -> Iterator[Callable[[Answer | None], None]]:
+def turn(vlm: AppModel, what: str, request: Request, stop: StopSignal) -> Iterator[Callable[[Answer | None], None]]:
     """Run the block as one use of the model, in the function of a queued event.
 
     Yields:

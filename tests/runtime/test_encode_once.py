@@ -6,6 +6,7 @@ import torch
 import aim
 from aim.methods import METHODS
 from aim.shapes.model import build_model, save
+from aim.ui.gpu import placed
 from aim.ui.handlers import answer
 from aim.ui.request import Request
 from aim.ui.stop import StopSignal
@@ -58,12 +59,12 @@ class Reader:
 def test_no_knob_and_no_question_on_the_page_decodes_or_encodes_again(vlm, encoded):
     base = {"video": str(EXAMPLES / examples()[0]["file"]), "question": "what colour is the circle?", "num_frames": 4}
     base |= {"merge_ratio": 0.25, "l1": 6, "l2": 9, "max_new_tokens": 1}
-    clips, read = {}, Reader()
+    model, read = placed(vlm), Reader()
     for changes in KNOBS:
-        *_, last = answer(vlm, Request.of(**base | changes), clips, StopSignal(), read)
-        clips = last.clips
+        *_, last = answer(model, Request.of(**base | changes), StopSignal(), read)
+        assert last.run.answer.new_tokens
         assert len(encoded) == len(read.calls) == 1, changes
-    answered = list(answer(vlm, Request.of(**base | {"num_frames": 2}), clips, StopSignal(), read))
+    answered = list(answer(model, Request.of(**base | {"num_frames": 2}), StopSignal(), read))
     assert answered and len(encoded) == len(read.calls) == 2  # other frames are another clip
 
 

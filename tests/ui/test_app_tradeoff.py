@@ -126,9 +126,9 @@ def test_tuning_without_a_question_says_so_and_keeps_everything(browser, app):
 
 
 def test_stop_ends_the_tuning_leaves_the_knobs_and_the_app_is_usable_at_once(visit, monkeypatch):
-    from aim.ui.tabs import tune as tab
+    from aim.ui import jobs
 
-    steps = tab.tune_steps
+    steps = jobs.tune_steps
 
     def waiting(*arguments, stop, **options):
         for step in steps(*arguments, stop=stop, **options):
@@ -136,7 +136,7 @@ def test_stop_ends_the_tuning_leaves_the_knobs_and_the_app_is_usable_at_once(vis
             if len(step.tried) == 4:
                 stop.wait(120)
 
-    monkeypatch.setattr(tab, "tune_steps", waiting)
+    monkeypatch.setattr(jobs, "tune_steps", waiting)
     visitor = visit()
     before = setting(visitor)
     visitor.open("Tune")
@@ -180,10 +180,10 @@ def test_a_run_whose_answer_the_reduction_changed_gets_a_warning(visit):
 
 
 def test_no_warning_is_looked_for_where_it_is_not_wanted(visit, monkeypatch):
-    from aim.ui import trust_check as module
+    from aim.ui import jobs
 
     asked = []
-    monkeypatch.setattr(module, "guard", lambda *arguments: asked.append(arguments) or guard(*arguments))
+    monkeypatch.setattr(jobs.trust, "guard", lambda *arguments, **options: asked.append(arguments) or guard(*arguments, **options))
     visitor = visit()
     visitor.unfold()
     visitor.tab.locator("#guard input").uncheck()

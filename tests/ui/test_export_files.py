@@ -21,7 +21,7 @@ def make_run(**changes) -> FinishedRun:
     )
     clip, method = make_clip(), request.method()
     answer = Answer(text="a <b>star</b>", model="fake/model", method=method, trace=make_trace(), timings=TIMINGS, cost=COST)
-    return FinishedRun(clip.frames, clip.timestamps, answer, FakeVlm().plan(2, 5, method), request)
+    return FinishedRun(lambda: clip, answer, FakeVlm().plan(2, 5, method), request)
 
 
 def test_files_are_in_folders_of_their_own(tmp_path):

@@ -10,7 +10,8 @@ import torch
 import aim
 from aim.methods import Full
 from aim.runtime.faults import NotEnoughMemory, is_disk_full, is_out_of_memory
-from aim.ui import errors, export_files, handlers
+from aim.ui import api, errors, export_files, handlers
+from aim.ui.gpu import placed
 from aim.ui.request import Request
 from aim.ui.run_log import logged, refused_run
 from aim.ui.stop import StopSignal
@@ -70,16 +71,34 @@ def request(**changes) -> Request:
     return Request.of(**{"video": "clip.mp4", "question": "what?", "merge_ratio": 0.5, "l1": 2, "l2": 4, "num_frames": 2} | changes)
 
 
-def test_a_full_model_that_does_not_fit_leaves_the_answer_and_says_so():
-    class Small(FakeVlm):
-        def stream(self, clip, question, method, *rest, **options):
-            if isinstance(method, Full):
-                raise NotEnoughMemory("too large")
-            yield from super().stream(clip, question, method, *rest, **options)
+class Small(FakeVlm):
+    """Has no memory for the full model."""
 
+    def stream(self, clip, question, method, *rest, **options):
+        if isinstance(method, Full):
+            raise NotEnoughMemory("too large")
+        yield from super().stream(clip, question, method, *rest, **options)
+
+
+def test_a_full_model_that_does_not_fit_leaves_the_answer_and_says_so():
     read = lambda path, num_frames, stop: make_clip(num_frames)  # noqa: E731
-    last = list(handlers.answer(Small(), request(compare=True), {}, StopSignal(), read))[-1]
+    last = list(handlers.answer(placed(Small()), request(compare=True), StopSignal(), read))[-1]
     assert last.answer == "a red circle" and last.run.full is None and handlers.TOO_LARGE in last.status
+
+
+def test_the_api_keeps_the_answer_too_where_the_full_model_does_not_fit(caplog):
+    caplog.set_level(logging.INFO, "aim.runs")
+    asked = request(video=str(EXAMPLES / examples()[0]["file"]), compare=True)
+    told = api.ask(placed(Small()), asked)
+    assert told["answer"] == "a red circle" and told["full"] is None and told["note"] == handlers.TOO_LARGE
+    assert outcomes(caplog) == ["ok"]
+    both = api.ask(placed(FakeVlm()), asked)
+    assert both["full"]["answer"] == both["answer"] == "a red circle" and both["note"] == "" and "trace" not in both["full"]
+    assert outcomes(caplog) == ["ok"] * 3
+
+
+def outcomes(caplog) -> list[str]:
+    return [record.getMessage().split("outcome=")[1] for record in caplog.records if record.name == "aim.runs"]
 
 
 @pytest.mark.parametrize(
@@ -143,17 +162,18 @@ def test_each_run_is_one_line_without_what_was_asked_or_where_it_lies(vlm, caplo
     caplog.set_level(logging.INFO, "aim.runs")
     vlm.name, kept = "/home/somebody/models/mine", vlm.name
     try:
-        with logged(vlm, "aim", 4) as note:
+        model = placed(vlm)
+        with logged(model, "aim", 4) as note:
             answer = vlm.ask(make_clip(4), QUESTION, max_new_tokens=2)
             note(answer)
-        with logged(vlm, "aim", 4, stopped=lambda: True) as note:
+        with logged(model, "aim", 4, stopped=lambda: True) as note:
             note(answer)
         for error in (ValueError(QUESTION), RuntimeError(QUESTION), NotEnoughMemory(QUESTION), GeneratorExit()):
-            with pytest.raises(type(error)), logged(vlm, "aim", 4):
+            with pytest.raises(type(error)), logged(model, "aim", 4):
                 raise error
-        with logged(vlm, "aim", 4):
+        with logged(model, "aim", 4):
             pass
-        refused_run(vlm, "aim", "what was typed")
+        refused_run(model, "aim", "what was typed")
     finally:
         vlm.name = kept
     lines = [record.getMessage() for record in caplog.records]
@@ -169,6 +189,7 @@ def test_each_run_is_one_line_without_what_was_asked_or_where_it_lies(vlm, caplo
     ]
     facts = dict(part.split("=") for part in lines[0].split())
     assert facts["model"] == "mine" and facts["method"] == "aim" and facts["frames"] == "4" and facts["new_tokens"] == "2"
+    assert facts["clips_mib"] == "0.0" and float(facts["features_mib"]) == round(vlm.features.bytes / 2**20, 1)
     assert float(facts["total_ms"]) >= float(facts["llm_prefill_ms"]) > 0
     assert not any("/" in line or "circle" in line or "typed" in line for line in lines)
 

@@ -7,7 +7,9 @@ import pytest
 
 from aim.methods import Full
 from aim.ui import handlers
+from aim.ui.gpu import placed
 from aim.ui.handlers import answer, request_stop, status
+from aim.ui.model import AppModel
 from aim.ui.request import Request, check
 from aim.ui.stop import StopSignal
 from tests.fakes import FakeVlm, make_clip
@@ -28,8 +30,16 @@ class Reader:
         return make_clip(num_frames)
 
 
-def run(vlm, request, clips=None, stop=None, read=None):
-    return list(answer(vlm, request, clips or {}, stop or StopSignal(), read or Reader()))
+def run(vlm, request, stop=None, read=None):
+    return list(answer(vlm if isinstance(vlm, AppModel) else placed(vlm), request, stop or StopSignal(), read or Reader()))
+
+
+@pytest.fixture
+def video(tmp_path) -> str:
+    """A file that the reader above takes for a video."""
+    file = tmp_path / "clip.mp4"
+    file.write_bytes(b"frames")
+    return str(file)
 
 
 def words(html: str) -> str:
@@ -67,20 +77,23 @@ def test_stages_are_told_with_their_times_as_they_end():
         assert stage in shown[-1]
 
 
-def test_a_second_run_on_the_clip_skips_decode_and_vision_and_says_so():
+def test_a_second_run_on_the_clip_skips_decode_and_vision_and_says_so(video):
     vlm, read = FakeVlm(), Reader()
-    first = run(vlm, request(), read=read)[-1]
-    again = run(vlm, request(question="and now?", merge_ratio=0.2), first.clips, read=read)[-1]
-    assert read.calls == [("clip.mp4", 2)] and vlm.asked[0].clip is vlm.asked[1].clip
+    model = placed(vlm)
+    first = run(model, request(video=video), read=read)[-1]
+    again = run(model, request(video=video, question="and now?", merge_ratio=0.2), read=read)[-1]
+    assert read.calls == [(video, 2)] and vlm.asked[0].clip is vlm.asked[1].clip
     assert "reused" not in words(first.status)
     assert "decode reused" in words(again.status) and "vision reused" in words(again.status) and handlers.REUSED in again.status
 
 
-def test_a_session_keeps_the_last_clips_only():
-    vlm, clips = FakeVlm(), {}
-    for num_frames in (2, 3, 4, 5):
-        clips = run(vlm, request(num_frames=num_frames), clips)[-1].clips
-    assert len(clips) == handlers.CLIPS_KEPT and ("clip.mp4", 5) in clips
+def test_a_finished_run_holds_no_frames_and_finds_them_in_the_store_or_the_file(video):
+    model, read = placed(FakeVlm()), Reader()
+    last = run(model, request(video=video), read=read)[-1].run
+    assert last.frames is model.clips.clip(video, 2).frames and len(read.calls) == 1
+    model.clips.limit = 0
+    model.clips.clip(video, 3, read=read)
+    assert len(model.clips) == 0 and (last.frames == make_clip(2).frames).all() and len(read.calls) == 3
 
 
 def test_the_full_model_runs_after_the_knobs_when_asked_to():
@@ -134,7 +147,7 @@ def test_bad_input_is_refused_in_a_sentence_before_anything_is_read(changes, wor
 def stop_at(vlm, stop, wanted, **changes):
     """Run, and press Stop when the page shows what is wanted."""
     updates = []
-    for update in answer(vlm, request(**changes), {}, stop, read=Reader()):
+    for update in answer(placed(vlm), request(**changes), stop, read=Reader()):
         updates.append(update)
         if wanted(update):
             stop.ask()
@@ -161,7 +174,7 @@ def test_a_stop_while_the_video_is_read_runs_nothing(monkeypatch):
 
     vlm = FakeVlm()
     monkeypatch.setattr(handlers, "read_video", reading)
-    updates = list(answer(vlm, request(), {}, StopSignal()))
+    updates = list(answer(placed(vlm), request(), StopSignal()))
     assert not vlm.asked and handlers.STOPPED_EARLY in updates[-1].status
 
 

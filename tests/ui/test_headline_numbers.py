@@ -16,6 +16,7 @@ from aim.kernels.schedule import merged_per_frame
 from aim.ui import knobs
 from aim.ui.api import plan as api_plan
 from aim.ui.export_files import save_report, save_trace
+from aim.ui.gpu import placed
 from aim.ui.handlers import FinishedRun, answer
 from aim.ui.request import Request
 from aim.ui.run_log import logged
@@ -55,7 +56,7 @@ def asked(frames: int) -> Request:
 
 def run(vlm, frames: int) -> tuple[FinishedRun, str]:
     """The finished run, and the cards shown with it."""
-    *_, last = answer(vlm, asked(frames), {}, StopSignal(), read)
+    *_, last = answer(placed(vlm), asked(frames), StopSignal(), read)
     return last.run, last.figures
 
 
@@ -105,7 +106,7 @@ def test_everything_a_run_shows_is_what_it_executed(vlm, frames, tmp_path, caplo
 
     account = json.loads(Path(save_trace(finished, tmp_path)).read_text(encoding="utf-8"))
     assert (account["frames"], account["steps"], account["visual_tokens"], account["merged_tokens"]) == (frames, steps, visual, merged)
-    with caplog.at_level(logging.INFO, "aim.runs"), logged(vlm, "aim", frames) as note:
+    with caplog.at_level(logging.INFO, "aim.runs"), logged(placed(vlm), "aim", frames) as note:
         note(finished.answer)
     line = dict(item.split("=", 1) for item in caplog.messages[-1].split())
     assert (line["frames"], line["visual_tokens"], line["merged_tokens"]) == (str(frames), str(visual), str(merged))
@@ -137,7 +138,7 @@ def test_a_video_with_fewer_frames_than_asked_for_is_planned_with_those_it_has(v
 
 def test_what_the_saving_pays_for_is_counted_in_frames_of_the_clip(vlm):
     noted = []
-    *_, (status, table, _) = spending(vlm, asked(3), {}, StopSignal(), noted.append, lambda path, num_frames, stop: long(num_frames))
+    *_, (status, table) = spending(placed(vlm), asked(3), StopSignal(), noted.append, lambda path, num_frames, stop: long(num_frames))
     full, reduced = noted
     rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r'<th scope="row">.*?</tr>', table)]
     assert [int(cells[1]) for cells in rows] == [full.frames, reduced.frames] and full.frames == 3 < reduced.frames

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
 from aim.engine.stopping import Stopped
 from aim.methods import AIM, METHODS, Full
-from aim.runtime.compare import ROUNDS, Comparison, compare
+from aim.runtime.compare import Comparison
 from aim.runtime.limits import TYPICAL_TEXT_TOKENS
 from aim.ui.errors import politely
-from aim.ui.handlers import STOPPED_EARLY, remember, status
+from aim.ui.handlers import STOPPED_EARLY, status
+from aim.ui.model import AppModel
 from aim.ui.request import Request, check
 from aim.ui.starting import QUIET, SESSION_SECONDS, connect_start
 from aim.ui.stop import StopSignal
@@ -33,9 +34,9 @@ EMPTY = '<div class="aim-empty">Press Compare. The clip is encoded once, and the
 
 @dataclass(frozen=True)
 class FinishedComparison:
-    """What is kept of a comparison, so that another layer is shown without the model."""
+    """What is kept of a comparison, so that another layer is shown without the model. `clip` is as in `handlers.FinishedRun`."""
 
-    clip: Clip
+    clip: Callable[[], Clip]
     comparison: Comparison
 
 
@@ -62,23 +63,22 @@ class Methods(Tab):
 
     def connect(self, page: Page) -> None:
         """Compare, Stop, and the layer that is looked at."""
-        vlm = page.vlm
-        last, clips = gr.State(None, time_to_live=SESSION_SECONDS), gr.State({}, time_to_live=SESSION_SECONDS)
+        vlm, last = page.vlm, gr.State(None, time_to_live=SESSION_SECONDS)
 
         @politely
-        def run(stop: StopSignal, clips: dict, names: list[str], reduction: float, layer: int, *values):
+        def run(stop: StopSignal, names: list[str], reduction: float, layer: int, *values):
             request = Request.of(*values)
             with turn(vlm, "compare", request, stop) as note:
-                for update in side_by_side(vlm, request, clips, stop, names, reduction, int(layer)):
-                    for run in update[-2].comparison.runs if isinstance(update[-2], FinishedComparison) else ():
+                for update in side_by_side(vlm, request, stop, names, reduction, int(layer)):
+                    for run in update[-1].comparison.runs if isinstance(update[-1], FinishedComparison) else ():
                         note(run.answer)
                     yield update
 
         def look(finished: FinishedComparison | None, layer: int):
             return [gr.skip()] * 2 if finished is None else pictures(finished, int(layer))
 
-        inputs = [clips, self.methods, self.budget, self.layer, *page.inputs]
-        outputs = [self.status, self.table, self.chart, self.layer, self.overlap, self.sheet, last, clips]
+        inputs = [self.methods, self.budget, self.layer, *page.inputs]
+        outputs = [self.status, self.table, self.chart, self.layer, self.overlap, self.sheet, last]
         connect_start(self.start, self.stop, self.status, run, inputs, outputs)
         self.layer.input(look, [last, self.layer], [self.overlap, self.sheet], trigger_mode="always_last", **QUIET)
 
@@ -88,9 +88,7 @@ def usual_budget(vlm) -> float:
     return round(min(MOST, max(LEAST, vlm.plan(8, TYPICAL_TEXT_TOKENS, AIM()).speedup)), 1)
 
 
-def side_by_side(
-    vlm, request: Request, clips: dict, stop: StopSignal, names: list[str], reduction: float, layer: int
-) -> Iterator[list[Any]]:
+def side_by_side(vlm: AppModel, request: Request, stop: StopSignal, names: list[str], reduction: float, layer: int) -> Iterator[list[Any]]:
     """What to show while the methods run, in the order of the outputs of Compare. The last one has a value for each.
 
     Raises:
@@ -99,26 +97,22 @@ def side_by_side(
     check(request, vlm.max_frames)
     if not names:
         raise ValueError("No method is chosen. Choose one or more to compare with the full model.")
-    nothing = [gr.skip()] * 6
+    nothing = [gr.skip()] * 5
     yield [status("Encoding the clip…", busy=True), gr.skip(), *nothing]
     try:
-        clips = remember(clips, request, stop=stop)
+        clip = vlm.clips.clip(request.video, request.num_frames, stop)
     except Stopped:
         yield [status(STOPPED_EARLY), gr.skip(), *nothing]
         return
-    clip = clips[request.video, request.num_frames]
-    grid = vlm.grid(len(clip.frames), *clip.frames.shape[1:3])
-    text_tokens = len(vlm.prompt_ids(request.question, grid)) - grid.tokens
-    budget = vlm.plan(len(clip.frames), text_tokens, Full(), grid).prefill_tflops / reduction
-    comparison = Comparison(budget)
-    for comparison in compare(vlm, clip, request.question, names, budget, int(request.max_new_tokens), _rounds(vlm), stop):
+    comparison, asked = None, {"names": names, "reduction": reduction, "max_new_tokens": int(request.max_new_tokens)}
+    for comparison in vlm.run("compare", stop, clip=clip, question=request.question, **asked):
         if not comparison.complete:
             runs, told = len(comparison.runs), "Timing them in turns" if len(comparison.runs) > len(names) else "The next one runs"
             yield [status(f"{runs} of {len(names) + 1} have answered. {told}…", busy=True), comparison_table(comparison), *nothing]
-    if not comparison.runs:
-        yield [status(STOPPED_EARLY), gr.skip(), *nothing[:-1], clips]
+    if comparison is None:
+        yield [status(STOPPED_EARLY), gr.skip(), *nothing]
         return
-    finished = FinishedComparison(clip, comparison)
+    finished = FinishedComparison(partial(vlm.clips.clip, request.video, request.num_frames), comparison)
     told = "Done." if comparison.complete else "Stopped. The results so far stay."
     yield [
         status(told),
@@ -127,13 +121,13 @@ def side_by_side(
         gr.Slider(visible=True),
         *pictures(finished, layer),
         finished,
-        clips,
     ]
 
 
 def pictures(finished: FinishedComparison, layer: int) -> list[str]:
     """Overlap and frames for one layer, as HTML."""
-    sheet = kept_sheet(finished.clip.frames, finished.clip.timestamps, finished.comparison, layer)
+    clip = finished.clip()
+    sheet = kept_sheet(clip.frames, clip.timestamps, finished.comparison, layer)
     return [overlap_table(finished.comparison, layer), _inline(sheet, layer)]
 
 
@@ -144,8 +138,3 @@ def _inline(sheet, layer: int) -> str:
         f'src="{jpeg_url(sheet, quality=85)}" alt="The same frames under each method, in layer {layer}">'
     )
     return f'<p class="aim-reading">{caption}</p>{scrolling("Frames", picture)}'
-
-
-def _rounds(vlm) -> int:
-    """A small model is timed in several rounds. A large one is timed in few, so that the next visitor need not wait."""
-    return ROUNDS if sum(np.prod(weight.shape) for weight in vlm.model.parameters()) < 1e9 else 2

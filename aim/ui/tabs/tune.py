@@ -13,11 +13,11 @@ from aim.methods import AIM, Full
 from aim.methods.presets import preset
 from aim.runtime.limits import MAX_PREFILLS
 from aim.tuning.outcome import Tried, Tuned
-from aim.tuning.search import tune_steps
 from aim.ui import knobs
 from aim.ui.budgets import KINDS, budget_range, chosen_budget
 from aim.ui.errors import politely
-from aim.ui.handlers import STOPPED_EARLY, remember, status
+from aim.ui.handlers import STOPPED_EARLY, status
+from aim.ui.model import AppModel
 from aim.ui.request import METHOD_KNOBS, Request, check
 from aim.ui.seen import UNSEEN, Seen
 from aim.ui.spending_part import SpendingPart
@@ -63,13 +63,13 @@ class Tune(Tab):
     def connect(self, page: Page) -> None:
         """Tune, Stop, the rows of the table, and the budget's slider."""
         vlm, controls, question = page.vlm, page.controls, page.asking.question
-        last, clips = gr.State(None, time_to_live=SESSION_SECONDS), gr.State({}, time_to_live=SESSION_SECONDS)
+        last, read = (gr.State(None, time_to_live=SESSION_SECONDS) for _ in range(2))
 
         @politely
-        def tune(stop: StopSignal, clips: dict, kind: str, amount: float, *values):
+        def tune(stop: StopSignal, kind: str, amount: float, *values):
             request = Request.of(*values)
             with turn(vlm, "tune", request, stop) as note:
-                yield from tuning(vlm, request, clips, stop, kind, amount)
+                yield from tuning(vlm, request, stop, kind, amount)
                 note(None)
 
         def follow_kind(tuned: Tuned | None, seen: Seen, kind: str, num_frames: float, amount: float | None = None):
@@ -77,11 +77,10 @@ class Tune(Tab):
             value = limits.value if amount is None else min(limits.high, max(limits.low, amount))
             return gr.Slider(minimum=limits.low, maximum=limits.high, value=value, step=limits.step, label=KINDS[kind].label)
 
-        def move(stop: StopSignal, tuned: Tuned | None, clips: dict, video: str | None, question: str | None):
+        def move(stop: StopSignal, tuned: Tuned | None, read: tuple[str, Seen] | None, video: str | None, question: str | None):
             chosen = None if stop.asked or tuned is None else tuned.chosen
-            read = [Seen.of(clip.frames, asked) for (path, asked), clip in clips.items() if path == video]
-            known = read[-1] if read else UNSEEN
-            return *moved(vlm, question, chosen, known), known if chosen and read else gr.skip()
+            known = read[1] if read and read[0] == video else UNSEEN
+            return *moved(vlm, question, chosen, known), known if chosen and known.read else gr.skip()
 
         def use(tuned: Tuned | None, seen: Seen, question: str | None):
             return moved(vlm, question, None if tuned is None else tuned.chosen, seen)
@@ -91,19 +90,19 @@ class Tune(Tab):
             return moved(vlm, question, tuned.tried[place] if tuned and 0 <= place < len(tuned.tried) else None, seen)
 
         setting = [*(controls[name] for name in MOVED), controls["num_frames"], controls["plan"], controls["preset"]]
-        outputs = [self.status, self.chart, self.table, self.use, last, clips]
-        inputs = [clips, self.kind, self.amount, *page.inputs]
+        outputs = [self.status, self.chart, self.table, self.use, last, read]
+        inputs = [self.kind, self.amount, *page.inputs]
         signal, finished = connect_start(self.start, self.stop, self.status, tune, inputs, outputs)
-        finished.success(move, [signal, last, clips, page.asking.video, question], [*setting, page.seen], **QUIET)
+        finished.success(move, [signal, last, read, page.asking.video, question], [*setting, page.seen], **QUIET)
         self.table.select(pick, [last, page.seen, question], setting, **QUIET)
         self.use.click(use, [last, page.seen, question], setting, **QUIET)
         ranged = [last, page.seen, self.kind, controls["num_frames"]]
         self.kind.input(follow_kind, ranged, self.amount, trigger_mode="always_last", **QUIET)
         controls["num_frames"].change(follow_kind, [*ranged, self.amount], self.amount, trigger_mode="always_last", **QUIET)
-        self.spending.connect(page, clips)
+        self.spending.connect(page)
 
 
-def tuning(vlm, request: Request, clips: dict, stop: StopSignal, kind: str, amount: float) -> Iterator[list[Any]]:
+def tuning(vlm: AppModel, request: Request, stop: StopSignal, kind: str, amount: float) -> Iterator[list[Any]]:
     """What to show while settings are tried, in the order of the outputs of Tune. The last one has a value for each.
 
     Raises:
@@ -112,27 +111,26 @@ def tuning(vlm, request: Request, clips: dict, stop: StopSignal, kind: str, amou
     check(request, vlm.max_frames)
     budget = chosen_budget(kind, amount)
     if stop.is_set():
-        yield [status(STOPPED_EARLY), *[gr.skip()] * 4, clips]
+        yield [status(STOPPED_EARLY), *[gr.skip()] * 5]
         return
     yield [status("Encoding the clip…", busy=True), *[gr.skip()] * 5]
     try:
-        clips = remember(clips, request, stop=stop)
+        clip = vlm.clips.clip(request.video, request.num_frames, stop)
     except Stopped:
         yield [status(STOPPED_EARLY), *[gr.skip()] * 5]
         return
-    clip = clips[request.video, request.num_frames]
     tuned, drawn = None, 0.0
-    for tuned in tune_steps(vlm, clip, request.question, budget, max_prefills=MAX_PREFILLS, stop=stop):
+    for tuned in vlm.run("tune", stop, clip=clip, question=request.question, budget=budget, max_prefills=MAX_PREFILLS):
         chart = gr.skip()
         if time.monotonic() - drawn >= SECONDS_BETWEEN_CHARTS and tuned.tried:
             chart, drawn = gr.Plot(tradeoff_chart(tuned), visible=True), time.monotonic()
         table = tried_table(tuned) if tuned.tried else gr.skip()
         yield [status(progress(tuned, MAX_PREFILLS), busy=True), chart, table, gr.skip(), tuned, gr.skip()]
     if tuned is None or not tuned.tried:
-        yield [status(STOPPED_EARLY), *[gr.skip()] * 4, clips]
+        yield [status(STOPPED_EARLY), *[gr.skip()] * 5]
         return
     chart, use = gr.Plot(tradeoff_chart(tuned), visible=True), gr.Button(visible=tuned.chosen is not None)
-    yield [status(outcome(tuned)), chart, tried_table(tuned), use, tuned, clips]
+    yield [status(outcome(tuned)), chart, tried_table(tuned), use, tuned, (request.video, Seen.of(clip.frames, int(request.num_frames)))]
 
 
 def moved(vlm, question: str | None, tried: Tried | None, seen: Seen = UNSEEN) -> list[Any]:
