@@ -78,8 +78,8 @@ def connect_run(
     finished = started.success(answer, [signal, *inputs], shown, **answering)
     finished.failure(failed, signal, results.status, **QUIET)
     drawn = connect_drawing(finished, last_run, tabs)
-    connect_trust_check(vlm, finished, asking.stop, signal, last_run, check_wanted, results.note)
     asking.stop.click(halt, signal, results.status, **QUIET)
+    connect_trust_check(vlm, finished, asking.stop, signal, last_run, check_wanted, results.note)
     return last_run, drawn
 
 

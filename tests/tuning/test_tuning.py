@@ -153,7 +153,7 @@ def test_the_clip_is_encoded_once(vlm, clip, monkeypatch):
     seen, fresh = [], aim.clip_from_frames(clip.frames[:, ::-1], 2.0)
     original = vlm.checkpoint.family.encode
     family = SimpleNamespace(**{**vars(vlm.checkpoint.family), "encode": lambda *given: seen.append(1) or original(*given)})
-    monkeypatch.setattr(vlm, "checkpoint", SimpleNamespace(**{**vars(vlm.checkpoint), "family": family}))
+    monkeypatch.setattr(vlm.features, "checkpoint", SimpleNamespace(**{**vars(vlm.checkpoint), "family": family}))
     tune(vlm, fresh, QUESTION, "8x", max_prefills=4)
     assert seen == [1]
 
