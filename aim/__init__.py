@@ -1,7 +1,7 @@
 """AIM Explorer: which visual tokens does a multimodal LLM really need?
 
-`reduce` runs AIM on a stock transformers model, `load` gives a model that answers questions about clips, `plan` tells the cost without
-running anything. Names are imported on first use, so `import aim` is light.
+`reduce` runs AIM on a stock transformers model, `load` gives a model that answers questions about clips, and `plan` tells the cost
+without running anything. Names are imported on first use, so `import aim` is light.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Tensors and numbers only: merging, importance, the schedule, what a prefill costs, the record of a run. Nothing here knows a model."""
+"""Merging, importance, the schedule, the cost of a prefill and the record of a run, for tensors and numbers. Nothing here knows a model."""

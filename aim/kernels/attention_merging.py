@@ -1,6 +1,6 @@
 """Keeping the visual tokens that were attended to most, and merging the others into them (PruMerge, arXiv 2403.15388).
 
-Tensors only. Whose attention that is, the vision tower's, and how many tokens stay, is the caller's choice.
+The caller passes the attention, which is the vision tower's, and chooses how many tokens stay.
 """
 
 from __future__ import annotations
@@ -16,26 +16,31 @@ NEIGHBOURS = 32
 
 
 def count_outliers(received: Tensor) -> list[int]:
-    """For each frame the tokens whose attention [F, T] is above Q3 + 1.5 · (Q3 - Q1), quartiles interpolated linearly (section 3.2)."""
+    """For each of F frames, how many tokens receive attention [F, T] above Q3 + 1.5 · (Q3 - Q1) (PruMerge, section 3.2).
+
+    The quartiles Q1 and Q3 are those of the frame, interpolated linearly.
+    """
     first, third = received.float().quantile(torch.tensor([0.25, 0.75], device=received.device), dim=1)
     return (received > (third + 1.5 * (third - first))[:, None]).sum(dim=1).tolist()
 
 
 def merge_by_attention(patches: Tensor, tower: TowerAttention, counts: list[int], neighbours: int = NEIGHBOURS) -> MergedClip:
-    """Leave counts[f] tokens of frame f: the most attended but one fewer, and one for all others (section 3.3; its code).
+    """Leave counts[f] tokens of frame f: the counts[f] - 1 most attended ones, and one for all others (section 3.3 and the official code).
 
     A kept token becomes x + Σ aⱼ·xⱼ over its `neighbours` nearest tokens j of the frame, kept ones included, by cosine of the keys; a is
-    the attention received, not normalised. The last token is Σ aⱼ·xⱼ over all that were not kept. Sums in float32; ties to the lower index.
+    the attention received, not normalised. The last token is Σ aⱼ·xⱼ over all that were not kept. Sums are taken in float32, and ties go to
+    the lower index.
 
-    For the record a patch belongs to one merged token only. A kept one belongs to itself; another to the kept token, of those that took it
-    in, whose key is most like its own, since all of them took it in with the same weight; one that nobody took in to the frame's last
-    token. That token stands at the place of the most attended patch among the rest, which always belongs to it.
+    In the record a patch belongs to one merged token only. A kept patch belongs to itself. A patch that several kept tokens took in belongs
+    to the one whose key is most like its own, since all of them took it in with the same weight. A patch that no kept token took in belongs
+    to the frame's last token. The last token has the place of the most attended patch that was not kept, and this patch always belongs to
+    it.
 
     Args:
         patches: projected visual tokens [F, T, C] in raster order.
         tower: the attention they received and their keys.
         counts: tokens to leave of each frame, 1...T.
-        neighbours: tokens each kept one takes in, at least 1; all others of the frame where it has fewer.
+        neighbours: tokens that each kept one takes in, at least 1; where the frame has fewer, it takes in all others.
 
     Returns:
         The clip, each frame's tokens in raster order of their anchors.
@@ -66,7 +71,11 @@ def merge_by_attention(patches: Tensor, tower: TowerAttention, counts: list[int]
 
 
 def _merge_frame(x: Tensor, received: Tensor, keys: Tensor, count: int, neighbours: int) -> tuple[Tensor, Tensor, Tensor]:
-    """One frame [T, C] as `count` tokens [count, C]; for each patch [T] the one it belongs to; for each of these [count] its anchor."""
+    """Merge one frame [T, C] into `count` tokens.
+
+    Returns:
+        The tokens [count, C]; for each patch the index of the token that it belongs to, long [T]; for each token its anchor, long [count].
+    """
     ranked = received.argsort(descending=True, stable=True)
     chosen, rest = ranked[: count - 1].sort().values, ranked[count - 1 :]
     unit = normalize(keys.float(), dim=-1)

@@ -1,4 +1,4 @@
-"""What a parameter accepts, said once: the same declaration checks a value, words the refusal and is printed in the documentation."""
+"""What a parameter accepts, declared once: the same declaration checks a value, words the refusal and is printed in the documentation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from math import inf
 from numbers import Real
+from typing import cast
+
+from aim.kernels.refusal import Refusal
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,14 @@ class Bounds:
     whole: bool = False
 
     def __contains__(self, value: object) -> bool:
-        if not isinstance(value, Real) or not abs(value) < inf or (self.whole and value % 1 != 0):
+        if not isinstance(value, Real):
             return False
-        long_enough = self.low is None or (value > self.low if self.above else value >= self.low)
-        short_enough = self.high is None or (value < self.high if self.below else value <= self.high)
-        return long_enough and short_enough
+        number = cast(float, value)  # the annotations of Real leave out that it compares with a float
+        if not abs(number) < inf or (self.whole and number % 1 != 0):
+            return False
+        high_enough = self.low is None or (number > self.low if self.above else number >= self.low)
+        low_enough = self.high is None or (number < self.high if self.below else number <= self.high)
+        return high_enough and low_enough
 
     def __str__(self) -> str:
         number = "a whole number" if self.whole else "a number"
@@ -48,10 +54,10 @@ class Bounds:
             advice: a sentence that says what to do instead.
 
         Raises:
-            ValueError: with what was given, what is accepted, and the advice.
+            Refusal: with what was given, what is accepted, and the advice.
         """
         if value not in self:
-            raise _refusal(name, value, str(self), advice)
+            raise refusal(name, value, str(self), advice)
 
 
 SHARE, CHANCE, ABOVE_0 = Bounds(0, 1, above=True), Bounds(0, 1, below=True), Bounds(0, above=True)
@@ -62,10 +68,10 @@ def check_choice(name: str, value: object, choices: Collection[object], advice: 
     """Refuse a value that is not one of `choices`.
 
     Raises:
-        ValueError: as `Bounds.check`.
+        Refusal: as `Bounds.check`.
     """
     if value not in choices:
-        raise _refusal(name, value, in_words(choices), advice)
+        raise refusal(name, value, in_words(choices), advice)
 
 
 def in_words(choices: Collection[object]) -> str:
@@ -74,6 +80,7 @@ def in_words(choices: Collection[object]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def _refusal(name: str, value: object, accepted: str, advice: str) -> ValueError:
+def refusal(name: str, value: object, accepted: str, advice: str) -> Refusal:
+    """The refusal of a value: what was given under which name, what is accepted, and a sentence that says what to do instead."""
     given = repr(value) if isinstance(value, str) else value
-    return ValueError(f"{name} is {given}; accepted: {accepted}. {advice}".strip())
+    return Refusal(f"{name} is {given}; accepted: {accepted}. {advice}".strip())

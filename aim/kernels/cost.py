@@ -1,8 +1,8 @@
 """What a prefill costs, as plain arithmetic on shapes: FLOPs (a fused multiply-add counts 2) and bytes of KV cache.
 
 `prefill_flops` is the paper's account (AIM, arXiv 2412.03248) and reproduces its table. That account leaves out the vision tower, merging
-and PageRank, and counts the output head at half; each has its own function here, to be reported beside it and never added in. Not
-covered: biases, rotary embeddings, data movement. Times cannot be read off these figures.
+and PageRank, and it counts the output head at half. Each of these has its own function here, whose figure is reported beside the paper's
+and never added to it. Biases, rotary embeddings and data movement are not counted. Times cannot be read off these figures.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class VisionShape:
     """The numbers of a ViT with two-matrix MLPs (SigLIP, CLIP) and of the two-matrix projector behind it.
 
     Attributes:
-        intermediate_size: of a two-matrix MLP; a gated one, with three matrices, counts as one half as wide again.
+        intermediate_size: of a two-matrix MLP; a gated MLP, which has three matrices, is given with 1.5 times its own width.
         patch_pixels: inputs of one patch: channels · patch side², times the frames it spans.
         projector_size: the LLM's hidden size, which the projector maps to; 0 counts no projector.
         projector_patches: patches the projector takes together as one token.
-        projector_middle: width between its two matrices; 0: `projector_size`.
+        projector_middle: width between its two matrices; 0 stands for `projector_size`.
         other_tokens: tokens of a frame that are no patches and that the projector does not get, such as CLS.
-        attention_pairs: pairs of tokens that attend to each other, over all layers and one frame; 0: all pairs in every layer.
+        attention_pairs: pairs of tokens that attend to each other, over all layers and one frame; 0 stands for all pairs in every layer.
     """
 
     num_layers: int
@@ -70,8 +70,8 @@ def layer_flops(shape: ModelShape, tokens: int) -> int:
 def prefill_flops(shape: ModelShape, lengths: list[int]) -> int:
     """FLOPs of all decoder layers, and h · vocabulary for the output head: the paper's figure, to its printed digits.
 
-    The paper's calculator counts the head once, without the 2 of a multiply-add (`lm_head_flops` has it). `lengths` is the tokens each
-    layer runs on, text included.
+    The paper's calculator counts the head once, without the 2 of a multiply-add (`lm_head_flops` has it). `lengths` holds the tokens that
+    each layer runs on, text included.
 
     Raises:
         ValueError: not one length for each layer.
@@ -81,7 +81,7 @@ def prefill_flops(shape: ModelShape, lengths: list[int]) -> int:
 
 
 def causal_prefill_flops(shape: ModelShape, lengths: list[int]) -> int:
-    """FLOPs of the matrix products that a prefill with causal kernels really does, which skip what lies in the future.
+    """FLOPs of the matrix products of a prefill with causal kernels, which skip what lies in the future.
 
     A layer: 2n · weights + 2·n·(n + 1)·H·d (q·kᵀ and attention · v, half of what `layer_flops` counts), and the output head for one
     position. Softmax, norms and activations are left out.
@@ -127,8 +127,8 @@ def vision_flops(vision: VisionShape, frames: int) -> int:
     """FLOPs of the vision tower and projector on `frames` frames, each of P patches and n tokens (patches and CLS).
 
     A frame: 2·P·patch_pixels·h (patch embedding) + layers · 2·n·(4·h² + 2·h·intermediate) (q, k, v, o and the MLP's two matrices)
-    + 4·h·pairs (q·kᵀ and attention · v) + 2·(P / k)·(k·h·m + m·p) (projector of k patches, to m and then p). Matrix products only:
-    norms, softmax and activations, around 1 %, are left out.
+    + 4·h·pairs (q·kᵀ and attention · v) + 2·(P / k)·(k·h·m + m·p) (projector of k patches, to m and then p). Only matrix products are
+    counted: norms, softmax and activations, around 1 %, are left out.
     """
     patches, hidden, projected = vision.patches_per_frame, vision.hidden_size, vision.projector_size
     tokens, together, middle = patches + vision.other_tokens, vision.projector_patches, vision.projector_middle or projected
@@ -144,7 +144,8 @@ def merge_flops(hidden: int, frames: int, tokens_per_frame: int, target: int, we
     `target`.
 
     Each step from T tokens, removing r = min(T - target, T // 2): 2·⌈T/2⌉·⌊T/2⌋·C (similarities) + 3·T·C (normalising: squares,
-    their sum, division) + (r + ⌊T/2⌋)·C (sums and division of the means). Sorting is left out.
+    their sum, division) + (r + ⌊T/2⌋)·C (sums and division of the means). With `weighted`, every step but the first adds T·C (weights).
+    Sorting is left out.
 
     Raises:
         ValueError: target not in 1...tokens_per_frame.
@@ -166,9 +167,9 @@ def merge_flops(hidden: int, frames: int, tokens_per_frame: int, target: int, we
 def attention_merge_flops(hidden: int, vision: VisionShape, frames: int, tokens_per_frame: int, merged: int, neighbours: int) -> int:
     """FLOPs of `aim.kernels.attention_merging.merge_by_attention`, which leaves `merged` tokens of size C = `hidden`.
 
-    The tower's q·kᵀ once more, 2·P²·h a frame (its softmax and mean left out, as in `vision_flops`); 3·h a token (normalised keys) and
-    2·T·h a kept token (cosines); 2·neighbours·C a kept token and 2·C a token that is not (weighted sums); one merged token a frame is the
-    sum of those, so is not a kept one. Sorting is left out.
+    The tower's q·kᵀ is computed once more, 2·P²·h a frame; its softmax and mean are left out, as in `vision_flops`. To it come 3·h a token
+    (normalised keys), 2·T·h a kept token (cosines), and 2·neighbours·C a kept token and 2·C any other token (weighted sums). One merged
+    token of each frame is the sum of those others, so it does not count as kept. Sorting is left out.
     """
     tokens, kept = frames * tokens_per_frame, merged - frames
     received = frames * 2 * vision.patches_per_frame**2 * vision.hidden_size
@@ -186,7 +187,7 @@ def pagerank_flops(shape: ModelShape, lengths_scored: list[int], iterations: int
     """FLOPs of `aim.kernels.importance.pagerank` in the layers that are scored, with the tokens each of them runs on, text included.
 
     A layer of n tokens: H · (2·n²·d (scores, computed again beside the attention kernel) + n² (temperature) + 5·n² (softmax)
-    + 2·iterations·n² (p·M)). Without causal halving, as `layer_flops`. The paper's 4.18 GFLOPs leave the scores out.
+    + 2·iterations·n² (p·M)). There is no causal halving, as in `layer_flops`. The paper's 4.18 GFLOPs leave the scores out.
     """
     per_pair = 2 * shape.head_dim + 1 + 5 + 2 * iterations
     return shape.num_heads * per_pair * sum(tokens**2 for tokens in lengths_scored)
@@ -196,8 +197,8 @@ def last_token_flops(shape: ModelShape, lengths_scored: list[int]) -> int:
     """FLOPs of `aim.kernels.importance.last_token_attention` in the layers that are scored, with the tokens each of them runs on, text
     included.
 
-    A layer of n tokens: H · (2·n·d (one query's scores) + 5·n (softmax)), as `decode_flops` counts them. Linear in n, so hardly a
-    thousandth of `pagerank_flops`; the scaling of the query and the mean over heads are left out.
+    A layer of n tokens: H · (2·n·d (one query's scores) + 5·n (softmax)), as `decode_flops` counts them. This is linear in n, so it is
+    hardly a thousandth of `pagerank_flops`. The scaling of the query and the mean over heads are left out.
     """
     return shape.num_heads * (2 * shape.head_dim + 5) * sum(lengths_scored)
 

@@ -1,6 +1,6 @@
 """How important each token is, from one layer's attention: PageRank over the attention graph, or the attention of the last token.
 
-Post-RoPE queries and keys go in, one number a token comes out. What is done with it, and which tokens it is read for, is not covered here.
+Post-RoPE queries and keys go in, and one number for each token comes out. The caller decides which tokens' numbers are read, and for what.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from aim.kernels.bounds import ABOVE_0, CHANCE, FROM_1
+from aim.kernels.refusal import Refusal
 
-# Rows of attention computed at once. Row i sees columns 0...i only, so blocks of rows leave out nearly half of the n × n work; small ones
-# leave out more and stay in a CPU's cache (48 was the best compromise of 24...256 on two cores, 300 to 12,000 tokens), large ones launch
-# fewer kernels on a GPU (256 is a choice, not a measurement).
+# Rows of attention computed at once. Row i sees columns 0...i only, so blocks of rows leave out nearly half of the n × n work. Small blocks
+# leave out more and stay in a CPU's cache: 48 was the best compromise of 24...256 on two cores, with 300 to 12,000 tokens. Large blocks
+# launch fewer kernels on a GPU: 256 is a choice, not a measurement.
 CPU_ROWS = 48
 GPU_ROWS = 256
 
@@ -61,12 +62,13 @@ def pagerank(
         float32 [n] on the device of `query`, each ≥ 0.
 
     Raises:
-        ValueError: shapes that do not fit each other, a knob out of range, or a memory_budget too small for one row of one key head.
+        Refusal: a knob out of range, or a memory_budget too small for one row of one key head.
+        ValueError: shapes that do not fit each other, or a restart that is no distribution.
     """
     _check_shapes(query, key)
     ABOVE_0.check("temperature", temperature, "The official code uses 0.1.")
     FROM_1.check("iterations", iterations, "The official code uses 5.")
-    CHANCE.check("damping", damping, "The paper's is 0.")
+    CHANCE.check("damping", damping, "The paper uses 0.")
     heads, n, _ = query.shape
     key_heads = key.shape[0]
     group = heads // key_heads
@@ -98,8 +100,8 @@ def pagerank(
 def last_token_attention(query: Tensor, key: Tensor, scaling: float, of: int | Tensor = -1) -> Tensor:
     """Attention that the prompt's last token pays to each of n tokens, mean over all query heads (FastV, arXiv 2403.06764; PyramidDrop).
 
-    softmax(q·kᵀ · scaling) of one row, O(n), in float32 (half-precision keys are copied); no attention map is made. Nothing waits for the
-    device, but for the check of a tensor `of`, once.
+    It is softmax(q·kᵀ · scaling) of one row, O(n), in float32 (half-precision keys are copied). No attention map is made. Only the check of
+    a tensor `of` waits for the device, once.
 
     Args:
         query: post-RoPE queries [H, n, d], any floating dtype. Only the rows in `of` are read.
@@ -151,7 +153,7 @@ def _what_fits(query: Tensor, key_heads: int, iterations: int, memory_budget: in
     fixed = FLOAT * n * (d + group * (2 * iterations + 2))
     for_each_row = FLOAT * group * (2 * n + 3 * d + 2)
     if memory_budget < shared + fixed + for_each_row:
-        raise ValueError(
+        raise Refusal(
             f"memory_budget is {memory_budget} bytes; {n} tokens and {group} query heads a key head need {shared + fixed + for_each_row} "
             "at least. Pass that or more, or fewer tokens."
         )

@@ -1,7 +1,6 @@
 """Merging similar visual tokens before the LLM: repeated bipartite matching (AIM, arXiv 2412.03248, section 3.2).
 
-Tensors only. How many tokens to leave is the caller's choice (`aim.kernels.schedule`); where the merged tokens go in the prompt is the
-engine's.
+The caller chooses how many tokens to leave (`aim.kernels.schedule`). The engine decides where the merged tokens go in the prompt.
 """
 
 from __future__ import annotations
@@ -70,11 +69,12 @@ def merge_clip(
         merge_ratio: share of each window's tokens to leave, in (0, 1]; `int(merge_ratio · tokens)` of them, at least 1.
         merge_window: frames merged together, ≥ 1; the paper's is 1. A last window is shorter where F does not divide.
         merge_order, weighted: see `merge_tokens`.
-        memory_budget: bytes to work with at a time. Windows know nothing of each other, so that long clips are merged a part at a time, at
-            least one window.
+        memory_budget: bytes to work with at a time. Windows do not depend on each other, so a long clip is merged part by part, where a
+            part has at least one window.
 
     Raises:
-        ValueError: a knob is out of range, or `patches` is not [F, T, C].
+        Refusal: a knob is out of range.
+        ValueError: `patches` is not floating [F, T, C].
     """
     _check_embeddings(patches)
     per_frame = patches.shape[1]
@@ -110,20 +110,21 @@ def merge_tokens(x: Tensor, target: int, merge_order: str = "raster", weighted: 
     """Merge each window's T tokens into `target` by repeated bipartite steps (AIM, section 3.2).
 
     One step splits the tokens into A (0, 2, 4...) and B (1, 3, 5...). Each A token links to its most similar B token (cosine, float32); the
-    strongest links are kept, ties to the lower index, and each B token becomes the plain mean of itself and the A tokens linked to it in
-    this step. The unlinked A tokens and all B tokens go on, in raster order. A step removes half of the tokens, or fewer where the
+    strongest links are kept, where ties go to the lower index, and each B token becomes the plain mean of itself and the A tokens linked to
+    it in this step. The unlinked A tokens and all B tokens go on, in raster order. A step removes half of the tokens, or fewer where the
     target is nearer. Later steps average means without weights, as the paper does, so a merged token need not be the mean of its patches.
 
     Args:
         x: embeddings [W, T, C], floating; windows never mix.
         target: tokens to leave of each window, 1...T; T leaves everything as it is (and `tokens` is `x` itself).
-        merge_order: "raster" keeps the merged tokens in the order of their anchors; "similarity" hands the very same ones out as the last
-            step ranked them: the unlinked A tokens from the most to the least similar, then the B tokens.
+        merge_order: "raster" keeps the merged tokens in the order of their anchors; "similarity" gives the same tokens as the last step
+            ranked them: the unlinked A tokens from the most to the least similar, then the B tokens.
         weighted: later steps weight each mean by the tokens that went into it (ToMe, arXiv 2210.09461, section 3), so that a merged token
             is the mean of its patches.
 
     Raises:
-        ValueError: target not in 1...T, an unknown merge_order, or `x` is not [W, T, C].
+        Refusal: target not in 1...T, or an unknown merge_order.
+        ValueError: `x` is not floating [W, T, C].
     """
     _check_embeddings(x)
     windows, num_tokens, _ = x.shape
@@ -146,7 +147,7 @@ def merge_tokens(x: Tensor, target: int, merge_order: str = "raster", weighted: 
 
 
 def _bipartite_step(x: Tensor, weights: Tensor, remove: int, merge_order: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One matching of [W, T, C] that removes `remove` (1...T//2) tokens of each window; they count as `weights` [W, T] in the means.
+    """One matching of [W, T, C] that removes `remove` (1...T//2) tokens of each window. Tokens count as `weights` [W, T] in the means.
 
     Returns:
         merged [W, T - remove, C]; their summed weights [W, T - remove]; destination [W, T], old token → new index; kept [W, T - remove],
@@ -181,7 +182,8 @@ def _means(x: Tensor, weights: Tensor, destination: Tensor, order: Tensor, merge
     members = (order.gather(1, by_group) + num_tokens * torch.arange(windows, device=x.device)[:, None]).flatten()
     sizes = groups.new_zeros(windows, merged).scatter_add_(1, groups, torch.ones_like(groups)).flatten()
     # A bag is read once and summed in the same sequence whatever the number of threads. index_put_ on CPU and scatter_add_ on CUDA add in
-    # the sequence their threads happen to arrive in, and a last bit can turn a tie of the next step. Weights are whole numbers.
+    # the sequence in which their threads happen to arrive, and a difference in the last bit can decide a tie of the next step. The weights
+    # are whole numbers, whose sum is the same in any sequence.
     own = weights.flatten()[members]
     summed = weights.new_zeros(windows, merged).scatter_add_(1, groups, own.view(windows, -1))
     sums = embedding_bag(members, x.reshape(-1, channels), sizes.cumsum(0) - sizes, mode="sum", per_sample_weights=own)

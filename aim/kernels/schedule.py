@@ -1,10 +1,14 @@
-"""How many visual tokens are left: after merging, and in each layer of the LLM. Plain numbers, no tensors."""
+"""How many visual tokens are left after merging, and in each layer of the LLM, in plain numbers without tensors."""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from aim.kernels.bounds import FROM_0, FROM_1, SHARE, Bounds
+from aim.kernels.refusal import Refusal
 
 _KEPT = Bounds(0, 1)
+Number = TypeVar("Number", int, float)
 
 
 def ramp(num_layers: int, l1: int, l2: int) -> list[float]:
@@ -22,7 +26,7 @@ def ramp(num_layers: int, l1: int, l2: int) -> list[float]:
         For each layer the share, in [0, 1], of the merged visual tokens that it runs on; never rising.
 
     Raises:
-        ValueError: l1 < 0, l1 ≥ l2 or num_layers < 1.
+        Refusal: l1 < 0, l1 ≥ l2 or num_layers < 1.
     """
     FROM_1.check("num_layers", num_layers, "Pass the LLM's number of layers.")
     check_ramp(l1, l2)
@@ -30,13 +34,17 @@ def ramp(num_layers: int, l1: int, l2: int) -> list[float]:
 
 
 def check_ramp(l1: int, l2: int) -> None:
-    """Raises ValueError unless 0 ≤ l1 < l2."""
+    """Refuse layers that no ramp has.
+
+    Raises:
+        Refusal: unless 0 ≤ l1 < l2.
+    """
     FROM_0.check("l1", l1, "Layers are counted from 0.")
     if l1 >= l2:
-        raise ValueError(f"l1 is {l1} and l2 is {l2}; pruning ends after it starts, so l1 < l2. Raise l2 or lower l1.")
+        raise Refusal(f"l1 is {l1} and l2 is {l2}; accepted: l1 < l2, since pruning ends after it starts. Raise l2 or lower l1.")
 
 
-def drop_once(num_layers: int, layer: int, before: float, after: float) -> list[float]:
+def drop_once(num_layers: int, layer: int, before: Number, after: Number) -> list[Number]:
     """For each layer a number: `before` in layers 0…layer-1 and `after` in the rest; with layer ≥ num_layers nothing is dropped."""
     return [before if i < layer else after for i in range(num_layers)]
 
@@ -60,7 +68,7 @@ def tokens_kept(keep: list[float], visual_tokens: int) -> list[int]:
         visual_tokens: N, the visual tokens entering the LLM, ≥ 0.
 
     Raises:
-        ValueError: a share outside [0, 1] or a negative number of tokens.
+        Refusal: a share outside [0, 1] or a negative number of tokens.
     """
     FROM_0.check("visual_tokens", visual_tokens, "Pass the number after merging.")
     for share in keep:
@@ -72,7 +80,7 @@ def merged_per_frame(merge_ratio: float, tokens_per_frame: int) -> int:
     """Tokens merging leaves of one frame: int(merge_ratio · T), at least 1 (AIM: 196 → 98, 49, 24, 12, 6, 3).
 
     Raises:
-        ValueError: merge_ratio outside (0, 1] or tokens_per_frame < 1.
+        Refusal: merge_ratio outside (0, 1] or tokens_per_frame < 1.
     """
     SHARE.check("merge_ratio", merge_ratio, "Use 1 to merge nothing.")
     FROM_1.check("tokens_per_frame", tokens_per_frame, "Pass what the vision tower makes of one frame.")
@@ -85,10 +93,10 @@ def frame_windows(frames: int, merge_window: int) -> list[tuple[int, int]]:
     All windows are `merge_window` frames long except a shorter last one where the frames do not divide: (10, 4) → [(2, 4), (1, 2)].
 
     Raises:
-        ValueError: frames < 1 or merge_window < 1.
+        Refusal: frames < 1 or merge_window < 1.
     """
     FROM_1.check("frames", frames, "Pass the number of sampled frames.")
-    FROM_1.check("merge_window", merge_window, "Use 1 (frame by frame, the paper's) or a few frames.")
+    FROM_1.check("merge_window", merge_window, "Use 1 (frame by frame, as the paper does) or a few frames.")
     whole, rest = divmod(frames, merge_window)
     return [(windows, length) for windows, length in ((whole, merge_window), (1, rest)) if windows and length]
 
@@ -97,7 +105,7 @@ def merged_per_clip(merge_ratio: float, frames: int, tokens_per_frame: int, merg
     """Tokens merging leaves of a whole clip: `merged_per_frame` of each window of frames, summed.
 
     Raises:
-        ValueError: as `merged_per_frame` and `frame_windows`.
+        Refusal: as `merged_per_frame` and `frame_windows`.
     """
     return sum(
         windows * merged_per_frame(merge_ratio, length * tokens_per_frame) for windows, length in frame_windows(frames, merge_window)
@@ -111,7 +119,7 @@ def scale_to_depth(l1: int, l2: int, num_layers: int, paper_layers: int = 28) ->
         (l1, l2) with 0 ≤ l1 < l2, whatever rounding does: l2 is raised where both would fall together.
 
     Raises:
-        ValueError: l1 < 0, l1 ≥ l2, or a depth below 1.
+        Refusal: l1 < 0, l1 ≥ l2, or a depth below 1.
     """
     check_ramp(l1, l2)
     FROM_1.check("num_layers", num_layers, "Pass the model's number of layers.")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TowerAttention:
-    """What the vision tower's last attention layer thought of the visual tokens of F frames, pooled to their grid of T tokens a frame.
+    """How the vision tower's last attention layer attended to the visual tokens of F frames, pooled to their grid of T tokens a frame.
 
     Attributes:
         received: float32 [F, T], attention each token receives, averaged over heads and over the queries of its frame (no tower here has a

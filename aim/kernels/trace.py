@@ -1,4 +1,4 @@
-"""What one reduced run leaves behind: which patch went into which merged token, and how far each of those got."""
+"""The record of one reduced run: which patch went into which merged token, and up to which layer each of these was alive."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Trace:
     """The record of the latest prefill under `aim.reduce`, filled while the model runs.
 
     F frames of T = rows·columns visual tokens each are merged into M; layers are numbered from 0. All tensors are on the CPU. An image is
-    a clip of one frame, images of one size are frames of one clip. Of a batch it is the record of the first prompt; see `prompts`.
+    a clip of one frame, and images of one size are frames of one clip. Of a batch it is the record of the first prompt; see `prompts`.
 
     Attributes:
         frames, rows, columns: the visual tokens' layout; before the first prefill `frames` is 0. Where a prompt mixes pictures of several
-            grids, `rows` and `columns` are 0 and `grids` tells.
+            grids, `rows` and `columns` are 0 and `grids` holds them.
         grids: (frames, rows, columns) of each grid in the prompt, in order.
         tokens_per_layer: (visual, text) tokens each layer really ran on. Text is everything that is not a patch: words, chat markers,
             and the separators some models put after a video.
@@ -75,7 +75,7 @@ class Trace:
 
     @property
     def prefill_seconds(self) -> float:
-        """Seconds of the prefill with merging and importance, without scores that are only looked at; 0 before the first prefill."""
+        """Seconds of the prefill with merging and importance, without `inspection`; 0 before the first prefill."""
         return sum(self.timings.get(stage, 0.0) for stage in PREFILL_STAGES)
 
     def kept_patches(self, layer: int) -> Tensor:
@@ -88,7 +88,7 @@ class Trace:
         return [layer for layer, scores in enumerate(self.scores) if scores is not None and len(scores)]
 
     def last_layer(self) -> Tensor:
-        """The last layer each merged token was alive in, long [M]; -1 for one no layer ran on."""
+        """The last layer in which each merged token was alive, long [M]; -1 for one that no layer ran on."""
         last = torch.full((self.merged_tokens,), -1, dtype=torch.long)
         for layer, alive in enumerate(self.survivors):
             last[alive] = layer

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from aim.kernels.bounds import ABOVE_0, CHANCE, FROM_0, FROM_1, SHARE, Bounds, check_choice
+from aim.kernels.refusal import Refusal
 
 
 @pytest.mark.parametrize(
@@ -28,9 +29,9 @@ def test_a_range_holds_the_numbers_that_its_words_say(bounds, words, held, outsi
 
 
 def test_a_refusal_says_what_was_given_what_is_accepted_and_what_to_do():
-    with pytest.raises(ValueError) as number:
+    with pytest.raises(Refusal) as number:
         SHARE.check("ratio", "half", "Use 0.5.")
     assert str(number.value) == "ratio is 'half'; accepted: a number above 0 and up to 1. Use 0.5."
-    with pytest.raises(ValueError) as choice:
+    with pytest.raises(Refusal) as choice:
         check_choice("order", 3, ("a", "b", "c"), "Use a.")
     assert str(choice.value) == 'order is 3; accepted: "a", "b" or "c". Use a.'

@@ -9,6 +9,7 @@ import torch
 
 from aim.kernels import importance
 from aim.kernels.importance import last_token_attention, pagerank
+from aim.kernels.refusal import Refusal
 from tests.attention import Memory, Waits, random_attention
 
 
@@ -103,7 +104,7 @@ def test_no_token_to_restart_at_is_a_uniform_restart():
 
 def smallest_budget(query: torch.Tensor, key: torch.Tensor, iterations: int = 5) -> int:
     """The fewest bytes that `pagerank` accepts, as its refusal names them."""
-    with pytest.raises(ValueError, match="memory_budget is 0 bytes; .* need [0-9]+ at least") as refusal:
+    with pytest.raises(Refusal, match="memory_budget is 0 bytes; .* need [0-9]+ at least") as refusal:
         pagerank(query, key, 0.5, iterations=iterations, memory_budget=0)
     return int(str(refusal.value).split(" need ")[1].split()[0])
 

@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from aim.kernels import merging
 from aim.kernels.merging import merge_clip, merge_tokens
+from aim.kernels.refusal import Refusal
 from aim.kernels.schedule import merged_per_clip
 from aim.methods import ToMe
 
@@ -188,7 +189,7 @@ def test_the_number_of_threads_does_not_change_a_bit(threads):
 
 @pytest.mark.parametrize("target", [0, -1, 10])
 def test_a_target_out_of_range_is_refused(target: int):
-    with pytest.raises(ValueError, match="1 to 9"):
+    with pytest.raises(Refusal, match="1 to 9"):
         merge_tokens(random_windows(2, 9), target)
 
 
@@ -275,5 +276,5 @@ def test_similarity_order_lays_the_same_merged_tokens_out_as_the_last_step_ranke
 
 
 def test_an_unknown_merge_order_is_refused():
-    with pytest.raises(ValueError, match='accepted: "raster" or "similarity"'):
+    with pytest.raises(Refusal, match='accepted: "raster" or "similarity"'):
         merge_tokens(random_windows(1, 4), 2, "random")

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from aim.kernels.refusal import Refusal
 from aim.kernels.schedule import frame_windows, merged_per_clip, merged_per_frame, ramp, scale_to_depth, tokens_kept
 
 
@@ -39,16 +40,16 @@ def test_pruning_that_starts_past_the_last_layer_prunes_nothing():
 
 @pytest.mark.parametrize(("l1", "l2"), [(14, 14), (22, 14), (0, 0), (-1, 5), (-3, -1)])
 def test_layers_out_of_order_are_refused(l1: int, l2: int):
-    with pytest.raises(ValueError, match="l1 is"):
+    with pytest.raises(Refusal, match="l1 is"):
         ramp(28, l1, l2)
-    with pytest.raises(ValueError, match="l1 is"):
+    with pytest.raises(Refusal, match="l1 is"):
         scale_to_depth(l1, l2, 24)
 
 
 def test_a_model_without_layers_is_refused():
-    with pytest.raises(ValueError, match="num_layers is 0"):
+    with pytest.raises(Refusal, match="num_layers is 0"):
         ramp(0, 14, 22)
-    with pytest.raises(ValueError, match="num_layers is 0"):
+    with pytest.raises(Refusal, match="num_layers is 0"):
         scale_to_depth(14, 22, 0)
 
 
@@ -59,7 +60,7 @@ def test_tokens_are_rounded_down():
 
 @pytest.mark.parametrize(("keep", "tokens"), [([1.0, 1.1], 5), ([-0.1], 5), ([math.nan], 5), ([1.0], -1)])
 def test_impossible_shares_or_counts_are_refused(keep: list[float], tokens: int):
-    with pytest.raises(ValueError, match=r"that a layer keeps is|visual_tokens is"):
+    with pytest.raises(Refusal, match=r"that a layer keeps is|visual_tokens is"):
         tokens_kept(keep, tokens)
 
 
@@ -72,12 +73,12 @@ def test_merging_leaves_the_papers_tokens_of_a_frame(ratio: float, tokens: int):
 
 @pytest.mark.parametrize("ratio", [0, -0.5, 1.01, math.nan, math.inf])
 def test_a_ratio_out_of_range_is_refused(ratio: float):
-    with pytest.raises(ValueError, match=r"merge_ratio is .* above 0 and up to 1"):
+    with pytest.raises(Refusal, match=r"merge_ratio is .* above 0 and up to 1"):
         merged_per_frame(ratio, 196)
 
 
 def test_a_frame_without_tokens_is_refused():
-    with pytest.raises(ValueError, match="tokens_per_frame is 0"):
+    with pytest.raises(Refusal, match="tokens_per_frame is 0"):
         merged_per_frame(0.5, 0)
 
 
@@ -93,7 +94,7 @@ def test_windows_cover_every_frame_once():
 
 @pytest.mark.parametrize(("frames", "window"), [(0, 1), (8, 0), (-1, 2)])
 def test_windows_of_nothing_are_refused(frames: int, window: int):
-    with pytest.raises(ValueError, match=r"frames is|merge_window is"):
+    with pytest.raises(Refusal, match=r"frames is|merge_window is"):
         frame_windows(frames, window)
 
 
