@@ -12,6 +12,7 @@ from aim.kernels.bounds import ABOVE_0, CHANCE, FROM_0, FROM_1, SHARE
 from aim.kernels.cost import ModelShape, VisionShape, merge_flops, pagerank_flops
 from aim.kernels.importance import pagerank
 from aim.kernels.merging import MergedClip, merge_clip
+from aim.kernels.refusal import Refusal
 from aim.kernels.schedule import check_ramp, frame_windows, merged_per_clip, merged_per_frame, ramp, scale_to_depth
 from aim.kernels.tower_attention import TowerAttention
 from aim.methods.base import Method
@@ -25,10 +26,11 @@ PAPER_L1, PAPER_L2, PAPER_LAYERS = 14, 22, 28
 class AIM(Method):
     """Adaptive inference by merging and pruning.
 
-    Deviations from the official code, which masks tokens and computes them all the same: tokens are removed, merged tokens stay in raster
-    order, and layer i runs on int(keep(i) · N) visual tokens as the paper's FLOPs table counts them (the code drops one layer later).
+    The official code masks tokens and computes them all the same. This method deviates from it: tokens are removed, merged tokens stay in
+    raster order, and layer i runs on int(keep(i) · N) visual tokens, as the paper's FLOPs table counts them (the code drops one layer
+    later).
 
-    The l1, l2 of the paper are stated for 28 layers; left out, they are scaled to the model's depth.
+    The paper states its l1 and l2 for 28 layers. Where they are left out, they are scaled to the model's depth.
     """
 
     merge_ratio: float = knob(
@@ -68,7 +70,7 @@ class AIM(Method):
         "Positions of merged tokens",
         "Positions of the merged tokens: 0, 1, 2… as in the paper (compact), or of the place that each token keeps, with gaps (original).",
         choices=(("compact", "compact"), ("original", "original")),
-        advice="The paper's is compact.",
+        advice="The paper uses compact.",
         planned=False,
     )
     temperature: float = knob(
@@ -97,7 +99,7 @@ class AIM(Method):
         "Chance that PageRank starts again at each step. The paper has none.",
         bounds=CHANCE,
         step=0.05,
-        advice="The paper's is 0.",
+        advice="The paper uses 0.",
         planned=False,
     )
     restart: str = knob(
@@ -112,10 +114,10 @@ class AIM(Method):
     merge_window: int = knob(
         1,
         "Merge within",
-        "Frames that are merged together. A window of several frames also merges what stays the same over time. The paper's is 1.",
+        "Frames that are merged together. A window of several frames also merges what stays the same over time. The paper uses 1.",
         bounds=FROM_1,
         choices=(("each frame alone", 1), ("2 frames", 2), ("4 frames", 4)),
-        advice="Use 1 (frame by frame, the paper's) or a few frames.",
+        advice="Use 1 (frame by frame, as the paper does) or a few frames.",
     )
     merge_order: str = knob(
         "raster",
@@ -133,17 +135,20 @@ class AIM(Method):
         if self.l1 is not None and self.l2 is not None:
             check_ramp(self.l1, self.l2)
         if self.restart == "question" and self.damping == 0:
-            raise ValueError('restart="question" has no effect with damping 0; set damping above 0, for example 0.15.')
+            raise Refusal('restart is "question" and damping is 0; accepted: a damping above 0. Set it to 0.15, for example.')
 
-    def for_depth(self, num_layers: int) -> AIM:
+    def ramp_layers(self, num_layers: int) -> tuple[int, int]:
+        """(l1, l2) for a model of this depth, 0 ≤ l1 < l2: those that were given, and the paper's, scaled, for those that were left out."""
         if self.l1 is not None and self.l2 is not None:
-            return self
+            return self.l1, self.l2
         l1, l2 = scale_to_depth(PAPER_L1, PAPER_L2, num_layers, PAPER_LAYERS)
         if self.l1 is not None:
-            l1, l2 = self.l1, max(l2, self.l1 + 1)
-        elif self.l2 is not None:
-            l1, l2 = min(l1, self.l2 - 1), self.l2
-        return replace(self, l1=l1, l2=l2)
+            return self.l1, max(l2, self.l1 + 1)
+        return (l1, l2) if self.l2 is None else (min(l1, self.l2 - 1), self.l2)
+
+    def for_depth(self, num_layers: int) -> AIM:
+        l1, l2 = self.ramp_layers(num_layers)
+        return self if (self.l1, self.l2) == (l1, l2) else replace(self, l1=l1, l2=l2)
 
     def merge(self, patches: Tensor, tower: TowerAttention | None = None) -> MergedClip | None:
         return None if self.merge_ratio == 1 else merge_clip(patches, self.merge_ratio, self.merge_window, self.merge_order)
@@ -159,20 +164,20 @@ class AIM(Method):
         return pagerank_flops(shape, lengths, self.iterations)
 
     def keep(self, num_layers: int) -> list[float]:
-        resolved = self.for_depth(num_layers)
-        return ramp(num_layers, resolved.l1, resolved.l2)
+        return ramp(num_layers, *self.ramp_layers(num_layers))
 
     def dials(self, num_layers: int) -> Iterator[Dial]:
-        """Every merge ratio; then, since merging moves by whole tokens a frame, the same with a ramp ever further from this one.
+        """A row of every merge ratio, and then the same rows with ramps ever further from this one, since merging alone moves in steps of
+        whole tokens a frame.
 
-        An l1 or l2 that was given stays; the other, or both, move by up to a quarter of the depth, l2 first.
+        An l1 or l2 that was given stays. The other one, or both, move by up to a quarter of the depth, l2 first.
         """
-        planned, reach = self.for_depth(num_layers), range(-(num_layers // 4), num_layers // 4 + 1)
+        (planned_l1, planned_l2), reach = self.ramp_layers(num_layers), range(-(num_layers // 4), num_layers // 4 + 1)
         shifts = product(reach if self.l1 is None else [0], reach if self.l2 is None else [0])
         for first, last in sorted(shifts, key=lambda shift: (abs(shift[0]) + abs(shift[1]), abs(shift[0]), shift)):
-            l1, l2 = planned.l1 + first, planned.l2 + last
+            l1, l2 = planned_l1 + first, planned_l2 + last
             if 0 <= l1 < l2:
-                yield Dial(replace(planned, l1=l1, l2=l2), "merge_ratio", RATIOS)
+                yield Dial(replace(self, l1=l1, l2=l2), "merge_ratio", RATIOS)
 
     def score(self, query: Tensor, key: Tensor, scaling: float, is_question: Tensor) -> Tensor:
         restart = is_question if self.restart == "question" else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 from torch import Tensor
 
@@ -14,9 +15,17 @@ from aim.kernels.tower_attention import TowerAttention
 from aim.methods.knob import knobs_of
 
 
+class Row(Protocol):
+    """Settings of a method, from the cheapest to the dearest, by number (see `aim.methods.dial.Dial`)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Method: ...
+
+
 @dataclass(frozen=True)
 class Method:
-    """Base of all methods, and itself the one that changes nothing.
+    """The base of all methods, which by itself changes nothing.
 
     A method is only its knobs, each declared once on its field (`aim.methods.knob`). The state of a run lives in the engine, so one method
     object may serve any number of runs and models.
@@ -24,8 +33,8 @@ class Method:
     Class attributes:
         name: its key in `METHODS`.
         positions: how kept tokens are placed: "compact" numbers what merging leaves 0, 1, 2..., "renumbered" does so again after every
-            drop inside the LLM, "original" leaves each where it was. Models with several position axes (M-RoPE) always keep the original.
-        needs_tower: `merge` wants to know what the vision tower attended to.
+            drop inside the LLM, and "original" leaves each where it was. Models with several position axes (M-RoPE) always keep "original".
+        needs_tower: `merge` has to know what the vision tower attended to.
         looks_ahead: scores come from the query and key projections of the layer that is about to run, not from the layer before.
     """
 
@@ -36,7 +45,11 @@ class Method:
     looks_ahead = False
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a knob out of its range. A method with rules between its knobs calls this first."""
+        """Check every knob. A method with rules between its knobs calls this first.
+
+        Raises:
+            Refusal: a knob is out of its range.
+        """
         for name, knob in knobs_of(type(self)).items():
             knob.check(getattr(self, name))
 
@@ -45,11 +58,18 @@ class Method:
         return self
 
     def merge(self, patches: Tensor, tower: TowerAttention | None = None) -> MergedClip | None:
-        """Merge projected visual tokens [F, T, C], or None to leave them as they are. `tower` is given where `needs_tower` asks for it."""
+        """The projected visual tokens [F, T, C], merged, or None to leave them as they are.
+
+        `tower` is given where `needs_tower` asks for it.
+        """
         return None
 
     def merged_tokens(self, frames: int, tokens_per_frame: int) -> int:
-        """How many visual tokens `merge` leaves of frames · tokens_per_frame."""
+        """How many visual tokens `merge` leaves of frames · tokens_per_frame.
+
+        Raises:
+            Refusal: the number depends on the clip, so it cannot be planned.
+        """
         return frames * tokens_per_frame
 
     def keep(self, num_layers: int) -> list[float]:
@@ -80,13 +100,13 @@ class Method:
         return tokens_kept(self.keep(num_layers), merged_tokens)
 
     def visual_per_layer(self, num_layers: int, frames: int, tokens_per_frame: int) -> list[int]:
-        """As `kept`, for a clip that is not there yet."""
+        """As `kept`, for a clip whose frames are only planned."""
         return self.kept(num_layers, self.merged_tokens(frames, tokens_per_frame))
 
-    def dials(self, num_layers: int) -> Iterator[Sequence[Method]]:
-        """What can be turned to meet a budget: rows of settings, each from the cheapest to the dearest, the row to try first in front.
+    def dials(self, num_layers: int) -> Iterator[Row]:
+        """Rows of settings among which one that meets a budget is looked for, the row to try first in front.
 
-        A row needs only a length and items (see `aim.methods.dial.Dial`). This default is for a method whose cost is fixed.
+        This default is for a method whose cost is fixed.
         """
         yield (self,)
 

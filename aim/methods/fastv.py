@@ -18,12 +18,12 @@ from aim.methods.knob import knob
 
 @dataclass(frozen=True)
 class FastV(Method):
-    """One cut before layer K; a token's score is what the last prompt token pays it in layer K-1, mean over the heads.
+    """One cut before layer K. A token's score is the attention that the last prompt token pays it in layer K-1, the mean over the heads.
 
-    The cut is made once, at the prefill; what is decoded sees the same tokens. Deviations from the official code: the score is one query
-    against all keys, not a row of a whole attention map; tokens are removed, where its evaluation masks them; under M-RoPE kept tokens keep
-    their three positions. `FastV(layer=1, keep_ratio=0.199)`, 1,248 of 6,272 tokens, costs 21.235 TFLOP; AIM's table has 21.24. Like every
-    figure there this leaves the scoring out, which `Plan.importance_tflops` has.
+    The cut is made once, at the prefill, and what is decoded sees the same tokens. This method deviates from the official code: the score
+    is one query against all keys, not a row of a whole attention map; tokens are removed, where its evaluation masks them; under M-RoPE
+    kept tokens keep their three positions. `FastV(layer=1, keep_ratio=0.199)`, 1,248 of 6,272 tokens, costs 21.235 TFLOP; AIM's table has
+    21.24. Like every figure there, this one leaves out the scoring, which `Plan.importance_tflops` counts.
 
     With layer ≥ the number of layers nothing is dropped. round(keep_ratio · N) of N visual tokens are kept, at least 1. The defaults are
     the paper's, at any depth.
@@ -64,6 +64,6 @@ class FastV(Method):
         return last_token_flops(shape, lengths)
 
     def dials(self, num_layers: int) -> Iterator[Dial]:
-        """Every share after the given layer; then, for what the layers before the cut already cost too much for, after earlier ones."""
+        """A row of every share with the given layer, and then rows with ever earlier layers, for budgets that no share reaches so late."""
         for layer in range(self.layer, 0, -1):
             yield Dial(replace(self, layer=layer), "keep_ratio", RATIOS)

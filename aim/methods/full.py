@@ -1,4 +1,4 @@
-"""The full model: nothing merged, nothing pruned. The reference every other method is compared with."""
+"""The full model, which merges and prunes nothing. Every other method is compared with it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from aim.methods.base import Method
 
 @dataclass(frozen=True)
 class Full(Method):
-    """Every visual token in every layer."""
+    """Every visual token is seen in every layer."""
 
     name = "full"

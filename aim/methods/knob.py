@@ -10,7 +10,7 @@ from textwrap import fill
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from aim.kernels.bounds import Bounds, check_choice, in_words
+from aim.kernels.bounds import Bounds, check_choice, in_words, refusal
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Knob:
     Attributes:
         label: a few words above the control.
         help: one or two sentences for newcomers: what it does.
-        bounds: which numbers a method accepts; for a tuple, which each of its entries may be. None: only the choices.
+        bounds: which numbers a method accepts; for a tuple, which each of its entries may be. Without bounds only the choices are accepted.
         step: of the slider.
         slider_high: where the slider ends if that is not `bounds.high`: a number, or a function of the model's number of layers.
         choices: what the page offers, as (words, value), in place of a slider.
@@ -68,20 +68,26 @@ class Knob:
         return " ".join(filter(None, [self.help, self.accepted and f"Accepted: {self.accepted}."]))
 
     def check(self, value: Any) -> None:
-        """Raises ValueError for a value that is not accepted: what was given, what is accepted, what to do."""
+        """Refuse a value that a method does not accept.
+
+        Raises:
+            Refusal: with what was given, what is accepted, and what to do.
+        """
         if value is None and self.default is None:
             return
         if self.bounds is None:
             if self.only:
                 check_choice(self.name, value, self.only, self.advice)
         elif self.kind is tuple:
+            if not isinstance(value, (tuple, list)):
+                raise refusal(self.name, value, self.accepted, self.advice)
             for entry in value:
                 self.bounds.check(f"an entry of {self.name}", entry, self.advice)
         else:
             self.bounds.check(self.name, value, self.advice)
 
     def cast(self, value: Any) -> Any:
-        """A value as a page or a JSON payload holds it, with the knob's own type; what cannot be that is left for `check` to refuse."""
+        """A value of a page or a JSON payload in the knob's own type. A value that cannot have it stays as it is, for `check` to refuse."""
         if self.kind not in (int, float):
             return value
         try:
@@ -95,11 +101,13 @@ class Knob:
         Raises:
             TypeError: the declaration leaves one of them out.
         """
-        end = self.slider_high(num_layers) if callable(self.slider_high) else self.slider_high
-        if self.bounds is None or self.step is None or self.bounds.low is None or (end is None and self.bounds.high is None):
+        bounds, step = self.bounds or Bounds(), self.step or 0
+        low, high = bounds.low, self.slider_high(num_layers) if callable(self.slider_high) else self.slider_high
+        if high is None and bounds.high is not None:
+            high = bounds.high - step * bounds.below
+        if low is None or high is None or not step:
             raise TypeError(f"The knob {self.name} can have no slider. Declare bounds, step and slider_high, or choices.")
-        low = self.bounds.low + self.step * self.bounds.above
-        return low, self.bounds.high - self.step * self.bounds.below if end is None else end, self.step
+        return low + step * bounds.above, high, step
 
 
 def knob(default: Any, label: str, help: str, **declared: Any) -> Any:
@@ -107,9 +115,14 @@ def knob(default: Any, label: str, help: str, **declared: Any) -> Any:
     return field(default=default, metadata={"knob": Knob(label, help, **declared)})
 
 
-@cache
 def knobs_of(method: type) -> dict[str, Knob]:
     """The knobs of a method's class by name, as declared. A field without a declaration has its name for a label and no limits."""
+    return _declared_knobs(method)
+
+
+@cache
+def _declared_knobs(method: type) -> dict[str, Knob]:
+    """`knobs_of`, whose own signature a cache would hide from type checkers."""
     hints = get_type_hints(method)
     return {
         item.name: replace(
@@ -146,7 +159,7 @@ def documented(method: type) -> str:
         fill(f"{each.name}: {each.explained} Default: {each.usual or None}.", 120, initial_indent=" " * 4, subsequent_indent=" " * 8)
         for each in known
     ]
-    return "\n".join([cleandoc(method.__doc__ or ""), "", "Args:", *told, "", "Raises:", "    ValueError: a knob is out of range."])
+    return "\n".join([cleandoc(method.__doc__ or ""), "", "Args:", *told, "", "Raises:", "    Refusal: a knob is out of range."])
 
 
 def _kind(hint: Any) -> type:

@@ -17,12 +17,16 @@ PRESETS: dict[str, tuple[float, int, int]] = {
 
 
 def preset(name: str, num_layers: int) -> tuple[float, int, int]:
-    """(merge ratio, l1, l2) of a preset for a model with that many layers; KeyError for a name that is not in `PRESETS`."""
+    """(merge ratio, l1, l2) of a preset for a model with that many layers.
+
+    Raises:
+        KeyError: the name is not in `PRESETS`.
+    """
     merge_ratio, l1, l2 = PRESETS[name]
     l1, l2 = scale_to_depth(l1, l2, num_layers, PAPER_LAYERS)
     return merge_ratio, l1, min(l2, num_layers + 1)  # a ramp that ends behind the last layer ends just behind it
 
 
 def preset_of(merge_ratio: float, l1: int, l2: int, num_layers: int) -> str | None:
-    """The name these knobs have, None if they have none."""
+    """The name of the preset that has these knobs for a model with that many layers; None where none has."""
     return next((name for name in PRESETS if preset(name, num_layers) == (merge_ratio, l1, l2)), None)

@@ -1,4 +1,4 @@
-"""PruMerge: keep the visual tokens the vision tower attends to most and merge their likes into them (ICCV 2025, arXiv 2403.15388)."""
+"""PruMerge: keep the visual tokens the vision tower attends to most and merge similar ones into them (ICCV 2025, arXiv 2403.15388)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from aim.kernels.attention_merging import NEIGHBOURS, count_outliers, merge_by_a
 from aim.kernels.bounds import SHARE
 from aim.kernels.cost import ModelShape, VisionShape, attention_merge_flops
 from aim.kernels.merging import MergedClip
+from aim.kernels.refusal import Refusal
 from aim.kernels.schedule import spread_evenly
 from aim.kernels.tower_attention import TowerAttention
 from aim.methods.base import Method
@@ -20,16 +21,16 @@ from aim.methods.knob import knob
 
 @dataclass(frozen=True)
 class PruMerge(Method):
-    """Frame by frame, tokens of outlying attention stay and absorb their 32 nearest keys; one token more a frame holds the rest.
+    """In each frame the tokens of outlying attention stay and absorb the 32 tokens nearest by their keys. One more token holds the rest.
 
-    See `aim.kernels.attention_merging.merge_by_attention` for the arithmetic. Deviations from the official code: SigLIP and Qwen's towers
-    have no CLS token, so a token's attention is the mean that the frame's tokens pay it; heads are averaged after the softmax; tokens come
-    after pooling and projection, in raster order instead of by score, and are numbered 0, 1, 2…; under M-RoPE they keep their positions.
-    `PruMerge(keep_ratio=0.2583)`, 1,620 tokens for 32 frames, costs the 23.65 TFLOP of AIM's table.
+    See `aim.kernels.attention_merging.merge_by_attention` for the arithmetic. This method deviates from the official code: SigLIP and
+    Qwen's towers have no CLS token, so a token's attention is the mean that the frame's tokens pay it; heads are averaged after the
+    softmax; tokens come after pooling and projection, in raster order instead of by score, and are numbered 0, 1, 2…; under M-RoPE they
+    keep their positions. `PruMerge(keep_ratio=0.2583)`, 1,620 tokens for 32 frames, costs the 23.65 TFLOP of AIM's table.
 
     A keep_ratio leaves int(keep_ratio · F·T) tokens, at least one a frame, spread evenly over the frames. Without one the paper's own count
     is taken: for each frame the tokens whose attention is above the third quartile by more than 1.5 interquartile ranges, and the one for
-    the rest. That count is not known before the clip is seen, so a plan is refused with a ValueError.
+    the rest. That count is not known before the clip is seen, so a plan without a keep_ratio is refused.
     """
 
     keep_ratio: float | None = knob(
@@ -51,7 +52,7 @@ class PruMerge(Method):
         if self.keep_ratio == 1:
             return None
         if tower is None:
-            raise ValueError("PruMerge ranks tokens by the vision tower's attention, and none was given. Use a model whose tower shows it.")
+            raise Refusal("PruMerge ranks tokens by the vision tower's attention, and none was given. Use a model whose tower shows it.")
         if self.keep_ratio is None:
             return merge_by_attention(patches, tower, [count + 1 for count in count_outliers(tower.received)])
         frames, tokens_per_frame = patches.shape[:2]
@@ -59,7 +60,7 @@ class PruMerge(Method):
 
     def merged_tokens(self, frames: int, tokens_per_frame: int) -> int:
         if self.keep_ratio is None:
-            raise ValueError(
+            raise Refusal(
                 "PruMerge without a keep_ratio keeps as many tokens as the clip's attention has outliers, which no plan can know. "
                 "Give a keep_ratio, for example 0.25."
             )

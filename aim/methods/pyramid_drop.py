@@ -10,6 +10,7 @@ from torch import Tensor
 from aim.kernels.bounds import FROM_1, SHARE
 from aim.kernels.cost import ModelShape, last_token_flops, look_ahead_flops
 from aim.kernels.importance import last_token_attention
+from aim.kernels.refusal import Refusal
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
 from aim.methods.knob import knob
@@ -19,13 +20,15 @@ LEAST_LEFT = RATIOS.index(0.25)
 
 @dataclass(frozen=True)
 class PyramidDrop(Method):
-    """Cuts at a few depths, each leaving `ratio` of what the one before left; the layer that comes next says who stays.
+    """Cuts at a few depths. Each leaves the share `ratio` of what the one before left, and the layer after it decides which tokens stay.
 
-    A token's score is the attention the prompt's last token would pay it in that layer: its own norm and projections on the current hidden
-    states, mean over the heads. After a cut the prompt is numbered 0, 1, 2… again, as in the official code; under M-RoPE, where that would
-    mix up time, row and column, tokens keep their positions. AIM's table has 24.22 TFLOP for LLaVA-OneVision-7B on 32 frames; no plausible
-    setting reproduces it. The defaults cost 45.22, and with their stages nothing costs less than 25.89. After k cuts int(ratio^k · N) of N
-    visual tokens are left.
+    A token's score is the attention that the prompt's last token would pay it in that layer, the mean over the heads: the layer's own norm
+    and projections are applied to the current hidden states. After a cut the prompt is numbered 0, 1, 2… again, as in the official code.
+    Under M-RoPE, where that would mix up time, row and column, tokens keep their positions. After k cuts int(ratio^k · N) of N visual
+    tokens are left.
+
+    AIM's table has 24.22 TFLOP for LLaVA-OneVision-7B on 32 frames, which no plausible setting reproduces. The defaults cost 45.22, and
+    with their stages nothing costs less than 25.89.
     """
 
     ratio: float = knob(
@@ -54,17 +57,22 @@ class PyramidDrop(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.stages is not None and (not self.stages or list(self.stages) != sorted(set(self.stages))):
-            raise ValueError(f"stages is {self.stages}; it lists the layers before which tokens are dropped, ascending. Use (7, 14, 21).")
+            raise Refusal(
+                f"stages is {self.stages}; accepted: the layers before which tokens are dropped, ascending. Use (7, 14, 21), for example."
+            )
+
+    def _cuts(self, num_layers: int) -> tuple[int, ...]:
+        """The layers of the cuts for a model of this depth, ascending, each ≥ 1."""
+        if self.stages is not None:
+            return self.stages
+        return tuple(dict.fromkeys(max(1, (quarter * num_layers + 2) // 4) for quarter in (1, 2, 3)))
 
     def for_depth(self, num_layers: int) -> PyramidDrop:
-        if self.stages is not None:
-            return self
-        quarters = (max(1, (quarter * num_layers + 2) // 4) for quarter in (1, 2, 3))
-        return replace(self, stages=tuple(dict.fromkeys(quarters)))
+        return self if self.stages is not None else replace(self, stages=self._cuts(num_layers))
 
     def keep(self, num_layers: int) -> list[float]:
-        stages = self.for_depth(num_layers).stages
-        return [self.ratio ** sum(stage <= layer for stage in stages) for layer in range(num_layers)]
+        cuts = self._cuts(num_layers)
+        return [self.ratio ** sum(cut <= layer for cut in cuts) for layer in range(num_layers)]
 
     def score(self, query: Tensor, key: Tensor, scaling: float, is_question: Tensor) -> Tensor:
         return last_token_attention(query, key, scaling)
@@ -73,7 +81,7 @@ class PyramidDrop(Method):
         return look_ahead_flops(shape, lengths) + last_token_flops(shape, lengths)
 
     def dials(self, num_layers: int) -> Iterator[Dial]:
-        """Every ratio; then, unless the stages were given, those of ever shallower models with cuts that leave a quarter or more."""
+        """A row of every ratio. Unless the stages were given, rows of 0.25 and more follow with the stages of ever shallower models."""
         yield Dial(self, "ratio", RATIOS)
         for depth in range(num_layers - 1, 3, -1) if self.stages is None else ():
             yield Dial(self.for_depth(depth), "ratio", RATIOS[LEAST_LEFT:])

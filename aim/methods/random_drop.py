@@ -1,4 +1,4 @@
-"""Random: after a few layers, keep visual tokens drawn by lot. The control that every importance has to beat."""
+"""Random: after a few layers, keep visual tokens that are drawn at random. Every score of importance has to beat this control."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from aim.methods.knob import knob
 
 @dataclass(frozen=True)
 class Random(Method):
-    """FastV's one cut, at FastV's cost, with lots in place of its scores. No paper's method.
+    """FastV's one cut at FastV's cost, with random scores in place of attention. It is a control, not a method of a paper.
 
-    The lots depend on the seed and the number of tokens alone: the same on every device, in every run and in every layer. With
-    layer ≥ the number of layers nothing is dropped. round(keep_ratio · N) of N visual tokens are kept, at least 1.
+    The scores depend on the seed and the number of tokens alone, so they are the same on every device, in every run and in every layer.
+    With layer ≥ the number of layers nothing is dropped. round(keep_ratio · N) of N visual tokens are kept, at least 1.
     """
 
     layer: int = knob(
@@ -64,6 +64,6 @@ class Random(Method):
         return torch.rand(query.shape[1], generator=generator).to(query.device, non_blocking=True)
 
     def dials(self, num_layers: int) -> Iterator[Dial]:
-        """Every share after the given layer; then, for what the layers before the cut already cost too much for, after earlier ones."""
+        """A row of every share with the given layer, and then rows with ever earlier layers, for budgets that no share reaches so late."""
         for layer in range(self.layer, 0, -1):
             yield Dial(replace(self, layer=layer), "keep_ratio", RATIOS)

@@ -22,10 +22,10 @@ class ToMe(Method):
     """Bipartite matching within each frame, repeated until the target is met; a merged token is the mean of its patches.
 
     The paper merges a few tokens in every block of the vision tower. There it would break the grid that video models pool, so here the
-    projected tokens are merged, all at once. Hence the deviations: similarity is that of the embeddings, not of the keys; log(size) is not
-    added to any attention; a step removes half of the tokens, or as many as the target asks for. Kept tokens are numbered 0, 1, 2… in
-    raster order, as AIM's are. Against AIM's merging the weights are the one difference. The default ratio is AIM's; the paper states how
-    many tokens each block removes.
+    projected tokens are merged, all at once. This method therefore deviates from the paper: similarity is that of the embeddings, not of
+    the keys; log(size) is not added to any attention; a step removes half of the tokens, or as many as the target asks for. Kept tokens are
+    numbered 0, 1, 2… in raster order, as AIM's are. The weights are the only difference from AIM's merging. The default ratio is AIM's,
+    because the paper only states how many tokens each block removes.
     """
 
     merge_ratio: float = knob(

@@ -14,9 +14,9 @@ from aim.methods.knob import knob
 
 @dataclass(frozen=True)
 class VTW(Method):
-    """Every visual token is withdrawn before layer K, so there is nothing to score; the text keeps its positions.
+    """Every visual token is withdrawn before layer K, so there is nothing to score. The text keeps its positions.
 
-    The paper searches K on a few samples, by the divergence from the full model's output; that search is not part of this. With K = 6 it
+    The paper searches K on a few samples, by the divergence from the full model's output; that search is not part of this method. K = 6
     costs the 22.38 TFLOP of AIM's table (LLaVA-OneVision-7B, 32 frames). With K ≥ the number of layers nothing is withdrawn. Half of the
     depth, the default, is about where the search ends in the official repository (15 of 32 for LLaVA-1.5-7B).
     """
@@ -35,11 +35,14 @@ class VTW(Method):
 
     name = "vtw"
 
+    def _cut(self, num_layers: int) -> int:
+        return max(1, num_layers // 2) if self.layer is None else self.layer
+
     def for_depth(self, num_layers: int) -> VTW:
-        return self if self.layer is not None else replace(self, layer=max(1, num_layers // 2))
+        return self if self.layer is not None else replace(self, layer=self._cut(num_layers))
 
     def keep(self, num_layers: int) -> list[float]:
-        return drop_once(num_layers, self.for_depth(num_layers).layer, 1.0, 0.0)
+        return drop_once(num_layers, self._cut(num_layers), 1.0, 0.0)
 
     def dials(self, num_layers: int) -> Iterator[Dial]:
         yield Dial(self, "layer", range(1, num_layers + 1))

@@ -10,6 +10,7 @@ import pytest
 
 import aim
 from aim.kernels.bounds import CHANCE, FROM_1, SHARE
+from aim.kernels.refusal import Refusal
 from aim.methods import METHODS, Method
 from aim.methods.knob import knob, knobs_by_name, knobs_of
 from aim.planning.plan import plan
@@ -65,13 +66,14 @@ def test_a_slider_ends_one_step_inside_an_end_that_is_refused_and_may_end_with_t
         ("share", 0, "share is 0; accepted: a number above 0 and up to 1. Use 1."),
         ("layer", 1.5, "layer is 1.5; accepted: a whole number of at least 1."),
         ("some", (2, 0), "an entry of some is 0; accepted: a whole number of at least 1."),
+        ("some", 2, "some is 2; accepted: a list, each a whole number of at least 1."),
         ("way", "c", 'way is \'c\'; accepted: "a" or "b".'),
         ("window", 0, "window is 0; accepted: a whole number of at least 1."),
         ("window", None, "window is None; accepted: a whole number of at least 1."),
     ],
 )
 def test_a_method_refuses_what_its_knobs_do_not_accept(name, value, said):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(Refusal) as error:
         Made(**{name: value})
     assert str(error.value) == said
 

@@ -11,6 +11,7 @@ from transformers import AutoConfig
 
 import aim
 from aim.kernels.cost import attention_merge_flops, last_token_flops, look_ahead_flops
+from aim.kernels.refusal import Refusal
 from aim.methods import METHODS
 from aim.planning.plan import cost_of, look_up, plan
 
@@ -141,12 +142,12 @@ def test_lots_depend_on_the_seed_and_the_number_of_tokens_alone():
     ],
 )
 def test_a_knob_out_of_range_is_refused(make, message: str):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(Refusal, match=message):
         make()
 
 
 def test_an_adaptive_count_cannot_be_planned():
-    with pytest.raises(ValueError, match="Give a keep_ratio"):
+    with pytest.raises(Refusal, match="Give a keep_ratio"):
         plan(SEVEN_B, 32, 100, aim.PruMerge())
 
 
