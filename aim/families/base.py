@@ -1,6 +1,6 @@
 """What a model family is: how its pictures lie in a prompt, and how frames become its inputs. One entry a family, in a file of its own.
 
-Everything else, the engine reads off the uniform shape transformers gives its multimodal models.
+The engine reads everything else off the uniform shape that transformers gives its multimodal models.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Picture:
 
     Attributes:
         grids: its grids, one after the other; an image that is also shown enlarged in tiles has two.
-        places: for each grid long [frames · rows · columns], each patch's place from the picture's first placeholder. Placeholders no grid
-            names are separators, and treated as text.
+        places: for each grid long [frames · rows · columns], each patch's place from the picture's first placeholder. Placeholders that no
+            grid names are separators, which are treated as text.
         length: placeholders in all.
     """
 
@@ -40,17 +40,18 @@ def plain_picture(frames: int, rows: int, columns: int, separators: int = 0) -> 
     return Picture((grid,), (torch.arange(grid.tokens),), grid.tokens + separators)
 
 
-# Called with how many placeholders the run still holds, gives the next picture in it. Raises ValueError where they are not whole pictures.
+# It is called with the number of placeholders that the run still holds, and gives the next picture in it. It raises a Refusal where these
+# are not whole pictures.
 Reader = Callable[[int], Picture]
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A clip as the model takes it, made once a clip.
+    """A clip as the model takes it. It is made once for each clip.
 
     Attributes:
         features: what goes into `generate` as `mm_encoder_outputs`, so that the vision tower need not run again. The `attentions` of its
-            entry hold one `aim.kernels.tower_attention.TowerAttention` where the family can tell.
+            entry hold one `aim.kernels.tower_attention.TowerAttention` where the family's tower can be watched.
         inputs: further keyword arguments of `generate`, such as the grid's size.
         grid: the clip's visual tokens.
     """
@@ -75,9 +76,9 @@ class Family:
         prompt: (grid) → what stands for a clip in the prompt: strings, and numbers of placeholders.
         vision_shape: (config, grid) → `VisionShape`, what the vision tower's cost is made of.
         token_types: the model's forward wants `mm_token_type_ids`: 0 for text, 1 for images, 2 for videos.
-        clip_type: how a clip is called in a conversation: "video", or "image" where the family knows none and frames go in as images.
+        clip_type: what a clip is called in a conversation: "video", or "image" where the family knows no videos and frames go in as images.
         timing: (seconds from one frame to the next) → further inputs that say so, or None where the model is not told.
-        watch_tower: (model, callback) → hook handles; the callback gets a `TowerAttention` for each pass of the vision tower, its frames in
+        watch_tower: (model, callback) → hook handles. The callback gets a `TowerAttention` for each pass of the vision tower: its frames in
             order, or all tokens as one frame where pictures differ in size. None where the family has no tower that can be watched.
         published: the published models of the family.
         picture_settings: the picture settings of their checkpoints, as in `preprocessor_config.json`; for models with random weights.

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from aim.families.towers import recorded
 from aim.kernels.cost import VisionShape
@@ -17,29 +19,34 @@ Output = TypeVar("Output")
 
 
 def encode_batches(
-    model: nn.Module, watch: Callable, frames: Tensor, vision: VisionShape, run: Callable[[Tensor], Output]
+    model: PreTrainedModel, watch: Callable, frames: Tensor, vision: VisionShape, run: Callable[[Tensor], Output]
 ) -> tuple[list[Output], tuple[TowerAttention, ...]]:
     """Encode frames part by part, as many at once as `MEMORY_BUDGET` holds.
 
     Args:
-        frames: pixel values [F, ...], or [steps, ...] where several frames are one step, on any device, of any floating dtype.
-        vision: the tower's shape with the patches of one of them.
         watch: the family's `watch_tower`, or one like it.
+        frames: pixel values [F, ...], or [steps, ...] where several frames are one step, on any device, of any floating dtype.
+        vision: the tower's shape, with the patches of one frame or step.
         run: a part on the model's device and in its dtype → the model's features for it.
 
     Returns:
-        What `run` gave for each part, in order; and, for `Encoded.features`, what the tower attended to: one `TowerAttention`, [F, T].
+        What `run` gave for each part, in order, and what the tower attended to, one `TowerAttention` [F, T]; see `features`.
     """
     parts = batches(frames, vision, model.dtype.itemsize)
     outputs, seen = recorded(watch, model, lambda: [run(part.to(model.device, model.dtype)) for part in parts])
     return outputs, (TowerAttention(torch.cat([one.received for one in seen]), torch.cat([one.keys for one in seen])),)
 
 
+def features(tokens: Tensor | list[Tensor], seen: tuple[TowerAttention, ...]) -> BaseModelOutputWithPooling:
+    """An entry of `Encoded.features`: the projected tokens of a clip, and what the tower attended to in place of its attention maps."""
+    return BaseModelOutputWithPooling(pooler_output=tokens, attentions=seen)  # type: ignore[arg-type]  # some models give lists of tokens
+
+
 def batches(frames: Tensor, vision: VisionShape, bytes_per_value: int, memory_budget: int = MEMORY_BUDGET) -> Iterator[Tensor]:
-    """Cut [F, ...] into parts of as many frames as `memory_budget` bytes hold the activations of, at least one.
+    """Cut [F, ...] into parts of as many frames as `memory_budget` bytes can hold the activations of, at least one frame a part.
 
     A frame of P patches is counted as P · (hidden · (layers + 1 + 8) + 2 · intermediate) values: transformers keeps every layer's output,
-    and a layer at work holds its input, norm, queries, keys, values, attention's output and the MLP's two sides.
+    and a layer at work holds its input, norm, queries, keys, values, the attention's output and the MLP's two sides.
     """
     values = vision.hidden_size * (vision.num_layers + 9) + 2 * vision.intermediate_size
     at_once = max(1, memory_budget // (vision.patches_per_frame * values * bytes_per_value))

@@ -1,4 +1,4 @@
-"""What families share that know no videos: a clip's frames go in as so many images, each with as many tokens whatever its size."""
+"""What families without videos share: the frames of a clip go in as images, and every image has the same number of tokens."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
-from aim.families.batches import encode_batches
+from aim.families.batches import encode_batches, features
 
 
 def image_frames(
     grid: Callable, vision_shape: Callable, watch_tower: Callable, joined: Callable[[list], Tensor | list[Tensor]] = torch.cat, **rest
 ) -> Family:
-    """Such a family's entry.
+    """The entry of a family without videos.
 
     Args:
-        grid, vision_shape, watch_tower, rest: see `Family`; `grid` is read without picture settings and size.
+        grid, vision_shape, watch_tower, rest: see `Family`; `grid` is called without picture settings and size.
         joined: features of the parts of a clip → those of all F frames, as the model's own `get_image_features` gives them:
             [F, T, hidden], or a list of F [T, hidden].
     """
@@ -32,7 +31,7 @@ def image_frames(
         return read
 
     def encode(model, pixels: dict[str, Tensor]) -> Encoded:
-        """Projected tokens, [T, hidden] a frame. Keeps nothing else of the tower's output alive."""
+        """Projected tokens, [T, hidden] a frame. Nothing else of the tower's output is kept alive."""
         frames = pixels["pixel_values"]
         clip = grid(model.config, {}, len(frames), 0, 0)
 
@@ -40,7 +39,7 @@ def image_frames(
             return model.model.get_image_features(part, return_dict=True).pooler_output
 
         outputs, seen = encode_batches(model, watch_tower, frames, vision_shape(model.config, clip), run)
-        return Encoded({"image": BaseModelOutputWithPooling(pooler_output=joined(outputs), attentions=seen)}, {}, clip)
+        return Encoded({"image": features(joined(outputs), seen)}, {}, clip)
 
     return Family(
         image_token=lambda config: config.image_token_id,

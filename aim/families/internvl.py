@@ -1,4 +1,4 @@
-"""InternVL: every frame and every tile of an image is a square by itself, 2 x 2 patches one token, and frames are named in the prompt."""
+"""InternVL: frames and tiles of images are squares of their own, 2 x 2 patches make one token, and the prompt numbers the frames."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from aim.kernels.grid import Grid
 
 def _patches(config) -> tuple[int, int]:
     """(rows, columns) of the tower's patches."""
-    vision = config.vision_config
-    return tuple(side // patch for side, patch in zip(vision.image_size, vision.patch_size, strict=True))
+    (height, width), (patch_height, patch_width) = config.vision_config.image_size, config.vision_config.patch_size
+    return height // patch_height, width // patch_width
 
 
 def _factor(config) -> int:
@@ -30,13 +30,13 @@ def _factor(config) -> int:
 
 
 def _grid(config, _picture_settings: dict, frames: int, _height: int, _width: int) -> Grid:
-    """The tower's patches two by two, whatever the clip's size: 32 x 32 → 16 x 16."""
+    """The tower's patches joined two by two, whatever the clip's size: 32 x 32 → 16 x 16."""
     rows, columns = _patches(config)
     return Grid(frames, rows // _factor(config), columns // _factor(config))
 
 
 def _pixel_values(_config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
-    """Resized without keeping the aspect ratio, a frame as one tile: float32 [F, 3, height, width]."""
+    """Frames resized without keeping the aspect ratio, each as one tile: float32 [F, 3, height, width]."""
     size = picture_settings["size"]
     return {"pixel_values": normalised_frames(frames, picture_settings, size["height"], size["width"])}
 
@@ -53,7 +53,7 @@ def _watch_tower(model, callback: Callable) -> list:
 
 
 def _prompt(grid: Grid) -> list[str | int]:
-    """A line a frame, with its number."""
+    """One line for each frame, with its number."""
     parts: list[str | int] = []
     for frame in range(grid.frames):
         parts += ["\n" * bool(frame) + f"Frame{frame + 1}: <img>", grid.tokens_per_frame, "</img>"]

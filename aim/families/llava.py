@@ -1,4 +1,4 @@
-"""LLaVA-1.5: CLIP in front of Vicuna. It knows images only; the frames of a clip go in as so many images, one a line."""
+"""LLaVA-1.5: CLIP in front of Vicuna. It knows images only, so the frames of a clip go in as images, one on each line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _grid(config, _picture_settings: dict, frames: int, _height: int, _width: in
 
 
 def _pixel_values(_config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
-    """The shorter side resized to the model's, and the middle square cut out: float32 [F, 3, side, side]."""
+    """Frames whose shorter side is resized to the model's, with the middle square cut out: float32 [F, 3, side, side]."""
     short, crop = picture_settings["size"]["shortest_edge"], picture_settings["crop_size"]
     sides = frames.shape[1:3]
     height, width = (short if side == min(sides) else int(short * side / min(sides)) for side in sides)

@@ -1,6 +1,6 @@
-"""LLaVA-OneVision: SigLIP in front of Qwen2; a video frame is pooled to half its side, and one newline token ends a clip.
+"""LLaVA-OneVision: SigLIP in front of Qwen2. A video frame is pooled to half its side, and one newline token ends a clip.
 
-An image that is alone in its prompt is shown twice, whole and enlarged in tiles; one of several is shown whole. Neither is pooled.
+An image that is alone in its prompt is shown twice: whole, and enlarged in tiles. One of several images is shown whole. No image is pooled.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import torch
 from torch import Tensor, nn
 from transformers import LlavaOnevisionConfig
 from transformers.image_processing_utils import select_best_resolution
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
-from aim.families.batches import encode_batches
+from aim.families.batches import encode_batches, features
 from aim.families.pixels import normalised_frames
 from aim.families.published import Published
 from aim.families.qwen2_sizes import QWEN2_0_5B, QWEN2_7B, QWEN2_72B, ROPE
 from aim.families.towers import pooled, seen_layer, watch_projections
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
+from aim.kernels.refusal import Refusal
 from aim.kernels.tower_attention import TowerAttention
 
 
@@ -44,7 +44,7 @@ def _videos(config, _inputs: dict) -> Reader:
     def read(placeholders: int) -> Picture:
         frames, rest = divmod(placeholders - 1, side * side)
         if frames < 1 or rest:
-            raise ValueError(
+            raise Refusal(
                 f"The prompt holds {placeholders} video placeholders in a row; a LLaVA-OneVision clip has {side * side} a frame "
                 "and 1 more. Give one whole video, and text between two."
             )
@@ -55,33 +55,37 @@ def _videos(config, _inputs: dict) -> Reader:
 
 def _images(config, inputs: dict) -> Reader:
     made = (inputs.get("mm_encoder_outputs") or {}).get("image")
+    pictures: Iterator[Picture]
     if made is not None:
-        pictures = (_featured_picture(config, features) for features in made.pooler_output)
+        pictures = (_featured_picture(config, of_one) for of_one in made.pooler_output)
     else:
         pictures = _sized_pictures(config, inputs.get("image_sizes"), inputs.get("batch_num_images"))
 
     def read(_placeholders: int) -> Picture:
         picture = next(pictures, None)
         if picture is None:
-            raise ValueError("The prompt holds more images than were given. Pass the image inputs of the processor, `image_sizes` too.")
+            raise Refusal("The prompt holds more images than were given. Pass the image inputs of the processor, `image_sizes` too.")
         return picture
 
     return read
 
 
 def _sized_pictures(config, sizes: Tensor | None, counts: Tensor | None) -> Iterator[Picture]:
-    """By `image_sizes`. Only an image that is alone in its prompt is shown in tiles too; without counts, every one is taken to be alone."""
-    sizes = [] if sizes is None else sizes.tolist()
-    alone = [True] * len(sizes) if counts is None else [count == 1 for count in counts.tolist() for _ in range(count)]
-    for size, is_tiled in zip(sizes, alone, strict=True):
+    """Pictures by their `image_sizes` [images, 2]. Only an image that is alone in its prompt is also shown in tiles.
+
+    `counts` are the images of each prompt. Without them, every image is taken to be alone.
+    """
+    listed = [] if sizes is None else sizes.tolist()
+    alone = [True] * len(listed) if counts is None else [count == 1 for count in counts.tolist() for _ in range(count)]
+    for size, is_tiled in zip(listed, alone, strict=True):
         yield _tiled_picture(config, *tile_grid(config, *size)) if is_tiled else _whole_picture(config)
 
 
-def _featured_picture(config, features: Tensor) -> Picture:
-    """By its features [length, C], where `generate` keeps the sizes to itself: the newline ends every row, and so it comes last."""
+def _featured_picture(config, tokens: Tensor) -> Picture:
+    """A picture by its features [length, C], as `generate` does not pass the sizes on. The newline ends every row, so it comes last."""
     base = _side(config) ** 2
-    newlines = (features[base:] == features[-1]).all(-1).sum().item()
-    columns = (len(features) - base) // newlines - 1
+    newlines = int((tokens[base:] == tokens[-1]).all(-1).sum())
+    columns = (len(tokens) - base) // newlines - 1
     return _tiled_picture(config, newlines, columns) if columns else _whole_picture(config)
 
 
@@ -90,7 +94,7 @@ def _whole_picture(config) -> Picture:
 
 
 def _tiled_picture(config, rows: int, columns: int) -> Picture:
-    """The whole image, then its enlarged copy of rows x columns, a newline token behind each row."""
+    """The whole image, and then its enlarged copy of rows x columns, with a newline token behind each row."""
     base = _side(config)
     whole = plain_picture(1, base, base)
     rows_start = base * base + torch.arange(rows)[:, None] * (columns + 1)
@@ -99,8 +103,11 @@ def _tiled_picture(config, rows: int, columns: int) -> Picture:
 
 
 def tile_grid(config, height: int, width: int) -> tuple[int, int]:
-    """(rows, columns) of tokens of an image's enlarged copy: its tiles side by side, without the padding that fills them up, and reduced
-    where that is more than about `vision_aspect_ratio`'s number of tiles ("anyres_max_9" → 9)."""
+    """(rows, columns) of tokens of an image's enlarged copy, for an image of height x width pixels.
+
+    Its tiles lie side by side, without the padding that fills them up. Where they are more than about the number of tiles that
+    `vision_aspect_ratio` names ("anyres_max_9" → 9), the copy is reduced.
+    """
     side, tile = _side(config), config.vision_config.image_size
     best = select_best_resolution((height, width), config.image_grid_pinpoints)
     rows, columns = (length // tile * side for length in best)
@@ -114,13 +121,13 @@ def tile_grid(config, height: int, width: int) -> tuple[int, int]:
 
 
 def _pixel_values(_config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
-    """Resized without keeping the aspect ratio, as the checkpoint's own processor does: float32 [1, F, 3, height, width]."""
+    """Frames resized without keeping the aspect ratio, as the checkpoint's own processor does: float32 [1, F, 3, height, width]."""
     size = picture_settings["size"]
     return {"pixel_values_videos": normalised_frames(frames, picture_settings, size["height"], size["width"])[None]}
 
 
 def _pooled(config, values: Tensor) -> Tensor:
-    """A frame's patches pooled as its features are: [F, side · side, D] → [F, T, D]."""
+    """Values of patches, pooled as the features of frames are: [F, side · side, D] → [F, T, D]."""
     side = _side(config)
     planes = values.transpose(1, 2).unflatten(2, (side, side))
     half = (math.ceil(side / 2),) * 2
@@ -128,9 +135,13 @@ def _pooled(config, values: Tensor) -> Tensor:
 
 
 def _watch_tower(model, callback: Callable) -> list:
-    """Frames are pooled and images are not, and one tower serves both: only the model's inputs tell which it saw. A forward has them before
-    the tower runs, `generate` encodes first, and what it recorded waits for them."""
-    config, coming, waiting = model.config, [], []
+    """Frames are pooled and images are not, and one tower serves both, so only the model's inputs tell which of them it saw.
+
+    A forward call has these inputs before the tower runs. `generate` encodes first, so what is recorded waits until the inputs come.
+    """
+    config = model.config
+    coming: list[str] = []
+    waiting: list[TowerAttention] = []
 
     def report(kind: str, seen: TowerAttention) -> None:
         callback(seen if kind == "image" else pooled(seen.received, seen.keys, partial(_pooled, config)))
@@ -160,7 +171,7 @@ def _watch_patches(model, callback: Callable, pool: Callable[[Tensor], Tensor] =
 
 
 def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
-    """Projected, pooled tokens with the newline: pooler_output [1, F·T + 1, hidden]. Keeps nothing else of the tower's output alive."""
+    """Projected, pooled tokens with the newline, [1, F·T + 1, hidden]. Nothing else of the tower's output is kept alive."""
     [frames] = pixels["pixel_values_videos"]
     grid = _grid(model.config, {}, len(frames), 0, 0)
     watch = partial(_watch_patches, pool=partial(_pooled, model.config))
@@ -169,9 +180,9 @@ def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
         return model.model.get_video_features(part[None], return_dict=True).pooler_output
 
     outputs, seen = encode_batches(model, watch, frames, _vision_shape(model.config, grid), run)
-    # Every batch ends with the newline; only the last one's stands.
-    features = torch.cat([*(part[:, :-1] for part in outputs[:-1]), outputs[-1]], dim=1)
-    return Encoded({"video": BaseModelOutputWithPooling(pooler_output=features, attentions=seen)}, {}, grid)
+    # Every part ends with the newline, and only the last one's is kept.
+    tokens = torch.cat([*(part[:, :-1] for part in outputs[:-1]), outputs[-1]], dim=1)
+    return Encoded({"video": features(tokens, seen)}, {}, grid)
 
 
 def _vision_shape(config, _grid: Grid) -> VisionShape:

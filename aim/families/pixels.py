@@ -23,7 +23,7 @@ def normalised_frames(frames: np.ndarray, picture_settings: dict, height: int, w
 
 
 def cropped(pixels: Tensor, height: int, width: int) -> Tensor:
-    """The middle of [F, 3, H, W], padded with zeros where it is smaller than height x width."""
+    """The middle of [F, 3, H, W], [F, 3, height, width], padded with zeros where H x W is smaller than height x width."""
     top, left = ((have - want) // 2 for have, want in zip(pixels.shape[-2:], (height, width), strict=True))
     below, right = pixels.shape[-2] - height - top, pixels.shape[-1] - width - left
     return torch.nn.functional.pad(pixels, (-left, -right, -top, -below))

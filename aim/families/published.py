@@ -1,4 +1,4 @@
-"""A published model, as the file of its family states it: a plan or a benchmark then needs neither weights nor the network."""
+"""A published model, as the file of its family states it, so that a plan or a benchmark needs neither weights nor the network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers import PretrainedConfig
 class Published:
     """A published model.
 
-    What counts for a loaded checkpoint is its own config.json; this entry stands for it where there is none at hand.
+    A loaded checkpoint goes by its own config.json. This entry stands in for it where no checkpoint is at hand.
 
     Attributes:
         name: its short name, in lower case.

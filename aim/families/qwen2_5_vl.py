@@ -17,7 +17,7 @@ from aim.kernels.grid import Grid
 
 
 def _order(sizes: Tensor, vision) -> Tensor:
-    """Tokens in the order the tower keeps them, window by window."""
+    """Indices of the tokens in the order in which the tower keeps them, window by window."""
     return get_vision_window_index(sizes, vision.spatial_merge_size, vision.window_size, vision.patch_size)[0]
 
 
@@ -42,7 +42,7 @@ def _vision_shape(config, grid: Grid) -> VisionShape:
 
 
 def _squares(side: int, window: int) -> int:
-    """Sum of squares of the lengths a side is cut into."""
+    """Sum of the squares of the lengths into which windows cut a side."""
     return side // window * window**2 + (side % window) ** 2
 
 

@@ -1,4 +1,4 @@
-"""The sizes of the LLMs Qwen2 and Qwen2.5, on which several families stand, as parts of a transformers text config."""
+"""The sizes of the LLMs Qwen2 and Qwen2.5, which several families use, as parts of a transformers text config."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ QWEN2_1_5B = _size(28, 1536, 8960, 12, 2)
 QWEN2_3B = _size(36, 2048, 11008, 16, 2)
 QWEN2_7B = _size(28, 3584, 18944, 28, 4)
 QWEN2_72B = _size(80, 8192, 29568, 64, 8)
-# Rotary positions as all of them have them.
+# All of them have these rotary positions.
 ROPE = {"rope_type": "default", "rope_theta": 1e6}

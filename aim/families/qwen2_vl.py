@@ -1,4 +1,5 @@
-"""Qwen2-VL: a tower without a fixed size; two frames are one step in time, 2 x 2 patches one token, positions have three axes (M-RoPE)."""
+"""Qwen2-VL: a tower takes pictures of any size, two frames make one step in time, 2 x 2 patches make one token, and positions have three
+axes (M-RoPE)."""
 
 from __future__ import annotations
 
@@ -10,21 +11,21 @@ import torch
 from torch import Tensor
 from transformers import Qwen2VLConfig
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
 
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
-from aim.families.batches import encode_batches
+from aim.families.batches import encode_batches, features
 from aim.families.pixels import normalised_frames
 from aim.families.published import Published
 from aim.families.qwen2_sizes import QWEN2_1_5B, QWEN2_7B, ROPE
 from aim.families.towers import received
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
+from aim.kernels.refusal import Refusal
 from aim.kernels.tower_attention import TowerAttention
 
-# The video processor's own limits, for a frame. A checkpoint's settings may name others; those that come from its image processor allow
-# 12.8 million pixels, too many for a frame of a clip, so the upper one holds always.
+# The video processor's own limits for a frame. A checkpoint's settings may name others. Those of its image processor allow 12.8 million
+# pixels, too many for a frame of a clip, so the upper limit always holds.
 MIN_PIXELS, MAX_PIXELS = 128 * 28 * 28, 768 * 28 * 28
 MAX_ASPECT = 200
 
@@ -33,22 +34,26 @@ def smart_size(height: int, width: int, factor: int, min_pixels: int, max_pixels
     """(height, width) in multiples of `factor` nearest to the given ones, with min_pixels to max_pixels in all and the aspect kept.
 
     Raises:
-        ValueError: one side more than 200 times the other.
+        Refusal: one side is more than 200 times the other.
     """
     if max(height, width) > MAX_ASPECT * min(height, width):
-        raise ValueError(f"The frames are {width} x {height} pixels; sides up to {MAX_ASPECT} : 1 are accepted. Crop the clip.")
-    rounded = [round(side / factor) * factor for side in (height, width)]
+        raise Refusal(f"The frames are {width} x {height} pixels; sides up to {MAX_ASPECT} : 1 are accepted. Crop the clip.")
+    rounded = round(height / factor) * factor, round(width / factor) * factor
     if rounded[0] * rounded[1] > max_pixels:
         shrink = math.sqrt(height * width / max_pixels)
-        return tuple(max(factor, math.floor(side / shrink / factor) * factor) for side in (height, width))
+        return max(factor, math.floor(height / shrink / factor) * factor), max(factor, math.floor(width / shrink / factor) * factor)
     if rounded[0] * rounded[1] < min_pixels:
         grow = math.sqrt(min_pixels / (height * width))
-        return tuple(math.ceil(side * grow / factor) * factor for side in (height, width))
-    return tuple(rounded)
+        return math.ceil(height * grow / factor) * factor, math.ceil(width * grow / factor) * factor
+    return rounded
 
 
 def frame_size(config, picture_settings: dict, height: int, width: int) -> tuple[int, int]:
-    """(height, width) a clip's frames are resized to."""
+    """(height, width) to which a clip's frames are resized.
+
+    Raises:
+        Refusal: as `smart_size`.
+    """
     size, vision = picture_settings.get("size", {}), config.vision_config
     least = picture_settings.get("min_pixels") or size.get("shortest_edge") or MIN_PIXELS
     most = picture_settings.get("max_pixels") or size.get("longest_edge") or MAX_PIXELS
@@ -56,7 +61,7 @@ def frame_size(config, picture_settings: dict, height: int, width: int) -> tuple
 
 
 def _grid(config, picture_settings: dict, frames: int, height: int, width: int) -> Grid:
-    """Half as many steps in time as frames, rounded up; tokens of 2 x 2 patches."""
+    """Half as many steps in time as frames, rounded up, each of tokens of 2 x 2 patches."""
     vision = config.vision_config
     side = vision.patch_size * vision.spatial_merge_size
     height, width = frame_size(config, picture_settings, height, width)
@@ -75,7 +80,7 @@ def _reader(kind: str) -> Callable[..., Reader]:
         def next_picture(_placeholders: int) -> Picture:
             size = next(sizes, None)
             if size is None:
-                raise ValueError(
+                raise Refusal(
                     f"The prompt holds more {kind}s than `{kind}_grid_thw` has rows. Pass the {kind} inputs of the processor, one row each."
                 )
             return plain_picture(*size)
@@ -86,8 +91,11 @@ def _reader(kind: str) -> Callable[..., Reader]:
 
 
 def _sizes_by_position(ids: Tensor, positions: Tensor | None, token: int) -> Iterator[tuple[int, int, int]]:
-    """(steps, rows, columns) of each picture, from the positions [axes, B, n] of its tokens: `generate` keeps the sizes to itself and gives
-    on the positions it made of them. A picture is a run of placeholders, since each stands between two markers."""
+    """(steps, rows, columns) of each picture, from the positions [axes, B, n] of its tokens.
+
+    `generate` does not pass the sizes on, but it passes on the positions that it made of them. A picture is a run of placeholders, since
+    each picture stands between two markers.
+    """
     if positions is None or positions.dim() < 3:
         return
     for row, places in zip(ids, positions[-2:].transpose(0, 1), strict=True):
@@ -99,7 +107,7 @@ def _sizes_by_position(ids: Tensor, positions: Tensor | None, token: int) -> Ite
 
 
 def _pixel_values(config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
-    """Patches [steps · rows · columns, 3 · 2 · side²], those of a token together; the last frame is repeated where their number is odd."""
+    """Patches [steps · rows · columns, 3 · 2 · side²], those of a token together. The last of an odd number of frames is repeated."""
     vision = config.vision_config
     time, merge, side = vision.temporal_patch_size, vision.spatial_merge_size, vision.patch_size
     height, width = frame_size(config, picture_settings, *frames.shape[1:3])
@@ -112,7 +120,7 @@ def _pixel_values(config, frames: np.ndarray, picture_settings: dict) -> dict[st
 
 
 def encoder(watch: Callable, vision_shape: Callable) -> Callable[..., Encoded]:
-    """The family's `encode`, which notes what `watch` sees of the tower. No step of a clip attends to another, so parts need no others."""
+    """The family's `encode`, which keeps what `watch` sees of the tower. It may take parts, as no step of a clip attends to another."""
 
     def encode(model, pixels: dict[str, Tensor]) -> Encoded:
         sizes, merge = pixels["video_grid_thw"], model.config.vision_config.spatial_merge_size
@@ -125,17 +133,16 @@ def encoder(watch: Callable, vision_shape: Callable) -> Callable[..., Encoded]:
 
         frames = pixels["pixel_values_videos"].unflatten(0, (steps, -1))
         outputs, seen = encode_batches(model, watch, frames, vision_shape(model.config, grid), run)
-        features = {"video": BaseModelOutputWithPooling(pooler_output=[torch.cat(outputs)], attentions=seen)}
-        return Encoded(features, {"video_grid_thw": sizes}, grid)
+        return Encoded({"video": features([torch.cat(outputs)], seen)}, {"video_grid_thw": sizes}, grid)
 
     return encode
 
 
 def tower_watcher(order: Callable[[Tensor, object], Tensor] | None = None) -> Callable[..., list]:
-    """The family's `watch_tower`. `order`: (pictures' sizes, vision config) → the tokens' order inside the tower, where it is another.
+    """The family's `watch_tower`. `order`: (pictures' sizes, vision config) → the tokens' order inside the tower, where that differs.
 
-    The keys are those before the rotary embedding, so that they tell content and not place. Where the last layer attends within windows,
-    a frame's mean counts the queries outside a patch's window as paying it nothing.
+    The keys are those before the rotary embedding, so that they say what a patch shows and not where it is. Where the last layer attends
+    within windows, a frame's mean counts the queries outside a patch's window as paying it nothing.
     """
 
     def watch(model, callback: Callable[[TowerAttention], None]) -> list:
@@ -163,7 +170,7 @@ def tower_watcher(order: Callable[[Tensor, object], Tensor] | None = None) -> Ca
             if order is not None:
                 back = order(torch.tensor(sizes), vision).argsort().to(sums.device)
                 sums, keys = sums[back], keys[back]
-            # Pictures of several sizes make no table of frames, but one long row.
+            # Pictures of several sizes cannot be the rows of one table, so they become one long row.
             table = (len(frames), -1) if len(frames.unique()) == 1 else (1, -1)
             callback(TowerAttention(sums.view(table), keys.view(*sums.view(table).shape, -1)))
 
@@ -192,7 +199,7 @@ def _vision_shape(config, grid: Grid) -> VisionShape:
     )
 
 
-# Positions along three axes: the share of a head's rotary pairs that each takes, in time, height and width.
+# Positions have three axes. `mrope_section` is how many of a head's rotary pairs go to time, height and width.
 MROPE = {**ROPE, "mrope_section": [16, 24, 24]}
 
 

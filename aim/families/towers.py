@@ -1,15 +1,17 @@
-"""What a vision tower attends to, read off the last of its attention layers that the projector sees, while it runs.
+"""What a vision tower attends to, read while it runs off the last of its attention layers that the projector sees.
 
-The attention map is computed once more from the layer's queries and keys, a few heads of a few frames at a time, and only its column means
+The attention map is computed once more from the layer's queries and keys, for a few heads of a few frames at a time. Only its column means
 are kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from aim.kernels.tower_attention import TowerAttention
 
@@ -17,7 +19,7 @@ MAP_BYTES = 64 * 2**20  # of attention map held at once, float32
 
 
 def received(query: Tensor, key: Tensor, scaling: float) -> Tensor:
-    """Attention each token receives, the mean over heads and queries: query, key [F, H, n, d] → float32 [F, n], a row's sum is 1."""
+    """Attention that each token receives, the mean over heads and queries: query, key [F, H, n, d] → float32 [F, n], each row sums to 1."""
     frames, heads, tokens, _ = query.shape
     query, key = query.flatten(0, 1), key.flatten(0, 1).transpose(-1, -2)
     step = max(1, MAP_BYTES // (4 * tokens * tokens))
@@ -35,18 +37,33 @@ def seen_layer(config) -> int:
     return max(1, *(layer % (depth + 1) for layer in chosen)) - 1
 
 
+class AttentionLayer(Protocol):
+    """What is read of an attention layer. `scale` is the factor on the logits."""
+
+    num_heads: int
+    scale: float
+
+    def register_forward_hook(self, hook: Callable, /) -> RemovableHandle: ...
+
+
 def watch_projections(
-    attention: nn.Module,
+    attention: AttentionLayer,
     query: nn.Module,
     key: nn.Module,
     callback: Callable[[TowerAttention], None],
     pool: Callable[[Tensor], Tensor] = lambda values: values,
     first: int = 0,
 ) -> list:
-    """Hook an attention layer with queries and keys [F, n, heads · d], what the modules `query` and `key` give.
+    """Hook an attention layer whose modules `query` and `key` give its queries and keys, [F, n, heads · d].
 
-    `first` tokens are no patches (CLS). `pool` takes values of the patches [F, P, D] to those of the LLM's grid [F, T, D], as means; the
-    attention received is scaled to sums, so that a frame's adds up to about 1.
+    Args:
+        callback: gets a `TowerAttention` at each pass.
+        pool: values of the patches [F, P, D] → their means on the LLM's grid [F, T, D]. The attention received is scaled to sums, so that
+            a frame's adds up to about 1.
+        first: how many tokens in front of the patches are none (CLS).
+
+    Returns:
+        The handles of the hooks.
     """
     seen: dict[str, Tensor] = {}
 
@@ -55,8 +72,8 @@ def watch_projections(
 
     def report(_module, _args, _output) -> None:
         queries, keys = seen.pop("query"), seen.pop("key")
-        split = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (queries, keys))
-        callback(pooled(received(*split, attention.scale)[:, first:], keys[:, first:], pool))
+        query_heads, key_heads = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (queries, keys))
+        callback(pooled(received(query_heads, key_heads, attention.scale)[:, first:], keys[:, first:], pool))
 
     return [
         query.register_forward_hook(note("query")),
@@ -66,7 +83,7 @@ def watch_projections(
 
 
 def pooled(mean: Tensor, keys: Tensor, pool: Callable[[Tensor], Tensor]) -> TowerAttention:
-    """`TowerAttention` of attention received [F, P] and keys [F, P, D] by patches."""
+    """The `TowerAttention` of patches that receive `mean` [F, P], with keys [F, P, D]; see `watch_projections` for `pool`."""
     means = pool(mean[..., None])[..., 0]
     return TowerAttention(means * (mean.shape[1] / means.shape[1]), pool(keys))
 
@@ -78,7 +95,7 @@ def block_means(values: Tensor, rows: int, columns: int, factor: int) -> Tensor:
 
 
 def recorded(watch: Callable, model: nn.Module, run: Callable) -> tuple:
-    """(what `run` returns, what `watch` saw of the vision tower meanwhile); the model is as before."""
+    """(what `run` returns, what `watch` saw of the vision tower meanwhile). Afterwards the model is as before."""
     seen: list[TowerAttention] = []
     hooks = watch(model, seen.append)
     try:

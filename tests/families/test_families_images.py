@@ -7,6 +7,7 @@ from transformers.models.llava_onevision.modeling_llava_onevision import image_s
 
 import aim
 from aim.families import FAMILIES, REFUSED, family_of
+from aim.kernels.refusal import Refusal
 from tests.tiny import IMAGE, TINY
 
 SIZES = [(30, 50), (40, 40), (80, 80), (37, 200), (200, 37), (61, 119), (120, 120), (300, 290), (5, 90)]
@@ -79,7 +80,7 @@ def test_a_tiled_image_is_reduced_grid_by_grid_and_identity_holds(size):
 
 @pytest.mark.parametrize("kind", sorted(REFUSED))
 def test_a_family_that_cannot_work_is_refused_with_the_reason(kind):
-    with pytest.raises(ValueError, match=f"of type {kind!r}.*{REFUSED[kind][:20]}") as error:
+    with pytest.raises(Refusal, match=f"of type {kind!r}.*{REFUSED[kind][:20]}") as error:
         family_of(AutoConfig.for_model(kind))
     assert "\n" not in str(error.value)
 
@@ -88,5 +89,5 @@ def test_missing_sizes_are_named():
     model, inputs = TINY["qwen2_vl"].model(), TINY["qwen2_vl"].video_inputs()
     inputs["video_grid_thw"] = inputs["video_grid_thw"][:0]
     read = FAMILIES["qwen2_vl"].videos(model.config, inputs)
-    with pytest.raises(ValueError, match="more videos than `video_grid_thw` has rows"):
+    with pytest.raises(Refusal, match="more videos than `video_grid_thw` has rows"):
         read(70)

@@ -13,6 +13,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from aim.families import FAMILIES
 from aim.families.qwen2_vl import MAX_PIXELS, smart_size
+from aim.kernels.refusal import Refusal
 from tests.tiny import TINY
 
 MEAN, STD = [0.48, 0.45, 0.4], [0.26, 0.27, 0.28]
@@ -94,5 +95,5 @@ def test_a_clip_of_640_by_360_is_299_tokens_and_a_huge_one_is_capped():
 
 
 def test_a_ribbon_is_refused():
-    with pytest.raises(ValueError, match="sides up to 200 : 1 are accepted"):
+    with pytest.raises(Refusal, match="sides up to 200 : 1 are accepted"):
         smart_size(5, 2000, 28, 3136, 10**6)
