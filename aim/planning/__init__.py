@@ -1,1 +1,1 @@
-"""What a setting costs before anything runs, and a method's own knob turned until it meets a budget."""
+"""What a setting costs before anything runs, and which setting of a method meets a budget."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from math import isfinite
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from aim.kernels.bounds import ABOVE_0, FROM_1, Bounds
 from aim.kernels.cost import ModelShape, prefill_flops
+from aim.kernels.refusal import Refusal
 from aim.methods import METHODS, Method
+from aim.methods.base import Row
 from aim.methods.published import PAPER_TEXT_TOKENS
 from aim.planning.plan import TERA, look_up
 
@@ -29,25 +31,28 @@ def match(
 ) -> Method:
     """Turn a method's own knob until its prefill costs `target_tflops`, as `aim.plan` counts it.
 
-    Which knob that is, the method's `dials` say: shares of tokens, or for VTW a layer. AIM turns its merge ratio and, where whole tokens
-    a frame are too coarse a step, moves those of l1 and l2 that were left out; PyramidDrop its ratio and, for what its stages put out of
-    reach, the stages. The first setting within the tolerance is returned, with the least value of its knob that costs as much.
+    The method's `dials` say which knob that is: a share of tokens, or for VTW a layer. AIM turns its merge ratio. Where whole tokens a
+    frame are too coarse a step, it also moves whichever of l1 and l2 was left out. PyramidDrop turns its ratio, and then its stages for
+    costs that the ratio alone cannot reach. The first setting within the tolerance is returned. Of the values of its knob that cost the
+    same, it has the least.
 
     Args:
         method: a name in `METHODS`, a method's class, or a method whose other knobs are to stay.
         model_shape: what `aim.planning.plan.look_up` takes, or the shape of an LLM.
         frames: frames of the video, ≥ 1.
         target_tflops: prefill FLOPs / 10^12, > 0.
-        tokens_per_frame: ≥ 1. None: the model's own, also where it takes frames two by two; for a bare shape, LLaVA-OneVision's 196.
+        tokens_per_frame: ≥ 1. None stands for the model's own, also where it takes frames two by two, or for LLaVA-OneVision's 196 where
+            `model_shape` is the bare shape of an LLM.
         text_tokens: everything in the prompt that is not a patch, ≥ 1.
-        tolerance: largest deviation from the target, as a share of it, ≥ 0. None: 0.01 where that can be had, else whatever is nearest.
+        tolerance: largest deviation from the target, as a share of it, ≥ 0. With None the first setting within 0.01 is taken, and the
+            nearest one where there is none.
 
     Returns:
         The method with every knob filled in for the model's depth.
 
     Raises:
-        ValueError: no setting is within the tolerance (the nearest ones that exist are named), an unknown method or model, or a number out
-            of range.
+        Refusal: no setting is within the tolerance (the nearest ones that exist are named), an unknown method or model, or a number out of
+            range.
     """
     _check(frames, target_tflops, tokens_per_frame, text_tokens, tolerance)
     chosen = _method(method)
@@ -64,10 +69,10 @@ def match(
         visual = candidate.visual_per_layer(shape.num_layers, frames, per_frame)
         return prefill_flops(shape, [tokens + text_tokens for tokens in visual]) / TERA
 
-    def setting(row: Sequence[Method], tflops: float) -> Method:
+    def setting(row: Row, tflops: float) -> Method:
         return row[bisect_left(row, tflops, key=cost)].for_depth(shape.num_layers)
 
-    best: dict[bool, tuple[float, Sequence[Method]]] = {}  # the nearest from below (False) and from the target up (True)
+    best: dict[bool, tuple[float, Row]] = {}  # the nearest from below (False) and from the target up (True)
     wanted = 0.01 if tolerance is None else tolerance
     for row in chosen.dials(shape.num_layers):
         for tflops in _neighbours(row, target_tflops, cost):
@@ -80,14 +85,14 @@ def match(
     if tolerance is None:
         return min(found, key=lambda pair: abs(pair[0] - target_tflops))[1]
     nearest = " and ".join(f"{tflops:.4g} ({candidate})" for tflops, candidate in found)
-    raise ValueError(
+    raise Refusal(
         f"{chosen.name} has no setting within {100 * wanted:g} % of {target_tflops:.4g} TFLOP here; nearest: {nearest}. "
         "Ask for such a budget, or pass tolerance=None for the nearest."
     )
 
 
-def _neighbours(row: Sequence[Method], target: float, cost: Callable[[Method], float]) -> list[float]:
-    """The costs next to the target in a row of rising cost, one below and one from it up where there are such, the nearer one first."""
+def _neighbours(row: Row, target: float, cost: Callable[[Method], float]) -> list[float]:
+    """The costs next to the target in a row of rising cost, the nearer one first: one below it and one not below it, where both exist."""
     ends = cost(row[0]), cost(row[len(row) - 1])
     if not ends[0] < target <= ends[1]:
         return [ends[0] if target <= ends[0] else ends[1]]
@@ -98,16 +103,16 @@ def _neighbours(row: Sequence[Method], target: float, cost: Callable[[Method], f
 def _method(method: str | type[Method] | Method) -> Method:
     if isinstance(method, str):
         if method not in METHODS:
-            raise ValueError(f'There is no method "{method}"; use one of {", ".join(METHODS)}.')
+            raise Refusal(f'There is no method "{method}"; use one of {", ".join(METHODS)}.')
         method = METHODS[method]
     return method() if isinstance(method, type) else method
 
 
 def _check(frames: int, target_tflops: float, tokens_per_frame: int | None, text_tokens: int, tolerance: float | None) -> None:
-    if not (target_tflops > 0 and isfinite(target_tflops)):
-        raise ValueError(f"target_tflops is {target_tflops}; it must be finite and above 0. Use what `aim.plan` gives for another method.")
-    for name, value in (("frames", frames), ("text_tokens", text_tokens), ("tokens_per_frame", tokens_per_frame)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}; use 1 or more.")
-    if tolerance is not None and not tolerance >= 0:
-        raise ValueError(f"tolerance is {tolerance}; it is a share of the target, 0 or more. Use 0.01, or None for the nearest setting.")
+    ABOVE_0.check("target_tflops", target_tflops, "Use what `aim.plan` gives for another method.")
+    FROM_1.check("frames", frames, "Use 32, for example.")
+    FROM_1.check("text_tokens", text_tokens, f"Use {PAPER_TEXT_TOKENS}, for example.")
+    if tokens_per_frame is not None:
+        FROM_1.check("tokens_per_frame", tokens_per_frame, "Use None for the model's own.")
+    if tolerance is not None:
+        Bounds(0).check("tolerance", tolerance, "It is a share of the target. Use 0.01, or None for the nearest setting.")

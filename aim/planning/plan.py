@@ -1,7 +1,7 @@
 """What a run would cost, from a model's shape alone: no weights, no video.
 
 Models come from what the families have published (`aim.families.PUBLISHED`), from the bundled checkpoint or from a folder with a
-config.json. Where the tokens of a frame depend on the video's size, as Qwen2-VL's do, it is one of 640 x 360 pixels.
+config.json. Where the tokens of a frame depend on the video's size, as Qwen2-VL's do, a video of 640 x 360 pixels is planned.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from aim.families import PUBLISHED, family_of, find_published
 from aim.families.names import locate
+from aim.kernels.bounds import FROM_1
 from aim.kernels.cost import (
     ModelShape,
     VisionShape,
@@ -24,6 +25,7 @@ from aim.kernels.cost import (
     vision_flops,
 )
 from aim.kernels.grid import Grid
+from aim.kernels.refusal import Refusal
 from aim.methods import AIM, Method
 from aim.methods.published import PAPER_TEXT_TOKENS
 
@@ -52,10 +54,10 @@ class Plan:
         prefill_tflops: the LLM's layers on the tokens the method leaves, as the paper counts them (see `aim.kernels.cost.layer_flops`).
         baseline_tflops: the same with every visual token in every layer.
         speedup: baseline_tflops / prefill_tflops, a ratio of FLOPs and not of times.
-        causal_speedup: the same ratio of what causal kernels compute (`aim.kernels.cost.causal_prefill_flops`); lower, since the paper's
-            account gives the full model, whose attention weighs more, work that no kernel does.
-        kv_bytes, baseline_kv_bytes: KV cache after the prefill.
-        vision_tflops, merge_tflops, importance_tflops, lm_head_tflops: what the paper's figure leaves out, each on its own.
+        causal_speedup: the same ratio of what causal kernels compute (`aim.kernels.cost.causal_prefill_flops`). It is the lower of the two,
+            since the paper's account counts the whole attention, which causal kernels halve, and attention weighs most in the full model.
+        kv_bytes, baseline_kv_bytes: bytes of the KV cache after the prefill.
+        vision_tflops, merge_tflops, importance_tflops, lm_head_tflops: what the paper's figure leaves out, each by itself.
         tokens_per_layer: (visual, text) tokens each layer runs on.
     """
 
@@ -86,7 +88,8 @@ def plan(model: str, num_frames: int = 32, text_tokens: int = PAPER_TEXT_TOKENS,
         method: default `aim.AIM()`, the paper's setting scaled to the model's depth.
 
     Raises:
-        ValueError: an unknown model, a folder without a usable config.json, or numbers out of range.
+        Refusal: an unknown model, a folder without a usable config.json, numbers out of range, or a method whose count of tokens depends on
+            the clip.
     """
     return _plan(look_up(model), num_frames, text_tokens, method)
 
@@ -99,13 +102,16 @@ def plan_for(
     bytes_per_value: int = 2,
     grid: Grid | None = None,
 ) -> Plan:
-    """As `plan`, for a model's transformers config. `grid` is the clip's; None: that of `num_frames` frames of 640 x 360 pixels.
+    """As `plan`, for a model's transformers config.
+
+    Args:
+        bytes_per_value: bytes of one value of the KV cache.
+        grid: the clip's; None stands for that of `num_frames` frames of 640 x 360 pixels.
 
     Raises:
-        ValueError: a model family that is not supported, or numbers out of range.
+        Refusal: a model family that is not supported, or as `plan`.
     """
-    if num_frames < 1:
-        raise ValueError(f"num_frames is {num_frames}; a clip has at least 1 frame. Use 32, for example.")
+    _check_frames(num_frames)
     grid = grid or grid_of(config, num_frames)
     shape, vision = shape_of(config, grid)
     return _plan(PlannedModel(shape, vision, grid.tokens_per_frame), grid.frames, text_tokens, method, bytes_per_value)
@@ -115,7 +121,7 @@ def look_up(model: str | PretrainedConfig) -> PlannedModel:
     """The shapes of a model: a name in `PUBLISHED` (or its Hub id), "bundled", a checkpoint folder, or a transformers config.
 
     Raises:
-        ValueError: an unknown model, a folder without a usable config.json, or a family that is not supported.
+        Refusal: an unknown model, a folder without a usable config.json, or a family that is not supported.
     """
     if isinstance(model, str):
         published = find_published(model)
@@ -136,11 +142,12 @@ def cost_of(
 ) -> dict[str, float]:
     """The modelled cost of a run that has taken place, from the (visual, text) tokens its layers executed.
 
-    Layers scored only to be looked at (`scores="all"`) are not counted in `importance_tflops`.
+    Layers that are scored for display alone (`scores="all"`) are not counted in `importance_tflops`.
 
     Args:
         visual_tokens: what the vision tower made of all `frames` frames, before merging.
-        new_tokens: tokens the answer has, the first of which the prefill gives.
+        bytes_per_value: bytes of one value of the KV cache.
+        new_tokens: tokens that the answer has, of which the prefill gives the first.
         grid: the clip's, where the tower's cost depends on more than the number of tokens.
 
     Returns:
@@ -153,11 +160,12 @@ def cost_of(
 
 
 def shape_of(config: PretrainedConfig, grid: Grid | None = None) -> tuple[ModelShape, VisionShape]:
-    """The numbers `aim.kernels.cost` needs, from a multimodal model's transformers config and a clip's grid (None: one frame of 640 x 360
-    pixels).
+    """The numbers that `aim.kernels.cost` needs, from a multimodal model's transformers config and a clip's grid.
+
+    Without a grid it is that of one frame of 640 x 360 pixels.
 
     Raises:
-        ValueError: a model family that is not supported.
+        Refusal: a model family that is not supported.
     """
     family, text = family_of(config), config.text_config
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
@@ -174,10 +182,12 @@ def shape_of(config: PretrainedConfig, grid: Grid | None = None) -> tuple[ModelS
 
 
 def grid_of(config: PretrainedConfig, num_frames: int, picture_settings: dict | None = None, height: int = 360, width: int = 640) -> Grid:
-    """The grid of visual tokens the model makes of `num_frames` frames, before any merging. `picture_settings` are the checkpoint's.
+    """The grid of visual tokens that the model makes of `num_frames` frames of height x width pixels, before any merging.
+
+    `picture_settings` are the checkpoint's; without them the family's own limits hold.
 
     Raises:
-        ValueError: a model family that is not supported.
+        Refusal: a model family that is not supported, or frames of a shape that it does not take.
     """
     return family_of(config).grid(config, picture_settings or {}, num_frames, height, width)
 
@@ -188,15 +198,17 @@ def tokens_per_frame(config: PretrainedConfig) -> int:
 
 
 def _plan(model: PlannedModel, num_frames: int, text_tokens: int, method: Method | None, bytes_per_value: int = 2) -> Plan:
-    if num_frames < 1:
-        raise ValueError(f"num_frames is {num_frames}; a clip has at least 1 frame. Use 32, for example.")
-    if text_tokens < 1:
-        raise ValueError(f"text_tokens is {text_tokens}; a prompt has at least 1 text token. Use 100, for example.")
+    _check_frames(num_frames)
+    FROM_1.check("text_tokens", text_tokens, f"Use {PAPER_TEXT_TOKENS}, for example.")
     method = (method or AIM()).for_depth(model.shape.num_layers)
     frames = model.steps(num_frames)
     visual = method.visual_per_layer(model.shape.num_layers, frames, model.tokens_per_frame)
     tokens_per_layer = [(kept, text_tokens) for kept in visual]
     return _cost(model.shape, model.vision, tokens_per_layer, frames, model.tokens_per_frame, method, bytes_per_value)
+
+
+def _check_frames(num_frames: int) -> None:
+    FROM_1.check("num_frames", num_frames, "Use 32, for example.")
 
 
 def _cost(
@@ -237,13 +249,13 @@ def _config_of(model: str) -> PretrainedConfig:
     """The config of the bundled model or of a checkpoint folder; nothing is fetched."""
     folder = Path(locate(model))
     if not (folder / "config.json").is_file():
-        raise ValueError(
+        raise Refusal(
             f'"{model}" is not a model that can be planned; give one of {", ".join(PUBLISHED)}, "bundled", '
             "or a checkpoint folder with a config.json."
         )
     try:
         return AutoConfig.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
+        raise Refusal(
             f'The config.json of "{model}" cannot be read as a transformers model\'s. Give a checkpoint folder that loads.'
         ) from error

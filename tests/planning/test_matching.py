@@ -6,6 +6,7 @@ import pytest
 from transformers import AutoConfig
 
 import aim
+from aim.kernels.refusal import Refusal
 from aim.methods import METHODS
 from aim.planning.plan import look_up, plan, plan_for
 
@@ -72,18 +73,16 @@ def test_the_readmes_example_gives_what_it_says():
 
 def test_whole_layers_that_do_not_meet_the_budget_are_named():
     # Two layers of withdrawal around 20 TFLOP: 18.87 at K = 5 and 22.38 at K = 6.
-    with pytest.raises(
-        ValueError, match=r"within 1 % of 20 TFLOP.*18\.87 \(VTW\(layer=5\)\) and 22\.38 \(VTW\(layer=6\)\).*tolerance=None"
-    ):
+    with pytest.raises(Refusal, match=r"within 1 % of 20 TFLOP.*18\.87 \(VTW\(layer=5\)\) and 22\.38 \(VTW\(layer=6\)\).*tolerance=None"):
         aim.match("vtw", SEVEN_B, 32, 20)
     assert aim.match("vtw", SEVEN_B, 32, 20, tolerance=None) == aim.VTW(layer=5)
     assert aim.match("vtw", SEVEN_B, 32, 22.3) == aim.VTW(layer=6)
 
 
 def test_a_budget_out_of_reach_is_answered_with_the_one_nearest():
-    with pytest.raises(ValueError, match=r"nearest: 4\.834 \(FastV"):
+    with pytest.raises(Refusal, match=r"nearest: 4\.834 \(FastV"):
         aim.match("fastv", SEVEN_B, 32, 1)
-    with pytest.raises(ValueError, match=r"nearest: 99\.63 \(Full\(\)\)"):
+    with pytest.raises(Refusal, match=r"nearest: 99\.63 \(Full\(\)\)"):
         aim.match("full", SEVEN_B, 32, 50)
     assert aim.match("full", SEVEN_B, 32, 99.63) == aim.Full()
     assert aim.match("fastv", SEVEN_B, 32, 200, tolerance=None).keep_ratio > 0.9999 - 1e-9
@@ -120,7 +119,7 @@ def test_every_method_of_the_table_has_a_setting_of_its_own():
     ],
 )
 def test_what_is_out_of_range_is_refused(options: dict, message: str):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(Refusal, match=message):
         aim.match(**{"method": "fastv", "model_shape": SEVEN_B, "frames": 32, "target_tflops": 20, **options})
 
 

@@ -10,6 +10,7 @@ import torch
 from transformers import LlavaOnevisionConfig, Qwen2Config, Qwen2Model, SiglipVisionConfig
 
 from aim.kernels.cost import decode_flops, kv_bytes, merge_flops, prefill_flops
+from aim.kernels.refusal import Refusal
 from aim.kernels.schedule import tokens_kept
 from aim.methods import AIM, Full
 from aim.planning.plan import cost_of, look_up, plan, plan_for, shape_of, tokens_per_frame
@@ -193,28 +194,28 @@ def test_the_cost_of_a_run_is_its_plan_when_it_ran_as_planned():
 
 @pytest.mark.parametrize("model", ["no-such-model", "somebody/some-model", ""])
 def test_an_unknown_model_is_answered_with_the_known_ones(model: str):
-    with pytest.raises(ValueError, match=SEVEN_B):
+    with pytest.raises(Refusal, match=SEVEN_B):
         plan(model)
 
 
 def test_a_folder_without_a_config_is_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"config\.json"):
+    with pytest.raises(Refusal, match=r"config\.json"):
         plan(str(tmp_path))
 
 
 def test_a_broken_config_is_refused(tmp_path: Path):
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(Refusal, match="cannot be read"):
         plan(str(tmp_path))
 
 
 def test_another_family_is_refused(tmp_path: Path):
     tiny_config().text_config.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="qwen2"):
+    with pytest.raises(Refusal, match="qwen2"):
         plan(str(tmp_path))
 
 
 @pytest.mark.parametrize(("frames", "text", "message"), [(0, 100, "num_frames is 0"), (-1, 100, "num_frames"), (32, 0, "text_tokens is 0")])
 def test_counts_out_of_range_are_refused(frames: int, text: int, message: str):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(Refusal, match=message):
         plan(SEVEN_B, frames, text)
