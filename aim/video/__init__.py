@@ -1,4 +1,4 @@
-"""A video file → upright RGB frames and their times. `clip` is what callers use; `intake` keeps hostile files at arm's length."""
+"""A video file → upright RGB frames and their times. Callers use `clip`; `intake` reads files that may be hostile."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A video file becomes a few upright RGB frames, evenly spread over its time, each with the second it appears at.
 
-Files are hostile until shown otherwise: see `aim.video.intake` for the header check, the decoding process and the limits.
+Every file may be hostile: see `aim.video.intake` for the header check, the decoding process and the limits.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Clip:
         frames: uint8 [F, H, W, 3], upright RGB with square pixels.
         timestamps: float64 [F], the second at which each frame appears, counted from the clip's first frame; never negative, ascending.
         duration: seconds from the appearance of the first frame to the disappearance of the last.
-        decode_seconds: wall time reading took.
-        digest: SHA-256 of frames, timestamps and duration, all that a model's answer can depend on, hexadecimal; clips are equal when
-            their digests are.
+        decode_seconds: wall time that reading took.
+        digest: hexadecimal SHA-256 of frames, timestamps and duration, which are all that a model's answer can depend on. Clips are equal
+            when their digests are.
     """
 
     frames: np.ndarray = field(compare=False, repr=False)
@@ -48,13 +48,13 @@ def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, s
 
     Args:
         path: a local MP4, MOV, MKV, WebM, AVI, MPG, GIF or TS file.
-        num_frames: 1...`MAX_FRAMES_READ`. A clip with fewer frames gives all it has. Where one frame stays on for several stretches
+        num_frames: 1...`MAX_FRAMES_READ`. A clip with fewer frames gives all it has. Where one frame is shown for several stretches
             (variable frame rate), it is returned once for each.
-        max_side: the longer side, in pixels, is reduced to this while decoding; smaller clips keep their size. At least 16.
+        max_side: the longer side, in pixels, is reduced to this while decoding, at least 16. Smaller clips keep their size.
         stop: setting it ends the reading within a fraction of a second.
 
     Raises:
-        Refusal: the arguments, a file that cannot be read or is over the `LIMITS`, or `stop`. It names the file, not its folder.
+        Refusal: arguments out of range, a file that cannot be read or is over the `LIMITS`, or `stop`. It names the file, not its folder.
         ImportError: PyAV is not installed.
     """
     if not _whole(num_frames) or not 1 <= num_frames <= MAX_FRAMES_READ:
@@ -73,15 +73,20 @@ def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, s
             "Reading videos needs the package av, which cannot be imported. Run `pip install av`, or decode the frames yourself and use "
             "clip_from_frames."
         ) from None
-    if refused is not None:  # outside the except block: the message is all there is to tell
+    if refused is not None:  # outside the except block, so that the Refusal has no other exception behind it
         refuse(name, refused.reason, refused.given)
     return Clip(frames, timestamps, duration, time.perf_counter() - began, _digest(frames, timestamps, duration))
 
 
 def clip_from_frames(frames: np.ndarray, frames_per_second: float) -> Clip:
-    """A clip of frames already in memory, copied: uint8 [F, H, W, 3], F ≥ 1, upright RGB, shown at a constant positive rate.
+    """A clip of frames that are already in memory, which are copied.
 
-    Raises Refusal for anything else.
+    Args:
+        frames: uint8 [F, H, W, 3], F ≥ 1, upright RGB.
+        frames_per_second: the constant rate at which they are shown, > 0.
+
+    Raises:
+        Refusal: arguments that are anything else.
     """
     if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
         given = f"{frames.dtype} {list(frames.shape)}" if isinstance(frames, np.ndarray) else type(frames).__name__
@@ -101,7 +106,7 @@ def _whole(value: object) -> bool:
 
 def _digest(frames: np.ndarray, timestamps: np.ndarray, duration: float) -> str:
     digest = hashlib.sha256(repr(frames.shape).encode())
-    digest.update(frames)
-    digest.update(timestamps)
-    digest.update(np.float64(duration))
+    digest.update(frames.data)
+    digest.update(timestamps.data)
+    digest.update(np.float64(duration).tobytes())
     return digest.hexdigest()

@@ -1,7 +1,7 @@
 """Which stretches of its media an MP4 or MOV file shows, as its edit list says (ISO/IEC 14496-12, 8.6.6).
 
 FFmpeg applies edit lists itself, but it leaves a gap between two stretches that the standard does not have, and some of its decoders hand
-out hidden frames. So the demuxer is told to ignore them, and they are applied here, to the times of all frames.
+out hidden frames. So the demuxer is told to ignore edit lists, and they are applied here to the times of all frames.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ _MOST_STRETCHES = 4096
 
 
 class Stretch(NamedTuple):
-    """`start`: seconds of the media at which it begins, None for a pause; `seconds`: how long it lasts, infinity for all that is left."""
+    """A stretch of the media that is shown, or a pause.
+
+    Attributes:
+        start: the second of the media at which it begins; None for a pause.
+        seconds: how long it lasts; infinity for all that is left.
+    """
 
     start: float | None
     seconds: float
 
     @property
     def end(self) -> float:
-        """Seconds of the media at which it ends."""
+        """The second of the media at which it ends."""
         return (self.start or 0.0) + self.seconds
 
 
@@ -58,7 +63,11 @@ def _scale(body: bytes, kind: bytes) -> int:
 
 
 def _inside(body: bytes, *kinds: bytes) -> bytes:
-    """The payload of the first box at the path `kinds`; LookupError where there is none."""
+    """The payload of the first box at the path `kinds`.
+
+    Raises:
+        LookupError: there is no such box.
+    """
     for kind in kinds:
         body = dict(reversed(list(_boxes(body))))[kind]
     return body
@@ -76,7 +85,11 @@ def _boxes(body: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _movie_box(stream: BinaryIO) -> bytes:
-    """The payload of moov, which may come before or after the pictures."""
+    """The payload of the box moov, which may come before or after the pictures.
+
+    Raises:
+        LookupError: there is no such box.
+    """
     while len(header := stream.read(8)) == 8:
         size, kind = struct.unpack(">I4s", header)
         length = struct.unpack(">Q", stream.read(8))[0] - 16 if size == 1 else size - 8

@@ -1,1 +1,1 @@
-"""From a file nobody vouches for to frames: limits, header check, a decoding process that may hang or die, decord and PyAV inside it."""
+"""Untrusted files become frames here: limits, the header check, a decoding process that may hang or die, and in it decord and PyAV."""

@@ -1,17 +1,17 @@
-"""Whether a packet holds a picture. Some hold none: cut off recordings end in empty ones, and VP8 writes pictures that are never shown.
+"""Whether a packet holds a picture that is shown. Recordings that were cut off end in empty packets, and VP8 writes hidden pictures.
 
-A file's index counts them all the same. Where one is found, frames are counted by decoding, not by the index.
+A file's index counts such packets all the same. Where one is found, frames are counted by decoding, not by the index.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-_LARGEST_PLACEHOLDER = 19  # bytes: MPEG-4's packed B-frames are followed by packets of that size or less, which hold nothing
+_LARGEST_PLACEHOLDER = 19  # bytes; MPEG-4's packed B-frames are followed by packets of that size or less, which hold nothing
 
 
 def picture_test(codec: str, extradata: bytes | None) -> Callable[[memoryview], bool]:
-    """A test of packets of a stream; `extradata` are its decoder's settings, which tell how H.264 and HEVC are packed."""
+    """A test of a stream's packets. `extradata` holds the settings of its decoder, which tell how H.264 and HEVC are packed."""
     settings = extradata or b""
     packed = settings[:1] == b"\x01"
     if codec == "h264":
@@ -35,7 +35,7 @@ class _Units:
         self._is_slice = is_slice
 
     def any(self, packet: memoryview) -> bool:
-        """Whether one of the units is a slice of a picture; also where they do not fit into the packet, so that its damage shows."""
+        """Whether one of the units is a slice of a picture, or the units do not fit into the packet, so that its damage shows."""
         return self._behind_codes(bytes(packet)) if self._length_size is None else self._behind_lengths(packet, self._length_size)
 
     def _behind_lengths(self, packet: memoryview, size: int) -> bool:

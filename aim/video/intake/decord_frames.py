@@ -1,6 +1,7 @@
-"""Frames through decord, which is quick because it jumps between key frames. Runs in the decoding process only.
+"""Frames through decord, which is quick because it jumps between key frames. This module runs in the decoding process only.
 
-decord counts frames and looks at no times. So it reads only files whose packets are known to hold one frame each, `decord_is_right`.
+decord counts frames and does not look at their times. So it reads only files whose packets are known to hold one frame each; see
+`decord_is_right`.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from aim.video.intake.shape import Turn
 _DEMUXERS = ("mov", "matroska")
 _CODECS = ("h264", "hevc", "vp9", "mpeg4")
 _LATEST = 60.0  # seconds: decord keeps times as float32, and looks for frames by them
-_NO_REPLACED_FRAMES = 1e-9  # decord's fault_tol: a frame it cannot have raises instead of repeating the one before it
+_NO_REPLACED_FRAMES = 1e-9  # decord's fault_tol: where it cannot have a frame it raises, and does not repeat the one before
 _REORDERING = 16  # B-frames H.264 and HEVC allow in a row
 
 
 def decord_is_right(facts: Facts, index: Index, whole: bool, size: tuple[int, int]) -> bool:
-    """Whether decord gives the right frames of such a file at `size` (width, height); `whole`: no edit list hides any.
+    """Whether decord gives the right frames of such a file at `size` (width, height). `whole` says that no edit list hides any.
 
-    It ignores the aspect of pixels, turns flips by 180 degrees, counts hidden frames, and loses its place where times begin late.
+    decord ignores the aspect of pixels, turns flips by 180 degrees, counts hidden frames, and loses its place where times begin late.
     """
     return (
         facts.demuxer in _DEMUXERS
@@ -41,7 +42,7 @@ def decord_is_right(facts: Facts, index: Index, whole: bool, size: tuple[int, in
 
 
 def take(file: str, index: Index, numbers: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Frames of an index, uint8 [N, H, W, 3], at `size` (width, height); `numbers`, ascending, each once, tell which.
+    """Frames of an index, uint8 [N, H, W, 3], at `size` (width, height). `numbers`, int64 [N], ascending, each once, say which.
 
     Raises:
         CannotRead: decord is not there, or does not read the file as the index says.
@@ -61,23 +62,23 @@ def take(file: str, index: Index, numbers: np.ndarray, size: tuple[int, int]) ->
 
 
 class CannotRead(Exception):
-    """Another reader has to try."""
+    """decord cannot read the file, so another reader has to."""
 
 
 def _garbled(width: int) -> bool:
     """Whether decord may take rows of that many pixels, padded to a multiple of 8...64, for rows of more channels.
 
-    That is where the width divides the padded row's bytes: 8, 12, 16, 24, 48, 72 pixels with 32-byte alignment, others with 64.
+    It does so where the width divides the padded row's bytes: 8, 12, 16, 24, 48, 72 pixels with 32-byte alignment, and others with 64.
     """
     padded = (-(-width // multiple) * multiple for multiple in (8, 16, 32, 64))
     return any(to != width and 3 * to % width == 0 for to in padded)
 
 
 def _read(reader: Any, numbers: np.ndarray, size: tuple[int, int], keys: list[int]) -> np.ndarray:
-    """Jumps between key frames.
+    """The frames, reached by jumps between key frames.
 
     decord numbers key frames in decoding order. With open groups of pictures (the default of x265) the frames just after such a number are
-    shown before the key frame, and a jump lands behind them; so those are reached from the group before.
+    shown before the key frame, and a jump lands behind them. So they are reached from the group before.
     """
     frames = np.empty((len(numbers), size[1], size[0], 3), dtype=np.uint8)
     following = 0

@@ -1,4 +1,4 @@
-"""What a file is, before a reader is chosen: codec, size, pixel aspect, display matrix. Runs in the decoding process only."""
+"""What a file is: codec, size, pixel aspect and display matrix, from which a reader is chosen. It runs in the decoding process only."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ class Facts:
 
 
 def facts_of(file: str, demuxer: str) -> Facts:
-    """The facts of a checked file; its first frame is decoded, because that is where display matrices come together.
+    """The facts of a checked file. Its first frame is decoded, because the display matrix is found there in every container and codec.
 
-    Raises Refused where there is no video stream, no frame that can be decoded, or one over the limit.
+    Raises:
+        Refused: there is no video stream, no frame that can be decoded, or one over the limit.
     """
     from av.sidedata.sidedata import Type
 
@@ -45,7 +46,7 @@ def facts_of(file: str, demuxer: str) -> Facts:
         first = next(video.frames(), None)
         if first is None:
             raise Refused("damaged")
-        matrix = first.side_data.get(Type.DISPLAYMATRIX)
+        matrix = first.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]  # PyAV's annotation knows only some names
         return Facts(
             demuxer,
             context.codec.canonical_name,

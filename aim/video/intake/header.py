@@ -42,7 +42,8 @@ def demuxer_of(head: bytes) -> str | None:
 def checked_file(path: str | Path) -> tuple[str, str, str]:
     """(name to show, absolute path, demuxer) of a local file that a decoder may open.
 
-    Raises aim.kernels.refusal.Refusal for anything else.
+    Raises:
+        aim.kernels.refusal.Refusal: `path` is anything else.
     """
     if not isinstance(path, (str, Path)):
         refuse("What was given", "no path", type(path).__name__)
@@ -80,7 +81,7 @@ def shown_name(text: str) -> str:
 
 
 def _misleads(file: Path) -> bool:
-    """Names that FFmpeg does not take for one file: not Unicode, or a numbered series of pictures, `frame%03d.png`."""
+    """Whether FFmpeg does not take the name for one file: it is not Unicode, or means a numbered series of pictures, `frame%03d.png`."""
     try:
         str(file).encode()
     except UnicodeEncodeError:

@@ -1,6 +1,6 @@
-"""When each frame of a file appears: as its packets promise, or, where they cannot be trusted, as decoding finds.
+"""When each frame of a file appears: as its packets promise or, where they cannot be trusted, as decoding finds.
 
-Runs in the decoding process only.
+This module runs in the decoding process only.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Index:
 
     Attributes:
         ticks: int64 [N], ascending, when each frame appears, in units of `tick` seconds from anywhere.
-        keys: int64 [K], ascending, those of key frames.
-        last: seconds that the last frame is on.
+        keys: int64 [K], ascending, the ticks of key frames.
+        last: seconds for which the last frame is shown.
         certain: each packet holds a picture and a time of its own, so decoding finds frames at exactly these ticks.
-        timed: the ticks are times of the file; where not, frames without times are spaced evenly.
+        timed: the ticks are times of the file; where they are not, the frames have none and are spaced evenly.
     """
 
     ticks: np.ndarray
@@ -37,9 +37,10 @@ class Index:
 
 
 def promised(file: str, demuxer: str) -> Index:
-    """The index that the packets make; nothing is decoded.
+    """The index that the packets make. Nothing is decoded.
 
-    Raises Refused where an MP4 or MOV file holds fewer frames than it lists: the rest of it is missing.
+    Raises:
+        Refused: an MP4 or MOV file holds fewer frames than it lists, so the rest of it is missing.
     """
     with opened(file, demuxer) as video:
         stream, context = video.stream, video.stream.codec_context
@@ -64,9 +65,10 @@ def promised(file: str, demuxer: str) -> Index:
 
 
 def counted(file: str, demuxer: str, promise: Index) -> Index:
-    """The index that decoding the whole file makes; the length of the last frame is the promise's.
+    """The index that decoding the whole file makes. The length of the last frame is the promise's.
 
-    Raises Refused where the file cannot be decoded.
+    Raises:
+        Refused: the file cannot be decoded.
     """
     with opened(file, demuxer) as video:
         times = [frame.pts for frame in video.frames()]
@@ -78,7 +80,9 @@ def counted(file: str, demuxer: str, promise: Index) -> Index:
 
 
 def _index(video: Video, ticks: np.ndarray, last: int, certain: bool, keys: Sequence[int] = ()) -> Index:
-    """`last`: ticks that the last frame is on, 0 where the file does not tell: then as long as most others."""
+    """An index by times of the file. `last`: ticks for which the last frame is shown; 0 stands for as many as most others."""
+    if video.stream.time_base is None:
+        raise Refused("damaged")
     tick = float(video.stream.time_base)
     usual = float(np.median(np.diff(ticks))) * tick if len(ticks) > 1 else _step(video)
     return Index(ticks, np.unique(np.array(keys, dtype=np.int64)), tick, last * tick if last > 0 else usual, certain, timed=True)

@@ -1,4 +1,4 @@
-"""A file opened with PyAV, its packets and its frames. Runs in the decoding process only.
+"""A file opened with PyAV, its packets and its frames. This module runs in the decoding process only.
 
 The demuxer is the one that the header check found, so that a playlist is never followed, and `file` is the only protocol.
 """
@@ -26,7 +26,11 @@ _OPTIONS = {"mov": {"ignore_editlist": "1"}}
 class Video:
     """An open file and the video stream that is read.
 
-    `alone`: there is no other one. `holds_picture`: a test of its packets. `joined`: it may begin in the middle of a broadcast.
+    Attributes:
+        container, stream: PyAV's own.
+        alone: there is no other video stream.
+        holds_picture: whether a packet of the stream holds a picture.
+        joined: the file may begin in the middle of a broadcast.
     """
 
     container: av.container.InputContainer
@@ -42,9 +46,10 @@ class Video:
                 yield packet
 
     def frames(self, at_start: bool = True) -> Iterator[av.VideoFrame]:
-        """Frames from here on, in the order in which they are shown.
+        """Frames from here on, in the order in which they are shown. `at_start`: nothing has been read or skipped before.
 
-        A packet that cannot be decoded raises av.FFmpegError, unless it holds no picture, or comes before the first frame of a broadcast.
+        Raises:
+            av.FFmpegError: a packet cannot be decoded, though it holds a picture and does not come before the first frame of a broadcast.
         """
         import av
 
@@ -67,7 +72,7 @@ def opened(file: str, demuxer: str, many_frames: bool = False) -> Iterator[Video
 
     Args:
         demuxer: FFmpeg's name of the container.
-        many_frames: several are decoded at once, where the codec can. It is quicker, and errors come a few packets late.
+        many_frames: several frames are decoded at once, where the codec can. It is quicker, and errors come a few packets late.
 
     Raises:
         Refused: the file cannot be opened, or what the block asks of it cannot be decoded.
@@ -77,7 +82,8 @@ def opened(file: str, demuxer: str, many_frames: bool = False) -> Iterator[Video
     from av.stream import Disposition
 
     av.logging.set_level(None)
-    # Not `options`, which PyAV hands to every stream as well: before 18 it crashes where streams turn up late, as in MPG.
+    # PyAV hands `options` to every stream as well, and before 18 it crashes where streams turn up late, as in MPG. So these are given as
+    # `container_options`.
     options = {"protocol_whitelist": "file"} | _OPTIONS.get(demuxer, {})
     try:
         with av.open(f"file:{file}", format=demuxer, container_options=options, metadata_errors="ignore") as container:

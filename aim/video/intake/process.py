@@ -1,8 +1,8 @@
-"""Starts a decoding process for one video, receives its frames through a pipe, and ends it: a decoder that hangs, aborts or eats memory
-costs one refusal.
+"""One decoding process for each video: it is started, its frames come through a pipe, and it is ended.
 
-A fresh interpreter rather than a fork: the caller has threads and perhaps CUDA, and neither survives a fork. What comes back is a line of
-JSON and plain bytes, checked against what was asked for.
+A decoder that hangs, aborts or takes too much memory so costs one refusal. The process is a fresh interpreter rather than a fork, because
+the caller has threads and perhaps CUDA, and neither survives a fork. What comes back is a line of JSON and plain bytes, which are checked
+against what was asked for.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import subprocess
 import sys
 import threading
 import time
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, cast
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from aim.video.intake.worker import READY, end
 _ROOT = Path(__file__).resolve().parents[3]
 _LONGEST_LINE = 1 << 12  # bytes
 _GLANCE = 0.1  # seconds between looks at the stop signal
-# NumPy computes nothing in there, and glibc reserves address space for every thread that allocates.
+# NumPy computes nothing in the decoding process, and glibc reserves address space for every thread that allocates.
 _FEW = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 
 
@@ -43,8 +44,9 @@ def decode(
         seconds: wall time allowed, MAX_SECONDS_TO_READ if left out.
 
     Raises:
-        Refused: the file cannot be read, or not within time and memory; reason "stopped" after `stop`.
-        ImportError: PyAV is not installed. RuntimeError: Python itself could not be started again.
+        Refused: the file cannot be read, or not within time and memory; the reason is "stopped" after `stop`.
+        ImportError: PyAV is not installed.
+        RuntimeError: Python itself could not be started again.
     """
     deadline = time.monotonic() + (MAX_SECONDS_TO_READ if seconds is None else seconds)
     video = {"file": file, "demuxer": demuxer, "num_frames": num_frames, "max_side": max_side}
@@ -69,7 +71,8 @@ def _decode(video: dict[str, Any], deadline: float, stop: threading.Event | None
         process.stdin.write(json.dumps(request).encode() + b"\n")
         process.stdin.flush()  # and left open: its end tells the process that we are gone
         begun = process.stdout.readline(len(READY)) == READY
-        return _receive(process.stdout, video["num_frames"], video["max_side"])
+        output = cast(BufferedReader, process.stdout)  # a pipe is one, and Popen's annotation leaves it open
+        return _receive(output, video["num_frames"], video["max_side"])
     except (EOFError, OSError, ValueError, TypeError, AttributeError, OverflowError):
         pass  # told below, by what is known of the process
     finally:
@@ -91,7 +94,7 @@ def _decode(video: dict[str, Any], deadline: float, stop: threading.Event | None
     raise Refused("crash")
 
 
-def _start() -> subprocess.Popen:
+def _start() -> subprocess.Popen[bytes]:
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "aim.video.intake.worker"],
@@ -113,8 +116,8 @@ def _watch(pid: int, deadline: float, done: threading.Event, expired: threading.
     end(pid)
 
 
-def _receive(output: BinaryIO, num_frames: int, max_side: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """The answer, taken for what it can be: a process that a video has taken over could write anything."""
+def _receive(output: BufferedReader, num_frames: int, max_side: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """The answer, checked field by field, because a process that a video has taken over could write anything."""
     header = json.loads(output.readline(_LONGEST_LINE) or b"{}")
     if header.get("refused") == "import":
         raise ImportError
@@ -135,8 +138,8 @@ def _plausible(shape: list[Any], num_frames: int, max_side: int) -> bool:
     return all(isinstance(given, int) and 1 <= given <= most for given, most in zip(shape, (num_frames, max_side, max_side), strict=True))
 
 
-def _fill(output: BinaryIO, array: np.ndarray) -> None:
-    view = memoryview(array).cast("B")
+def _fill(output: BufferedReader, array: np.ndarray) -> None:
+    view = array.data.cast("B")
     while len(view):
         count = output.readinto(view)
         if not count:

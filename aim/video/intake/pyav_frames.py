@@ -1,4 +1,4 @@
-"""Frames through PyAV (FFmpeg's libraries), which tells the time of every frame that it hands out. Runs in the decoding process only."""
+"""Frames through PyAV (FFmpeg's libraries), which tells the time of every frame. This module runs in the decoding process only."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def take(file: str, demuxer: str, index: Index, numbers: np.ndarray, size: tuple
     """Frames of an index, uint8 [N, H, W, 3], scaled to `size` (width, height) and then turned upright.
 
     Args:
-        numbers: int64 [N], ascending, each once: which frames.
+        numbers: which frames, int64 [N], ascending, each once.
 
     Raises:
-        Unlike: the index is `certain`, and decoding does not find what it promises.
+        Unlike: the index is `certain`, but decoding does not find what it promises.
         Refused: the file cannot be decoded.
     """
     if not index.certain:
@@ -30,7 +30,7 @@ def take(file: str, demuxer: str, index: Index, numbers: np.ndarray, size: tuple
         try:
             return _by_time(file, demuxer, index, index.ticks[numbers], index.keys, size, turn)
         except Unlike:
-            pass  # a jump led elsewhere; all the way from the start, it cannot
+            pass  # a jump led elsewhere, which cannot happen without jumps
     return _by_time(file, demuxer, index, index.ticks[numbers], index.keys[:0], size, turn)
 
 
@@ -52,7 +52,11 @@ def _by_number(file: str, demuxer: str, numbers: np.ndarray, size: tuple[int, in
 
 
 def _by_time(file: str, demuxer: str, index: Index, ticks: np.ndarray, keys: np.ndarray, size: tuple[int, int], turn: Turn) -> np.ndarray:
-    """Frames of ascending ticks; the decoder jumps to those of `keys` that are on the way."""
+    """Frames of ascending ticks. The decoder jumps to those of `keys` that are on the way.
+
+    Raises:
+        Unlike: no frame has one of the ticks.
+    """
     pictures = _Pictures(len(ticks), size, turn)
     with opened(file, demuxer, many_frames=True) as video:
         frames, at = _in_order(video), None
@@ -70,7 +74,11 @@ def _by_time(file: str, demuxer: str, index: Index, ticks: np.ndarray, keys: np.
 
 
 def _in_order(video: Video, at_start: bool = True) -> Iterator:
-    """Frames from here on; Unlike where one has no time or an earlier time than the one before it."""
+    """Frames from here on.
+
+    Raises:
+        Unlike: a frame has no time, or none after that of the frame before it.
+    """
     before = None
     for frame in video.frames(at_start):
         if frame.pts is None or before is not None and frame.pts <= before:

@@ -1,7 +1,8 @@
-"""From a checked file to frames: what it is, when its frames appear, which are taken, and by which reader. Runs in the decoding process.
+"""From a checked file to frames: what it is, when its frames appear, which of them are taken, and by which reader.
 
-The reader is chosen by what the file is. decord reads what it is known to read right; PyAV reads everything else, and whatever decord
-gives up. Should decord end the whole process, `aim.video.intake.process` starts another one without it.
+This module runs in the decoding process. The reader is chosen by what the file is: decord reads what it is known to read right, and PyAV
+reads everything else, and whatever decord gives up. Should decord end the whole process, `aim.video.intake.process` starts another one
+without it.
 """
 
 from __future__ import annotations

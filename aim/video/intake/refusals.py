@@ -1,4 +1,4 @@
-"""Why a video is refused: one table of reasons and advice, so that a decoding process can only choose a sentence, never word one."""
+"""Why a video is refused: one table of reasons and advice, so that a decoding process can only choose a sentence and never write one."""
 
 from __future__ import annotations
 

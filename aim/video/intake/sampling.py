@@ -11,13 +11,18 @@ TOLERANCE = 1e-3  # seconds; Matroska and WebM round times to milliseconds
 
 
 def choose(starts: np.ndarray, duration: float, num_frames: int) -> np.ndarray:
-    """Places of the frames that are on at the centres of num_frames equal stretches of time; fewer where there are fewer frames.
+    """Places of the frames that are shown at the centres of num_frames equal stretches of time.
 
     Args:
         starts: float64 [N], ascending seconds at which frames appear, the first at 0.
         duration: the second at which the last one disappears.
+        num_frames: how many; where there are fewer frames, as many as there are.
 
-    Raises Refused for no frames or a video over the limit.
+    Returns:
+        int64 [min(num_frames, N)], indices into `starts`, never falling.
+
+    Raises:
+        Refused: there are no frames, or the video is longer than the limit.
     """
     if not len(starts):
         raise Refused("damaged")

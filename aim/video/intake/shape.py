@@ -21,10 +21,10 @@ class Turn(NamedTuple):
 
 
 def turn_of(matrix: bytes | None) -> Turn:
-    """The turn that a display matrix asks for (ISO/IEC 14496-12, 8.3.2); no turn without one.
+    """The turn that a display matrix asks for (ISO/IEC 14496-12, 8.3.2). Without a matrix there is no turn.
 
     A stored point (x, y) is shown at (a·x + c·y, b·x + d·y), with a, b, c and d at places 0, 1, 3 and 4 of nine 32-bit numbers in this
-    machine's order. Anything between two quarter turns goes to the nearer one, and scales are left out: players do not apply them.
+    machine's order. Anything between two quarter turns goes to the nearer one. Scales are left out, since players do not apply them.
     """
     if matrix is None or len(matrix) != 36:
         return Turn()
@@ -41,10 +41,12 @@ def upright(picture: np.ndarray, turn: Turn) -> np.ndarray:
 
 
 def shown_size(width: int, height: int, pixel_aspect: Fraction | None) -> tuple[int, int]:
-    """(width, height) at which pixels of this aspect (width / height; None: unknown, so square) become square, by widening the
-    narrower side so that nothing is lost.
+    """(width, height) at which pixels of this aspect become square. The narrower side is widened, so that nothing is lost.
 
-    Raises Refused for stored frames over the limit.
+    The aspect is width / height. None stands for an unknown one, which is taken to be square.
+
+    Raises:
+        Refused: stored frames are over the limit.
     """
     if width * height > MAX_MEGAPIXELS * 1e6:
         raise Refused("megapixels", width * height / 1e6)
@@ -56,4 +58,6 @@ def shown_size(width: int, height: int, pixel_aspect: Fraction | None) -> tuple[
 def reduced(width: int, height: int, max_side: int) -> tuple[int, int]:
     """(width, height) with the longer side at most max_side: unchanged, or reduced in proportion to even numbers, 2 at the least."""
     scale = max_side / max(width, height)
-    return (width, height) if scale >= 1 else tuple(max(2, 2 * round(side * scale / 2)) for side in (width, height))
+    if scale >= 1:
+        return width, height
+    return max(2, 2 * round(width * scale / 2)), max(2, 2 * round(height * scale / 2))

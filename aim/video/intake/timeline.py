@@ -13,8 +13,13 @@ from aim.video.intake.sampling import TOLERANCE
 
 
 class Timeline(NamedTuple):
-    """`numbers`: int64 [N], which frame of the index is shown at each of `starts`, float64 [N], ascending seconds, the first 0; `duration`:
-    the second at which the last one disappears."""
+    """What is shown, and when.
+
+    Attributes:
+        numbers: int64 [N], which frame of the index is shown from each of `starts` on.
+        starts: float64 [N], ascending seconds, the first of which is 0.
+        duration: the second at which the last frame disappears.
+    """
 
     numbers: np.ndarray
     starts: np.ndarray
@@ -24,10 +29,11 @@ class Timeline(NamedTuple):
 def timeline(index: Index, edits: list[Stretch]) -> Timeline:
     """What is shown of an index: all of it, or the stretches of an edit list one after the other.
 
-    A frame is shown where its beginning is. Pauses before the first frame are left out, later ones hold the frame before them. Nothing
-    lasts longer than the stretches together.
+    A stretch shows the frames that begin in it. A pause before the first frame is left out, and a later pause holds the frame before it.
+    The whole lasts no longer than the stretches together.
 
-    Raises Refused for a file whose edit list hides frames and whose frames have no times, or that shows no frame.
+    Raises:
+        Refused: an edit list hides frames of a file whose frames have no times, or no frame is shown.
     """
     if not len(index.ticks):
         raise Refused("damaged")

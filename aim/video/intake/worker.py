@@ -1,7 +1,7 @@
-"""The decoding process: reads one request from its input, writes one answer to its output, and is gone.
+"""The decoding process. It reads one request from its input, writes one answer to its output, and ends.
 
-It imports NumPy, Pillow, PyAV and decord, nothing heavier. `aim.video.intake.process` starts it, and kills it when it takes too long;
-where that one is killed itself, this one sees its input end and goes too.
+It imports NumPy, Pillow, PyAV and decord, and nothing heavier. `aim.video.intake.process` starts it, and kills it when it takes too long.
+Where the process that started it is killed, this one sees its input end and ends too.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from aim.video.intake.reading import read
 from aim.video.intake.refusals import Refused
 
 READY = b"ready\n"
-_NEARLY = 0.75  # of the address space allowed: what a codec asks for at once is a fraction of it
-_GRACE = 5  # seconds after which it ends by itself, should nobody have done it
+_NEARLY = 0.75  # share of the allowed address space; what a codec asks for at once is a fraction of that space
+_GRACE = 5  # seconds over the time allowed, after which the process ends by itself
 
 
 def main() -> None:
     output = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whatever a codec prints is no answer
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that what a codec prints does not mix with the answer
     request = json.loads(sys.stdin.buffer.readline())
     _limit(int(request["bytes"]), int(request["seconds"]))
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def end(pid: int) -> None:
-    """Kill a decoding process and whatever it may have started; nothing where it is gone already."""
+    """Kill a decoding process and whatever it may have started. Where it has ended already, this does nothing."""
     if os.name == "nt":
         subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
         return
@@ -64,12 +64,12 @@ def _write(output: BinaryIO, header: dict[str, Any], *arrays: np.ndarray) -> Non
     with contextlib.suppress(BrokenPipeError):
         output.write(json.dumps(header).encode() + b"\n")
         for array in arrays:
-            output.write(memoryview(np.ascontiguousarray(array)).cast("B"))
+            output.write(np.ascontiguousarray(array).data.cast("B"))
         output.flush()
 
 
 def _limit(size: int, seconds: int) -> None:
-    """Address space and processor time, where the system knows such limits; no core dumps."""
+    """Limit address space and processor time where the system can, and switch core dumps off."""
     try:
         import resource
     except ImportError:
