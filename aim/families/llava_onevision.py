@@ -137,16 +137,23 @@ def _pooled(config, values: Tensor) -> Tensor:
 def _watch_tower(model, callback: Callable) -> list:
     """Frames are pooled and images are not, and one tower serves both, so only the model's inputs tell which of them it saw.
 
-    A forward call has these inputs before the tower runs. `generate` encodes first, so what is recorded waits until the inputs come.
+    A forward call has these inputs before the tower runs. `generate` encodes first, so what is recorded waits until the inputs come. Of
+    images in tiles nothing is reported: the tower sees tile by tile what the LLM gets row by row across the tiles.
     """
     config = model.config
     coming: list[str] = []
     waiting: list[TowerAttention] = []
+    tiled = False
 
     def report(kind: str, seen: TowerAttention) -> None:
-        callback(seen if kind == "image" else pooled(seen.received, seen.keys, partial(_pooled, config)))
+        if kind == "video":
+            callback(pooled(seen.received, seen.keys, partial(_pooled, config)))
+        elif not tiled:
+            callback(seen)
 
     def on_inputs(_module, _args: tuple, kwargs: dict) -> None:
+        nonlocal tiled
+        tiled = _has_tiles(config, kwargs)
         pixels = {"image": kwargs.get("pixel_values"), "video": kwargs.get("pixel_values_videos")}
         coming[:] = [kind for kind, values in pixels.items() if values is not None]
         made = kwargs.get("mm_encoder_outputs") or {}
@@ -163,6 +170,15 @@ def _watch_tower(model, callback: Callable) -> list:
             waiting.append(seen)
 
     return [*_watch_patches(model, on_tower), model.model.register_forward_pre_hook(on_inputs, with_kwargs=True)]
+
+
+def _has_tiles(config, inputs: dict) -> bool:
+    """Whether a forward call's inputs hold an image in tiles, if they hold any image."""
+    made = (inputs.get("mm_encoder_outputs") or {}).get("image")
+    if made is not None:
+        return any(len(tokens) > _side(config) ** 2 + 1 for tokens in made.pooler_output)
+    counts = inputs.get("batch_num_images")
+    return counts is None or 1 in counts.tolist()
 
 
 def _watch_patches(model, callback: Callable, pool: Callable[[Tensor], Tensor] = lambda values: values) -> list:

@@ -58,14 +58,19 @@ def test_the_features_alone_tell_the_same_picture(size):
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(by_features.places, by_size.places, strict=True))
 
 
-@pytest.mark.parametrize("size", [(30, 50), (120, 120), (37, 200)])
-def test_a_tiled_image_is_reduced_grid_by_grid_and_identity_holds(size):
-    model = TINY["llava_onevision"].model()
+def tiled_prompt(model, size):
+    """The inputs of a prompt with one image of that size, shown in tiles, and how the image lies in it."""
     picture = FAMILIES["llava_onevision"].images(model.config, {"image_sizes": torch.tensor([size])})(0)
     tiles = image_size_to_num_patches(list(size), model.config.image_grid_pinpoints, 40)
     ids = torch.tensor([[5, 6, *[IMAGE] * picture.length, 7, 8, 9]])
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": torch.randn(1, tiles, 3, 40, 40)}
-    inputs |= {"image_sizes": torch.tensor([size]), "batch_num_images": torch.tensor([1])}
+    return inputs | {"image_sizes": torch.tensor([size]), "batch_num_images": torch.tensor([1])}, picture
+
+
+@pytest.mark.parametrize("size", [(30, 50), (120, 120), (37, 200)])
+def test_a_tiled_image_is_reduced_grid_by_grid_and_identity_holds(size):
+    model = TINY["llava_onevision"].model()
+    inputs, picture = tiled_prompt(model, size)
     stock = model.generate(**inputs, max_new_tokens=30, do_sample=False)
     with aim.reduce(model, aim.Full()):
         assert torch.equal(model.generate(**inputs, max_new_tokens=30, do_sample=False), stock)
@@ -76,6 +81,15 @@ def test_a_tiled_image_is_reduced_grid_by_grid_and_identity_holds(size):
     assert trace.grids == [(grid.frames, grid.rows, grid.columns) for grid in picture.grids]
     assert first == (trace.grids, trace.tokens_per_layer)
     assert trace.merged_tokens == sum(grid.tokens // 2 for grid in picture.grids)
+
+
+@pytest.mark.parametrize("size", [(30, 50), (40, 40), (80, 80), (120, 120)])  # tiles that are cut at their edges, and tiles that are not
+@pytest.mark.parametrize("run", [lambda model, inputs: model.generate(**inputs, max_new_tokens=2), lambda model, inputs: model(**inputs)])
+def test_a_method_that_asks_the_tower_refuses_an_image_in_tiles(size, run):
+    model = TINY["llava_onevision"].model()
+    inputs, _ = tiled_prompt(model, size)
+    with pytest.raises(Refusal, match="Give clips, or images without tiles"), aim.reduce(model, aim.PruMerge(0.5)):
+        run(model, inputs)
 
 
 @pytest.mark.parametrize("kind", sorted(REFUSED))
