@@ -41,10 +41,10 @@ def pagerank(
     (1 - damping) · p·M + damping · restart. Over heads the root of the mean of p² is returned. All maths in float32, on float32 copies of
     half-precision inputs.
 
-    No n × n matrix is ever held. M is lower triangular, so what a step brings to a token comes from this token and later ones alone: going
-    through blocks of rows from the last to the first, every step of the walk is known on a block when its rows are computed, and its rows
-    are needed no more afterwards. One pass over the attention serves all steps, with a few rows of it in memory at a time. Nothing waits
-    for the device, but for the check of a `restart` of weights, once.
+    No n × n matrix is ever held. M is lower triangular, so what a step brings to a token comes from this token and later ones alone. Blocks
+    of rows are therefore computed from the last to the first. By then the later rows have brought all they bring to a block's tokens, so
+    every step of the walk can be taken on the block at once, and its rows are not needed again. One pass over the attention serves all
+    steps, with a few rows of it in memory at a time. Only the check of a `restart` of weights waits for the device, once.
 
     Args:
         query: post-RoPE queries [H, n, d], any floating dtype.
@@ -183,7 +183,7 @@ def _restart_vector(restart: Tensor | None, damping: float, n: int, device: torc
         raise ValueError("restart is given but damping is 0, so the walk would never restart; set damping above 0, for example 0.15.")
     if restart.shape != (n,):
         raise ValueError(f"restart has shape {tuple(restart.shape)}; it needs one weight for each of the {n} tokens, shape ({n},).")
-    if restart.dtype == torch.bool:  # nothing that a check could find, so that nobody waits for it
+    if restart.dtype == torch.bool:  # any of them is a distribution, so there is no check to wait for
         restart = torch.where(restart.any(), restart, True)
         return (restart / restart.sum()).to(device=device, dtype=torch.float32)
     restart = restart.to(device=device, dtype=torch.float32)
