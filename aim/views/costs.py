@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """A row: its name, the entry of `Answer.timings` it was measured in, and the entry of `Answer.cost` that models it; "" where none."""
+    """A row: its name, and the entries of `Answer.timings` and `Answer.cost` that measure and model it; "" where there is none."""
 
     name: str
     timing: str
@@ -43,7 +43,7 @@ READING = (
 
 
 def cost_table(answer: Answer) -> str:
-    """The table of one finished run. Stages that another run on the same clip had already done say so instead of a time."""
+    """The table of one finished run. A stage that an earlier run on the same clip had already done shows "reused" instead of a time."""
     timings, cost = answer.timings, answer.cost
     shown = [stage for stage in STAGES if stage.timing in timings or cost.get(stage.cost) or stage.timing in ONCE_A_CLIP]
     all_flops = sum(cost.get(stage.cost, 0.0) for stage in shown) or 1.0

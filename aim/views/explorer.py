@@ -1,7 +1,7 @@
 """What the frame explorer in the browser needs of a run: the frames as one picture, and the trace as compact arrays.
 
 The other half is assets/explorer/: trace.js decodes, draw.js paints, frames.js and time.js are the two tabs. The page and the offline
-report run the very same scripts on this payload; no move of a scrubber asks anything of Python.
+report run the very same scripts on this payload. Moving a scrubber calls no Python.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aim.views.sheet import jpeg_url
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "explorer"
 SCRIPTS = ("trace.js", "draw.js", "page.js", "frames.js", "time.js")
-# All frames together; 16 frames of 640 × 360 fit whole, 64 are 408 × 229 each.
+# For all frames together: 16 frames of 640 × 360 keep their size, and 64 are shrunk to 408 × 229 each.
 PICTURE_PIXELS = 6_000_000
 PICTURES_ACROSS = 8
 LEVELS = 65535
@@ -29,7 +29,7 @@ def payload(frames: np.ndarray, timestamps: np.ndarray, trace: Trace, picture_pi
     """A run as plain JSON values for the explorer. F frames of T = rows · columns patches became M merged tokens; L layers.
 
     Args:
-        frames: uint8 [N, H, W, 3]. A model that joins frames in time has a trace of F < N frames; each shows the first it stands for.
+        frames: uint8 [N, H, W, 3]. Where the model joins frames in time, the trace has F < N frames, and each shows the first it joined.
         timestamps: [N] seconds.
         trace: of a finished run. Nothing is assumed about the order of merged tokens, and a token may hold patches of several frames.
         picture_pixels: how many pixels all frames together may have; frames are shrunk to fit, never enlarged.
@@ -38,13 +38,13 @@ def payload(frames: np.ndarray, timestamps: np.ndarray, trace: Trace, picture_pi
     Returns:
         frames, rows, columns, layers: F, rows, columns, L.
         times: [F] seconds.
-        picture: {data, width, height, columns}: a JPEG data URL frame f is at column f % columns and row f // columns, width × height.
+        picture: {data, width, height, columns}: a JPEG data URL. Frame f is width × height, at column f % columns and row f // columns.
         assignment: packed [F · T], patch → merged token.
         last_layer: packed [M], the last layer each merged token was in, -1 for none.
         group_colours: packed uint8 [M · 3], mean colour (RGB) of each merged token's patches.
         scores: [L]; None or {low, high, clipped, levels}: levels packed uint16, one for each merged token alive in the layer in ascending
             order, 0...65535 for low...high on a logarithmic scale. Scores below `low` count as `low`, and `clipped` says there were any.
-        colour_map: [9] of [r, g, b], equally spaced, for fractions 0...1.
+        colour_map: [9] of [r, g, b], for equally spaced fractions 0...1.
         A packed array is {dtype, data}: little-endian numbers in base64.
 
     Raises:
@@ -57,7 +57,7 @@ def payload(frames: np.ndarray, timestamps: np.ndarray, trace: Trace, picture_pi
             f"There are {len(frames)} frames, {len(timestamps)} timestamps and a trace of {trace.frames} frames; "
             "pass the frames of that run and a timestamp for each."
         )
-    shown = sources(len(frames), trace)
+    shown = sources(len(frames), trace.frames)
     pictures = [Image.fromarray(frames[index]) for index in shown]
     assignment = np.asarray(trace.assignment).reshape(-1)
     layers = len(trace.tokens_per_layer)

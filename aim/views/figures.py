@@ -26,7 +26,7 @@ STEPS = {
 KEPT = ("decode", "vision")
 COMPARING = (
     "One run each, so times vary. The modelled × counts FLOPs and bytes, not time: small models and short prompts save less time."
-    "<br>Prefill includes merging and scoring. Peak memory holds the model's weights, on a CPU the whole program."
+    "<br>Prefill includes merging and scoring. Peak memory includes the model's weights, and on a CPU the whole program."
 )
 
 
@@ -107,7 +107,7 @@ def first_word(answer: Answer) -> float:
 
 
 def tokens_per_second(answer: Answer) -> float | None:
-    """Speed after the first token; None for an answer too short to tell."""
+    """Tokens a second after the first; None for an answer too short to tell."""
     spent = answer.timings.get("decode", 0.0)
     return (answer.new_tokens - 1) / spent if answer.new_tokens > 1 and spent > 0 else None
 
@@ -132,7 +132,6 @@ def comparison(reduced: Answer, full: Answer) -> str:
 
 
 def _compared(name: str, ours: float | None, full: float | None, write, modelled: float | None = None, more_is_better: bool = False) -> str:
-    known = bool(ours) and bool(full)
-    ratio = (ours / full if more_is_better else full / ours) if known else None
+    ratio = (ours / full if more_is_better else full / ours) if ours and full else None
     cells = [write(value) if value else "–" for value in (ours, full)] + [times(value) if value else "–" for value in (ratio, modelled)]
     return row(name, cells)

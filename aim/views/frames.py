@@ -6,8 +6,8 @@ Every view paints one frame:
     grid:    int [rows, columns], the merged token each of its patches belongs to
     layer:   the LLM layer whose scores to show (only "PageRank" looks at it)
 
-`VIEWS` is the table the app offers for its sheets; a new view is a function and a line in that table. The work is done patch by patch and
-left to pillow for the pixels, because 64 frames should redraw in the blink of an eye.
+`VIEWS` is the table the app offers for its sheets; a new view is a function and a line in that table. Colours are computed patch by patch
+and pillow turns them into pixels, so that 64 frames redraw at once.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def group_size(picture: Image.Image, grid: np.ndarray, trace: Trace, layer: int 
 
 
 def survival(picture: Image.Image, grid: np.ndarray, trace: Trace, layer: int | None = None) -> Image.Image:
-    """Each patch as dark as its token left early: the last ones to go stay as they are."""
+    """Each patch is the darker, the earlier its token left; where tokens stay longest, the picture is clear."""
     last = np.asarray(trace.last_layer())
     faded = veiled(picture, Scale.over(last)(last)[grid])
     return draw_borders(faded, last[grid], np.zeros((*grid.shape, 3)), opacity=0.4)
@@ -57,7 +57,7 @@ def survival(picture: Image.Image, grid: np.ndarray, trace: Trace, layer: int | 
 def page_rank(picture: Image.Image, grid: np.ndarray, trace: Trace, layer: int | None = None) -> Image.Image:
     """Importance of each patch's token in that layer, on a logarithmic colour scale; tokens dropped before it are grey."""
     layer = scored_layer(trace, layer)
-    colours = np.tile(np.float32(GREY), (trace.merged_tokens, 1))
+    colours = np.tile(np.array(GREY, np.float32), (trace.merged_tokens, 1))
     if layer is not None:
         colours[np.asarray(trace.survivors[layer])] = colour_map(score_scale(trace, layer)(np.asarray(trace.scores[layer])))
     return _heat(picture, colours[grid])
@@ -87,22 +87,22 @@ def draw_frames(
     """One (picture, caption) for every frame of the trace.
 
     Args:
-        frames: uint8 [N, H, W, 3]. A model that joins frames in time has a trace of fewer frames; each shows the first it stands for.
+        frames: uint8 [N, H, W, 3]. Where the model joins frames in time, the trace has fewer, each of which shows the first it joined.
         timestamps: [N] seconds.
         view: a key of `VIEWS`.
         layer: for views of one layer; None is the last layer that has scores.
     """
     pictures = []
-    for source, assignment in zip(sources(len(frames), trace), np.asarray(trace.assignment), strict=True):
+    for source, assignment in zip(sources(len(frames), trace.frames), np.asarray(trace.assignment), strict=True):
         painted = VIEWS[view].paint(enlarge(frames[source]), assignment.reshape(trace.rows, trace.columns), trace, layer)
         pictures.append((painted, caption(float(timestamps[source]), len(np.unique(assignment)))))
     return pictures
 
 
-def sources(count: int, trace: Trace) -> list[int]:
-    """Which of a clip's `count` frames each frame of the trace shows: of those a model joined in time, the first."""
-    joined = -(-count // trace.frames)  # the last step may hold fewer
-    return [index * joined for index in range(trace.frames)]
+def sources(count: int, traced: int) -> list[int]:
+    """For each of a trace's `traced` frames, the index of the frame it shows among the clip's `count`: the first of those it joined."""
+    joined = -(-count // traced)  # the last step may hold fewer
+    return [index * joined for index in range(traced)]
 
 
 def caption(seconds: float, tokens: int) -> str:
@@ -112,7 +112,7 @@ def caption(seconds: float, tokens: int) -> str:
 
 
 def scored_layer(trace: Trace, layer: int | None) -> int | None:
-    """`layer` if it has scores, otherwise the last one that has; None where none has."""
+    """`layer` if it has scores, otherwise the last layer that has them; None where no layer has."""
     layers = trace.scored_layers
     return layer if layer in layers else (layers[-1] if layers else None)
 
@@ -121,8 +121,8 @@ def enlarge(frame: np.ndarray) -> Image.Image:
     """The frame scaled so that its long side is at least 384 and at most 640 pixels; proportions are kept."""
     picture = Image.fromarray(frame)
     scale = min(max(1.0, SMALLEST / max(picture.size)), LARGEST / max(picture.size))
-    size = tuple(max(1, round(side * scale)) for side in picture.size)
-    return picture if size == picture.size else picture.resize(size, Image.Resampling.BICUBIC)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    return picture if (width, height) == picture.size else picture.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def starts(count: int, length: int) -> np.ndarray:
@@ -173,7 +173,7 @@ def draw_borders(picture: Image.Image, grid: np.ndarray, colours: np.ndarray, op
 
 
 def veiled(picture: Image.Image, clear: np.ndarray) -> Image.Image:
-    """The picture under a hatched veil, except where `clear` [rows, columns] is 1 (or True); in between, half through."""
+    """The picture under a hatched veil where `clear` [rows, columns] is 0 or False, without it where 1 or True, and in part in between."""
     hidden = Image.blend(picture, _veil(picture.size), 1 - DARKEST)
     return Image.composite(picture, hidden, patches(255 * clear.astype(np.float64), picture.size))
 
@@ -181,11 +181,11 @@ def veiled(picture: Image.Image, clear: np.ndarray) -> Image.Image:
 def _veil(size: tuple[int, int]) -> Image.Image:
     width, height = size
     hatched = (np.arange(height)[:, None] + np.arange(width)) % 12 < 2
-    return Image.fromarray(np.where(hatched[..., None], np.uint8(HATCHING), np.uint8(VEIL)))
+    return Image.fromarray(np.where(hatched[..., None], np.array(HATCHING, np.uint8), np.array(VEIL, np.uint8)))
 
 
 def _heat(picture: Image.Image, colours: np.ndarray) -> Image.Image:
-    # Over a grey frame, because its own colours would be mistaken for values.
+    # The frame is turned grey, because its own colours would be mistaken for values.
     return Image.blend(picture.convert("L").convert("RGB"), patches(colours, picture.size), HEAT)
 
 

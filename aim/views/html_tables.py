@@ -23,5 +23,5 @@ def table(caption: str, head: str, rows: Iterable[str], kind: str = "") -> str:
 
 
 def scrolling(label: str, content: str) -> str:
-    """What may be wider than the page, in a frame of that name that scrolls by itself, by keyboard too."""
+    """Content that may be wider than the page, in a frame called `label` that scrolls on its own, with the keyboard too."""
     return f'<div class="aim-scroll" tabindex="0" role="group" aria-label="{label}">{content}</div>'

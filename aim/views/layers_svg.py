@@ -8,7 +8,7 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 760, 240, 72, 44, 10  # units of the view box
 
 
 def layers_svg(executed: list[tuple[int, int]], planned: list[tuple[int, int]] | None = None) -> str:
-    """Stacked bars of the (visual, text) tokens each layer ran on, which name their numbers, and the planned sum as a dotted line.
+    """Stacked bars of the (visual, text) tokens each layer ran on, their numbers as tooltips, and the planned sum as a dotted line.
 
     Raises:
         ValueError: no layers.

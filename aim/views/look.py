@@ -1,10 +1,10 @@
-"""What charts look alike in: colours that hold on light and dark grounds, and the layout of a chart."""
+"""What all charts share: colours that show on light and dark grounds, and the layout of a chart."""
 
 from __future__ import annotations
 
 # Okabe and Ito's colours, distinguishable with any colour vision, on light and dark grounds alike.
 VISUAL, TEXT, PLANNED, SCORE = "#3d8fd1", "#e69f00", "#8a8f98", "#d55e9c"
-# Of what has no meaning of its own, in this order, with marks that differ too.
+# For lines whose colour has no meaning of its own, taken in this order; their marks differ too.
 LINES = (VISUAL, TEXT, "#2a9d7f", SCORE, PLANNED, "#b05a2c", "#7a6fd0", "#56b4e9")
 MARKS = ("circle", "diamond", "square", "triangle-up", "x", "cross")
 CLEAR, GRID = "rgba(0,0,0,0)", "rgba(128,128,128,0.25)"

@@ -34,7 +34,7 @@ def plan_panel(plan: Plan, visual_tokens: int, published: Row | None = None, rem
 
 
 def hint(text: str) -> str:
-    """In place of the panel, what is wrong with the knobs."""
+    """What is wrong with the knobs, shown in place of the panel."""
     return f'<div class="aim-plan aim-plan-hint">{escape(text)}</div>'
 
 

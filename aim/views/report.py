@@ -30,7 +30,7 @@ startTime(document.getElementById("time"), { value: payload }, () => {})"""
 def write_report(
     answer: Answer, run: ShownRun, plan: Plan | None, folder: str | Path, question: str = "", python: str = "", full: Answer | None = None
 ) -> Path:
-    """Write a run as `aim-report.html`, complete in itself: no request, no server, about 1 MB for 16 frames.
+    """Write a run as `aim-report.html`, which needs no server and no network. It takes about 1 MB for 16 frames.
 
     Args:
         answer: the finished answer, with trace, timings and cost.
@@ -55,7 +55,7 @@ def write_report(
 
 
 def _page(answer: Answer, run: ShownRun, plan: Plan | None, question: str, python: str, full: Answer | None) -> str:
-    trace = answer.trace
+    trace = run.trace
     value = explorer.payload(run.frames, run.timestamps, trace)
     styles = [ASSETS / "report.css", ASSETS / "style.css"]
     style = "\n".join([*(sheet.read_text(encoding="utf-8") for sheet in styles), explorer.stylesheet()])

@@ -70,8 +70,8 @@ def jpeg_url(picture: Image.Image, quality: int) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     text = " ".join(text.split())
     if font.getlength(text) <= width:
         return text
-    return text[: bisect_right(range(len(text)), width, key=lambda count: font.getlength(text[:count] + "…")) - 1] + "…"
+    return text[: bisect_right(range(len(text)), float(width), key=lambda count: font.getlength(text[:count] + "…")) - 1] + "…"

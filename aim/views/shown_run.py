@@ -1,4 +1,4 @@
-"""What of a finished run its pictures are drawn from."""
+"""What the pictures of a finished run are drawn from."""
 
 from __future__ import annotations
 

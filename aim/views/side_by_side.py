@@ -41,7 +41,8 @@ READING = (
     "Times are medians of rounds in which the methods took turns; on a small model they follow FLOPs only roughly."
 )
 OVERLAP = (
-    "Of the patches one of the two methods keeps in that layer, how many both keep (intersection over union). A merged token holds one."
+    "Of the patches that at least one of the two methods keeps in that layer, how many both keep (intersection over union). "
+    "A merged token holds one patch."
 )
 
 
@@ -152,7 +153,7 @@ def kept_sheet(frames: np.ndarray, timestamps: np.ndarray, comparison: Compariso
     """
     trace = comparison.runs[0].answer.trace
     shown = [round(place) for place in np.linspace(0, trace.frames - 1, min(FRAMES_SHOWN, trace.frames))]
-    places = [sources(len(frames), trace)[index] for index in shown]
+    places = [sources(len(frames), trace.frames)[index] for index in shown]
     pictures = [row_picture(frames[place]) for place in places]
     rows = []
     for run in comparison.runs:
