@@ -1,10 +1,11 @@
 """Training, stage 1: the language model learns to answer. The vision tower stays as stage 0 left it.
 
-Ten questions a clip, for the first part in one plain wording each, since finding the thing that is asked about is learned late. Clips are
-short at first and up to 64 frames at the end. Besides the answers there is a dense target: after layer `TOLD_AFTER` every visual token
-must tell what its item has done so far (its way, its former colour, whether it came late, grows, is the largest or the smallest), read by
-a linear head that is thrown away. Merging and pruning are never on. Later, some clips get their visual positions closer together or
-further apart by a random factor: no token is removed, but compact positions of a merged clip are then not foreign to the model.
+Each clip comes with ten questions. In the first part of the training each has one plain wording, since the model learns late to find the
+thing that is asked about. Clips are short at first and have up to 64 frames at the end. Besides the answers there is a dense target: after
+layer `TOLD_AFTER` a linear head reads from every visual token what its item has done so far (its way, its former colour, whether it came
+late, grows, is the largest or the smallest). The head is thrown away after the training. Merging and pruning are never on. Later in the
+training some clips have their visual positions closer together or further apart by a random factor. No token is removed then, but the
+model gets to know positions such as the compact ones of a merged clip.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from aim.shapes.world import make_scene
 
 QUESTIONS_PER_CLIP = 10
 CLIPS_PER_STEP = {2: 32, 4: 24, 8: 14, 16: 6, 32: 2, 64: 2}
-# Until which share of the training clips of so many frames come how often.
+# (share of the training until which it holds, {frames of a clip: how often such clips come}).
 CURRICULUM = (
     (0.15, {2: 0.5, 4: 0.5}),
     (0.35, {2: 0.1, 4: 0.6, 8: 0.3}),
@@ -39,7 +40,7 @@ TARGETS = {"way": len(DIRECTIONS) + 1, "former colour": len(COLOURS) + 1, "came 
 
 
 class AnswerStage:
-    """Loss and parameters of stage 1. `note(name, accuracy)` is told how often each type of question is answered right."""
+    """Loss and parameters of stage 1. `note(name, accuracy)` receives the share of right answers to each type of question."""
 
     learning_rate, warm_up, planned_steps = 1.5e-3, 100, 3600
 
@@ -50,6 +51,7 @@ class AnswerStage:
         use_packed_attention(model)
 
     def parameter_groups(self) -> list[dict]:
+        """What is trained, for the optimizer: everything but the vision tower."""
         self.model.model.vision_tower.requires_grad_(False)
         named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
         decayed = [p for name, p in named if p.dim() >= 2 and "embed" not in name]
@@ -57,6 +59,7 @@ class AnswerStage:
         return [{"params": decayed, "weight_decay": 0.05}, {"params": [*others, *self.head.parameters()], "weight_decay": 0.0}]
 
     def loss(self, step: int, progress: float) -> Tensor:
+        """The loss of a step, a scalar, when `progress` (0 to 1) of the training is done."""
         frames = frames_of_step(progress, np.random.default_rng([self.seed, 1, step]).random())
         times, clips, questions, strides, told = frame_times(frames), [], [], [], []
         for index in self.share(step, CLIPS_PER_STEP[frames], reserve=max(CLIPS_PER_STEP.values())):
@@ -99,7 +102,12 @@ class AnswerStage:
 
 
 def frames_of_step(progress: float, luck: float) -> int:
-    """Frames a clip at this share of the training, `luck` uniform in [0, 1): few at first, mostly eight later, some up to 64."""
+    """How many frames the clips of a step have: few at first, mostly eight later, sometimes up to 64.
+
+    Args:
+        progress: how much of the training is done, 0 to 1 (excluded).
+        luck: a uniform random number in [0, 1).
+    """
     shares = next(shares for until, shares in CURRICULUM if progress < until)
     bounds = np.cumsum(list(shares.values()))
     return list(shares)[int(np.searchsorted(bounds, luck * bounds[-1], side="right"))]
@@ -136,7 +144,7 @@ def _deeds(item: Item, times: np.ndarray, seen: list[float]) -> tuple[int, int, 
 
 
 def _extreme(item: Item, scene: Scene, times: np.ndarray) -> int:
-    """1 for the largest, 2 for the smallest of the items seen so far, 0 for others; nothing to tell while it is alone or items grow."""
+    """1 for the largest, 2 for the smallest of the items seen so far, 0 for others; `NO_LABEL` while it is alone or where items grow."""
     radii = [other.radius for other in scene.items if any(other.is_visible(t) for t in times)]
     if len(radii) < 2 or any(other.growth > 1 for other in scene.items):
         return NO_LABEL

@@ -26,7 +26,7 @@ def render(scene: Scene, times: np.ndarray, size: int, supersample: int = 1) -> 
         for item in scene.items:
             if item.is_visible(time):
                 _draw(canvas, item, time, side, item.rgb_at(time))
-        frames[index] = picture.reduce(supersample) if supersample > 1 else picture
+        frames[index] = np.asarray(picture.reduce(supersample) if supersample > 1 else picture)
     return frames, render_masks(scene, times, size)
 
 
@@ -39,12 +39,12 @@ def render_masks(scene: Scene, times: np.ndarray, size: int) -> np.ndarray:
         for number, item in enumerate(scene.items):
             if item.is_visible(time):
                 _draw(canvas, item, time, size, number + 1)
-        masks[index] = mask
+        masks[index] = np.asarray(mask)
     return masks
 
 
 def camera(scene: Scene, times: np.ndarray, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """`render` with what a camera and a video codec add: half of the clips smooth-edged, half with a little noise."""
+    """`render` with what a camera and a video codec add: half of the clips have smooth edges, and half have a little noise."""
     frames, masks = render(scene, times, size, supersample=2 if rng.random() < 0.5 else 1)
     if rng.random() < 0.5:
         noise = rng.normal(0, rng.uniform(1, 5), frames.shape[1:]).astype(np.float32)
@@ -62,7 +62,11 @@ def owner_of_tokens(masks: np.ndarray, grid: int, share: float = 0.12) -> np.nda
 
 
 def everything_can_be_seen(scene: Scene) -> bool:
-    """No item is hidden by others for long: lasting ones show six tenths of themselves most of the time and when they come and go."""
+    """Whether no item is hidden by others for long.
+
+    A lasting item must show six tenths of itself in six tenths of the frames, and half of itself when it comes and goes. A brief one must
+    show six tenths of itself at three moments.
+    """
     times = frame_times(8)
     masks = render_masks(scene, times, size=56)
     for number, item in enumerate(scene.items):
@@ -80,7 +84,7 @@ def everything_can_be_seen(scene: Scene) -> bool:
 
 
 def _share_seen(masks: np.ndarray, number: int, item: Item, times: np.ndarray) -> np.ndarray:
-    """Pixels of an item against what it has at its radius, about. The thin cross and star have less than a disc."""
+    """An item's visible pixels as a share of about what it covers at its radius. The thin cross and star cover less than a disc."""
     whole = np.array([1.2 * (item.radius_at(t) * 56) ** 2 for t in times])
     return (masks == number + 1).sum((1, 2)) / whole
 

@@ -1,8 +1,8 @@
 """Write the example clips: `python -m aim.shapes.examples --out assets/examples`.
 
-Scenes of the "validation" split, drawn larger than in training and encoded as H.264. For each kind of question the first scenes are tried
-until the bundled model, reading the finished file and reduced as the app reduces it by default, gives the right answer: the examples
-show the model where it is right, and its accuracy is told elsewhere. Needs PyAV (`av`, in tests/requirements.txt) to encode.
+Scenes of the "validation" split are drawn larger than in training and encoded as H.264. For each kind of question scenes are tried in turn
+until the bundled model gives the right answer from the finished file, both in full and reduced as the app reduces it by default. The
+examples thus show the model where it is right; aim/evaluation/README.md tells its accuracy. Encoding needs PyAV (`av`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ SIZE, SECONDS, RATE = 336, 4, 24
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Write the clips and `examples.json` as the flags say."""
     parser = argparse.ArgumentParser(description="Write the example clips and their questions.")
     parser.add_argument("--out", type=Path, default=Path("assets/examples"))
     parser.add_argument("--model", default="bundled")
@@ -105,10 +106,11 @@ def _order(scene: Scene) -> Question | None:
 
 
 def _change(scene: Scene) -> Question | None:
-    changing = [item for item in scene.items if item.becomes]
+    changing = [(item.shape, item.becomes) for item in scene.items if item.becomes]
     if not changing or len(scene.items) < 2:
         return None
-    return Question("change", f"What color does the {changing[0].shape} become?", changing[0].becomes)
+    shape, becomes = changing[0]
+    return Question("change", f"What color does the {shape} become?", becomes)
 
 
 def _largest(scene: Scene) -> Question | None:
@@ -119,7 +121,7 @@ def _largest(scene: Scene) -> Question | None:
 
 def _needle(scene: Scene) -> Question | None:
     flashes = [item for item in scene.items if item.moment == "needle"]
-    # Unseen at eight frames, so that the clip shows what more frames buy.
+    # The flash is unseen at eight frames, so that the clip shows what more frames buy.
     if not flashes or any(flashes[0].is_visible(time) for time in frame_times(8)):
         return None
     return Question("needle", f"What color is the {flashes[0].shape} that flashes?", flashes[0].colour)

@@ -9,7 +9,6 @@ import json
 import re
 from pathlib import Path
 
-import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import (
     GenerationConfig,
@@ -65,7 +64,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 def build_model() -> LlavaOnevisionForConditionalGeneration:
     """The untrained model, float32."""
     token = {word: i for i, word in enumerate(vocabulary())}
-    vision = SiglipVisionConfig(
+    vision = SiglipVisionConfig(  # type: ignore[call-arg]  # a config also takes attributes that its class does not declare
         hidden_size=128,
         intermediate_size=384,
         num_hidden_layers=4,
@@ -76,7 +75,7 @@ def build_model() -> LlavaOnevisionForConditionalGeneration:
         # Features after the tower's last norm; stock SigLIP gives LLaVA-OneVision those before it, which are harder to learn from.
         tie_last_hidden_states=True,
     )
-    text = Qwen2Config(
+    text = Qwen2Config(  # type: ignore[call-arg]  # as above
         vocab_size=len(token),
         hidden_size=160,
         intermediate_size=384,
@@ -111,7 +110,7 @@ def save(model: LlavaOnevisionForConditionalGeneration, folder: str | Path) -> N
     token = {word: i for i, word in enumerate(vocabulary())}
     half = build_model()
     half.load_state_dict(model.state_dict())
-    half.to(torch.float16).save_pretrained(folder)
+    half.half().save_pretrained(folder)
     GenerationConfig(
         pad_token_id=token["<pad>"], bos_token_id=token["<|im_start|>"], eos_token_id=token["<|im_end|>"], do_sample=False
     ).save_pretrained(folder)

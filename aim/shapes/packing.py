@@ -6,7 +6,7 @@ the clip for every question, and attention is cut between questions, so each is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -37,8 +37,15 @@ class PackedBatch:
     prefix: int
 
     def to(self, device: torch.device | str) -> PackedBatch:
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return PackedBatch(**{k: v.to(device) if torch.is_tensor(v) else v for k, v in values.items()})
+        """The same on another device."""
+        return PackedBatch(
+            input_ids=self.input_ids.to(device),
+            positions=self.positions.to(device),
+            labels=self.labels.to(device),
+            types=self.types.to(device),
+            mask=self.mask.to(device),
+            prefix=self.prefix,
+        )
 
 
 def pack(questions: list[list[Question]], visual_tokens: int, tokenizer, strides: list[float] | None = None) -> PackedBatch:

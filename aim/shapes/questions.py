@@ -15,7 +15,7 @@ WHEN = ("start", "middle", "end", "always")
 TYPES = ("colour", "shape", "count", "size", "exist", "direction", "when", "order", "change", "needle")
 NO_ANSWER = "none"
 WORDS_OF_ANSWERS = (*COLOURS, *SHAPES, *NUMBERS, *DIRECTIONS, *WHEN, "yes", "no", NO_ANSWER)
-# How much likelier a question is chosen than one of weight 1: what is hard or rare is asked more.
+# How much likelier a question is chosen than one of weight 1. What is hard or rare is asked more often.
 WEIGHTS = {"direction": 2.0, "when": 1.5, "order": 1.5, "change": 3.0, "needle": 2.0, "size": 3.0, "colour": 0.6, "exist": 0.6}
 LASTING = ("always", "late", "gone")
 CLEARLY_LATER = 0.2
@@ -34,7 +34,7 @@ class Question:
 def ask_about(scene: Scene, rng: np.random.Generator, times: np.ndarray | None = None, plain: bool = False) -> list[Question]:
     """Every question the scene can answer, each in a random wording, or with `plain` in the first of its wordings.
 
-    With `times`, the moments of the sampled frames, only questions that these frames can answer.
+    `times` holds the moments of the sampled frames; only questions that these frames can answer are asked. None asks all.
     """
     return _Asker(scene, rng, times, plain).all()
 
@@ -105,20 +105,20 @@ class _Asker:
         self.ask("size", "smallest", by_size[0].shape, self.items)
 
     def ask_for_existence(self) -> None:
-        """Is it there: a shape, a colour, a shape in a colour. And of what is absent the colour or shape, to which the answer is "none"."""
+        """Whether a shape, a colour, or a shape in a colour is there; and what colour or shape something absent has: "none"."""
         unclear = {self.needle, *(item for item in self.steady if not self.sights(item) or item.becomes)} - {None}
         clear = [item for item in self.items if item not in unclear]
         no_shape = [s for s in SHAPES if s not in {item.shape for item in self.items}]
         no_colour = [c for c in COLOURS if c not in {c for item in self.items for c in (item.colour, item.becomes)}]
         mixed = [(item.colour, other.shape) for item, other in permutations(clear, 2)]
         mixed += [(c, item.shape) for c in no_colour[:2] for item in clear]
-        present = [([item], item.shape, f"{item.colour} {self.pick(('shape', 'object'))}", f"{item.colour} {item.shape}") for item in clear]
+        present = [(item, (item.shape, f"{item.colour} {self.pick(('shape', 'object'))}", f"{item.colour} {item.shape}")) for item in clear]
         absent = [self.pick(no_shape), f"{self.pick(no_colour)} {self.pick(('shape', 'object'))}"]
         absent.append(" ".join(mixed[int(self.rng.integers(len(mixed)))]) if mixed else f"{self.pick(no_colour)} {self.pick(no_shape)}")
         for kind in range(3):
             if present and self.rng.random() < 0.5:
-                chosen = present[int(self.rng.integers(len(present)))]
-                self.ask("exist", "exist", "yes", chosen[0], thing=chosen[1 + kind])
+                item, names = present[int(self.rng.integers(len(present)))]
+                self.ask("exist", "exist", "yes", [item], thing=names[kind])
             else:
                 self.ask("exist", "exist", "no", [], thing=absent[kind])
         if self.rng.random() < 0.5:
@@ -142,7 +142,7 @@ class _Asker:
         return words[int(self.rng.integers(len(words)))]
 
     def sights(self, item: Item) -> int:
-        """In how many of the sampled frames it is to be seen; plenty where no frames are given."""
+        """In how many of the sampled frames an item can be seen; 99 where no frames are given."""
         return 99 if self.times is None else sum(item.is_visible(t) for t in self.times)
 
     def seen_from(self, item: Item) -> float:

@@ -1,4 +1,4 @@
-"""What a scene of moving shapes is. How it is drawn: `drawing`; which scenes there are: `world`.
+"""What a scene of moving shapes is. `drawing` draws scenes, and `world` says which ones there are.
 
 Coordinates and radii are fractions of the picture's side, times are fractions of the clip, so one scene can be rendered at
 112 pixels for training and at 336 for an example clip, with 4 frames or with 64.
@@ -26,7 +26,7 @@ DIRECTIONS = ("left", "right", "up", "down", "nowhere")
 
 @dataclass(frozen=True)
 class Item:
-    """One shape of a scene.
+    """One shape of a scene. Every `time` is a fraction of the clip, 0 to 1.
 
     `path` is (x0, y0, x1, y1), its centre when it is first and last visible; with `bounces` it is back at the first by the end.
     `moment` is "start", "middle" or "end" for a quarter of the clip, "needle" for a flash of at most a sixteenth of it,
@@ -57,7 +57,7 @@ class Item:
         return float(np.clip((time - first) / (last - first), 0, 1))
 
     def centre(self, time: float) -> tuple[float, float]:
-        """Centre at `time` (0 to 1), as fractions of the picture's side."""
+        """Its centre (x, y), as fractions of the picture's side."""
         x0, y0, x1, y1 = self.path
         way = self.progress(time)
         if self.bounces:
@@ -68,7 +68,7 @@ class Item:
         return self.radius * (1 + (self.growth - 1) * self.progress(time))
 
     def rgb_at(self, time: float) -> tuple[int, int, int]:
-        return self.rgb_after if self.becomes and time >= self.change_time else self.rgb
+        return self.rgb_after if self.rgb_after and time >= self.change_time else self.rgb
 
     def colour_at(self, time: float) -> str:
         return self.becomes if self.becomes and time >= self.change_time else self.colour

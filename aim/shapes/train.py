@@ -1,8 +1,9 @@
 """Train the bundled model from scratch: `python -m aim.shapes.train --out assets/shapes-vlm`.
 
 Stage 0 (`vision_stage`) teaches the vision tower, stage 1 (`answer_stage`) the language model. Merging and pruning are never on.
-Seeded, and resumable from `state.pt` in the work folder; the data is a function of the step. With a GPU it uses it; on CPU two
-single-thread processes beat one with two threads. `--smoke` runs some steps of both stages and fails if a loss does not fall.
+A run is seeded and its data is a function of the step, so that it resumes from `state.pt` in the work folder. It uses a GPU where there
+is one. On a CPU it runs two processes of one thread each, which beat one process of two threads. `--smoke` runs some steps of both stages
+and fails if a loss does not fall.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ COOL_DOWN = 500  # steps
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Train as the flags say, and write the checkpoint.
+
+    Raises:
+        SystemExit: with `--smoke`, a loss did not fall.
+    """
     parser = argparse.ArgumentParser(description="Train the bundled shapes model from scratch.")
     parser.add_argument("--out", type=Path, default=Path("assets/shapes-vlm"), help="checkpoint folder to write")
     parser.add_argument("--work", type=Path, default=Path(".training"), help="folder for state and log; an unfinished run resumes there")
@@ -94,7 +100,7 @@ class Trainer:
         self.options, self.rank, self.world = options, rank, world
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(SEED)
-        self.model = build_model().to(self.device)
+        self.model = build_model().to(self.device)  # type: ignore[arg-type]  # transformers' decorator hides the signature of `to`
         self.tokenizer = build_tokenizer()
         self.accuracy: dict[str, float] = {}
         self.started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Which scenes there are: every one a function of (split, index) alone.
+"""Which scenes there are. Each is a function of (split, index) alone.
 
 `split_of` puts scenes that are alike into one split, so that no held-out scene has a near twin among the trained ones.
 """
@@ -20,11 +20,11 @@ HELD_OUT = {0: "test", 1: "validation"}  # of ten buckets; the others are for tr
 
 
 def make_scene(split: str, index: int) -> Scene:
-    """The scene number `index` of a split ("train", "pretrain", "validation" or "test"), always the same one."""
+    """Scene number `index` of a split ("train", "pretrain", "validation" or "test"), which is always the same."""
     rng = np.random.default_rng([SPLITS[split], index])
     wanted = split if split in HELD_OUT.values() else "train"
     while True:
-        scene = _draw_lots(rng)
+        scene = _random_scene(rng)
         if split_of(scene) == wanted and everything_can_be_seen(scene):
             return scene
 
@@ -43,7 +43,7 @@ def _cells(path: tuple[float, ...]) -> tuple[int, ...]:
     return tuple(int(value * 7) for value in path)
 
 
-def _draw_lots(rng: np.random.Generator) -> Scene:
+def _random_scene(rng: np.random.Generator) -> Scene:
     count = int(rng.choice([1, 2, 3, 4], p=[0.15, 0.25, 0.35, 0.25]))
     colours = rng.choice(list(COLOURS), min(count + 1, len(COLOURS)), replace=False)  # the last one is for an item that changes
     shapes = rng.choice(SHAPES, count, replace=False)
@@ -92,7 +92,8 @@ def _moments(rng: np.random.Generator, count: int) -> list[str]:
 
 
 def _shade(rng: np.random.Generator, colour: str) -> tuple[int, int, int]:
-    return tuple(int(v) for v in np.clip(np.array(COLOURS[colour]) + rng.integers(-10, 11, 3), 0, 255))
+    red, green, blue = np.clip(np.array(COLOURS[colour]) + rng.integers(-10, 11, 3), 0, 255)
+    return int(red), int(green), int(blue)
 
 
 def _path(rng: np.random.Generator, direction: str, radius: float) -> tuple[float, float, float, float]:
@@ -127,7 +128,7 @@ def _window(rng: np.random.Generator, moment: str) -> tuple[float, float]:
 
 
 def _background(rng: np.random.Generator) -> tuple[np.ndarray, tuple[float, float]]:
-    """Plain, mottled, striped or shaded; half of the textured ones drift. Darker than any item."""
+    """A background darker than any item, plain, mottled, striped or shaded, and its drift: half of the textured ones drift."""
     base, cells = rng.integers(20, 96, 3).astype(np.float32), np.arange(16)
     texture = {
         "plain": lambda: np.zeros((16, 16, 3)),
