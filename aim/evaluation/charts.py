@@ -11,7 +11,7 @@ INK = "#5c6370"
 
 
 def finding_chart(finding: dict) -> go.Figure:
-    """A finding's points (see `findings.judge`): accuracy with 95 % intervals, a line a series, one panel for each type of question."""
+    """The points of a finding (see `findings.judge`): accuracy with 95 % intervals, a line a series, a panel a type of question."""
     kinds, figure = finding["kinds"], go.Figure()
     series = list(dict.fromkeys(point["series"] for point in finding["points"]))
     height = 1 / len(kinds)

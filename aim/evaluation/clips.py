@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aim.kernels.refusal import Refusal
 from aim.shapes.drawing import camera, owner_of_tokens
 from aim.shapes.model import IMAGE_SIZE
 from aim.shapes.questions import Question, ask_about, choose
@@ -33,8 +34,8 @@ class HeldOutClip:
 def held_out_clip(index: int, split: str = "test") -> HeldOutClip:
     """Clip number `index` of "test" or "validation".
 
-    All its needle questions are asked, whether or not the sampled frames show the needle: that is what more frames are for. The others
-    are drawn by `aim.shapes.questions.choose`; a simple scene has fewer than ten.
+    All its needle questions are asked, whether or not the sampled frames show the needle, because that is what more frames are for. The
+    others are drawn by `aim.shapes.questions.choose`; a simple scene has fewer than ten.
     """
     scene, rng = make_scene(split, index), np.random.default_rng([SEED, index])
     possible = ask_about(scene, rng)
@@ -63,13 +64,15 @@ def film(clip: HeldOutClip, frames: int, grid: int) -> tuple[np.ndarray, np.ndar
     """The clip at `frames` evenly spread moments, and which item is seen in each of grid · grid patches of a frame.
 
     Returns:
-        uint8 [F, size, size, 3], and int [F, grid²]: the index of the item that fills most of a patch, -1 for none (`owner_of_tokens`).
+        The frames, uint8 [F, size, size, 3]; and int [F, grid²], the item that fills most of each patch, -1 for none (`owner_of_tokens`).
 
     Raises:
-        ValueError: a grid that does not divide the picture.
+        Refusal: a grid that does not divide the picture.
     """
     if IMAGE_SIZE % grid:
-        raise ValueError(f"The model makes {grid} x {grid} tokens of a frame; the benchmark needs a divisor of {IMAGE_SIZE} a side.")
+        raise Refusal(
+            f"The model makes {grid} x {grid} tokens of a frame; the benchmark needs a divisor of {IMAGE_SIZE} a side. Use --model bundled."
+        )
     # The same camera whatever the number of frames: only the moments differ.
     pictures, masks = camera(clip.scene, frame_times(frames), IMAGE_SIZE, np.random.default_rng([SEED, clip.index, 1]))
     return pictures, owner_of_tokens(masks, grid)

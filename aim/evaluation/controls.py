@@ -1,4 +1,4 @@
-"""AIM with another importance than PageRank: what PageRank has to beat. For the benchmark only, so not in the table of methods."""
+"""AIM with other importances, for PageRank to beat. Only the benchmark uses them, so they are not in the table of methods."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LastToken(AIM):
 
 @dataclass(frozen=True)
 class RandomScore(AIM):
-    """Importance drawn by lot. The seed is the last token's query, so that the same question about the same clip draws the same lots."""
+    """Random importance. The last token's query seeds it, so that the same question about the same clip gets the same numbers."""
 
     name = "random importance"
 

@@ -1,8 +1,8 @@
 """The paper's claims as checks on paired differences, and the verdicts that follow from them by rule.
 
-A check compares two settings on the same questions. "better" is confirmed when the whole 95 % interval of the difference lies above 0, "as
-good" when it lies above -`MARGIN`; what the measurement leaves open is not confirmed. All checks of a finding confirmed: "holds"; some:
-"holds partly"; none: "does not hold here". Which claims there are: `suites`.
+A check compares two settings on the same questions. "better" is confirmed when the whole 95 % interval of the difference lies above 0, and
+"as good" when it lies above -`MARGIN`. What the measurement leaves open is not confirmed. A finding "holds" when all of its checks are
+confirmed, "holds partly" when some are, and "does not hold here" when none is. `suites` has the claims.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Point:
 class Check:
     """What the claim expects of the accuracy under `first` less that under `second`, on questions of type `kind`.
 
-    `expected` is BETTER or AS_GOOD, or None for a comparison that is told but claimed by nobody. `told` ones make the finding's sentence.
+    `expected` is BETTER or AS_GOOD, or None where the paper claims nothing. The checks that are `told` make the finding's sentence.
     """
 
     label: str
@@ -67,7 +67,7 @@ class Finding:
 
 
 def confirmed(expected: str, difference: Interval) -> bool:
-    """Whether a measured difference bears out what was expected of it, see the head of this module."""
+    """Whether a measured difference confirms what was expected of it, by the rule at the head of this module."""
     return difference.low > {BETTER: 0.0, AS_GOOD: -MARGIN}[expected]
 
 
@@ -79,7 +79,7 @@ def verdict(confirmations: list[bool]) -> str:
 
 
 def judge(finding: Finding, evaluation: Evaluation) -> dict:
-    """A finding with its measured points, checks, verdict and one sentence, as plain values for JSON. No times: they differ every run."""
+    """A finding with its points, checks, verdict and one sentence, as plain values for JSON. Times differ every run: none are in it."""
     checks = [_judged(check, evaluation) for check in finding.checks]
     claimed = [check["confirmed"] for check in checks if check["expected"] is not None]
     return {

@@ -1,6 +1,6 @@
 """`python -m aim.evaluation.guard_threshold`: the trust guard's threshold, chosen on validation clips and judged on test clips.
 
-What is predicted: the reduced run's first token is not the full model's. By what: the first token's divergence from a milder run.
+It predicts that the first token of the reduced run is not the full model's, from that token's divergence from a milder run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ BUDGETS = ("4x", "8x", "16x", "25x")
 
 
 def samples(vlm: VLM, split: str, clips: int) -> tuple[np.ndarray, np.ndarray]:
-    """(divergence from the milder run, whether the answer differs from the full model's) of the paper's setting at every budget."""
+    """The paper's setting at every budget on the first `clips` clips of a split.
+
+    Returns:
+        For each run its divergence from the milder run in nats, float [runs], and whether its first token differs from the full model's,
+        bool [runs].
+    """
     strayed, differs = [], []
     for index in range(clips):
         for clip, question in asked(vlm, split, index):
@@ -38,13 +43,13 @@ def samples(vlm: VLM, split: str, clips: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def balanced_accuracy(strayed: np.ndarray, differs: np.ndarray, threshold: float) -> float:
-    """Mean of the share of changed answers warned of and the share of unchanged ones left alone."""
+    """The mean of two shares, 0 to 1: changed answers that are warned of, and unchanged ones that are not."""
     warned = strayed > threshold
     return float((warned[differs].mean() + (~warned[~differs]).mean()) / 2)
 
 
 def best_threshold(strayed: np.ndarray, differs: np.ndarray) -> float:
-    """The threshold, between two neighbouring divergences, with the greatest balanced accuracy; the least of equals."""
+    """The threshold with the greatest balanced accuracy, half-way between two neighbouring divergences; the least of equals."""
     values = np.unique(strayed)
     between = np.concatenate([(values[:-1] + values[1:]) / 2, values[-1:]])
     return float(max(between, key=lambda threshold: balanced_accuracy(strayed, differs, threshold)))

@@ -1,8 +1,8 @@
-"""All questions about one clip under all settings: the clip is encoded once for each number of frames, each answer is a prefill of its own.
+"""All questions about one clip under all settings. The clip is encoded once for each number of frames; each answer is a prefill of its own.
 
-The answer is the greedy first token, among the whole vocabulary, of one forward under `aim.reduce`: tokens are really removed. What ground
-truth adds: *evidence recall*, the share of the asked items' patches whose merged token a layer still ran on, and *localisation*, the mean
-score of those patches over the mean score elsewhere.
+The answer is the greedy first token, among the whole vocabulary, of one forward under `aim.reduce`, so tokens are really removed. Ground
+truth adds two figures: *evidence recall*, the share of the asked items' patches whose merged token a layer still ran on, and
+*localisation*, the mean score of those patches over the mean score elsewhere.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Record:
         setting: `Setting.key`.
         visual_per_layer: visual tokens each layer really ran on; the same for all questions.
         outcomes: in the order of the clip's questions.
-        milliseconds: measured prefill of each question, merging and scoring included. No part of a result: it differs from run to run.
+        milliseconds: measured prefill of each question, merging and scoring included. It differs every run and is no part of a result.
     """
 
     setting: str
@@ -65,7 +65,7 @@ def measure_clip(vlm: VLM, clip: HeldOutClip, settings: list[Setting]) -> Iterat
     """One record for each setting, those of the same number of frames together.
 
     Raises:
-        ValueError: a method or model that `aim.reduce` does not take, or a grid that `clips.film` does not.
+        Refusal: a method or model that `aim.reduce` does not take, or a grid that `clips.film` does not.
     """
     for frames in dict.fromkeys(setting.frames for setting in settings):
         pictures, owners = film(clip, frames, tokens_a_side(vlm))
@@ -98,7 +98,7 @@ def _outcome(vlm: VLM, question: Question, patches: Tensor, trace: Trace, token:
 
 
 def evidence_recall(trace: Trace, evidence: Tensor) -> list[float] | None:
-    """For each layer, the share of the evidence patches whose merged token it ran on. `evidence` is bool [F, T]; None if there is none."""
+    """For each layer, the share (0 to 1) of evidence patches whose merged token it ran on; None without any. `evidence` is bool [F, T]."""
     groups = trace.assignment[evidence]
     if len(groups) == 0:
         return None
@@ -108,8 +108,8 @@ def evidence_recall(trace: Trace, evidence: Tensor) -> list[float] | None:
 def localisation(trace: Trace, evidence: Tensor) -> list[float | None] | None:
     """For each layer, the mean score on evidence patches over the mean score elsewhere.
 
-    A patch has the score of its merged token, undivided, because that is what decides whether it stays; patches dropped earlier have none
-    and count on neither side. None for a layer that was not scored, or in which one side has no patch left or no score above 0.
+    A patch has the whole score of its merged token, because that decides whether it stays. Patches dropped earlier have no score and count
+    on neither side. A layer has None where it was not scored, where one side has no patch left, or where no score elsewhere is above 0.
 
     Args:
         evidence: bool [F, T].

@@ -1,7 +1,7 @@
 """The folder of a run: what was measured so far, one line of JSON for each setting and clip, so that a run goes on where it was cut off.
 
-`records.jsonl` holds answers, `times.jsonl` the measured milliseconds, which are never the same twice. `of.json` says of which model,
-clips and code, so that records of another are not taken for these.
+`records.jsonl` holds the answers, and `times.jsonl` the measured milliseconds, which are never the same twice. `of.json` says which model,
+clips and code they belong to, so that no other run takes them for its own.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from torch import nn
 
 import aim
 from aim.evaluation.measure import Outcome, Record
+from aim.kernels.refusal import Refusal
 
-# What an answer depends on, beside the weights. Editing one of them starts a run anew.
+# Answers depend on these files and on the weights. Editing one of them starts a run anew.
 SOURCES = (
     "kernels/*.py",
     "methods/*.py",
@@ -38,7 +39,7 @@ class ResultsFolder:
     """The records in one folder; `add` appends, a line cut off in the middle is dropped.
 
     Raises:
-        ValueError: the folder belongs to a run on another model, split or code.
+        Refusal: the folder belongs to a run on another model, split or code.
     """
 
     def __init__(self, folder: Path, weights: str, split: str):
@@ -47,13 +48,13 @@ class ResultsFolder:
         subject = {"weights": weights, "split": split, "code": code_digest()}
         label = folder / "of.json"
         if label.exists() and json.loads(label.read_text()) != subject:
-            raise ValueError(f'The results in "{folder.name}" are of another model, split or code; give --out another folder or delete it.')
+            raise Refusal(f'The results in "{folder.name}" are of another model, split or code; give --out another folder or delete it.')
         label.write_text(json.dumps(subject) + "\n")
         times = {(line["setting"], line["clip"]): line["milliseconds"] for line in _read(folder / "times.jsonl")}
         self._records: dict[tuple[str, int], Record] = {}
         for line in _read(folder / "records.jsonl"):
             place = line["setting"], line["clip"]
-            if place in times:  # its times come first, so a record without them was never finished
+            if place in times:  # times are written first, so a record without them was never finished
                 outcomes = [Outcome(**outcome) for outcome in line["outcomes"]]
                 self._records[place] = Record(*place, line["visual_per_layer"], outcomes, times[place])
 
@@ -65,6 +66,7 @@ class ResultsFolder:
         return self._records[place]
 
     def add(self, record: Record) -> None:
+        """Append a record to the files."""
         place = {"setting": record.setting, "clip": record.clip}
         answers = asdict(record)
         milliseconds = answers.pop("milliseconds")
@@ -103,7 +105,7 @@ def source_files(root: Path) -> list[Path]:
 
 
 def _read(file: Path) -> list[dict]:
-    """The lines of a file of JSON lines, which is cut back to its last whole line."""
+    """The entries of a file of JSON lines. The file is cut back to its last whole line."""
     if not file.exists():
         return []
     whole, _, rest = file.read_text(encoding="utf-8").rpartition("\n")

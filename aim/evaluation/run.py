@@ -16,6 +16,7 @@ from aim.evaluation.clips import held_out_clip
 from aim.evaluation.measure import Record, measure_clip
 from aim.evaluation.results import ResultsFolder, code_digest, weights_digest
 from aim.evaluation.settings import Setting
+from aim.kernels.refusal import Refusal
 from aim.runtime.vlm import VLM, load
 
 WORK = Path(".evaluation")
@@ -38,18 +39,18 @@ def run(
     Args:
         vlm: from `aim.load`, on the CPU; other processes load it again by its name.
         clips: the first so many clips of the split, ≥ 2.
-        folder: default `.evaluation/` and a folder named after the model, split, weights and code.
-        processes: default one a core.
-        progress: a bar on stderr.
+        folder: where results are kept; by default a folder in `.evaluation/` named after the model, split, weights and code.
+        processes: how many at once, ≥ 1; by default one a core.
+        progress: whether a bar is shown on stderr.
 
     Raises:
-        ValueError: too few clips or processes, a folder of another run, a setting that does not fit the model.
+        Refusal: too few clips or processes, a folder of another run, a setting that does not fit the model.
     """
     if clips < 2:
-        raise ValueError(f"clips is {clips}; an interval needs at least 2. Use 200, for example.")
+        raise Refusal(f"clips is {clips}; an interval needs at least 2. Use 200, for example.")
     processes = os.cpu_count() or 1 if processes is None else processes
     if processes < 1:
-        raise ValueError(f"processes is {processes}; use 1 or more.")
+        raise Refusal(f"processes is {processes}; accepted: 1 or more. Leave it out for one a core.")
     weights = weights_digest(vlm.model)
     results = ResultsFolder(folder or WORK / f"{Path(vlm.name).name}-{split}-{weights[:8]}-{code_digest()[:8]}", weights, split)
     missing = {clip: [setting for setting in settings if (setting.key, clip) not in results] for clip in range(clips)}

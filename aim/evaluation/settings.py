@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 
+from aim.kernels.refusal import Refusal
 from aim.methods import Full, Method
 
 MAIN_KNOBS = ("merge_ratio", "l1", "l2")
@@ -19,7 +20,7 @@ class Setting:
 
     @property
     def key(self) -> str:
-        """The setting as one line of JSON: what results are filed under."""
+        """The setting as one line of JSON, under which results are filed."""
         return json.dumps({"frames": self.frames, "method": self.method.name, **self.method.params()}, sort_keys=True)
 
     @property
@@ -42,9 +43,9 @@ def combine(methods: list[Method], frames: list[int], num_layers: int) -> list[S
     """Every method on every number of frames, each frame count led by the full model, against which the others are compared.
 
     Raises:
-        ValueError: a number of frames below 1.
+        Refusal: a number of frames below 1.
     """
     if min(frames) < 1:
-        raise ValueError(f"frames is {min(frames)}; a clip has at least 1 frame. Use 8, for example.")
+        raise Refusal(f"frames is {min(frames)}; a clip has at least 1 frame. Use 8, for example.")
     settings = [Setting(method.for_depth(num_layers), count) for count in frames for method in (Full(), *methods)]
     return list(dict.fromkeys(settings))

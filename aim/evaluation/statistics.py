@@ -1,6 +1,6 @@
-"""Intervals for shares and for paired differences. Plain formulas, nothing random.
+"""Intervals for shares and for paired differences, by plain formulas without random numbers.
 
-Not covered: differences between models, since the questions are the same in all settings and only one trained model is measured.
+They do not cover differences between models: the questions are the same in all settings, and only one trained model is measured.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+
+from aim.kernels.refusal import Refusal
 
 Z = 1.959963984540054  # normal quantile of a two-sided 95 % interval
 
@@ -25,7 +27,7 @@ class Interval:
 def wilson(right: int, questions: int) -> Interval:
     """Share of right answers with Wilson's score interval, all in [0, 1].
 
-    It takes questions as independent; those about one clip are not quite, so differences are judged by `paired_difference`.
+    It takes questions to be independent. Those about one clip are not quite, so `paired_difference` judges differences.
 
     Raises:
         ValueError: not 0 ≤ right ≤ questions with questions ≥ 1.
@@ -42,21 +44,22 @@ def paired_difference(first: np.ndarray, second: np.ndarray, clips: np.ndarray) 
     """Accuracy under `first` less that under `second`, the same questions under both, with an interval that keeps clips whole.
 
     With d_c the difference in right answers and n_c the questions of clip c, D = Σd/Σn is a ratio whose variance, linearised, is
-    C/(C-1) · Σ(d_c - D·n_c)² / (Σn)²: questions about one clip may go right and wrong together, clips are independent.
+    C/(C-1) · Σ(d_c - D·n_c)² / (Σn)². Questions about one clip may go right and wrong together, but clips are independent.
 
     Args:
         first, second: bool or 0/1 [questions], right or not.
         clips: int [questions], the clip each question is about.
 
     Raises:
-        ValueError: lengths that differ, or questions about fewer than two clips.
+        ValueError: lengths that differ.
+        Refusal: questions about fewer than two clips.
     """
     if not len(first) == len(second) == len(clips):
         raise ValueError(f"{len(first)}, {len(second)} and {len(clips)} entries; give one answer under each setting and a clip a question.")
     _, number = np.unique(clips, return_inverse=True)
     count = int(number.max(initial=-1)) + 1
     if count < 2:
-        raise ValueError(f"The questions are about {count} clip(s); an interval needs at least 2. Measure more clips.")
+        raise Refusal(f"The questions are about {count} clip(s); an interval needs at least 2. Measure more clips.")
     difference = np.bincount(number, np.asarray(first, float) - np.asarray(second, float))
     questions = np.bincount(number)
     value = difference.sum() / questions.sum()

@@ -10,6 +10,7 @@ from aim.evaluation.controls import LastToken, RandomScore
 from aim.evaluation.findings import AS_GOOD, BETTER, Check, Finding, Point
 from aim.evaluation.settings import Setting
 from aim.evaluation.summary import ALL
+from aim.kernels.refusal import Refusal
 from aim.kernels.schedule import merged_per_frame
 from aim.methods import AIM, Full
 from aim.planning.plan import plan_for, tokens_per_frame
@@ -24,11 +25,11 @@ def findings(config) -> list[Finding]:
     """All seven, for a model of the bundled architecture.
 
     Raises:
-        ValueError: a model of another depth, whose layers these settings do not fit.
+        Refusal: a model of another depth, whose layers these settings do not fit.
     """
     layers = config.text_config.num_hidden_layers
     if layers != LAYERS:
-        raise ValueError(f"The model has {layers} layers; the findings are stated for the bundled model's {LAYERS}. Use --model bundled.")
+        raise Refusal(f"The model has {layers} layers; the findings are stated for the bundled model's {LAYERS}. Use --model bundled.")
     return [_retention(), _layers(), _more_frames(config), _scorers(), _windows(config), _positions(), _order()]
 
 
@@ -212,16 +213,20 @@ def _two_ways(number: int, title: str, claim: str, ways: dict[str, dict]) -> Fin
 
 
 def ratio_for(kept: int, per_frame: int) -> float:
-    """The merge ratio that leaves `kept` of a frame's tokens, and n · kept of a window of up to nine frames."""
+    """The merge ratio that leaves `kept` of a frame's tokens, and n · `kept` of a window of n ≤ 9 frames."""
     return 1.0 if kept == per_frame else round((kept + 0.1) / per_frame, 4)
 
 
 def widest(config, frames: int, **knobs) -> Setting:
-    """AIM keeping as many tokens a frame as fit the modelled prefill FLOPs of `FRAMES` full frames, whatever the question's length."""
+    """AIM keeping as many tokens a frame as fit the modelled prefill FLOPs of `FRAMES` full frames, whatever the question's length.
+
+    Raises:
+        ValueError: not even one token a frame fits.
+    """
     per_frame = tokens_per_frame(config)
     budget = {text: plan_for(config, FRAMES, text, Full()).prefill_tflops for text in TEXT_TOKENS}
     for kept in range(per_frame, 0, -1):
         setting = _merged(ratio_for(kept, per_frame), frames, **knobs)
         if all(plan_for(config, frames, text, setting.method).prefill_tflops <= most for text, most in budget.items()):
             return setting
-    raise ValueError(f"{frames} frames do not fit the cost of {FRAMES} even at one token a frame; compare fewer.")
+    raise ValueError(f"{frames} frames do not fit the cost of {FRAMES} full ones, even at one token a frame.")

@@ -19,7 +19,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Right answers to one type of question: share with its 95 % interval, what a constant guess would get, number of questions."""
+    """Right answers to one type of question: their share with its 95 % interval, a constant guess's share, and the number of questions."""
 
     right: float
     low: float
@@ -34,12 +34,12 @@ class Summary:
 
     Attributes:
         setting: see `Setting`.
-        accuracy: by question type, those asked at least once, and "all", where the constant guess knows the type.
+        accuracy: by question type, for those asked at least once, and for "all", where the constant guess knows each question's type.
         agreement: share of questions answered as the full model on the same frames answers, or None where that was not run.
         visual_per_layer: visual tokens each layer ran on.
         cost: means over the questions of `aim.planning.plan.cost_of`.
         milliseconds: median measured prefill, merging and scoring included.
-        recall, localisation: for each layer the mean evidence recall, and the median localisation; None where there was none.
+        recall, localisation: for each layer the mean evidence recall and the median localisation; None where there was none.
     """
 
     setting: Setting
@@ -85,20 +85,20 @@ class Evaluation:
             cost=self._cost(setting, records[0].visual_per_layer, outcomes),
             milliseconds=median(value for record in records for value in record.milliseconds),
             recall=[_over(fmean, [shares[layer] for shares in recall]) for layer in layers],
-            localisation=[_over(median, [row[layer] for row in ratios if row[layer] is not None]) for layer in layers],
+            localisation=[_over(median, [ratio for row in ratios if (ratio := row[layer]) is not None]) for layer in layers],
         )
 
     def difference(self, first: Setting, second: Setting, kind: str = ALL) -> Interval:
         """Accuracy under `first` less that under `second` on the questions of a type, with its interval (`paired_difference`)."""
         clips = [record.clip for record in self._records[first.key] for o in record.outcomes if kind in (ALL, o.type)]
-        right = ([outcome.right for outcome in self._outcomes(setting.key, kind)] for setting in (first, second))
-        return paired_difference(*map(np.array, right), np.array(clips))
+        ours, theirs = (np.array([outcome.right for outcome in self._outcomes(setting.key, kind)]) for setting in (first, second))
+        return paired_difference(ours, theirs, np.array(clips))
 
     def _outcomes(self, key: str, kind: str = ALL) -> list[Outcome]:
         return [outcome for record in self._records[key] for outcome in record.outcomes if kind in (ALL, outcome.type)]
 
     def _cost(self, setting: Setting, visual: list[int], outcomes: list[Outcome]) -> dict[str, float]:
-        """The mean over the questions, which differ in their text tokens only."""
+        """The mean over the questions, whose costs differ only by their text tokens."""
         counts = Counter(outcome.text_tokens for outcome in outcomes)
         total: Counter[str] = Counter()
         for text, count in counts.items():

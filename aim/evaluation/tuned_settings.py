@@ -1,7 +1,7 @@
 """`python -m aim.evaluation.tuned_settings`: tuned settings against the paper's at equal cost, on held-out clips of the synthetic world.
 
-The figure is agreement with the full model: the same answer to the same question. Tuning has seen that answer, as it does in use; the
-column "one setting for all" has not: it was tuned on other clips, of the validation split.
+The figure is agreement with the full model: the same answer to the same question. Tuning has seen that answer, as it has in use. The
+setting of the column "one setting for all" has not: it was tuned on other clips, those of the validation split.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 import sys
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import torch
 
 from aim.evaluation.clips import film, held_out_clip, tokens_a_side
 from aim.evaluation.statistics import paired_difference, wilson
+from aim.kernels.refusal import Refusal
 from aim.methods import Full, Method
 from aim.runtime.vlm import VLM, load
 from aim.shapes.questions import Question
@@ -46,13 +47,18 @@ def asked(vlm: VLM, split: str, index: int) -> list[tuple[Clip, Question]]:
 
 
 def share(vlm: VLM, budgets: list[str]) -> dict[str, Method]:
-    """For each budget one setting for all, tuned on `SHARED_CLIPS` clips of the validation split."""
+    """For each budget one setting for all, tuned on `SHARED_CLIPS` clips of the validation split.
+
+    Raises:
+        Refusal: whatever `tune_many` refuses.
+    """
     pairs = [(clip, question.text) for index in range(SHARED_CLIPS) for clip, question in asked(vlm, "validation", index)[:1]]
-    shared = {}
+    shared: dict[str, Method] = {}
     for text in budgets:
         transfer = tune_many(vlm, pairs, text)
         print(f"{text}, one setting for all: {transfer}", file=sys.stderr, flush=True)
-        shared[text] = transfer.method
+        if transfer.method is not None:  # None only where it was stopped, which nobody does here
+            shared[text] = transfer.method
     return shared
 
 
@@ -67,15 +73,15 @@ def measure(vlm: VLM, index: int, shared: dict[str, Method]) -> list[dict]:
     return rows
 
 
-def _start() -> None:
-    """In each worker: a model of its own on one core."""
-    global _worker
+@cache
+def _loaded() -> VLM:
+    """This worker process's model, on one core."""
     torch.set_num_threads(1)
-    _worker = load("bundled", device="cpu")
+    return load("bundled", device="cpu")
 
 
 def _measure(index: int, shared: dict[str, Method]) -> list[dict]:
-    return measure(_worker, index, shared)
+    return measure(_loaded(), index, shared)
 
 
 def _row(vlm: VLM, clip: Clip, question: Question, text: str, shared: Method, full: str) -> dict:
@@ -83,7 +89,7 @@ def _row(vlm: VLM, clip: Clip, question: Question, text: str, shared: Method, fu
     limit = budget.limit(costs.plan(Full(), FRAMES))
     space = costs.space(budget, limit)
     tuned = tune(vlm, clip, question.text, budget)
-    # A long question at a tight budget leaves no room for the paper's layers: they then spend a little more than is allowed.
+    # At a tight budget a long question leaves no room for the paper's layers, and its setting spends a little more than is allowed.
     papers = [space.paper_ramp(positions) or space.paper_least(positions) for positions in PLACES]
     methods = [tuned.chosen.method, shared, *(paper.method for paper in papers)]
     row: dict = {"prefills": tuned.prefills, "divergence": tuned.chosen.divergence}
@@ -113,7 +119,7 @@ def table(rows: list[dict]) -> str:
 
 
 def overruns(rows: list[dict]) -> str:
-    """On how many questions each arm took more than a budget allows, and at most how much more; a sentence a case, "" for none.
+    """On how many questions each arm took more than a budget allows, and how much more at most: a line a case, "" without any.
 
     Args:
         rows: as `measure` gives them, one a question and budget; their costs are shares of the budget, above 1 where they go over it.
@@ -139,13 +145,13 @@ def main(arguments: list[str] | None = None) -> None:
     left = sorted(set(range(options.clips)) - {row["clip"] for row in rows})
     try:
         shared = share(load("bundled", device="cpu"), options.budgets)
-        with get_context("spawn").Pool(options.processes, _start) as pool:
+        with get_context("spawn").Pool(options.processes) as pool:
             for done in pool.imap_unordered(partial(_measure, shared=shared), left):
                 rows += done
                 print(f"clip {done[0]['clip']}", file=sys.stderr, flush=True)
                 if options.write:
                     options.write.write_text(json.dumps(rows) + "\n", encoding="utf-8")
-    except ValueError as error:
+    except Refusal as error:
         raise SystemExit(f"tuned_settings: {error}") from None
     questions = len(rows) // len(options.budgets)
     print(f"{questions} questions on {options.clips} held-out clips, {FRAMES} frames, bundled model\n\n{table(rows)}\n\n{overruns(rows)}")

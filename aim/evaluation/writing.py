@@ -18,7 +18,7 @@ COLUMNS = ("frames", "method", "params", "type", "right", "low", "high", "consta
 
 
 def text_of(summaries: list[Summary]) -> str:
-    """An overview, a line a setting, and for each setting its accuracy by type and its layers."""
+    """An overview with a line a setting, and for each setting its accuracy by type and its layers."""
     rows = [["setting", "right", "95 % interval", "as full", "GFLOP", "less", "KV kB", "prefill ms"]]
     for summary in summaries:
         cost = summary.cost
@@ -74,7 +74,7 @@ def _finding_text(finding: dict) -> str:
 
 
 def write_json(file: Path, summaries: list[Summary]) -> None:
-    """One object: `settings`, the same in every run, and apart from it `milliseconds`, measured, by setting."""
+    """One JSON object: `settings`, which are the same in every run, and the measured `milliseconds` of each setting apart from them."""
     settings = []
     for summary in summaries:
         figures = asdict(summary)

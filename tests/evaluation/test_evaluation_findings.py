@@ -9,6 +9,7 @@ from aim.evaluation.statistics import Interval
 from aim.evaluation.suites import FULL, NEEDLE, OFF, findings, ratio_for, widest
 from aim.evaluation.summary import ALL
 from aim.evaluation.writing import findings_text, text_of
+from aim.kernels.refusal import Refusal
 from aim.kernels.schedule import merged_per_clip
 from aim.planning.plan import plan_for
 from aim.shapes.model import build_model
@@ -85,7 +86,7 @@ def test_a_ratio_for_so_many_tokens_a_frame_leaves_as_many_times_more_of_a_windo
 def test_a_model_of_another_depth_is_refused():
     from tests.tiny import llava_onevision
 
-    with pytest.raises(ValueError, match="has 6 layers"):
+    with pytest.raises(Refusal, match="has 6 layers"):
         findings(llava_onevision(layers=6).config)
 
 

@@ -11,6 +11,7 @@ from aim.evaluation.clips import QUESTIONS_PER_CLIP, film, held_out_clip
 from aim.evaluation.controls import LastToken, RandomScore
 from aim.evaluation.measure import evidence_recall, localisation, measure_clip
 from aim.evaluation.settings import Setting
+from aim.kernels.refusal import Refusal
 from tests.benchmark import untrained
 
 FRAMES, GRID = 3, 7
@@ -159,5 +160,5 @@ def test_more_frames_show_the_same_clip_through_the_same_camera():
 
 
 def test_a_grid_that_does_not_divide_the_picture_is_refused():
-    with pytest.raises(ValueError, match="9 x 9 tokens"):
+    with pytest.raises(Refusal, match="9 x 9 tokens"):
         film(held_out_clip(0), 2, 9)

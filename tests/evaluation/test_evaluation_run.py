@@ -12,6 +12,7 @@ from aim.evaluation import run as running
 from aim.evaluation.results import code_digest
 from aim.evaluation.run import run
 from aim.evaluation.settings import Setting, combine
+from aim.kernels.refusal import Refusal
 from tests.benchmark import untrained
 
 SETTINGS = [Setting(aim.Full(), 1), Setting(aim.AIM(merge_ratio=0.25, l1=6, l2=9), 1), Setting(aim.AIM(merge_ratio=0.1, l1=3, l2=6), 2)]
@@ -109,15 +110,15 @@ def test_a_further_setting_is_measured_alone(vlm, whole, tmp_path):
 
 
 def test_a_folder_of_another_model_or_split_is_refused(vlm, whole, tmp_path):
-    with pytest.raises(ValueError, match="another model, split or code"):
+    with pytest.raises(Refusal, match="another model, split or code"):
         run(untrained(tmp_path / "other", seed=1), SETTINGS, CLIPS, folder=whole[1], progress=False)
-    with pytest.raises(ValueError, match="another model, split or code"):
+    with pytest.raises(Refusal, match="another model, split or code"):
         run(vlm, SETTINGS, CLIPS, split="validation", folder=whole[1], progress=False)
 
 
-@pytest.mark.parametrize(("options", "message"), [({"clips": 1}, "at least 2"), ({"clips": 3, "processes": 0}, "use 1 or more")])
+@pytest.mark.parametrize(("options", "message"), [({"clips": 1}, "at least 2"), ({"clips": 3, "processes": 0}, "accepted: 1 or more")])
 def test_numbers_out_of_range_are_refused(vlm, tmp_path, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(Refusal, match=message):
         run(vlm, SETTINGS, folder=tmp_path, **options)
 
 
@@ -125,5 +126,5 @@ def test_combining_puts_the_full_model_first_at_each_number_of_frames_and_everyt
     settings = combine([aim.AIM(merge_ratio=0.25), aim.AIM(merge_ratio=0.25, l1=6, l2=9), aim.Full()], [4, 8], num_layers=12)
     assert [(setting.method.name, setting.frames) for setting in settings] == [("full", 4), ("aim", 4), ("full", 8), ("aim", 8)]
     assert settings[1].label == "4 frames, aim, merge_ratio 0.25, l1 6, l2 9"
-    with pytest.raises(ValueError, match="at least 1 frame"):
+    with pytest.raises(Refusal, match="at least 1 frame"):
         combine([aim.Full()], [8, 0], num_layers=12)

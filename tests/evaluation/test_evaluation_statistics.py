@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from aim.evaluation.statistics import Z, paired_difference, wilson
+from aim.kernels.refusal import Refusal
 
 
 @pytest.mark.parametrize(("right", "questions"), [(8, 10), (1, 7), (199, 200), (500, 1000), (1960, 2041)])
@@ -81,9 +82,9 @@ def test_swapping_the_settings_turns_the_interval_round():
 
 
 def test_too_few_clips_and_lengths_that_differ_are_refused():
-    with pytest.raises(ValueError, match="at least 2"):
+    with pytest.raises(Refusal, match="at least 2"):
         paired_difference(np.ones(3), np.ones(3), np.zeros(3, int))
-    with pytest.raises(ValueError, match="at least 2"):
+    with pytest.raises(Refusal, match="at least 2"):
         paired_difference(np.ones(0), np.ones(0), np.zeros(0, int))
     with pytest.raises(ValueError, match="one answer under each setting"):
         paired_difference(np.ones(3), np.ones(2), np.zeros(3, int))
