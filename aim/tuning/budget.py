@@ -20,8 +20,8 @@ class Budget:
         kind: "tflop" (modelled FLOPs of the LLM's prefill / 10^12), "times" (so many times fewer of them than the full model), "ms" (of
             merging, scoring and the LLM's prefill) or "mb" (10^6 bytes of KV cache after the prefill).
         amount: > 0; for "times" ≥ 1.
-        milliseconds_per_tflop: for "ms", what a modelled TFLOP takes, measured; None before anything was.
-        milliseconds_besides: for "ms", what a prefill takes however few tokens it has, measured.
+        milliseconds_per_tflop: for "ms", the measured time of a modelled TFLOP; None before one was measured.
+        milliseconds_besides: for "ms", the measured time that a prefill takes however few tokens it has.
 
     Raises:
         ValueError: an unknown kind or an amount out of range.
@@ -60,15 +60,17 @@ class Budget:
 
     @property
     def unit(self) -> str:
-        """Of `cost` and `limit`."""
+        """The unit of `cost` and `limit`."""
         return KINDS[self.kind].unit
 
     def cost(self, plan: Plan | dict) -> float:
-        """What a plan (or its `to_dict()`) takes, in `unit`. Milliseconds are its modelled TFLOP, merging and scoring included, times what
-        one was measured to take, and what every prefill takes besides.
+        """What a plan (or its `to_dict()`) takes, in `unit`.
+
+        Milliseconds are the measured time of a TFLOP times the modelled TFLOP, merging and scoring included, plus what every prefill takes
+        besides.
 
         Raises:
-            ValueError: milliseconds, where nothing was measured yet.
+            ValueError: the budget is in milliseconds and `calibrated` was not called yet.
         """
         account = plan if isinstance(plan, dict) else plan.to_dict()
         modelled = KINDS[self.kind].modelled(account)
@@ -79,19 +81,22 @@ class Budget:
         return modelled * self.milliseconds_per_tflop + self.milliseconds_besides
 
     def limit(self, full: Plan | dict) -> float:
-        """The most `cost` may be, in `unit`, where the full model's prefill is planned as `full`."""
+        """The most that `cost` may be, in `unit`. `full` is the plan of the full model's prefill."""
         if self.kind != "times":
             return self.amount
         account = full if isinstance(full, dict) else full.to_dict()
         return account["prefill_tflops"] / self.amount
 
     def calibrated(self, measured: list[tuple[Plan, float]]) -> Budget:
-        """This budget, knowing what one or two prefills so planned took, in seconds: the dearer one first.
+        """This budget with the time of a TFLOP, measured on one or two prefills.
 
-        Two give the time of a TFLOP and what every prefill takes besides; one gives the time of a TFLOP, as if it took nothing besides.
+        Two prefills tell the time of a TFLOP and what every prefill takes besides. One tells the time of a TFLOP alone.
+
+        Args:
+            measured: for each prefill its plan and the seconds it took, the dearer one first.
         """
-        (most, slow), (least, fast) = measured[0], measured[-1]
-        most, least = (KINDS["ms"].modelled(plan.to_dict()) for plan in (most, least))
+        (dear, slow), (cheap, fast) = measured[0], measured[-1]
+        most, least = (KINDS["ms"].modelled(plan.to_dict()) for plan in (dear, cheap))
         if most <= least:
             return replace(self, milliseconds_per_tflop=1000 * slow / most, milliseconds_besides=0.0)
         per_tflop = max(0.0, 1000 * (slow - fast) / (most - least))

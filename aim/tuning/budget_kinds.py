@@ -13,10 +13,10 @@ class Kind:
     Attributes:
         name: `Budget.kind`.
         unit: of costs and limits.
-        written: how an amount may be written after its number, in lower case → the factor to an amount of this kind.
+        written: unit behind a number, in lower case → the factor that makes it an amount of this kind.
         modelled: what a plan takes, from its `to_dict()`: in `unit`, or for milliseconds the TFLOP that their time covers.
-        title: names the cost beside a figure or along an axis, with where it comes from.
-        label: names the amount where a person sets it.
+        title: the cost's name beside a figure or along an axis, which says whether it is modelled or measured.
+        label: the amount's name beside the control that sets it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""AIM settings that just fit a budget, from the schedule's FLOPs equation: no model is run here."""
+"""AIM settings that just fit a budget, by their modelled cost. No model is run here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Space:
     """The settings within a budget.
 
     Args:
-        fits: whether a candidate is within it; if one is, so are those with fewer tokens in every layer.
+        fits: whether a candidate is within the budget. If one is, so are those with fewer tokens in every layer.
         num_layers: of the LLM.
         tokens_per_frame: visual tokens of a frame before merging.
         frames: the numbers of frames to choose from, the clip's own first.
@@ -51,15 +51,15 @@ class Space:
             frames,
             places,
         )
-        # One merge ratio for each number of tokens a frame, index + 1 of them.
+        # ratios[i] leaves i + 1 tokens of a frame.
         self.ratios = [ratio_of(tokens, tokens_per_frame) for tokens in range(1, tokens_per_frame + 1)]
 
     def narrowed(self, fits: Callable[[Candidate], bool]) -> Space:
-        """The same with another condition."""
+        """The same space under another condition."""
         return Space(fits, self.num_layers, self.tokens_per_frame, self.frames, self.places)
 
     def cheapest(self) -> Candidate:
-        """One token a frame, gone after the first layer."""
+        """The cheapest setting: one token a frame, which is gone after the first layer."""
         return Candidate(AIM(self.ratios[0], 0, 1), min(self.frames))
 
     def preset(self, positions: str) -> Candidate | None:
@@ -69,25 +69,28 @@ class Space:
         return whole if self.fits(whole) else self.fill(whole)
 
     def paper_ramp(self, positions: str) -> Candidate | None:
-        """The paper's l1 and l2 with the largest merge ratio that fits, above the paper's where the budget allows."""
+        """The paper's l1 and l2 with the largest merge ratio that fits, even above the paper's; None where none fits."""
         return self.fill(Candidate(replace(AIM().for_depth(self.num_layers), positions=positions), self.frames[0]))
 
     def coarse(self, positions: str, seed: int) -> list[Candidate]:
-        """For merge ratios and l1 far apart, the l2 that just fits; those with the same l1 in a random order, the l1 taking turns."""
+        """A grid of merge ratios and l1, each with the l2 that just fits. The l1 take turns; each has its ratios in a random order."""
         rows = []
         for l1 in sorted({round(self.num_layers * quarter / 4) for quarter in range(5)}):
             for frames in self.frames:
                 row = [self.widest(ratio, l1, positions, frames) for ratio in self._starts()]
-                rows.append([self.fill(candidate) for candidate in row if candidate])
-        lots = random.Random(seed)
-        for row in rows:
-            lots.shuffle(row)
+                rows.append([filled for candidate in row if candidate and (filled := self.fill(candidate))])
+        order = random.Random(seed)
+        for filled_row in rows:
+            order.shuffle(filled_row)
         depth = max(map(len, rows))
-        return [row[place] for place in range(depth) for row in rows if place < len(row)]
+        return [filled_row[place] for place in range(depth) for filled_row in rows if place < len(filled_row)]
 
     def around(self, best: Candidate) -> Iterator[Candidate]:
-        """Settings near one, each just within the budget: first l1 and l2 moved, with the merge ratio that pays for it; then fewer tokens a
-        frame and a longer ramp; then other places and other numbers of frames."""
+        """Settings near one, each just within the budget.
+
+        First l1 and l2 are moved, with the merge ratio that then fits. Next come fewer tokens a frame with a longer ramp, and last other
+        positions and other numbers of frames.
+        """
         method = best.method
         for step in dict.fromkeys((max(1, self.num_layers // 8), 1)):
             for first, last in ((0, 1), (1, 1), (1, 0), (-1, 0), (0, -1), (-1, -1), (-1, 1), (1, -1)):
@@ -108,21 +111,21 @@ class Space:
         return Candidate(replace(AIM(self.ratios[0]).for_depth(self.num_layers), positions=positions), self.frames[0])
 
     def widest(self, ratio: float, l1: int, positions: str, frames: int) -> Candidate | None:
-        """The largest l2, up to just behind the last layer, with which the rest fits; None where none does."""
+        """The setting with the largest l2 that fits, up to just behind the last layer; None where none fits."""
         ends = range(l1 + 1, max(self.num_layers + 1, l1 + 1) + 1)
         row = [Candidate(AIM(ratio, l1, l2, positions), frames) for l2 in ends]
         count = bisect_right(row, False, key=lambda candidate: not self.fits(candidate))
         return row[count - 1] if count else None
 
     def same_run(self, candidate: Candidate) -> tuple:
-        """Equal for candidates whose layers run on the same tokens."""
+        """A key that is equal for candidates whose layers run on the same tokens."""
         visual = candidate.method.visual_per_layer(self.num_layers, candidate.frames, self.tokens_per_frame)
         merged = merged_per_frame(candidate.method.merge_ratio, self.tokens_per_frame)
         places = candidate.method.positions if merged < self.tokens_per_frame else ""
         return candidate.frames, tuple(visual), places
 
     def fill(self, candidate: Candidate) -> Candidate | None:
-        """The same with the largest merge ratio that fits."""
+        """The same setting with the largest merge ratio that fits; None where none fits."""
         row = [replace(candidate, method=replace(candidate.method, merge_ratio=ratio)) for ratio in self.ratios]
         count = bisect_right(row, False, key=lambda one: not self.fits(one))
         return row[count - 1] if count else None
@@ -139,7 +142,7 @@ class Space:
 
 
 def ratio_of(tokens: int, tokens_per_frame: int) -> float:
-    """A short merge ratio that leaves so many of a frame's tokens: a multiple of 0.005, as sliders have them, or of 0.0001."""
+    """The shortest merge ratio found that leaves so many of a frame's tokens: a multiple of 0.005, as on sliders, else of 0.0001."""
     for steps in (200, 10_000):
         ratio = ceil(tokens / tokens_per_frame * steps) / steps
         if merged_per_frame(ratio, tokens_per_frame) == tokens:
@@ -148,14 +151,17 @@ def ratio_of(tokens: int, tokens_per_frame: int) -> float:
 
 
 def proposals(space: Space, seed: int, most: int, found: Callable[[], list[tuple[float, Candidate]]]) -> Iterator[Candidate]:
-    """What to try next, each run once: the paper's setting and, for about half of `most`, a coarse grid; then the surroundings of the best
-    so far, and the rest of the grid where they are exhausted.
+    """What to try next. Candidates whose layers run on the same tokens come once.
+
+    First come the paper's settings and a coarse grid, for about half of `most`. Then come the settings around the best so far, and the rest
+    of the grid once nothing new is around it.
 
     Args:
+        seed: of the coarse grid's order.
         most: how many will be asked for.
-        found: the (divergence, candidate) pairs so far, whatever was asked for before this one included.
+        found: the (divergence in nats, candidate) pairs so far, those of all candidates given before included.
     """
-    seen = set()
+    seen: set[tuple] = set()
 
     def new(candidates) -> Iterator[Candidate]:
         for candidate in candidates:
@@ -165,20 +171,20 @@ def proposals(space: Space, seed: int, most: int, found: Callable[[], list[tuple
 
     yield from new([space.preset(space.places[0]), *(space.paper_ramp(positions) for positions in space.places)])
     presets = {candidate.method.positions: divergence for divergence, candidate in found()}
-    positions = min(presets, key=presets.get) if presets else space.places[-1]
+    positions = min(presets, key=lambda place: presets[place]) if presets else space.places[-1]
     coarse = new(space.coarse(positions, seed))
     yield from islice(coarse, max(1, most // 2 - 1 - len(space.places)))
     best = None
     while True:
         following = min(found(), key=lambda pair: pair[0], default=None)
-        near = () if following == best else new(space.around(following[1]))
+        near = () if following is None or following == best else new(space.around(following[1]))
         best = following
         for candidate in near:
             yield candidate
             if min(found(), key=lambda pair: pair[0], default=None) != best:
                 break
-        else:  # nothing nearer the best: on with the coarse grid
-            candidate = next(coarse, None)
-            if candidate is None:
+        else:  # nothing new is around the best, so the coarse grid goes on
+            further = next(coarse, None)
+            if further is None:
                 return
-            yield candidate
+            yield further

@@ -18,7 +18,7 @@ from aim.video.clip import Clip, clip_from_frames
 
 
 class Costs:
-    """What settings cost on one question and a clip's frames, given by their number."""
+    """What settings cost on one question. `clips` has the clip by its number of frames."""
 
     def __init__(self, vlm: VLM, question: str, clips: dict[int, Clip]):
         self.vlm = vlm
@@ -26,7 +26,7 @@ class Costs:
         self.lengths = {count: len(vlm.prompt_ids(question, grid)) for count, grid in self.grids.items()}
 
     def plan(self, method: Method, frames: int) -> Plan:
-        """Modelled, in the model's own bytes per value."""
+        """The modelled cost of a method on so many frames, with the model's own bytes per value."""
         grid = self.grids[frames]
         return plan_for(self.vlm.model.config, frames, self.lengths[frames] - grid.tokens, method, self.vlm.dtype.itemsize, grid)
 
@@ -69,7 +69,11 @@ def places_of(vlm: VLM) -> tuple[str, ...]:
 
 
 def clips_of(clip: Clip, frames: Sequence[int] | None) -> dict[int, Clip]:
-    """The clip by the number of its frames, itself first."""
+    """The clip with fewer frames too: by number of frames, the clip itself first.
+
+    Raises:
+        Refusal: a number below 1 or above the clip's own.
+    """
     own = len(clip.frames)
     wrong = [count for count in frames or () if not 1 <= count <= own]
     if wrong:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aim.methods import Method
+from aim.methods import AIM, Full, Method
 from aim.tuning.budget import Budget
 
-TIE = 1e-6  # nats; nearer than that, the cheaper setting is the better one
+TIE = 1e-6  # nats; of settings nearer to each other than that the cheaper one is better
 
 
 @dataclass(frozen=True)
@@ -17,14 +17,14 @@ class Tried:
 
     Attributes:
         method: every knob filled in.
-        frames: it ran on.
+        frames: how many it ran on.
         cost: modelled, `Plan.to_dict()` without `tokens_per_layer`.
-        within_budget: of milliseconds both the modelled and the measured ones are.
-        divergence: mean KL from the reference along its answer, in nats, ≥ 0; None where rejected.
-        first_divergence: that of the first token alone.
+        within_budget: whether it costs at most the limit; of milliseconds both the modelled and the measured ones must.
+        divergence: mean KL from the reference along the reference's answer, in nats, ≥ 0; None where rejected.
+        first_divergence: the KL of the first token alone.
         prefill_seconds: measured once, merging and scoring included.
-        rejected: given up early, since a setting that costs no more had already done better.
-        label: for people.
+        rejected: whether it was given up early, since a setting that costs no more had already done better.
+        label: the setting in a few words.
     """
 
     method: Method
@@ -55,17 +55,17 @@ class Tried:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A search, growing.
+    """What a search has found; it grows while the search runs.
 
     Attributes:
-        budget: asked for; of milliseconds with what a TFLOP was measured to take.
+        budget: the one asked for; one in milliseconds comes with the measured time of a TFLOP.
         limit: the most a setting may cost, in `budget.unit`.
-        tried: in order, the reference first.
-        chosen: within the budget, the least divergence; the cheaper of equals. None where nothing within it was run yet.
-        preset: the paper's setting, its merge ratio scaled down to the budget; None before it was run or where it cannot fit.
+        tried: the settings in the order in which they were run, the reference first.
+        chosen: the setting within the budget with the least divergence, the cheaper of equals; None before any within it was run.
+        preset: the paper's setting with its merge ratio scaled down to the budget; None before it was run, or where it cannot fit.
         reference: "full model", or what stands in for it and why.
-        prefills: run so far.
-        complete: not stopped, and nothing left to try within the number of prefills.
+        prefills: how many were run so far.
+        complete: whether the search came to its end: it was not stopped, and nothing is left to try within the number of prefills.
     """
 
     budget: Budget
@@ -78,22 +78,22 @@ class Tuned:
     complete: bool = False
 
     def price(self, tried: Tried) -> float:
-        """What a tried setting costs, in `budget.unit`: milliseconds as measured, all else as modelled."""
+        """What a tried setting costs, in `budget.unit`: measured milliseconds, or what is modelled."""
         return 1000 * tried.prefill_seconds if self.budget.kind == "ms" else self.budget.cost(tried.cost)
 
     def front(self, cost: Callable[[Tried], float] | None = None) -> list[Tried]:
-        """The settings no other beats in both cost and divergence, from the cheapest up.
+        """The settings that no other beats in both cost and divergence, from the cheapest up.
 
         Args:
-            cost: of a tried setting; None: as modelled, milliseconds too.
+            cost: what a tried setting costs; by default what is modelled, for milliseconds too.
         """
         cost = cost or (lambda one: self.budget.cost(one.cost))
-        finished = [one for one in self.tried if one.divergence is not None]
-        front: list[Tried] = []
-        for one in sorted(finished, key=lambda one: (cost(one), one.divergence)):
-            if not front or one.divergence < front[-1].divergence:
-                front.append(one)
-        return front
+        finished = [(cost(one), one.divergence, one) for one in self.tried if one.divergence is not None]
+        front: list[tuple[float, Tried]] = []
+        for _, divergence, one in sorted(finished, key=lambda entry: entry[:2]):
+            if not front or divergence < front[-1][0]:
+                front.append((divergence, one))
+        return [one for _, one in front]
 
     def to_dict(self) -> dict:
         """Plain numbers, strings and lists; `front` holds places in `tried`."""
@@ -114,17 +114,18 @@ class Tuned:
 
 def choose(tried: tuple[Tried, ...], budget: Budget) -> Tried | None:
     """The setting within the budget that strays least; of those within `TIE` of it the cheapest."""
-    possible = [one for one in tried if one.within_budget and one.divergence is not None]
+    possible = [(one.divergence, budget.cost(one.cost), one) for one in tried if one.within_budget and one.divergence is not None]
     if not possible:
         return None
-    least = min(one.divergence for one in possible)
-    return min((one for one in possible if one.divergence <= least + TIE), key=lambda one: (budget.cost(one.cost), one.divergence))
+    least = min(divergence for divergence, *_ in possible)
+    *_, chosen = min((entry for entry in possible if entry[0] <= least + TIE), key=lambda entry: (entry[1], entry[0]))
+    return chosen
 
 
 def label_of(method: Method, frames: int | None = None) -> str:
     """A setting in a few words."""
     on = "" if frames is None else f", {frames} frames"
-    if method.name == "full":
-        return f"full model{on}"
+    if not isinstance(method, AIM):
+        return f"{'full model' if method.name == Full.name else method.name}{on}"
     own = ", original positions" if method.positions == "original" else ""
     return f"merged to {100 * method.merge_ratio:.3g} %, layers {method.l1} → {method.l2}{own}{on}"

@@ -21,7 +21,7 @@ from aim.video.clip import Clip
 
 @dataclass(frozen=True)
 class Shared:
-    """One setting on all clips: its divergences in nats, in their order; fewer than there are clips where it was given up."""
+    """One setting on all clips: its divergences in nats, in the order of the clips. A setting that was given up has fewer."""
 
     method: AIM
     divergences: tuple[float, ...]
@@ -29,6 +29,7 @@ class Shared:
 
     @property
     def mean(self) -> float | None:
+        """The mean divergence in nats; None where the setting was given up."""
         return None if self.rejected else fmean(self.divergences)
 
 
@@ -37,11 +38,11 @@ class Transfer:
     """The setting with the least mean divergence over the clips.
 
     Attributes:
-        method: every knob filled in; None where it was stopped before any setting had been run on all clips.
+        method: the setting, every knob filled in; None where the search was stopped before any had been run on all clips.
         divergences: of `method` on each clip, in nats.
-        spread: their least, median and largest.
-        tried: every setting, the paper's first.
-        complete: not stopped.
+        spread: the least, the median and the largest divergence.
+        tried: every setting that was run, the paper's first.
+        complete: False where the search was stopped.
     """
 
     method: AIM | None
@@ -62,7 +63,7 @@ class Transfer:
         }
 
     def __str__(self) -> str:
-        if self.method is None:
+        if self.method is None or self.spread is None:
             return "stopped before any setting was run on all clips"
         clips = len(self.divergences)
         least, middle, most = self.spread
@@ -112,19 +113,19 @@ def tune_many(
     tried: list[Shared] = []
 
     def found() -> list[tuple[float, Candidate]]:
-        return [(one.mean, Candidate(one.method, space.frames[0])) for one in tried if not one.rejected]
+        return [(one.mean, Candidate(one.method, space.frames[0])) for one in tried if one.mean is not None]
 
     for count, candidate in enumerate(proposals(space, seed, max_prefills - 1, found), 2):
         if count > max_prefills or stop.is_set():
             break
-        shared = _run(candidate.method, subjects, min((one.mean for one in tried if not one.rejected), default=inf), stop)
+        shared = _run(candidate.method, subjects, min((one.mean for one in tried if one.mean is not None), default=inf), stop)
         if shared is not None:
             tried.append(shared)
     return _transfer(tried, not stop.is_set())
 
 
 def _run(method: AIM, subjects: list[Subject], best: float, stop: threading.Event) -> Shared | None:
-    """A setting on one clip after the other, given up as soon as its mean must end above the best; None where stopped."""
+    """Run a setting on one clip after the other. It is given up as soon as its mean must end above `best`; None where stopped."""
     divergences: list[float] = []
     for subject in subjects:
         measured = subject.measure(method, bound=best * len(subjects) - sum(divergences), stop=stop)
@@ -137,9 +138,9 @@ def _run(method: AIM, subjects: list[Subject], best: float, stop: threading.Even
 
 
 def _transfer(tried: list[Shared], complete: bool) -> Transfer:
-    finished = [one for one in tried if not one.rejected]
+    finished = [(one.mean, one) for one in tried if one.mean is not None]
     if not finished:
         return Transfer(None, (), None, tuple(tried), complete)
-    best = min(finished, key=lambda one: one.mean)
+    _, best = min(finished, key=lambda entry: entry[0])
     spread = min(best.divergences), median(best.divergences), max(best.divergences)
     return Transfer(best.method, best.divergences, spread, tuple(tried), complete)
