@@ -22,9 +22,9 @@ def run(options: argparse.Namespace) -> str:
     """The answer and what it cost, as text or as one JSON object.
 
     Raises:
-        ValueError: flags out of range, and whatever reading the clip, loading the model and asking it refuse.
+        Refusal: flags out of range, and whatever reading the clip, loading the model and asking it refuse.
     """
-    # Only here: torch and transformers take seconds to import, which --help need not wait for.
+    # Imported here, since torch and transformers take seconds, for which --help need not wait.
     from aim.runtime.vlm import load
     from aim.video.clip import read_video
 

@@ -6,11 +6,12 @@ import argparse
 import json
 import platform
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from aim.commands.arguments import add_device, add_json, add_text_tokens
 from aim.commands.knobs import add_knobs, methods_of
+from aim.kernels.refusal import Refusal
 from aim.runtime.limits import QUANTIZATIONS
 
 SUMMARY = "time and memory beside the stock model, measured beside modelled"
@@ -49,11 +50,11 @@ def run(options: argparse.Namespace) -> str:
     """Measure what the flags ask for and return what is to be printed. Progress goes to stderr.
 
     Raises:
-        ValueError: flags out of range or at odds with each other, or a model that cannot be made.
+        Refusal: flags that are out of range or exclude each other, or a model that cannot be made.
     """
     _check(options)
     methods = methods_of(options)
-    # Only here: torch and transformers take seconds to import, which other commands and --help need not wait for.
+    # Imported here, since torch and transformers take seconds, for which other commands and --help need not wait.
     import torch
 
     from aim.bench.variants import ROWS, variants_of
@@ -92,7 +93,7 @@ def _rounds(options, report, model, pictures, variants, memory) -> str:
     on_gpu = model.device.type == "cuda"
     small = workload(model, pictures, frames if on_gpu else 1, options.text_tokens)
     for variant in variants.values():
-        attempt(lambda variant=variant: run_once(model, variant, small, 2), model.device, memory)
+        attempt(partial(run_once, model, variant, small, 2), model.device, memory)
     shown = min(options.vision_frames, frames)
     vision = attempt(lambda: asdict(measure_vision(model, pictures, shown)), model.device, memory) if shown else None
     work = workload(model, pictures, frames, options.text_tokens)
@@ -127,7 +128,7 @@ def _growth(options, report, model, pictures, methods, layers, memory) -> str:
     variants = variants_of(options.variants or list(VARIANTS), methods, layers)
     small = workload(model, pictures, 1, options.text_tokens)
     for variant in variants.values():
-        attempt(lambda variant=variant: run_once(model, variant, small, 2), model.device, memory)
+        attempt(partial(run_once, model, variant, small, 2), model.device, memory)
 
     @cache
     def work(frames: int):
@@ -164,16 +165,17 @@ def _check(options: argparse.Namespace) -> None:
         least["threads"] = options.threads
     for name, value in least.items():
         if value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+            raise Refusal(f"--{name.replace('_', '-')} is {value}; accepted: 1 or more. Leave it out for the default.")
     if options.vision_frames < 0:
-        raise ValueError(f"--vision-frames is {options.vision_frames}; it must be 0 (not timed) or more.")
+        raise Refusal(f"--vision-frames is {options.vision_frames}; accepted: 0 or more. Use 0 to leave the vision tower out.")
     if options.chart and not options.growth:
-        raise ValueError("--chart draws how cost grows; give --growth with it.")
+        raise Refusal("--chart draws how cost grows; give --growth with it.")
     if not options.growth and len(options.frames or []) > 1:
-        raise ValueError(f"--frames holds {len(options.frames)} numbers; without --growth one clip is measured. Give one number.")
+        raise Refusal(f"--frames holds {len(options.frames)} numbers; without --growth one clip is measured. Give one number.")
     for name in ("limit_gb", "limit_seconds"):
-        if getattr(options, name) is not None and not getattr(options, name) > 0:
-            raise ValueError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be above 0.")
+        given = getattr(options, name)
+        if given is not None and not given > 0:
+            raise Refusal(f"--{name.replace('_', '-')} is {given}; accepted: a number above 0. Leave it out for the default.")
 
 
 def _model(options: argparse.Namespace, device, dtype, memory: int | None):
@@ -185,14 +187,14 @@ def _model(options: argparse.Namespace, device, dtype, memory: int | None):
 
     if options.model in PUBLISHED:
         if options.quantization:
-            raise ValueError(f"--quantization needs a real checkpoint, and {options.model} has random weights. Give a folder or a Hub id.")
+            raise Refusal(f"--quantization needs a real checkpoint, and {options.model} has random weights. Give a folder or a Hub id.")
         config = PUBLISHED[options.model].config()
         made = attempt(lambda: (random_model(config, device, dtype), family_of(config).picture_settings), device, memory)
     else:
         checkpoint = attempt(lambda: load_checkpoint(options.model, device, dtype, options.quantization), device, memory)
         made = checkpoint if isinstance(checkpoint, str) else (checkpoint.model, checkpoint.pictures)
     if isinstance(made, str):
-        raise ValueError(f"The weights of {options.model} do not fit: {made}. Give a smaller model, a smaller --dtype or more --limit-gb.")
+        raise Refusal(f"The weights of {options.model} do not fit: {made}. Give a smaller model, a smaller --dtype or more --limit-gb.")
     return made
 
 

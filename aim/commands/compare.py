@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> str:
     """The table of all runs, as text or as one JSON object.
 
     Raises:
-        ValueError: flags out of range, and whatever reading the clip, loading the model and comparing refuse.
+        Refusal: flags out of range, and whatever reading the clip, loading the model and comparing refuse.
     """
     from aim.runtime.compare import compare
     from aim.runtime.vlm import load

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aim.commands.arguments import add_model
 from aim.commands.knobs import KNOBS, add_knobs, flag, methods_of
+from aim.kernels.refusal import Refusal
 
 SUMMARY = "accuracy against cost on held-out clips, and the findings"
 CLIPS, QUICK_CLIPS = 210, 20
@@ -35,10 +36,10 @@ def run(options: argparse.Namespace) -> str:
     """Run what the flags ask for and return what is to be printed.
 
     Raises:
-        ValueError: flags that do not fit each other or are out of range, or a model that cannot be loaded or measured.
+        Refusal: flags that are out of range or exclude each other, or a model that cannot be loaded or measured.
     """
     _check(options)
-    # Only here: torch and transformers take seconds to import, which other commands and --help need not wait for.
+    # Imported here, since torch and transformers take seconds, for which other commands and --help need not wait.
     from aim.runtime.vlm import load
 
     vlm = load(options.model, device="cpu")
@@ -47,17 +48,17 @@ def run(options: argparse.Namespace) -> str:
 
 def _check(options: argparse.Namespace) -> None:
     if options.quick and options.clips is not None:
-        raise ValueError("--quick and --clips both say how many clips; give one of them.")
+        raise Refusal("--quick and --clips both say how many clips; give one of them.")
     if options.findings is None:
         if options.write:
-            raise ValueError("--write writes the findings; give --findings with it.")
+            raise Refusal("--write writes the findings; give --findings with it.")
         return
     given = [flag(name) for name in (*KNOBS, "frames") if getattr(options, name) is not None]
     given += ["--method"] * (options.method != ["aim"]) + ["--csv"] * (options.csv is not None)
     if given:
-        raise ValueError(f"--findings has settings of its own, and tables of its own; leave out {', '.join(given)}.")
+        raise Refusal(f"--findings has settings of its own, and tables of its own; leave out {', '.join(given)}.")
     if options.write and (options.findings or options.model != "bundled" or options.split != "test"):
-        raise ValueError("--write needs all findings of the bundled model on the test split; give --findings alone.")
+        raise Refusal("--write needs all findings of the bundled model on the test split; give --findings alone.")
 
 
 def _run(options: argparse.Namespace, vlm, settings: list):
@@ -97,7 +98,7 @@ def _findings(options: argparse.Namespace, vlm) -> str:
     known = {finding.number: finding for finding in findings(vlm.model.config)}
     unknown = [str(number) for number in options.findings if number not in known]
     if unknown:
-        raise ValueError(f"There is no finding {', '.join(unknown)}; they are numbered 1 to {len(known)}. Leave the numbers out for all.")
+        raise Refusal(f"There is no finding {', '.join(unknown)}; they are numbered 1 to {len(known)}. Leave the numbers out for all.")
     chosen = [known[number] for number in options.findings or known]
     settings = list(dict.fromkeys(setting for finding in chosen for setting in finding.settings()))
     evaluation, clips = _run(options, vlm, settings)
@@ -110,8 +111,8 @@ def _findings(options: argparse.Namespace, vlm) -> str:
         write_page(options.plot, [(f"{finding['number']}. {finding['title']}", finding_chart(finding)) for finding in judged])
     if options.write:
         if evaluation.questions() < LEAST_QUESTIONS:
-            raise ValueError(
-                f"{evaluation.questions():,} questions are too few to write down; the app's findings stand on {LEAST_QUESTIONS:,}."
+            raise Refusal(
+                f"{evaluation.questions():,} questions are too few to write down; accepted: {LEAST_QUESTIONS:,} or more. Give more --clips."
             )
         FINDINGS_FILE.write_text(text, encoding="utf-8")
     head = f"{evaluation.questions():,} questions on {clips} held-out clips under {len(settings)} settings, {vlm.name}"

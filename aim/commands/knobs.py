@@ -6,6 +6,7 @@ import argparse
 from itertools import product
 from typing import Any
 
+from aim.kernels.refusal import Refusal
 from aim.methods import METHODS, Method
 from aim.methods.knob import Knob, knobs_by_name
 
@@ -47,7 +48,7 @@ def methods_of(options: argparse.Namespace) -> list[Method]:
     """Every chosen method with every combination of the given knobs that it takes, each once; other knobs stay at their defaults.
 
     Raises:
-        ValueError: a knob that none of the chosen methods takes, or one out of range.
+        Refusal: a knob that none of the chosen methods takes, or one out of range.
     """
     given = {name: getattr(options, name) for name in KNOBS if getattr(options, name) is not None}
     methods = []
@@ -59,7 +60,5 @@ def methods_of(options: argparse.Namespace) -> list[Method]:
         methods += [METHODS[chosen](**dict(zip(names, values, strict=True))) for values in product(*(given[name] for name in names))]
     if taken != set(given):
         known = ", ".join(dict.fromkeys(name for chosen in options.method for name in METHODS[chosen].__dataclass_fields__)) or "none"
-        raise ValueError(
-            f"--method {' '.join(options.method)} takes these knobs: {known}; given: {', '.join(given)}. Leave the others out."
-        )
+        raise Refusal(f"--method {' '.join(options.method)} takes these knobs: {known}; given: {', '.join(given)}. Leave the others out.")
     return list(dict.fromkeys(methods))

@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> str:
     """The plan, as text or as one JSON object.
 
     Raises:
-        ValueError: flags out of range, or an unknown model.
+        Refusal: flags out of range, or an unknown model.
     """
     from aim.planning.plan import plan
 

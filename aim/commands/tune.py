@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from aim.commands.arguments import add_device, add_frames, add_json, add_model
+from aim.kernels.refusal import Refusal
 from aim.runtime.limits import MAX_PREFILLS
 
 SUMMARY = "find the knobs that stray least from the full model within a budget"
@@ -30,7 +31,7 @@ def run(options: argparse.Namespace) -> str:
     """Search as the flags say and return what is to be printed.
 
     Raises:
-        ValueError: flags that do not fit each other, a folder without videos, and whatever `aim.tune` and `aim.read_video` refuse.
+        Refusal: flags that exclude each other, a folder without videos, and whatever `aim.tune` and `aim.read_video` refuse.
     """
     from aim.runtime.vlm import load
     from aim.tuning.budget import Budget
@@ -43,10 +44,10 @@ def run(options: argparse.Namespace) -> str:
     search = {"max_prefills": options.max_prefills, "seed": options.seed}
     if Path(options.clip).is_dir():
         if options.spend:
-            raise ValueError("--spend asks about one clip, and a folder was given; give one of its files.")
+            raise Refusal("--spend asks about one clip, and a folder was given; give one of its files.")
         files = sorted(path for path in Path(options.clip).iterdir() if path.suffix.lower() in SUFFIXES)
         if not files:
-            raise ValueError(f"There is no video in the folder; {', '.join(SUFFIXES)} are looked for.")
+            raise Refusal(f"There is no video in the folder; accepted: files that end in {', '.join(SUFFIXES)}. Give a folder with some.")
         clips = [read_video(path, options.frames) for path in files]
         transfer = tune_many(load(options.model, options.device), [(clip, options.question) for clip in clips], budget, **search)
         if options.json:

@@ -49,11 +49,11 @@ def tokens_a_side(vlm: VLM) -> int:
     """How many visual tokens a side the model makes of each frame of these clips.
 
     Raises:
-        ValueError: a model that joins frames, or whose tokens of a frame make no square: what it saw of an item cannot be told by frame.
+        Refusal: a model that joins frames, or whose tokens of a frame make no square, so that its tokens show no frame of their own.
     """
     pair = vlm.grid(2, IMAGE_SIZE, IMAGE_SIZE)
     if pair.frames != 2 or pair.rows != pair.columns:
-        raise ValueError(
+        raise Refusal(
             f"The model makes {pair.frames} x {pair.rows} x {pair.columns} tokens of two frames; the benchmark needs a square for each. "
             "Use a model that takes frames one by one, such as LLaVA-OneVision."
         )

@@ -1,6 +1,7 @@
 """lmms-eval's benchmarks on this project's runtime: `--model aim`, registered by the entry point in pyproject.toml.
 
-lmms-eval 0.7.3 brings the tasks, prompts and scorers, accelerate the processes; a video and a question go through `VLM.ask` as in the app.
+lmms-eval 0.7.3 brings the tasks, prompts and scorers, and accelerate the processes. A video and a question go through `VLM.ask`, as in the
+app.
 Only lmms-eval imports this module, so nothing else needs it installed.
 """
 
@@ -19,13 +20,14 @@ from lmms_eval.protocol import ChatMessages
 from loguru import logger
 from tqdm import tqdm
 
+from aim.kernels.refusal import Refusal
 from aim.methods import METHODS, Method
 from aim.runtime.answer import Answer
-from aim.runtime.vlm import load
+from aim.runtime.vlm import VLM, load
 from aim.video.clip import Clip, read_video
 
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-MAX_NEW_TOKENS = 1024  # of tasks that do not say, as lmms-eval's own models do
+MAX_NEW_TOKENS = 1024  # for tasks that do not say how many, as in lmms-eval's own models
 SAMPLING = ("temperature", "top_p", "top_k")
 
 
@@ -52,12 +54,12 @@ class AIMModel(lmms):
         method: a name in `aim.METHODS`; its knobs are given beside it, for example `merge_ratio=0.25,l1=14,l2=22`.
         max_frames: frames sampled uniformly in time, 1 to 512; a clip that has fewer gives all.
         dtype: "auto" (bfloat16 on CUDA, else float32), "float32", "bfloat16" or "float16".
-        device: with one process; several have the device accelerate gave each of them.
+        device: where one process runs; several run on the devices that accelerate gives them.
         batch_size: 1.
         max_batch_size: ignored; lmms-eval passes it on when it is given.
 
     Raises:
-        ValueError: a checkpoint that cannot be loaded, an unknown method or model argument, a knob out of range, another batch size.
+        Refusal: a checkpoint that cannot be loaded, an unknown method or model argument, a knob out of range, another batch size.
     """
 
     is_simple = False
@@ -76,23 +78,27 @@ class AIMModel(lmms):
         super().__init__()
         self.method = _method(method, knobs)
         if str(batch_size) != "1":
-            raise ValueError(f"batch_size is {batch_size}; accepted: 1. Leave it out and run more processes.")
+            raise Refusal(f"batch_size is {batch_size}; accepted: 1. Leave it out and run more processes.")
         if dtype not in DTYPES:
-            raise ValueError(f"dtype is {dtype!r}; accepted: {', '.join(DTYPES)}. Leave it out if in doubt.")
+            raise Refusal(f"dtype is {dtype!r}; accepted: {', '.join(DTYPES)}. Leave it out if in doubt.")
         self.accelerator = Accelerator()  # lmms-eval gathers through it, from tensors on self.device
         self._rank, self._world_size = self.accelerator.process_index, self.accelerator.num_processes
         alone = self._world_size == 1
         self.device = torch.device(device) if device and alone else self.accelerator.device
-        self.vlm = load(pretrained, self.device, DTYPES[dtype])
-        self.vlm.max_question = sys.maxsize  # prompts with subtitles are long; what the model cannot take, its context limit refuses
+        self.vlm: VLM | None = load(pretrained, self.device, DTYPES[dtype])
+        # Prompts with subtitles are long. What the model cannot take is refused by its context.
+        self.vlm.max_question = sys.maxsize
         self.max_frames = max_frames
         self._clip: tuple[str, Clip] | None = None
 
     def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
         """Answer every request. A request that cannot be answered ends the process with an exit code.
 
-        lmms-eval itself would log the error and exit with 0 while the other processes wait; at another code their launcher ends them. There
-        is no exchange between processes in here: one of them may have nothing left to run.
+        lmms-eval itself would log the error and exit with 0 while the other processes wait; at another code their launcher ends them. The
+        processes exchange nothing in here, since one of them may have nothing left to run.
+
+        Raises:
+            SystemExit: a request that cannot be answered.
         """
         results, counted = [], []
         for request in tqdm(requests, desc="aim", disable=self.rank != 0):
@@ -123,34 +129,34 @@ class AIMModel(lmms):
         super().clean()
 
     def loglikelihood(self, requests: list[Instance]):
-        """Refused: answers here are generated.
+        """Refused, since answers here are generated.
 
         Raises:
-            ValueError: always.
+            Refusal: always.
         """
-        raise ValueError("The task scores given options by their likelihood; aim generates answers. Choose a generate_until task.")
+        raise Refusal("The task scores given options by their likelihood; aim generates answers. Choose a generate_until task.")
 
     def generate_until_multi_round(self, requests: list[Instance]):
-        """Refused: one question a video.
+        """Refused, since one question is asked about a video.
 
         Raises:
-            ValueError: always.
+            Refusal: always.
         """
-        raise ValueError("The task has several rounds; aim answers one question about a video. Choose a generate_until task.")
+        raise Refusal("The task has several rounds; aim answers one question about a video. Choose a generate_until task.")
 
 
 def _method(name: str, knobs: dict) -> Method:
     if name not in METHODS:
-        raise ValueError(f"method is {name!r}; accepted: {', '.join(sorted(METHODS))}. Give one of these.")
+        raise Refusal(f"method is {name!r}; accepted: {', '.join(sorted(METHODS))}. Give one of these.")
     taken = METHODS[name].__dataclass_fields__
     unknown = [knob for knob in knobs if knob not in taken]
     if unknown:
-        raise ValueError(f"method={name} takes these knobs: {', '.join(taken) or 'none'}; given: {', '.join(unknown)}. Leave these out.")
+        raise Refusal(f"method={name} takes these knobs: {', '.join(taken) or 'none'}; given: {', '.join(unknown)}. Leave these out.")
     try:
         return METHODS[name](**knobs)
     except TypeError as error:
         given = ", ".join(f"{knob}={value!r}" for knob, value in knobs.items())
-        raise ValueError(f"method={name} was given {given}, one of the wrong type ({error}). Give numbers as numbers.") from error
+        raise Refusal(f"method={name} was given {given}, one of the wrong type ({error}). Give numbers as numbers.") from error
 
 
 def _parts(messages: ChatMessages) -> tuple[str, str]:
@@ -160,17 +166,17 @@ def _parts(messages: ChatMessages) -> tuple[str, str]:
     roles = {message.role for message in messages.messages}
     if roles != {"user"} or kinds[:1] != ["video"] or set(kinds[1:]) != {"text"}:
         given = ", ".join(kinds) or "nothing"
-        raise ValueError(f"The sample holds {given} from {', '.join(sorted(roles))}; accepted: one video, then text. Choose such a task.")
+        raise Refusal(f"The sample holds {given} from {', '.join(sorted(roles))}; accepted: one video, then text. Choose such a task.")
     video, *texts = contents
     if video.start_time is not None or video.end_time is not None:
-        raise ValueError("The sample asks about a part of its video; accepted: whole videos. Cut the clips first, or choose another task.")
+        raise Refusal("The sample asks about a part of its video; accepted: whole videos. Cut the clips first, or choose another task.")
     return video.url, "\n".join(text.text for text in texts)
 
 
 def _generation(given: dict) -> dict:
     """The task's generation arguments that `generate` is to see; `until` and whatever else is for other models is left out."""
     if given.get("num_beams") not in (None, 1):
-        raise ValueError(f"num_beams is {given['num_beams']}; accepted: 1. Set it with --gen_kwargs num_beams=1.")
+        raise Refusal(f"num_beams is {given['num_beams']}; accepted: 1. Set it with --gen_kwargs num_beams=1.")
     arguments = {"max_new_tokens": given.get("max_new_tokens", MAX_NEW_TOKENS)}
     temperature = given.get("temperature")
     if given.get("do_sample", bool(temperature)) and temperature != 0:

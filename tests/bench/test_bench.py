@@ -231,7 +231,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            (["--runs", "0"], "--runs is 0; it must be at least 1"),
+            (["--runs", "0"], "--runs is 0; accepted: 1 or more"),
             (["--frames", "4", "8"], "without --growth one clip is measured"),
             (["--chart", "x.html"], "give --growth with it"),
             (["--limit-gb", "0"], "above 0"),

@@ -6,6 +6,7 @@ import pytest
 
 import aim
 from aim.commands.knobs import KNOBS, add_knobs, methods_of
+from aim.kernels.refusal import Refusal
 
 
 def methods(*flags, several=True):
@@ -56,7 +57,7 @@ def test_stages_that_are_no_numbers_are_refused():
 
 
 def test_a_knob_nobody_takes_is_refused():
-    with pytest.raises(ValueError, match=r"--method full takes these knobs: none; given: l1\."):
+    with pytest.raises(Refusal, match=r"--method full takes these knobs: none; given: l1\."):
         methods("--method", "full", "--l1", "3")
 
 

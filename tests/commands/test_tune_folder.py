@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aim.commands.tune import add_arguments, run
+from aim.kernels.refusal import Refusal
 from aim.video.intake.limits import SUFFIXES
 
 
@@ -43,6 +44,6 @@ def test_every_suffix_that_upload_takes_is_taken_in_either_case(tmp_path: Path, 
 
 
 def test_a_folder_without_videos_is_told_what_is_looked_for(tmp_path: Path, tried: list[str]):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(Refusal) as caught:
         tune(tmp_path)
     assert all(suffix in str(caught.value) for suffix in SUFFIXES) and not tried

@@ -11,6 +11,7 @@ from lmms_eval.models.model_utils.gen_metrics import reset_logged_metrics, summa
 
 import aim
 import aim.serving.lmms_eval
+from aim.kernels.refusal import Refusal
 from aim.serving.lmms_eval import AIMModel, _generation
 
 VIDEO = str(Path(__file__).parents[3] / "assets" / "examples" / "colour.mp4")
@@ -90,7 +91,7 @@ def test_a_mistake_in_the_model_arguments_is_refused(arguments, message):
 
 
 def test_batches_are_refused():
-    with pytest.raises(ValueError, match="batch_size is 8; accepted: 1"):
+    with pytest.raises(Refusal, match="batch_size is 8; accepted: 1"):
         AIMModel("bundled", batch_size="8", device="cpu")
 
 
@@ -129,7 +130,7 @@ def test_only_what_generate_takes_is_passed_on(given, expected):
 
 
 def test_beam_search_is_refused():
-    with pytest.raises(ValueError, match="num_beams is 4; accepted: 1"):
+    with pytest.raises(Refusal, match="num_beams is 4; accepted: 1"):
         _generation({"num_beams": 4})
 
 
@@ -172,7 +173,7 @@ def test_several_texts_are_one_question(small):
 
 @pytest.mark.parametrize("kind", ["loglikelihood", "generate_until_multi_round"])
 def test_other_kinds_of_tasks_are_refused(small, kind):
-    with pytest.raises(ValueError, match="Choose a generate_until task"):
+    with pytest.raises(Refusal, match="Choose a generate_until task"):
         getattr(small, kind)([])
 
 
