@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from math import isfinite
 
+from aim.kernels.refusal import Refusal
 from aim.planning.plan import Plan
 from aim.tuning.budget_kinds import KINDS
 
@@ -24,7 +25,7 @@ class Budget:
         milliseconds_besides: for "ms", the measured time that a prefill takes however few tokens it has.
 
     Raises:
-        ValueError: an unknown kind or an amount out of range.
+        Refusal: an unknown kind or an amount out of range.
     """
 
     kind: str
@@ -34,24 +35,25 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"kind is {self.kind!r}; use one of {', '.join(KINDS)}.")
+            raise Refusal(f"kind is {self.kind!r}; accepted: {', '.join(KINDS)}. Use one of these.")
         least = 1 if self.kind == "times" else 0
         if not (isfinite(self.amount) and self.amount >= least and self.amount > 0):
-            raise ValueError(f"The budget's amount is {self.amount:g}; it must be finite, and {'at least 1' if least else 'above 0'}.")
+            accepted = "a finite number of 1 or more" if least else "a finite number above 0"
+            raise Refusal(f"The budget's amount is {self.amount:g}; accepted: {accepted}. Write {EXAMPLES}.")
 
     @classmethod
     def parse(cls, text: str) -> Budget:
         """A budget as people write it: "0.5 TFLOP", "500 GFLOP", "4x", "800 ms", "20 MB"; capitals and spaces do not matter.
 
         Raises:
-            ValueError: anything else.
+            Refusal: anything else.
         """
         number = r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+)"
         found = re.fullmatch(rf"{number}\s*([a-z×]+)", text.strip().lower())
         unit = found and found[2].replace("×", "x").removesuffix("s" if found[2].endswith("flops") else "\0")
         known = {written: (kind, factor) for kind, entry in KINDS.items() for written, factor in entry.written.items()}
         if not found or unit not in known:
-            raise ValueError(f"The budget is {text[:40]!r}; a number and a unit are accepted. Write {EXAMPLES}.")
+            raise Refusal(f"The budget is {text[:40]!r}; accepted: a number and a unit. Write {EXAMPLES}.")
         kind, factor = known[unit]
         return cls(kind, float(found[1]) * factor)
 

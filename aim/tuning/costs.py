@@ -7,6 +7,7 @@ from math import inf
 
 import numpy as np
 
+from aim.kernels.refusal import Refusal
 from aim.methods import Method
 from aim.planning.plan import Plan, plan_for
 from aim.runtime.vlm import VLM
@@ -41,11 +42,15 @@ class Costs:
         return Space(fits, self.vlm.num_layers, per_frame, tuple(self.grids), places_of(self.vlm))
 
     def check_possible(self, space: Space, budget: Budget, limit: float) -> None:
-        """Raises ValueError where no setting at all is within the budget."""
+        """Check that a budget leaves any setting.
+
+        Raises:
+            Refusal: no setting at all is within it.
+        """
         cheapest = space.cheapest()
         if not space.fits(cheapest):
             least = budget.cost(self.plan(cheapest.method, cheapest.frames))
-            raise ValueError(
+            raise Refusal(
                 f"The budget is {limit:.4g} {budget.unit}; the cheapest setting on {cheapest.frames} frames takes {least:.4g}. "
                 "Allow at least that much, or use fewer frames."
             )
@@ -77,7 +82,7 @@ def clips_of(clip: Clip, frames: Sequence[int] | None) -> dict[int, Clip]:
     own = len(clip.frames)
     wrong = [count for count in frames or () if not 1 <= count <= own]
     if wrong:
-        raise ValueError(f"frames holds {wrong[0]}; the clip has {own}. Choose from 1 to {own}.")
+        raise Refusal(f"frames holds {wrong[0]}; the clip has {own} frames. Choose from 1 to {own}.")
     clips = {own: clip}
     for count in frames or ():
         if count not in clips:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import inf
 from statistics import fmean, median
 
+from aim.kernels.refusal import Refusal
 from aim.methods import AIM, Full
 from aim.runtime.limits import MAX_PREFILLS
 from aim.runtime.vlm import VLM
@@ -87,14 +88,14 @@ def tune_many(
         max_prefills: the most on each clip, at least 2.
 
     Raises:
-        ValueError: no clip, a budget in milliseconds or one that cannot be met, a clip the full model has no memory for, and whatever
+        Refusal: no clip, a budget in milliseconds or one that cannot be met, a clip the full model has no memory for, and whatever
             `aim.tune` refuses.
     """
     budget, stop = Budget.parse(budget) if isinstance(budget, str) else budget, stop or threading.Event()
     if not asked or max_prefills < 2:
-        raise ValueError(f"{len(asked)} clips and {max_prefills} prefills on each; give at least one clip and two prefills.")
+        raise Refusal(f"{len(asked)} clips and {max_prefills} prefills on each; give at least one clip and two prefills.")
     if budget.kind == "ms":
-        raise ValueError(f"The budget is {budget}; over several clips FLOPs or bytes are accepted. Write 4x, for example.")
+        raise Refusal(f"The budget is {budget}; over several clips FLOPs or bytes are accepted. Write 4x, for example.")
     full, subjects, spaces = Full(), [], []
     for clip, question in asked:
         count = len(clip.frames)
@@ -108,7 +109,7 @@ def tune_many(
         if not subject.refer(full, stop):
             if stop.is_set():
                 return _transfer([], False)
-            raise ValueError("The full model does not fit in memory on one of the clips; use fewer frames.")
+            raise Refusal("The full model does not fit in memory on one of the clips; use fewer frames.")
     space = spaces[0].narrowed(lambda candidate: all(other.fits(Candidate(candidate.method, other.frames[0])) for other in spaces))
     tried: list[Shared] = []
 

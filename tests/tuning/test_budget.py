@@ -3,11 +3,12 @@
 import pytest
 
 import aim
+from aim.kernels.refusal import Refusal
 
 
 @pytest.mark.parametrize("text", ["", "4", "x", "-4x", "4 y", "0.5x", "0 ms", "nan ms", "1e999 MB", "4x 5x"])
 def test_a_budget_that_cannot_be_read_is_refused_in_one_line(text):
-    with pytest.raises(ValueError) as refusal:
+    with pytest.raises(Refusal) as refusal:
         aim.Budget.parse(text)
     assert "\n" not in str(refusal.value)
 

@@ -11,6 +11,7 @@ import torch
 from transformers import DynamicCache
 
 import aim
+from aim.kernels.refusal import Refusal
 from aim.tuning import search
 from aim.tuning.candidates import Candidate, proposals, ratio_of
 from aim.tuning.costs import Costs, places_of
@@ -145,7 +146,7 @@ def test_milliseconds_count_every_prefill_and_bind_the_measured_time_too(vlm, cl
     assert tuned.budget.unit == "ms" and tuned.budget.milliseconds_per_tflop is not None
     for one in tuned.tried:
         assert one.within_budget == (tuned.budget.cost(one.cost) <= 20_000 and one.prefill_seconds <= 20)
-    with pytest.raises(ValueError, match="at least that much"):
+    with pytest.raises(Refusal, match="at least that much"):
         tune(vlm, clip, QUESTION, "0.001 ms")
 
 
@@ -248,7 +249,7 @@ def test_other_errors_are_not_taken_for_want_of_memory():
 def test_fewer_frames_can_be_chosen_from(vlm, clip):
     tuned = tune(vlm, clip, QUESTION, "10x", frames=[4, 8], max_prefills=14)
     assert {one.frames for one in tuned.tried} == {4, 8} and tuned.tried[0].frames == 8
-    with pytest.raises(ValueError, match="Choose from 1 to 8"):
+    with pytest.raises(Refusal, match="Choose from 1 to 8"):
         tune(vlm, clip, QUESTION, "10x", frames=[16])
 
 
@@ -278,9 +279,9 @@ def test_with_several_position_axes_places_are_no_choice(vlm):
 def test_out_of_range_is_refused(vlm, clip):
     with pytest.raises(ValueError, match="max_prefills is 1"):
         tune(vlm, clip, QUESTION, "4x", max_prefills=1)
-    with pytest.raises(ValueError, match="cheapest setting"):
+    with pytest.raises(Refusal, match="cheapest setting"):
         tune(vlm, clip, QUESTION, "1000x")
-    with pytest.raises(ValueError, match="kind is 'joule'"):
+    with pytest.raises(Refusal, match="kind is 'joule'"):
         aim.Budget("joule", 1)
 
 

@@ -15,6 +15,7 @@ import aim
 from aim.commands.main import main
 from aim.evaluation.guard_threshold import area, balanced_accuracy, best_threshold
 from aim.evaluation.tuned_settings import ARMS, overruns, table
+from aim.kernels.refusal import Refusal
 from aim.tuning.fidelity import Subject
 from aim.tuning.spending import frames_for, spend
 from aim.tuning.transfer import tune_many
@@ -61,9 +62,9 @@ def test_many_clips_can_be_stopped_and_refused(vlm, asked):
     stop.set()
     transfer = tune_many(vlm, asked, "16x", stop=stop)
     assert transfer.method is None and not transfer.complete
-    with pytest.raises(ValueError, match="FLOPs or bytes"):
+    with pytest.raises(Refusal, match="FLOPs or bytes"):
         tune_many(vlm, asked, "10 ms")
-    with pytest.raises(ValueError, match="at least one clip"):
+    with pytest.raises(Refusal, match="at least one clip"):
         tune_many(vlm, [], "4x")
 
 
