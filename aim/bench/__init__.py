@@ -1,4 +1,4 @@
-"""Does the clock follow the arithmetic? Times and memory of the reduced model beside the stock one, in one run of interleaved measurements.
+"""Time and memory of the reduced model, measured beside the stock one and beside what is modelled, in one run that takes turns.
 
-Random weights and visual tokens will do, since no time here depends on values. How well anything answers is `aim.evaluation`'s matter.
+Random weights and random visual tokens will do, since no time here depends on values. `aim.evaluation` measures how well a model answers.
 """

@@ -1,4 +1,4 @@
-"""How far a model gets as clips grow: time and memory against frames, and where each variant ends."""
+"""Time and memory as clips grow, and the number of frames at which each variant ends."""
 
 from __future__ import annotations
 
@@ -18,27 +18,30 @@ def grow(
     seconds_limit: float,
     progress: Callable[[str], None] = lambda _text: None,
 ) -> list[dict]:
-    """Run every variant on more and more frames, until its memory ends or its prefill would take longer than the limit.
+    """Run every variant on more and more frames, until it runs out of memory or its prefill would take longer than the limit.
 
     Args:
-        run: (variant, frames) → a run, or why there is none.
-        flops: (variant, frames) → modelled FLOPs of the prefill, by which the next time is foreseen from the last.
+        run: (variant, frames) → a measurement, or why there is none.
+        flops: (variant, frames) → modelled FLOPs of the prefill; by their growth a variant's next time is foreseen from its last.
+        variants: names of the variants.
+        frames: numbers of frames, in any order.
+        seconds_limit: the longest prefill that is started, in seconds.
+        progress: receives a line of text after each point.
 
     Returns:
         One dict a variant and number of frames, ascending: `variant`, `frames`, `ended` ("" where it ran), and of a run `prefill_seconds`,
-        `first_token_seconds`, `peak_bytes`, `working_bytes`, `kv_bytes`. After a point that ended its variant has no more.
+        `first_token_seconds`, `peak_bytes`, `working_bytes`, `kv_bytes`. A variant has no more points after one that ended.
     """
-    points, last, over = [], {}, set()
+    points: list[dict] = []
+    last: dict[str, tuple[int, float]] = {}
+    over: set[str] = set()
     for number in sorted(frames):
         for name in variants:
             if name in over:
                 continue
-            ended, result = _foreseen(name, number, last, flops, seconds_limit), None
-            if not ended:
-                result = run(name, number)
-                ended = result if isinstance(result, str) else ""
-            point = {"variant": name, "frames": number, "ended": ended}
-            if ended:
+            result = _foreseen(name, number, last, flops, seconds_limit) or run(name, number)
+            point: dict = {"variant": name, "frames": number, "ended": result if isinstance(result, str) else ""}
+            if isinstance(result, str):
                 over.add(name)
             else:
                 last[name] = (number, result.prefill)
@@ -50,12 +53,13 @@ def grow(
                     "kv_bytes": result.key_value_bytes,
                 }
             points.append(point)
-            progress(f"{number} frames, {name}: {ended or f'prefill {result.prefill:.3g} s'}")
+            told = result if isinstance(result, str) else f"prefill {result.prefill:.3g} s"
+            progress(f"{number} frames, {name}: {told}")
     return points
 
 
-def _foreseen(name: str, frames: int, last: dict, flops: Callable[[str, int], float], seconds_limit: float) -> str:
-    """Why a run is not worth starting, from the variant's last time and the growth of its FLOPs; "" if it is."""
+def _foreseen(name: str, frames: int, last: dict[str, tuple[int, float]], flops: Callable[[str, int], float], seconds_limit: float) -> str:
+    """Why a run is not started, by the variant's last time and the growth of its FLOPs; "" where it is."""
     if name not in last:
         return ""
     before, seconds = last[name]

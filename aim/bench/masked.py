@@ -1,7 +1,7 @@
 """Pruning by masks alone, as the method's published code does it: every layer computes every token, and attends to those that are left.
 
-A reference to measure against, with its own bookkeeping: the tokens it hides are those `aim.reduce` would remove, so the answer is the
-same, but neither time nor memory is saved. One prompt, nothing merged.
+It is a reference to measure against. The tokens it hides are those that `aim.reduce` would remove, by its own bookkeeping, so the answer is
+the same but neither time nor memory is saved. It takes one prompt, and merges nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from aim.engine import seams
 from aim.engine.prompt import read_prompts
@@ -20,14 +21,15 @@ from aim.methods import Method
 
 
 @contextmanager
-def masked(model: nn.Module, method: Method) -> Iterator[list[int]]:
+def masked(model: PreTrainedModel, method: Method) -> Iterator[list[int]]:
     """Hide what `method` would prune for as long as the block lasts.
 
     Yields:
         The visual tokens each layer attends to, filled at the prefill.
 
     Raises:
-        ValueError: a method that merges, and at the prefill whatever `aim.engine.prompt.read_prompts` refuses.
+        ValueError: a method that merges.
+        Refusal: at the prefill, whatever `aim.engine.prompt.read_prompts` refuses.
     """
     parts = seams.parts_of(model)
     session = _Masks(model.config, method.for_depth(len(parts.layers)), len(parts.layers))
@@ -83,7 +85,7 @@ class _Masks:
         return args, kwargs
 
     def _hide(self, target: int, length: int) -> None:
-        """Keep `target` visual tokens in view; bool mask [1, 1, n, n]. A hidden token sees itself, or its row would be no number."""
+        """Keep `target` visual tokens in view; bool mask [1, 1, n, n]. A hidden token sees itself, since an empty row would give NaN."""
         if target:
             self.alive = self.alive[self.score.argsort(descending=True, stable=True)[:target].sort().values]
         else:
@@ -96,7 +98,8 @@ class _Masks:
     def _observe(self, query: Tensor, key: Tensor, scaling: float) -> None:
         there = torch.cat([self.text, self.alive]).sort().values
         score = self.method.score(query[0][:, there], key[0][:, there], scaling, self.question[there])
-        self.score = score[torch.searchsorted(there, self.alive)]
+        if score is not None:  # methods that never choose among tokens have none
+            self.score = score[torch.searchsorted(there, self.alive)]
 
     def _decoding_mask(self, index: int, cache) -> Tensor:
         """What one new token sees in a layer: [1, 1, 1, entries]."""

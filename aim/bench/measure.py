@@ -1,4 +1,4 @@
-"""One run of one variant, measured; and rounds of all of them, interleaved so that what the machine does meanwhile hits all alike."""
+"""One run of one variant, measured, and rounds of all variants in turns, so that a busy machine treats all alike."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from aim.bench.variants import Variant
 from aim.bench.workload import Workload, pixels_of, visual_tokens
@@ -34,7 +35,8 @@ class Measurement:
         first_token: seconds from the call of `generate` to the first token.
         decode_rate: tokens a second after the first; None where only one was asked for.
         peak_bytes, held_bytes: highest memory during the run and what was held before it, as `aim.runtime.memory` counts; None where
-        unknown. key_value_bytes: keys and values in the cache after the prefill.
+        unknown.
+        key_value_bytes: keys and values in the cache after the prefill; None before one.
         merge, importance: seconds of these stages, within `prefill`; None where they do not exist.
         tokens_per_layer: (visual, text) as executed; empty for stock models.
     """
@@ -44,7 +46,7 @@ class Measurement:
     decode_rate: float | None
     peak_bytes: int | None
     held_bytes: int | None
-    key_value_bytes: int
+    key_value_bytes: int | None
     merge: float | None = None
     importance: float | None = None
     tokens_per_layer: list[tuple[int, int]] = field(default_factory=list)
@@ -57,14 +59,14 @@ class Measurement:
 
 @dataclass
 class VariantRuns:
-    """All runs of a variant by round, and why it ended early, if it did."""
+    """All runs of a variant by round, and why it ended early; "" where it did not."""
 
     runs: dict[int, Measurement] = field(default_factory=dict)
     ended: str = ""
 
 
 class _Arrivals:
-    """A streamer that notes when tokens come; the first `put` is the prompt. Handing them over waits for the device."""
+    """A streamer that notes when tokens come, after the device has finished them. The first `put` is the prompt."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -77,11 +79,11 @@ class _Arrivals:
 
 
 class _Prefill:
-    """Times the first forward of a model, and reads the cache's size off at its end."""
+    """Times the first forward of a model, and reads the size of the cache at its end."""
 
     def __init__(self, device: torch.device):
         self.watch = Stopwatch(device)
-        self.key_value_bytes: int | None = None
+        self.key_value_bytes: int | None = None  # None until the first forward has ended
 
     @contextmanager
     def observing(self, model: nn.Module) -> Iterator[None]:
@@ -101,8 +103,8 @@ class _Prefill:
             self.key_value_bytes = seams.cache_bytes(seams.cache_of(output))
 
 
-def run_once(model: nn.Module, variant: Variant, work: Workload, new_tokens: int) -> Measurement:
-    """Run a variant once: a prefill and `new_tokens` tokens, greedy, whatever the model says."""
+def run_once(model: PreTrainedModel, variant: Variant, work: Workload, new_tokens: int) -> Measurement:
+    """Run a variant once: a prefill and `new_tokens` greedy tokens, past an end token too."""
     gpus = gpus_of(model)
     prefill, arrivals = _Prefill(model.device), _Arrivals()
     release()
@@ -116,12 +118,13 @@ def run_once(model: nn.Module, variant: Variant, work: Workload, new_tokens: int
         wait_for(gpus)  # what was set up above is done before the clock starts
         peak, held = Peak(gpus), read_held(gpus)
         start = time.perf_counter()
-        model.generate(
+        model.generate(  # type: ignore[operator]  # the models of every family have it, but not their common base
             **work.inputs, max_new_tokens=new_tokens, min_new_tokens=new_tokens, do_sample=False, streamer=arrivals, pad_token_id=0
         )
     peak_bytes = peak.read()
     first, last = arrivals.times[1], arrivals.times[-1]
     trace = seen if isinstance(seen, Trace) else None
+    stages = trace.timings if trace else {}
     return Measurement(
         prefill=prefill.watch.seconds()["prefill"],
         first_token=first - start,
@@ -129,21 +132,21 @@ def run_once(model: nn.Module, variant: Variant, work: Workload, new_tokens: int
         peak_bytes=peak_bytes,
         held_bytes=held,
         key_value_bytes=prefill.key_value_bytes,
-        merge=trace and trace.timings["merge"],
-        importance=trace and trace.timings["importance"],
+        merge=stages.get("merge"),
+        importance=stages.get("importance"),
         tokens_per_layer=list(trace.tokens_per_layer) if trace else [],
     )
 
 
 def attempt(run: Callable[[], Result], device: torch.device, memory_limit: int | None) -> Result | str:
-    """What `run` gives within a limit of memory, or in words why it gives nothing. Other errors pass."""
+    """What `run` gives within a limit of memory, in bytes, or in words that memory ran out. Other errors are raised."""
     try:
         with limit(device, memory_limit):
             return run()
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-    # Only here, when the error has let go of the frames that hold the tensors.
+    # Not in the except block: the error must first let go of the frames that hold the tensors.
     release()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -156,7 +159,7 @@ def interleave(
     rounds: int,
     progress: Callable[[str], None] = lambda _text: None,
 ) -> dict[str, VariantRuns]:
-    """Run every variant once a round, in the table's order and then in the opposite one; unpaired ones in the first few rounds only.
+    """Run every variant once a round, in the table's order and in the opposite one by turns; unpaired ones only in the first few rounds.
 
     A variant that could not run is not tried again.
     """
@@ -186,8 +189,8 @@ class Vision:
     ended: str = ""
 
 
-def measure_vision(model: nn.Module, pictures: dict, frames: int) -> Vision:
-    """Time the vision tower on so many frames, once, after a warm-up on one."""
+def measure_vision(model: PreTrainedModel, pictures: dict, frames: int) -> Vision:
+    """Time the vision tower once on so many frames, after a warm-up on one. `pictures` are the model's picture settings."""
     family = family_of(model.config)
     with running_on(model.device), torch.inference_mode():
         family.encode(model, pixels_of(model, pictures, 1))

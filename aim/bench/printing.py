@@ -16,8 +16,8 @@ MODELLED = ("modelled", "causal", "of modelled", "of causal")
 LEGEND = (
     "Median of the rounds (least to greatest). Prefill: the model's forward on the prompt, merging and scores included. Working memory: "
     "the peak above what was held before the run (weights, libraries). Measured: prefill of stock SDPA over this one's, both of the same "
-    "round. Modelled: the ratio of FLOPs as the paper counts them, attention in full; causal: the ratio of what causal kernels compute; "
-    "then measured over each."
+    "round. Modelled: the ratio of FLOPs as the paper counts them, attention in full. Causal: the ratio of what causal kernels compute. "
+    "The last two figures are the measured ratio over each of these."
 )
 
 
@@ -44,7 +44,7 @@ def bench_text(report: dict) -> str:
 
 
 def growth_text(report: dict) -> str:
-    """The growth as text: a row a number of frames, time and working memory of each variant."""
+    """The growth as text: a row for each number of frames, with the times and the memory of each variant."""
     titles = report["titles"]
     rows = [["frames", *(f"{title}: {what}" for title in titles.values() for what in ("prefill", "working", "peak"))]]
     cells = {(point["variant"], point["frames"]): point for point in report["growth"]}
@@ -61,7 +61,7 @@ def growth_text(report: dict) -> str:
 
 
 def growth_chart(report: dict) -> go.Figure:
-    """Prefill time and working memory against frames, a line a variant; where one ends, why."""
+    """Prefill time and working memory against frames, with a line a variant, and the reason where one ends."""
     figure = make_subplots(rows=1, cols=2, subplot_titles=("Prefill, seconds", "Working memory, GB"))
     for place, (name, title) in enumerate(report["titles"].items()):
         points = [point for point in report["growth"] if point["variant"] == name]
@@ -98,7 +98,7 @@ def growth_chart(report: dict) -> go.Figure:
 
 
 def write_chart(file: Path, figure: go.Figure) -> None:
-    """One HTML page that needs no network."""
+    """Write the chart as one HTML page that needs no network."""
     file.write_text(figure.to_html(include_plotlyjs=True), encoding="utf-8")
 
 

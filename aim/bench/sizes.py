@@ -11,10 +11,10 @@ BLOCK = 2**20 + 7
 
 
 def random_model(config: PretrainedConfig, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
-    """A model of this config with random weights, made on `device` in evaluation mode; it holds every tensor once and touches no disk.
+    """A model of this config with random weights, made on `device`, in evaluation mode. It holds every tensor once and touches no disk.
 
-    Matrices repeat one block of normal numbers of the config's standard deviation, since drawing billions takes a CPU minutes; norms,
-    biases and buffers are what transformers makes them.
+    Matrices repeat one block of normal numbers of the config's standard deviation, since drawing billions takes a CPU minutes. Norms,
+    biases and buffers are as transformers makes them.
     """
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config, dtype=dtype)

@@ -23,11 +23,11 @@ def planned(config: PretrainedConfig, variant: Variant, work: Workload, bytes_pe
 
 
 def summarise(name: str, variant: Variant, measured: dict[str, VariantRuns], plan: Plan) -> dict:
-    """A variant's figures, plain numbers.
+    """A variant's figures, as plain numbers; None where nothing was measured.
 
-    `modelled_speedup` is the plan's ratio of FLOPs, `causal_speedup` the same without what causal kernels skip; `measured_speedup` that of
-    prefill times, round by round, in which the stock model ran beside it; `quotient` and `causal_quotient` the measured median over each.
-    Shares are of the prefill. None where nothing was measured.
+    `modelled_speedup` is the plan's ratio of FLOPs, and `causal_speedup` the same ratio without what causal kernels skip.
+    `measured_speedup` is the ratio of prefill times in each round in which the stock model ran too. `quotient` is its median over
+    `modelled_speedup`, and `causal_quotient` its median over `causal_speedup`. Shares are of the prefill.
     """
     runs, base = measured[name].runs, measured[BASE].runs
     ratios = [base[number].prefill / run.prefill for number, run in runs.items() if number in base]

@@ -1,4 +1,4 @@
-"""What is compared: one table of ways to run the same prompt."""
+"""What is compared: a table of ways to run the same prompt."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+from transformers import PreTrainedModel
 
 from aim.bench.masked import masked
 from aim.engine import seams
 from aim.engine.reduce import reduce
+from aim.kernels.refusal import Refusal
 from aim.methods import AIM, Full, Method
 
 
@@ -22,23 +23,23 @@ class Variant:
     Attributes:
         title: its name for people.
         method: what it removes.
-        enter: (model, method) → context in which the model runs that way; gives a `Trace` under `aim.reduce`, else anything.
-        executes: the method whose token counts are computed, by which cost is modelled; that of `method` unless tokens are only hidden.
-        paired: runs in every round; the others, references that are slow, in a few.
+        enter: (model, method) → context in which the model runs that way. Under `aim.reduce` it gives a `Trace`, else anything.
+        executes: the method whose token counts are computed and modelled: `method` itself, or `Full` where tokens are only hidden.
+        paired: whether it runs in every round. Slow references run only in the first few.
     """
 
     title: str
     method: Method
-    enter: Callable[[nn.Module, Method], AbstractContextManager[Any]]
+    enter: Callable[[PreTrainedModel, Method], AbstractContextManager[Any]]
     executes: Method
     paired: bool = True
 
 
-def stock(attention: str) -> Callable[[nn.Module, Method], AbstractContextManager[None]]:
+def stock(attention: str) -> Callable[[PreTrainedModel, Method], AbstractContextManager[None]]:
     """The model as transformers runs it, with that attention in the LLM."""
 
     @contextmanager
-    def enter(model: nn.Module, _method: Method) -> Iterator[None]:
+    def enter(model: PreTrainedModel, _method: Method) -> Iterator[None]:
         with seams.attending(seams.parts_of(model), attention):
             yield
 
@@ -48,7 +49,7 @@ def stock(attention: str) -> Callable[[nn.Module, Method], AbstractContextManage
 @dataclass(frozen=True)
 class _Row:
     title: str
-    enter: Callable[[nn.Module, Method], AbstractContextManager[Any]]
+    enter: Callable[[PreTrainedModel, Method], AbstractContextManager[Any]]
     derive: Callable[[AIM, int], Method]
     hides_only: bool = False
     paired: bool = True
@@ -82,11 +83,11 @@ def variants_of(names: list[str], methods: list[Method], layers: int) -> dict[st
     """The named rows for the first AIM among the methods (or the paper's), and every other method as a row of its own.
 
     Raises:
-        ValueError: an unknown name.
+        Refusal: an unknown name.
     """
     unknown = [name for name in names if name not in ROWS]
     if unknown:
-        raise ValueError(f"There is no variant {', '.join(unknown)}; there are {', '.join(ROWS)}. Leave --variants out for all.")
+        raise Refusal(f"There is no variant {', '.join(unknown)}; there are {', '.join(ROWS)}. Leave --variants out for all.")
     knobs = next((method for method in methods if isinstance(method, AIM)), AIM())
     chosen = {}
     for name in dict.fromkeys([BASE, *names]):

@@ -1,4 +1,4 @@
-"""A prompt of a size that is asked for, with visual tokens of random numbers in it."""
+"""A prompt of a given size, whose visual tokens are random numbers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from aim.engine import seams
 from aim.engine.prompt import read_prompts
 from aim.families import Family, family_of
 from aim.kernels.grid import Grid
+from aim.kernels.refusal import Refusal
 
 HEIGHT, WIDTH = 360, 640
 WORD = 100
@@ -22,18 +24,20 @@ WORD = 100
 
 @dataclass(frozen=True)
 class Workload:
-    """A prompt for one model, batch 1. `inputs` go into `generate`; `grid` is the clip's; `text_tokens` are all the others."""
+    """A prompt for one model, batch 1: what goes into `generate`, the clip's grid, and the number of tokens that are no patches."""
 
     inputs: dict[str, Any]
     grid: Grid
     text_tokens: int
 
 
-def workload(model: nn.Module, pictures: dict, frames: int, text_tokens: int) -> Workload:
-    """A clip of `frames` frames of 640 x 360 pixels between words, `text_tokens` tokens beside its patches.
+def workload(model: PreTrainedModel, pictures: dict, frames: int, text_tokens: int) -> Workload:
+    """A clip of `frames` frames of 640 x 360 pixels between words, with `text_tokens` tokens beside its patches.
+
+    `pictures` are the model's picture settings.
 
     Raises:
-        ValueError: too few text tokens for what the family puts around a clip.
+        Refusal: too few text tokens for what the family puts around a clip.
     """
     config, family = model.config, family_of(model.config)
     grid = family.grid(config, pictures, frames, HEIGHT, WIDTH)
@@ -43,28 +47,32 @@ def workload(model: nn.Module, pictures: dict, frames: int, text_tokens: int) ->
     words = text_tokens - (len(clip) - grid.tokens)
     if words < 2:
         least = text_tokens - words + 2
-        raise ValueError(f"text_tokens is {text_tokens}; with what stands around a clip a prompt has at least {least}. Use that or more.")
+        raise Refusal(f"text_tokens is {text_tokens}; with what stands around a clip a prompt has at least {least}. Use that or more.")
     ids = torch.tensor([[WORD] * (words // 2) + clip + [WORD] * (words - words // 2)], device=model.device)
     sizes = {name: value for name, value in pixels_of(model, pictures, frames).items() if not name.startswith("pixel_values")}
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **{name: value.to(model.device) for name, value in sizes.items()}}
     if family.token_types:
-        inputs["mm_token_type_ids"] = (ids == family.image_token(config)).int() + 2 * (ids == family.video_token(config)).int()
+        kinds = torch.zeros_like(ids, dtype=torch.int)
+        for kind, placeholder in enumerate((family.image_token(config), family.video_token(config)), 1):
+            if placeholder is not None:
+                kinds[ids == placeholder] = kind
+        inputs["mm_token_type_ids"] = kinds
     return Workload(inputs, grid, text_tokens)
 
 
-def pixels_of(model: nn.Module, pictures: dict, frames: int) -> dict[str, Tensor]:
+def pixels_of(model: PreTrainedModel, pictures: dict, frames: int) -> dict[str, Tensor]:
     """Black frames of 640 x 360 pixels as the vision tower takes them."""
     family: Family = family_of(model.config)
     return family.pixel_values(model.config, np.zeros((frames, HEIGHT, WIDTH, 3), np.uint8), pictures)
 
 
 @contextmanager
-def visual_tokens(model: nn.Module, work: Workload) -> Iterator[None]:
-    """In every prefill inside the block random numbers stand where the vision tower's output would, before anything is reduced."""
+def visual_tokens(model: PreTrainedModel, work: Workload) -> Iterator[None]:
+    """Put random numbers in place of the vision tower's output, before anything is reduced, in every prefill while the block lasts."""
     ids = work.inputs["input_ids"]
     [prompt] = read_prompts(ids, None, work.inputs, model.config, family_of(model.config))
     places = torch.cat([block.places for block in prompt.blocks]).to(ids.device)
-    table = model.get_input_embeddings().weight
+    table = next(model.get_input_embeddings().parameters())
     generator = torch.Generator(table.device).manual_seed(0)
     tokens = torch.randn(len(places), table.shape[1], generator=generator, device=table.device).mul_(0.1).to(table.dtype)
 

@@ -14,6 +14,7 @@ from aim.bench.summary import planned, spread, summarise
 from aim.bench.variants import BASE, ROWS, variants_of
 from aim.bench.workload import visual_tokens, workload
 from aim.commands.main import main
+from aim.kernels.refusal import Refusal
 from aim.planning.plan import plan_for
 from tests.tiny import clip_inputs, llava_onevision
 
@@ -77,7 +78,7 @@ def test_all_variants_see_the_same_visual_tokens(model, work):
 def test_a_prompt_has_the_tokens_asked_for(model, work):
     ids = work.inputs["input_ids"]
     assert work.grid.tokens == FRAMES * 25 and ids.shape == (1, FRAMES * 25 + TEXT)
-    with pytest.raises(ValueError, match="text_tokens is 2; .* at least 3"):
+    with pytest.raises(Refusal, match="text_tokens is 2; .* at least 3"):
         workload(model, PICTURES, FRAMES, 2)
 
 
@@ -173,7 +174,7 @@ def test_a_further_method_becomes_a_row_of_its_own():
     variants = variants_of(["aim"], methods, LAYERS)
     assert variants["aim"].method == methods[0].for_depth(LAYERS)
     assert [variant.method for name, variant in variants.items() if name not in ROWS] == [methods[1].for_depth(LAYERS)]
-    with pytest.raises(ValueError, match="no variant fast; there are sdpa, eager"):
+    with pytest.raises(Refusal, match="no variant fast; there are sdpa, eager"):
         variants_of(["fast"], [], LAYERS)
 
 
