@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from aim.methods.published import PAPER_TEXT_TOKENS
 from aim.runtime.limits import QUANTIZATIONS
@@ -43,3 +44,17 @@ def add_text_tokens(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """`--json`."""
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def new_file(text: str) -> Path:
+    """A file to be written, as the type of a flag, so that a long run does not end without a place for its results.
+
+    Raises:
+        argparse.ArgumentTypeError: it is a folder, or its own folder does not exist.
+    """
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{path.parent} is no folder here; make it first, or give another one")
+    return path

@@ -9,7 +9,7 @@ import sys
 from functools import cache, partial
 from pathlib import Path
 
-from aim.commands.arguments import add_device, add_json, add_text_tokens
+from aim.commands.arguments import add_device, add_json, add_text_tokens, new_file
 from aim.commands.knobs import add_knobs, methods_of
 from aim.kernels.refusal import Refusal
 from aim.runtime.limits import QUANTIZATIONS
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quantization", choices=QUANTIZATIONS, help="of a real checkpoint, on CUDA with bitsandbytes")
     add_json(parser)
-    parser.add_argument("--chart", type=Path, metavar="FILE", help="with --growth: write the chart as an HTML page")
+    parser.add_argument("--chart", type=new_file, metavar="FILE", help="with --growth: write the chart as an HTML page")
 
 
 def run(options: argparse.Namespace) -> str:

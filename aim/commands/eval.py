@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from aim.commands.arguments import add_model
+from aim.commands.arguments import add_model, new_file
 from aim.commands.knobs import KNOBS, add_knobs, flag, methods_of
 from aim.kernels.refusal import Refusal
 
@@ -25,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="(default: %(default)s)")
     parser.add_argument("--findings", type=int, nargs="*", metavar="N", help="put the paper's claims to the test, all seven or those given")
     parser.add_argument("--write", action="store_true", help="with --findings: write assets/findings.json, which the app shows")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write accuracy by setting and type of question as CSV")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="write the charts as an HTML page")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--csv", type=new_file, metavar="FILE", help="write accuracy by setting and type of question as CSV")
+    parser.add_argument("--plot", type=new_file, metavar="FILE", help="write the charts as an HTML page")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where answers are kept and a run resumes (default: in .evaluation/)")
     parser.add_argument("--processes", type=int, help="(default: one a core)")
 
