@@ -91,14 +91,14 @@ class Space:
         First l1 and l2 are moved, with the merge ratio that then fits. Next come fewer tokens a frame with a longer ramp, and last other
         positions and other numbers of frames.
         """
-        method = best.method
+        method, (start, end) = best.method, best.method.ramp_layers(self.num_layers)
         for step in dict.fromkeys((max(1, self.num_layers // 8), 1)):
             for first, last in ((0, 1), (1, 1), (1, 0), (-1, 0), (0, -1), (-1, -1), (-1, 1), (1, -1)):
-                l1, l2 = method.l1 + first * step, method.l2 + last * step
+                l1, l2 = start + first * step, end + last * step
                 if 0 <= l1 < l2 <= self.num_layers + 1:
                     yield from self._some(self.fill(replace(best, method=replace(method, l1=l1, l2=l2))))
         for share in (0.8, 0.6, 0.4):
-            yield from self._some(self.widest(self._ratio(share * method.merge_ratio), method.l1, method.positions, best.frames))
+            yield from self._some(self.widest(self._ratio(share * method.merge_ratio), start, method.positions, best.frames))
         for positions in self.places:
             if positions != method.positions:
                 yield from self._some(self.fill(replace(best, method=replace(method, positions=positions))))
