@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _hush() -> None:
-    """Let transformers say nothing of its own: what goes wrong is said in one line of ours. Its settings are read on import."""
+    """Keep transformers quiet, since one line of ours tells what goes wrong. It reads these settings when it is imported."""
     for library in ("TRANSFORMERS", "HF_HUB"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     from transformers.utils.logging import disable_progress_bar

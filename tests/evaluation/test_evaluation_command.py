@@ -51,7 +51,7 @@ def test_it_prints_accuracy_and_cost_and_writes_json_csv_and_a_page_of_charts(mo
         (["--frames", "0"], "at least 1 frame"),
         (["--clips", "1"], "at least 2"),
         (["--merge-ratio", "0"], "above 0 and up to 1"),
-        (["--restart", "question"], "set damping above 0"),
+        (["--restart", "question"], "accepted: a damping above 0"),
     ],
     ids=" ".join,
 )

@@ -1,0 +1,62 @@
+"""What the command line makes of mistakes."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from aim.commands import main as command_line
+from aim.commands.main import main
+from aim.kernels.refusal import Refusal
+
+
+def raising(error: Exception) -> SimpleNamespace:
+    """A command that takes no flags and ends with this error."""
+
+    def run(_options):
+        raise error
+
+    return SimpleNamespace(SUMMARY="fails", add_arguments=lambda parser: None, run=run)
+
+
+@pytest.mark.parametrize("error", [Refusal("l1 is 5."), ModuleNotFoundError("No module named 'bitsandbytes'")], ids=["refusal", "package"])
+def test_what_the_user_can_mend_is_one_line_and_exit_code_two(monkeypatch, capsys, error):
+    monkeypatch.setitem(command_line.COMMANDS, "fail", raising(error))
+    with pytest.raises(SystemExit) as stopped:
+        main(["fail"])
+    assert stopped.value.code == 2 and capsys.readouterr() == ("", f"aim: {error}\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "COMMAND"),
+        (["paint"], "invalid choice: 'paint'"),
+        (["plan", "bundled", "--frames", "many"], "argument --frames: invalid int value: 'many'"),
+        (["plan", "bundled", "--method", "best"], "argument --method: invalid choice: 'best'"),
+        (["eval", "--json", "no-such-folder/figures.json"], "argument --json: no-such-folder is no folder here"),
+        (["bench", "--chart", "."], "argument --chart: . is a folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_flags_that_cannot_be_read_are_told_with_the_usage(capsys, flags, message):
+    with pytest.raises(SystemExit) as stopped:
+        main(flags)
+    usage, *_, last = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2 and usage.startswith("usage: aim") and message in last
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--frames", "0"], "num_frames is 0"),
+        (["--merge-ratio", "0"], "merge_ratio is 0.0"),
+        (["--l1", "5", "--l2", "3"], "l1 is 5 and l2 is 3"),
+        (["--method", "full", "--l1", "3"], "takes these knobs: none"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_refused_plan_is_told_in_one_line(capsys, flags, message):
+    with pytest.raises(SystemExit) as stopped:
+        main(["plan", "bundled", *flags])
+    printed = capsys.readouterr()
+    assert stopped.value.code == 2 and not printed.out and message in printed.err and printed.err.count("\n") == 1
