@@ -9,6 +9,7 @@ import gradio as gr
 from aim.runtime.limits import MAX_QUESTION
 from aim.ui import texts
 from aim.ui.examples import Example
+from aim.ui.preview import build_preview_hint
 from aim.video.intake.limits import SUFFIXES
 
 
@@ -28,9 +29,10 @@ class Asking:
 def build_asking(vlm, first: Example | None) -> Asking:
     """Add it to the page, filled with an example, so that a visitor need only press Run."""
     with gr.Column(elem_classes="aim-ask"):
-        video = gr.Video(first and str(first.path), label="Video", sources=["upload"], height=240, elem_id="video")
+        video = gr.Video(str(first.path) if first else None, label="Video", sources=["upload"], height=240, elem_id="video")
+        build_preview_hint()
         question = gr.Textbox(
-            first and first.question,
+            first.question if first else None,
             label="Question",
             placeholder="What happens in the video?",
             lines=1,
