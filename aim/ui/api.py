@@ -16,7 +16,7 @@ from aim.ui.errors import sentence
 from aim.ui.handlers import TOO_LARGE
 from aim.ui.knobs import PLANNED
 from aim.ui.model import AppModel
-from aim.ui.request import KNOBS, METHOD_KNOBS, Request, check
+from aim.ui.request import KNOBS, METHOD_KNOBS, Request, check, whole_number
 from aim.ui.starting import IN_LINE
 from aim.ui.stop import StopSignal
 from aim.ui.turn import turn
@@ -44,7 +44,7 @@ def ask(vlm: AppModel, request: Request) -> dict[str, Any]:
     """The answer's account without the trace's tensors; with `compare` also the full model's, as "full".
 
     Raises:
-        ValueError: as the page does.
+        Refusal: as the page does.
     """
     stop = StopSignal()
     with turn(vlm, AIM.name, request, stop) as note:  # a caller who hangs up does not want the rest
@@ -69,11 +69,11 @@ def plan(vlm, request: Request) -> dict[str, Any]:
     """`Plan.to_dict()` for the knobs of a request.
 
     Raises:
-        ValueError: knobs out of range.
+        Refusal: knobs out of range.
     """
-    question = (request.question or "").strip()
-    text_tokens = vlm.text_tokens(question, int(request.num_frames)) if question else TYPICAL_TEXT_TOKENS
-    return vlm.plan(int(request.num_frames), text_tokens, request.method()).to_dict()
+    question, frames = request.question.strip(), whole_number("The number of frames", request.num_frames)
+    text_tokens = vlm.text_tokens(question, frames) if question else TYPICAL_TEXT_TOKENS
+    return vlm.plan(frames, text_tokens, request.method()).to_dict()
 
 
 def build_api(vlm: AppModel, knobs: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ def chosen_budget(kind: str, amount: float) -> Budget:
     """What the radio and the slider ask for.
 
     Raises:
-        ValueError: an amount that is no budget.
+        Refusal: an amount that is no budget.
     """
     return Budget(KINDS[kind].name, float(amount))
 

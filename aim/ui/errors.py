@@ -1,4 +1,4 @@
-"""Exceptions as messages. A `ValueError` is worded for the visitor. A fault of the machine has its own sentence. The rest is logged."""
+"""Exceptions as messages. Only a `Refusal` is shown as it is. A fault of the machine has its own sentence. The rest is logged."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from functools import wraps
 from html import escape
+from typing import Any
 
 import gradio as gr
 
+from aim.kernels.refusal import Refusal
 from aim.runtime.faults import is_disk_full, is_out_of_memory
 
 logger = logging.getLogger("aim.ui")
@@ -24,20 +26,31 @@ def message(error: Exception) -> gr.Error:
 
 
 def sentence(error: Exception) -> str:
-    """What a visitor is told, as plain text without a path. An error without words for visitors goes to the log."""
-    if isinstance(error, ValueError):
+    """What a visitor is told, as plain text without a path. An error that has no words for visitors is logged."""
+    told = known(error)
+    if told is None:
+        log_fault(error)
+        return UNEXPECTED
+    return told
+
+
+def known(error: Exception) -> str | None:
+    """The sentence of a refusal, of full memory, of a full disk or of a missing package. None for every other error."""
+    if isinstance(error, Refusal):
         return str(error)
     if is_out_of_memory(error):
         return NO_MEMORY
     if is_disk_full(error):
         return DISK_FULL
-    if isinstance(error, ImportError):
-        # Python's own errors name the package, and their text may hold a path. Errors without a name are worded here or by a library.
-        package = error.name and error.name.split(".")[0]
-        return f"This server lacks the Python package {package}, so this cannot be done." if package else str(error)
-    # The exception's own text may quote the question or a path, so only its type and where it happened are logged.
+    if isinstance(error, ImportError) and error.name:
+        # The error's own text may hold a path. Its name is that of a module.
+        return f"This server lacks the Python package {error.name.split('.')[0]}, so this cannot be done."
+    return None
+
+
+def log_fault(error: Exception) -> None:
+    """Log the type of an error and where it happened. Its own text is left out, because it may quote the question or a path."""
     logger.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
-    return UNEXPECTED
 
 
 def politely(generator: Callable[..., Iterator]) -> Callable[..., Iterator]:
@@ -47,6 +60,19 @@ def politely(generator: Callable[..., Iterator]) -> Callable[..., Iterator]:
     def guarded(*arguments):
         try:
             yield from generator(*arguments)
+        except Exception as error:
+            raise message(error) from None
+
+    return guarded
+
+
+def in_words(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, with exceptions turned into message boxes."""
+
+    @wraps(function)
+    def guarded(*arguments):
+        try:
+            return function(*arguments)
         except Exception as error:
             raise message(error) from None
 

@@ -31,8 +31,8 @@ def save_sheet(run: FinishedRun, view: str, folder: str | Path | None = None) ->
     """All frames in one view (a key of `VIEWS`) on one PNG; its path."""
     pictures = draw_frames(run.frames, run.timestamps, run.trace, view)
     request, trace = run.request, run.trace
-    method = run.answer.method
-    knobs = f"merge ratio {method.merge_ratio:g}, l1 {method.l1}, l2 {method.l2}"
+    params = run.answer.method.params()
+    knobs = f"merge ratio {params['merge_ratio']:g}, l1 {params['l1']}, l2 {params['l2']}"
     subtitle = f"{view} · {trace.visual_tokens:,} → {trace.merged_tokens:,} visual tokens · {knobs} · {run.answer.model}"
     path = _fresh(folder) / f"aim-{view.lower().replace(' ', '-')}.png"
     contact_sheet(pictures, f"{request.question} – {run.answer.text}", [subtitle, VIEWS[view].reading]).save(path)

@@ -18,7 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from aim.kernels.refusal import Refusal
 from aim.methods import Method
+from aim.runtime.faults import NotEnoughMemory
+from aim.ui.errors import log_fault
 from aim.ui.jobs import JOBS, Run, here
 from aim.ui.model import AppModel
 
@@ -59,8 +62,11 @@ def _there(vlm, gpu: Callable) -> Run:
         try:
             for result in JOBS[job].work(vlm, _Stop(place), **unpacked(arguments)):
                 yield packed(result)
-        except ValueError as error:  # raised, it would come back as "ZeroGPU worker error"
+        except (Refusal, NotEnoughMemory) as error:  # raised, it would come back as "ZeroGPU worker error"
             yield error.with_traceback(None)
+        except Exception as error:
+            log_fault(error)  # here, because "ZeroGPU worker error" keeps neither the type nor the traceback
+            raise
 
     def estimate(job: str, arguments: dict[str, Any], place: int) -> int:
         return seconds(vlm, job, **unpacked(arguments))
@@ -76,7 +82,7 @@ def _there(vlm, gpu: Callable) -> Run:
             next(results, None)  # the fork is made now, and before it there is no thread of ours
             with _passing_on(stop, place):
                 for result in results:
-                    if isinstance(result, ValueError):
+                    if isinstance(result, (Refusal, NotEnoughMemory)):
                         raise result
                     yield unpacked(result)
 
@@ -138,6 +144,6 @@ def changed(value: Any, kind: type, change: Callable) -> Any:
         return type(value)(changed(item, kind, change) for item in value)
     if isinstance(value, dict):
         return {name: changed(item, kind, change) for name, item in value.items()}
-    if is_dataclass(value) and not isinstance(value, Method):
+    if is_dataclass(value) and not isinstance(value, (Method, type)):
         return replace(value, **{item.name: changed(getattr(value, item.name), kind, change) for item in fields(value)})
     return value

@@ -1,6 +1,6 @@
 """What happens on Run, as a function of plain values. It knows no component, no browser and no global state.
 
-Expected mistakes are `ValueError`s with a sentence for the visitor. `errors.politely` turns them into messages.
+A mistake that the visitor can mend is a `Refusal`. `errors.politely` turns it into a message.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from html import escape
+from typing import cast
 
 import numpy as np
 
@@ -54,7 +55,7 @@ class FinishedRun:
 
     @property
     def trace(self) -> Trace:
-        return self.answer.trace
+        return cast(Trace, self.answer.trace)  # a complete answer has one
 
     @property
     def answers(self) -> tuple[Answer, ...]:
@@ -82,7 +83,7 @@ def answer(vlm: AppModel, request: Request, stop: StopSignal, read: Callable[...
         read: default `aim.read_video`, which `stop` ends too.
 
     Raises:
-        ValueError: see `check`, and whatever the video reader and the model refuse.
+        Refusal: see `check`, and whatever the video reader and the model refuse.
     """
     check(request, vlm.max_frames)
     if stop.is_set():
@@ -99,7 +100,8 @@ def answer(vlm: AppModel, request: Request, stop: StopSignal, read: Callable[...
     times = {} if decoded else {"decode_video": clip.decode_seconds}
     yield Update(status("Working", steps(times, reused, "vision"), busy=True))
 
-    current = full = None
+    current: Answer | None = None
+    full: Answer | None = None
     too_large = ""
     scores = "all" if request.score_every_layer else "pruning"
     asked = {"clip": clip, "question": request.question, "method": request.method(), "max_new_tokens": int(request.max_new_tokens)}

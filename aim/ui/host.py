@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable
 
 from aim.kernels.refusal import Refusal
@@ -13,7 +12,7 @@ from aim.runtime.failure import shown_name
 from aim.runtime.faults import is_out_of_memory
 from aim.runtime.vlm import VLM, load
 from aim.ui import store
-from aim.ui.errors import sentence
+from aim.ui.errors import known, log_fault
 
 logger = logging.getLogger("aim.ui")
 SIZES = {features.VARIABLE: features.FEATURES_MEMORY, store.VARIABLE: store.CLIPS_MEMORY}
@@ -50,10 +49,11 @@ def load_model(name: str, quantization: str | None = None, loader: Callable[...,
 
 
 def _reason(error: Exception) -> str:
-    """What the notice says of it. A `ValueError` of a library may hold a path, so only its type and where it happened are logged."""
+    """What the notice says of it. The text of an error without words for visitors may hold a path, so it is kept out of the log too."""
     if is_out_of_memory(error):
         return "The model does not fit into the memory here."
-    if isinstance(error, ValueError) and not isinstance(error, Refusal):
-        logger.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+    told = known(error)
+    if told is None:
+        log_fault(error)
         return "The log of this server tells why."
-    return sentence(error)
+    return told

@@ -110,7 +110,7 @@ class Run(Protocol):
 
     Raises:
         KeyError: there is no such job.
-        ValueError: what the job refuses.
+        Refusal: what the job refuses.
     """
 
     def __call__(self, job: str, stop: threading.Event, **arguments: Any) -> Iterator: ...

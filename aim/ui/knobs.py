@@ -12,8 +12,9 @@ from aim.methods.presets import PRESETS, preset, preset_of
 from aim.methods.published import nearest
 from aim.runtime.limits import MAX_QUESTION, TYPICAL_TEXT_TOKENS
 from aim.ui import texts
+from aim.ui.errors import sentence
 from aim.ui.examples import Example
-from aim.ui.request import ADVANCED, FIRST, KNOBS, METHOD_KNOBS, Request
+from aim.ui.request import ADVANCED, FIRST, KNOBS, METHOD_KNOBS, Request, whole_number
 from aim.ui.seen import UNSEEN, Seen
 from aim.views.planned import hint, plan_panel
 
@@ -72,7 +73,7 @@ def build_knobs(vlm, example: Example | None) -> dict[str, Any]:
 
     with gr.Column(elem_classes="aim-knobs"):
         parts: dict[str, Any] = {"preset": gr.Radio(list(PRESETS), value="Paper", label="Preset", elem_id="preset")}
-        parts["plan"] = gr.HTML(plan(vlm, example and example.question, *(first[name] for name in PLANNED)), elem_id="plan")
+        parts["plan"] = gr.HTML(plan(vlm, example.question if example else None, *(first[name] for name in PLANNED)), elem_id="plan")
         ratio, *layers = (name for name in FIRST if name in METHOD_KNOBS)
         parts[ratio] = control(ratio)
         with gr.Row():
@@ -108,7 +109,7 @@ def planned_request(question: str | None, values: tuple) -> Request:
 
 
 def plan(vlm, question: str | None, *values, seen: Seen = UNSEEN) -> str:
-    """The planned cost of these knobs, as HTML, without running the model. Knobs in between two valid settings give a hint instead.
+    """The planned cost of these knobs, as HTML, without running the model. Knobs that cannot be planned give a hint instead.
 
     Args:
         values: in the order of `PLANNED`; those left out at the end are at their defaults.
@@ -116,11 +117,11 @@ def plan(vlm, question: str | None, *values, seen: Seen = UNSEEN) -> str:
     """
     request = planned_request(question, values)
     try:
-        asked, method = int(request.num_frames), request.method()
+        asked, method = whole_number("The number of frames", request.num_frames), request.method()
         frames, grid = seen.frames(asked), seen.grid(vlm, asked)
         planned = vlm.plan(frames, text_tokens(vlm, question, frames), method, grid)
-    except ValueError as error:
-        return hint(str(error))
+    except Exception as error:
+        return hint(sentence(error))
     published = nearest(vlm.name, method.merge_ratio, method.l1, method.l2, frames)
     return plan_panel(planned, grid.tokens, published, seen.remark(vlm, asked))
 

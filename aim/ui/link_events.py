@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from aim.ui import handlers, knobs
+from aim.ui.errors import sentence
 from aim.ui.permalink import restore
 from aim.ui.request import KNOBS
 from aim.ui.starting import QUIET
@@ -18,7 +19,10 @@ def connect_link(demo: gr.Blocks, vlm, requested: dict[str, Any], controls: dict
     names = ("video", "question", *KNOBS)
 
     def follow(request: gr.Request):
-        values, remark = restore(dict(request.query_params), vlm, examples)
+        try:
+            values, remark = restore(dict(request.query_params), vlm, examples)
+        except Exception as error:
+            return *[gr.skip()] * (len(names) + 2), handlers.status(sentence(error))
         shown = [values.get(name, gr.skip()) for name in names]
         if not values and not remark:
             return *shown, gr.skip(), gr.skip(), gr.skip()

@@ -117,13 +117,13 @@ def forget(demo: gr.Blocks):
     closed: dict[str, float] = {}
 
     def unload(request: gr.Request) -> None:
-        sessions, now = demo.state_holder.session_data, time.monotonic()
+        session, sessions, now = request.session_hash, demo.state_holder.session_data, time.monotonic()
         # It is not dropped at once, because an event that is still ending would make it anew, and nothing would drop that one.
-        if request.session_hash in sessions:
-            sessions[request.session_hash].STATE_TTL_WHEN_CLOSED = CLOSED_SECONDS
-            closed[request.session_hash] = now
-        for session in [session for session, since in closed.items() if now - since > CLOSED_SECONDS]:
-            sessions.pop(session, None)
-            del closed[session]
+        if session is not None and session in sessions:
+            sessions[session].STATE_TTL_WHEN_CLOSED = CLOSED_SECONDS
+            closed[session] = now
+        for gone in [gone for gone, since in closed.items() if now - since > CLOSED_SECONDS]:
+            sessions.pop(gone, None)
+            del closed[gone]
 
     return unload

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from aim.kernels.refusal import Refusal
 from aim.methods import AIM
 from aim.methods.knob import knobs_of
 from aim.runtime.limits import MAX_QUESTION
@@ -24,11 +25,14 @@ class Request:
     """A question about a video, with a setting.
 
     Attributes:
+        video: the path of its file, "" where there is none yet.
+        question: "" where there is none yet.
+        num_frames, max_new_tokens: whole numbers, once `check` has accepted them.
         knobs: AIM's knobs by name (see `aim.AIM`); those left out are at their defaults.
     """
 
-    video: str | None
-    question: str | None
+    video: str
+    question: str
     num_frames: int
     knobs: Mapping[str, Any]
     max_new_tokens: int = 64
@@ -37,8 +41,9 @@ class Request:
 
     @classmethod
     def of(cls, *values: Any, **named: Any) -> Request:
-        """A request from values in the order of `FIELDS`, or by those names."""
+        """A request from values in the order of `FIELDS`, or by those names. An empty component's None becomes ""."""
         asked = dict(zip(FIELDS, values, strict=False)) | named
+        asked |= {name: asked.get(name) or "" for name in ("video", "question")}
         return cls(knobs={name: asked.pop(name) for name in METHOD_KNOBS if name in asked}, **asked)
 
     def values(self) -> dict[str, Any]:
@@ -47,19 +52,43 @@ class Request:
         return {name: knobs[name] if name in knobs else getattr(self, name) for name in FIELDS}
 
     def method(self) -> AIM:
-        """Raises ValueError when knobs are out of range or contradict each other."""
+        """AIM with these knobs.
+
+        Raises:
+            Refusal: knobs are out of range or contradict each other.
+        """
         return AIM(**{name: METHOD_KNOBS[name].cast(value) for name, value in self.knobs.items()})
 
 
 def check(request: Request, max_frames: int) -> None:
-    """Raises ValueError, worded for the visitor, when something is missing or out of range."""
+    """Look at a request before anything is read or run.
+
+    Raises:
+        Refusal: something is missing or out of range.
+    """
     if not request.video:
-        raise ValueError("There is no video yet. Upload one or pick an example.")
-    question = (request.question or "").strip()
+        raise Refusal("There is no video yet. Upload one or pick an example.")
+    question = request.question.strip()
     if not question:
-        raise ValueError("There is no question yet. Type one, for example: what happens?")
+        raise Refusal("There is no question yet. Type one, for example: what happens?")
     if len(question) > MAX_QUESTION:
-        raise ValueError(f"The question has {len(question):,} characters; up to {MAX_QUESTION:,} are accepted. Please shorten it.")
-    if not 1 <= request.num_frames <= max_frames:
-        raise ValueError(f"{request.num_frames:,} frames were asked for; this model takes 1 to {max_frames}. Choose a number in between.")
+        raise Refusal(f"The question has {len(question):,} characters; up to {MAX_QUESTION:,} are accepted. Please shorten it.")
+    frames = whole_number("The number of frames", request.num_frames)
+    if not 1 <= frames <= max_frames:
+        raise Refusal(f"{frames:,} frames were asked for; this model takes 1 to {max_frames}. Choose a number in between.")
+    whole_number("The longest answer, in tokens,", request.max_new_tokens)
     request.method()
+
+
+def whole_number(what: str, value: Any) -> int:
+    """A number box's value, which is None while the box is empty.
+
+    Args:
+        what: begins the sentence.
+
+    Raises:
+        Refusal: it is no whole number.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (isinstance(value, int) or value.is_integer()):
+        raise Refusal(f"{what} is {str(value)[:40]!r}; a whole number is accepted. Type one.")
+    return int(value)

@@ -15,7 +15,7 @@ from aim.ui.errors import message, politely
 from aim.ui.handlers import FinishedRun, Update
 from aim.ui.request import Request, check
 from aim.ui.results import Results
-from aim.ui.run_log import refused_run
+from aim.ui.run_log import log_unstarted
 from aim.ui.starting import AT_ONCE, ONE_AT_A_TIME, QUIET, SESSION_SECONDS, halt
 from aim.ui.stop import StopSignal
 from aim.ui.tab import Tab
@@ -42,8 +42,8 @@ def connect_run(
         request = Request.of(*values)
         try:
             check(request, vlm.max_frames)
-        except ValueError as error:
-            refused_run(vlm, AIM.name, request.num_frames)
+        except Exception as error:
+            log_unstarted(vlm, AIM.name, request.num_frames, error)
             raise message(error) from None
         stop.begin()
         label = f"{'With these knobs' if request.compare else 'Answer'}: {shorten(request.question, 80, placeholder='…')}"

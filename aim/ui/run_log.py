@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from aim.kernels.refusal import Refusal
 from aim.runtime.answer import Answer
 from aim.runtime.byte_sizes import MIB
 from aim.runtime.faults import NotEnoughMemory
@@ -16,8 +17,8 @@ from aim.ui.texts import public_name
 
 logger = logging.getLogger("aim.runs")
 STAGES = ("decode_video", "preprocess", "vision_tower", "merge", "importance", "llm_prefill", "decode", "total")
-# By the exception that left the block. The first kind that fits counts.
-OUTCOMES = ((NotEnoughMemory, "failed"), (ValueError, "refused"), (GeneratorExit, "stopped"), (BaseException, "failed"))
+# By the exception that ended the run. The first kind that fits counts.
+OUTCOMES = ((NotEnoughMemory, "failed"), (Refusal, "refused"), (GeneratorExit, "stopped"), (BaseException, "failed"))
 
 
 @contextmanager
@@ -40,14 +41,17 @@ def logged(vlm: AppModel, method: str, frames: int, stopped: Callable[[], bool] 
             told = (method, frames) if answer is None else (answer.method.name, answer.frames)
             logger.info(_line(vlm, *told, "stopped" if stopped() else "ok", answer))
         if isinstance(error, Exception) or not complete:
-            ended = error is None or stopped()
-            outcome = "stopped" if ended else next(word for kind, word in OUTCOMES if isinstance(error, kind))
+            outcome = "stopped" if error is None or stopped() else _outcome(error)
             logger.info(_line(vlm, method, frames, outcome))
 
 
-def refused_run(vlm: AppModel, method: str, frames: int) -> None:
-    """Log a run that was refused before it began."""
-    logger.info(_line(vlm, method, frames, "refused"))
+def log_unstarted(vlm: AppModel, method: str, frames: int, error: Exception) -> None:
+    """Log a run that an error ended before it began."""
+    logger.info(_line(vlm, method, frames, _outcome(error)))
+
+
+def _outcome(error: BaseException) -> str:
+    return next(word for kind, word in OUTCOMES if isinstance(error, kind))
 
 
 def _line(vlm: AppModel, method: str, frames: int, outcome: str, answer: Answer | None = None) -> str:

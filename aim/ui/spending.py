@@ -14,9 +14,10 @@ from aim.methods import Full, Method
 from aim.runtime.answer import Answer
 from aim.tuning.spending import frames_for
 from aim.ui import knobs
+from aim.ui.errors import sentence
 from aim.ui.handlers import STOPPED_EARLY, status
 from aim.ui.model import AppModel
-from aim.ui.request import Request, check
+from aim.ui.request import Request, check, whole_number
 from aim.ui.seen import UNSEEN, Seen
 from aim.ui.stop import StopSignal
 from aim.video.clip import Clip, read_video
@@ -34,13 +35,13 @@ def saving(vlm, question: str | None, *values, seen: Seen = UNSEEN) -> tuple[str
         seen: what is known of the video.
     """
     request = knobs.planned_request(question, values)
-    frames = seen.frames(int(request.num_frames))
     try:
+        frames = seen.frames(whole_number("The number of frames", request.num_frames))
         text = knobs.text_tokens(vlm, question, frames)
         tflops = vlm.plan(frames, text, Full(), seen.grid(vlm, frames)).prefill_tflops
         paid = _paid(vlm, request.method(), tflops, question, seen.height, seen.width)
-    except ValueError as error:
-        return _help(str(error)), ""
+    except Exception as error:
+        return _help(sentence(error)), ""
     if paid <= frames:
         return _help(f"With these knobs, the full model's FLOPs on {frames} frames pay for no more frames than that."), ""
     cap = ", the most this model takes" if paid == vlm.max_frames else ""
@@ -66,7 +67,7 @@ def spending(
         note: called with each whole answer.
 
     Raises:
-        ValueError: see `check`, and whatever the video reader and the model refuse.
+        Refusal: see `check`, and whatever the video reader and the model refuse.
     """
     check(request, vlm.max_frames)
     method, asked, answers = request.method(), int(request.num_frames), []

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aim.engine.stopping import Stopped
+from aim.kernels.refusal import Refusal
 from aim.runtime.byte_sizes import MIB, size_from_environment
 from aim.video.clip import Clip, read_video
 
@@ -55,7 +56,7 @@ class ClipStore:
             read: called as `read(path, num_frames=, stop=)`.
 
         Raises:
-            ValueError: what the reader refuses.
+            Refusal: what the reader refuses.
             Stopped: `stop` was set while it read.
         """
         key = self._key(path, num_frames)
@@ -63,7 +64,7 @@ class ClipStore:
             return kept
         try:
             clip = read(path, num_frames=int(num_frames), stop=stop)
-        except ValueError:
+        except Refusal:
             if stop is not None and stop.is_set():
                 raise Stopped from None
             raise
@@ -92,7 +93,7 @@ class ClipStore:
 
     def _found(self, key: Key | None) -> Clip | None:
         with self._lock:
-            if key not in self._clips:
+            if key is None or key not in self._clips:
                 return None
             self._clips.move_to_end(key)
             return self._clips[key]

@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from aim.tuning.trust import Verdict
-from aim.ui.errors import message
+from aim.ui.errors import sentence
 from aim.ui.handlers import FinishedRun, note
 from aim.ui.model import AppModel
 from aim.ui.starting import ONE_AT_A_TIME, QUIET
@@ -37,7 +37,7 @@ def connect_trust_check(
         try:
             return warned(run, checked(vlm, run, checking))
         except Exception as error:
-            message(error)  # logs what is ours; a box would look as if the run had failed
+            sentence(error)  # logs what is ours. A message box would look as if the run had failed
             return note(run.answer) + _line(UNCHECKED)
 
     def end(checking: StopSignal) -> None:
@@ -52,7 +52,7 @@ def checked(vlm: AppModel, run: FinishedRun, stop: StopSignal) -> Verdict | None
     """The verdict on a run. None if nothing was reduced, if the full model answered too, or if it was stopped.
 
     Raises:
-        ValueError: the clip's file is gone, or the milder setting does not fit into memory.
+        Refusal: the clip's file is gone, or the milder setting does not fit into memory.
     """
     if run.full is not None or reduces_nothing(run):
         return None

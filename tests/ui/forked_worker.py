@@ -201,12 +201,13 @@ def fake_arguments() -> dict:
 
 def refusals(_vlm) -> list[Exception]:
     """What reaches the caller when the model refuses or falls over in the worker."""
+    from aim.kernels.refusal import Refusal
     from aim.runtime.faults import NotEnoughMemory
     from aim.ui.gpu import placed
     from tests.fakes import FakeVlm
 
     caught = []
-    for error in (ValueError("No such thing."), NotEnoughMemory("Use fewer frames."), RuntimeError("A kernel failed.")):
+    for error in (Refusal("No such thing."), NotEnoughMemory("Use fewer frames."), RuntimeError("A kernel failed.")):
         try:
             list(placed(FakeVlm(error=error), Forked()).run("ask", threading.Event(), **fake_arguments()))
         except Exception as told:

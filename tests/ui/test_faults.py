@@ -8,12 +8,13 @@ import pytest
 import torch
 
 import aim
+from aim.kernels.refusal import Refusal
 from aim.methods import Full
 from aim.runtime.faults import NotEnoughMemory, is_disk_full, is_out_of_memory
 from aim.ui import api, errors, export_files, handlers
 from aim.ui.gpu import placed
 from aim.ui.request import Request
-from aim.ui.run_log import logged, refused_run
+from aim.ui.run_log import log_unstarted, logged
 from aim.ui.stop import StopSignal
 from tests.fakes import FakeVlm, make_clip
 from tests.page import Page
@@ -104,7 +105,7 @@ def outcomes(caplog) -> list[str]:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (ValueError("A sentence <b>for</b> the visitor."), "A sentence <b>for</b> the visitor."),
+        (Refusal("A sentence <b>for</b> the visitor."), "A sentence <b>for</b> the visitor."),
         (MemoryError(), "fewer frames or a smaller merge ratio"),
         (OSError(errno.ENOSPC, "No space left on device", "/tmp/gradio/x"), "disk of this server is full"),
         (OSError(errno.EDQUOT, "Disk quota exceeded", "/tmp/gradio/x"), "disk of this server is full"),
@@ -113,7 +114,8 @@ def outcomes(caplog) -> list[str]:
             ImportError("cannot import name 'x' from 'av' (/usr/lib/av.py)", name="av", path="/usr/lib/av.py"),
             "lacks the Python package av,",
         ),
-        (ImportError("Reading videos needs the package decord."), "Reading videos needs the package decord."),
+        (ImportError("X requires /usr/lib/x.so"), errors.UNEXPECTED),
+        (ValueError("operands could not be broadcast together with shapes (2,) (3,)"), errors.UNEXPECTED),
         (OSError(errno.EACCES, "Permission denied", "/etc/secret"), errors.UNEXPECTED),
         (RuntimeError("at /root/aim.py"), errors.UNEXPECTED),
     ],
@@ -168,12 +170,13 @@ def test_each_run_is_one_line_without_what_was_asked_or_where_it_lies(vlm, caplo
             note(answer)
         with logged(model, "aim", 4, stopped=lambda: True) as note:
             note(answer)
-        for error in (ValueError(QUESTION), RuntimeError(QUESTION), NotEnoughMemory(QUESTION), GeneratorExit()):
+        for error in (Refusal(QUESTION), ValueError(QUESTION), RuntimeError(QUESTION), NotEnoughMemory(QUESTION), GeneratorExit()):
             with pytest.raises(type(error)), logged(model, "aim", 4):
                 raise error
         with logged(model, "aim", 4):
             pass
-        refused_run(model, "aim", "what was typed")
+        log_unstarted(model, "aim", "what was typed", Refusal(QUESTION))
+        log_unstarted(model, "aim", 4, ValueError(QUESTION))
     finally:
         vlm.name = kept
     lines = [record.getMessage() for record in caplog.records]
@@ -183,9 +186,11 @@ def test_each_run_is_one_line_without_what_was_asked_or_where_it_lies(vlm, caplo
         "refused",
         "failed",
         "failed",
+        "failed",
         "stopped",
         "stopped",
         "refused",
+        "failed",
     ]
     facts = dict(part.split("=") for part in lines[0].split())
     assert facts["model"] == "mine" and facts["method"] == "aim" and facts["frames"] == "4" and facts["new_tokens"] == "2"

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import aim
+from aim.kernels.refusal import Refusal
 from aim.runtime.answer import Answer
 from aim.runtime.faults import NotEnoughMemory
 from aim.ui.gpu import LONGEST, SHORTEST, Packed, packed, placed, seconds, unpacked
@@ -127,7 +128,7 @@ def test_the_page_runs_on_a_forked_model_as_on_one_here(forked, vlm):
 
 def test_a_refusal_comes_back_as_itself(forked):
     assert [(type(error), str(error)) for error in forked["refusals"]] == [
-        (ValueError, "No such thing."),
+        (Refusal, "No such thing."),
         (NotEnoughMemory, "Use fewer frames."),
         (RuntimeError, "A kernel failed."),
     ]

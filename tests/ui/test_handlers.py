@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from aim.kernels.refusal import Refusal
 from aim.methods import Full
 from aim.ui import handlers
 from aim.ui.gpu import placed
@@ -170,7 +171,7 @@ def test_stop_ends_the_full_model_too():
 def test_a_stop_while_the_video_is_read_runs_nothing(monkeypatch):
     def reading(path, num_frames, stop):
         stop.set()
-        raise ValueError("It was stopped.")
+        raise Refusal("It was stopped.")
 
     vlm = FakeVlm()
     monkeypatch.setattr(handlers, "read_video", reading)

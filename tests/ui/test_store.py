@@ -66,10 +66,10 @@ def test_nobody_reaches_a_clip_without_its_file(file, read):
     os.remove(path)
 
     def refuse(*_arguments, **_options):
-        raise ValueError("There is no such file.")
+        raise Refusal("There is no such file.")
 
     assert (path, 2) not in store
-    with pytest.raises(ValueError, match="no such file"):
+    with pytest.raises(Refusal, match="no such file"):
         store.clip(path, 2, read=refuse)
     assert (file("a.mp4", b"secret"), 2) in store  # whoever has the content has the clip
 
@@ -100,7 +100,7 @@ def test_a_stop_while_reading_is_no_refusal(file):
 
     def reading(path, num_frames, stop):
         stop.set()
-        raise ValueError("It was stopped.")
+        raise Refusal("It was stopped.")
 
     store, path = ClipStore(), file("a.mp4", b"x")
     with pytest.raises(Stopped):

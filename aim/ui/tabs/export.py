@@ -7,7 +7,7 @@ from gradio.utils import get_upload_folder
 
 from aim.runtime.memory import give_back_freed
 from aim.ui import export_files
-from aim.ui.errors import message
+from aim.ui.errors import in_words
 from aim.ui.examples import example_of
 from aim.ui.handlers import FinishedRun
 from aim.ui.permalink import link_query
@@ -37,6 +37,7 @@ class Export(Tab):
     def connect(self, page: Page) -> None:
         """Save every run once it is drawn. Through the queue, because a full disk has to be told."""
 
+        @in_words
         def save(run: FinishedRun | None, view: str):
             if run is None:
                 return [gr.skip()] * 5
@@ -45,12 +46,11 @@ class Export(Tab):
                 report = export_files.save_report(run, example, folder)
                 trace = export_files.save_trace(run, folder)
                 sheet = export_files.save_sheet(run, view, folder)
-            except OSError as error:
-                raise message(error) from None
             finally:
                 give_back_freed()
             return report, trace, sheet, export_files.python_code(run, example), link_query(run.request, page.vlm, page.examples)
 
+        @in_words
         def save_view(run: FinishedRun | None, view: str):
             return gr.skip() if run is None else export_files.save_sheet(run, view, get_upload_folder())
 

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from aim.engine.stopping import Stopped
+from aim.kernels.refusal import Refusal
 from aim.methods import AIM, METHODS, Full
 from aim.runtime.compare import Comparison
 from aim.runtime.limits import TYPICAL_TEXT_TOKENS
@@ -92,11 +93,11 @@ def side_by_side(vlm: AppModel, request: Request, stop: StopSignal, names: list[
     """What to show while the methods run, in the order of the outputs of Compare. The last one has a value for each.
 
     Raises:
-        ValueError: see `check`; no method chosen; and whatever the video reader and the model refuse.
+        Refusal: see `check`; no method chosen; and whatever the video reader and the model refuse.
     """
     check(request, vlm.max_frames)
     if not names:
-        raise ValueError("No method is chosen. Choose one or more to compare with the full model.")
+        raise Refusal("No method is chosen. Choose one or more to compare with the full model.")
     nothing = [gr.skip()] * 5
     yield [status("Encoding the clip…", busy=True), gr.skip(), *nothing]
     try:

@@ -106,7 +106,7 @@ def tuning(vlm: AppModel, request: Request, stop: StopSignal, kind: str, amount:
     """What to show while settings are tried, in the order of the outputs of Tune. The last one has a value for each.
 
     Raises:
-        ValueError: see `check`, a budget that no setting meets, and whatever the video reader and the model refuse.
+        Refusal: see `check`, a budget that no setting meets, and whatever the video reader and the model refuse.
     """
     check(request, vlm.max_frames)
     budget = chosen_budget(kind, amount)
