@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 
-# Nothing is reported to anybody unless the host asks for it; read when the libraries are imported.
+# Nothing is reported to anybody unless the host asks for it. The libraries read these when they are imported.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 

@@ -1,6 +1,6 @@
 """The app's API: `/ask` and `/plan`, two endpoints with plain JSON. Everything else the page does is private to it.
 
-They are events of buttons nobody sees, because only an input that is a `gr.Video` refuses files the caller has not uploaded.
+They are the events of hidden buttons. Only an input that is a `gr.Video` refuses files that the caller has not uploaded.
 """
 
 from __future__ import annotations
@@ -41,13 +41,15 @@ merge_tflops, importance_tflops, lm_head_tflops, tokens_per_layer. All modelled.
 
 
 def ask(vlm: AppModel, request: Request) -> dict[str, Any]:
-    """The answer's account without the trace's tensors; with `compare` also the full model's, as "full".
+    """Read the video and answer. Returns the answer's account without the trace's tensors.
+
+    With `compare` the entry "full" is the full model's account, or None where the full model does not fit into memory.
 
     Raises:
         Refusal: as the page does.
     """
     stop = StopSignal()
-    with turn(vlm, AIM.name, request, stop) as note:  # a caller who hangs up does not want the rest
+    with turn(vlm, AIM.name, request, stop) as note:  # it ends the run of a caller who hangs up
         check(request, vlm.max_frames)
         clip = vlm.clips.clip(request.video, request.num_frames, stop)
         asked = {"clip": clip, "question": request.question, "method": request.method(), "max_new_tokens": int(request.max_new_tokens)}
@@ -77,7 +79,7 @@ def plan(vlm, request: Request) -> dict[str, Any]:
 
 
 def build_api(vlm: AppModel, knobs: dict[str, Any]) -> None:
-    """Add the two endpoints to the page being built; the page's own knobs give the parameters their types, ranges and defaults."""
+    """Add the two endpoints to the page being built. The page's own knobs give the parameters their types, ranges and defaults."""
     with gr.Row(visible=False):
         video, question = gr.Video(label="video", sources=["upload"]), gr.Textbox(label="question")
         optional_question = gr.Textbox("", label="question")

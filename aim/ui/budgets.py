@@ -10,11 +10,10 @@ from aim.tuning.budget_kinds import Kind
 from aim.ui.knobs import Range
 from aim.ui.seen import UNSEEN, Seen
 
-# FLOPs a second that a prefill is guessed to reach before one has been timed, by device: only where the slider of milliseconds begins.
+# Guesses of the FLOPs a second that a prefill reaches, by device. They set the slider of milliseconds until a prefill has been timed.
 GUESSED = {"cpu": 5e10, "cuda": 1e14}
 
-
-# Those the page offers, by what they limit.
+# The kinds that the page offers, by what they limit.
 KINDS: dict[str, Kind] = {
     "FLOPs": budget_kinds.KINDS["times"],
     "KV cache": budget_kinds.KINDS["mb"],
@@ -32,10 +31,12 @@ def chosen_budget(kind: str, amount: float) -> Budget:
 
 
 def budget_range(vlm, kind: str, num_frames: int, full_seconds: float | None = None, seen: Seen = UNSEEN) -> Range:
-    """How far the slider goes for clips of so many frames; it begins at what the paper's setting needs, time at half.
+    """The range of the budget's slider for clips of this many frames, in the unit of the kind.
+
+    It begins at what the paper's setting needs. For time it begins at half of the full model's prefill.
 
     Args:
-        full_seconds: a measured prefill of the full model on such a clip; None: guessed from its FLOPs.
+        full_seconds: a measured prefill of the full model on such a clip. None: it is guessed from the FLOPs.
         seen: what is known of the video.
     """
     frames, grid = seen.frames(int(num_frames)), seen.grid(vlm, int(num_frames))
@@ -51,7 +52,7 @@ def budget_range(vlm, kind: str, num_frames: int, full_seconds: float | None = N
 
 
 def _rounded(low: float, high: float, value: float) -> Range:
-    """The range in steps of a power of ten, of which there are some hundred."""
+    """The range in steps of a power of ten, from 40 to 2,000 of them."""
     step = 0.1
     while (high - low) / step < 40:
         step /= 10

@@ -66,7 +66,7 @@ def politely(generator: Callable[..., Iterator]) -> Callable[..., Iterator]:
     return guarded
 
 
-def in_words(function: Callable[..., Any]) -> Callable[..., Any]:
+def with_messages(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, with exceptions turned into message boxes."""
 
     @wraps(function)

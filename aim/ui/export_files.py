@@ -15,20 +15,20 @@ TRACE = "aim-trace.json"
 
 
 def save_trace(run: FinishedRun, folder: str | Path | None = None) -> str:
-    """The whole record as JSON; the path of the file."""
+    """Write the whole record as JSON. Returns the path of the file."""
     path = _fresh(folder) / TRACE
     path.write_text(run.answer.to_json(), encoding="utf-8")
     return str(path)
 
 
 def save_report(run: FinishedRun, example: str | None, folder: str | Path | None = None) -> str:
-    """One HTML file that opens offline; its path. `example` as for `python_code`."""
+    """Write one HTML file that opens offline. Returns its path. `example` is as in `python_code`."""
     python = python_code(run, example)
     return str(write_report(run.answer, run, run.plan, _fresh(folder), run.request.question, python, run.full))
 
 
 def save_sheet(run: FinishedRun, view: str, folder: str | Path | None = None) -> str:
-    """All frames in one view (a key of `VIEWS`) on one PNG; its path."""
+    """Draw all frames in one view (a key of `VIEWS`) on one PNG. Returns its path."""
     pictures = draw_frames(run.frames, run.timestamps, run.trace, view)
     request, trace = run.request, run.trace
     params = run.answer.method.params()

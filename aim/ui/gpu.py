@@ -31,7 +31,7 @@ START_SECONDS, TFLOPS_A_SECOND, SECONDS_A_TOKEN = 5, 20.0, 0.05
 SHORTEST, LONGEST = 10, 120
 LOOK_SECONDS = 0.1  # how often a stop is looked for while the worker works
 
-# Memory that a fork shares with the process it came from: a byte for each job under way, 1 once it should end. No event can be pickled.
+# Memory that a fork shares with the process it came from: a byte for each job under way, 1 once it should end. An event cannot be pickled.
 _STOPS = mmap.mmap(-1, 256)
 _places = itertools.count()
 

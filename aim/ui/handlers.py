@@ -156,7 +156,7 @@ def _progress(text: str, answer: Answer, times: dict[str, float], decoded: bool)
 
 
 def _reused(answer: Answer, decoded: bool) -> tuple[str, ...]:
-    """The stages that an earlier run has done: the session keeps frames, and the model keeps vision features."""
+    """The stages that an earlier run has done. The app's store keeps frames, and the model keeps vision features."""
     return tuple(stage for stage, kept in zip(KEPT, (decoded, answer.features_reused), strict=True) if kept)
 
 

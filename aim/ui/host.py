@@ -19,10 +19,10 @@ SIZES = {features.VARIABLE: features.FEATURES_MEMORY, store.VARIABLE: store.CLIP
 
 
 def read_sizes() -> None:
-    """Read the bounds of memory that the environment sets, so that a bad one ends the start in a sentence and in nothing else.
+    """Read the bounds of memory that the environment sets, so that a bad one ends the start with one sentence.
 
     Raises:
-        SystemExit: one is no size.
+        SystemExit: one of them is no size.
     """
     try:
         for name, default in SIZES.items():

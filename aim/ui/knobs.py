@@ -21,7 +21,7 @@ from aim.views.planned import hint, plan_panel
 # The values that the plan depends on, in the order `plan` takes them.
 PLANNED = tuple(name for name in KNOBS if name == "num_frames" or (name in METHOD_KNOBS and METHOD_KNOBS[name].planned))
 QUESTION_DAMPING = 0.15
-# What is slid and is no knob of the method.
+# The sliders that are no knobs of the method.
 LABELS = {"num_frames": "Frames taken from the video", "max_new_tokens": "Longest answer, in tokens"}
 
 
@@ -36,7 +36,7 @@ class Range:
 
 
 def ranges(vlm) -> dict[str, Range]:
-    """What is slid on the page of this model, by the names of `KNOBS`."""
+    """The ranges of the page's sliders for this model, by their names in `KNOBS`."""
     default = AIM().for_depth(vlm.num_layers)
     slid = {name: knob for name, knob in METHOD_KNOBS.items() if not knob.choices}
     return {
@@ -46,7 +46,7 @@ def ranges(vlm) -> dict[str, Range]:
     }
 
 
-# The knobs that are picked, not slid: name → (what is shown, value).
+# The knobs that are picked from a list: name → (what is shown, value).
 CHOICES: dict[str, list[tuple[str, Any]]] = {name: list(knob.choices) for name, knob in METHOD_KNOBS.items() if knob.choices}
 
 
@@ -57,7 +57,7 @@ def defaults(vlm) -> dict[str, Any]:
 
 
 def build_knobs(vlm, example: Example | None) -> dict[str, Any]:
-    """The column of knobs; components by their names in `KNOBS`, and `preset` and `plan`. They start as the example needs them."""
+    """Add the column of knobs, set as the example needs them. Returns the components by their names in `KNOBS`, and `preset` and `plan`."""
     known, first = ranges(vlm), defaults(vlm)
     if example and example.frames:
         first["num_frames"] = min(example.frames, vlm.max_frames)
@@ -99,7 +99,7 @@ def build_knobs(vlm, example: Example | None) -> dict[str, Any]:
 
 
 def guarded(vlm) -> bool:
-    """Whether answers are checked unless the visitor says otherwise: where a second prefill is cheap, so not with a real model on a CPU."""
+    """Whether answers are checked by default. A second prefill has to be cheap for that, which it is not with a real model on a CPU."""
     return vlm.is_bundled or vlm.device.type != "cpu"
 
 
@@ -112,7 +112,7 @@ def plan(vlm, question: str | None, *values, seen: Seen = UNSEEN) -> str:
     """The planned cost of these knobs, as HTML, without running the model. Knobs that cannot be planned give a hint instead.
 
     Args:
-        values: in the order of `PLANNED`; those left out at the end are at their defaults.
+        values: in the order of `PLANNED`. Those left out at the end are at their defaults.
         seen: what is known of the video.
     """
     request = planned_request(question, values)
@@ -122,17 +122,17 @@ def plan(vlm, question: str | None, *values, seen: Seen = UNSEEN) -> str:
         planned = vlm.plan(frames, text_tokens(vlm, question, frames), method, grid)
     except Exception as error:
         return hint(sentence(error))
-    published = nearest(vlm.name, method.merge_ratio, method.l1, method.l2, frames)
+    published = nearest(vlm.name, method.merge_ratio, *method.ramp_layers(vlm.num_layers), frames)
     return plan_panel(planned, grid.tokens, published, seen.remark(vlm, asked))
 
 
 def text_tokens(vlm, question: str | None, num_frames: int = 1) -> int:
-    """Text tokens of the prompt; a typical number while there is no question yet."""
+    """Text tokens of the prompt. While there is no question yet, it is a typical number."""
     return vlm.text_tokens(question.strip()[:MAX_QUESTION], num_frames) if (question or "").strip() else TYPICAL_TEXT_TOKENS
 
 
 def name_of(vlm, merge_ratio: float, l1: int, l2: int) -> str | None:
-    """The preset these knobs are."""
+    """The name of the preset with these values. None where there is none."""
     return preset_of(float(merge_ratio), int(l1), int(l2), vlm.num_layers)
 
 
@@ -152,10 +152,10 @@ def follow_l2(l1: int, l2: int) -> int:
 
 
 def follow_restart(restart: str, damping: float) -> float:
-    """A walk that starts again on the question needs a chance to do so."""
+    """Damping after the restart was picked. A walk that starts again on the question needs a damping above 0."""
     return damping or QUESTION_DAMPING if restart == "question" else damping
 
 
 def follow_damping(damping: float, restart: str) -> str:
-    """Without damping the walk never starts again."""
+    """The restart after damping was moved. Without damping the walk never starts again, so it becomes "uniform"."""
     return restart if damping else "uniform"

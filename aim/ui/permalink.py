@@ -20,7 +20,7 @@ TRUTH = {"true": True, "false": False}
 
 
 def link_query(request: Request, vlm, folder: Path) -> str:
-    """The query of the link to this run, from its "?" on; of the lesser knobs only those that were turned."""
+    """The query of the link to this run, from its "?" on. Of the advanced knobs it holds only those that were turned."""
     entries: dict[str, str | None] = {
         "model": public_name(vlm.name),
         "example": example_of(request.video, folder),
@@ -35,7 +35,7 @@ def link_query(request: Request, vlm, folder: Path) -> str:
 
 
 def restore(query: Mapping[str, str], vlm, folder: Path) -> tuple[dict[str, Any], str]:
-    """What a link asks for, by the names in `FIELDS`, and a remark where it could not be followed; nothing in a query is trusted."""
+    """What a link asks for, by the names in `FIELDS`, and a remark where it could not be followed. Nothing in a query is trusted."""
     values: dict[str, Any] = {}
     refused = []
     examples = {example.path.name: str(example.path) for example in load_examples(folder)}

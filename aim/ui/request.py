@@ -1,4 +1,4 @@
-"""What a visitor asks for, as plain values: one a component, in the order the page passes them."""
+"""What a visitor asks for, as plain values. There is one for each component, in the order in which the page passes them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Request:
         video: the path of its file, "" where there is none yet.
         question: "" where there is none yet.
         num_frames, max_new_tokens: whole numbers, once `check` has accepted them.
-        knobs: AIM's knobs by name (see `aim.AIM`); those left out are at their defaults.
+        knobs: AIM's knobs by name (see `aim.AIM`). Those left out are at their defaults.
     """
 
     video: str

@@ -84,7 +84,7 @@ def connect_run(
 
 
 def connect_drawing(finished: Dependency, last_run: gr.State, tabs: list[Tab]) -> Dependency:
-    """Once a run has finished, activate the tabs and then draw it in them; the event that ends this."""
+    """Once a run has finished, activate the tabs and then draw it in them. Returns the event that ends this."""
     placeholders = [tab.placeholder for tab in tabs if tab.placeholder is not None]
     waiting = [tab.place for tab in tabs if tab.needs_run]
     outputs = [component for tab in tabs for component in tab.outputs]

@@ -39,7 +39,7 @@ class Seen:
         return vlm.grid(self.frames(asked), self.height, self.width)
 
     def remark(self, vlm, asked: int) -> str:
-        """What a plan for these frames takes for granted, in a sentence or two; "" where that makes no difference."""
+        """What a plan for these frames takes for granted, in a sentence or two. It is "" where that makes no difference."""
         size = f"frames of {self.width} × {self.height} pixels"
         told = f"Planned for this video's {size}." if self.read else f"Planned for {size}. A run tells the size of the video's own."
         depends = vlm.grid(1, 360, 640) != vlm.grid(1, 640, 360)  # many models make all frames the same size

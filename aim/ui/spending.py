@@ -1,4 +1,4 @@
-"""Use the savings: the full model's FLOPs on these frames pay for more frames with the present knobs, and both settings are run."""
+"""Use the savings. The full model's FLOPs on these frames pay for more frames with the present knobs, and both settings are run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ TOWER = "This leaves out the vision tower, which looks at every frame. The table
 
 
 def saving(vlm, question: str | None, *values, seen: Seen = UNSEEN) -> tuple[str, str]:
-    """How many frames the full model's FLOPs pay for with these knobs, as HTML, and the button's label. No more frames: the label is "".
+    """How many frames the full model's FLOPs pay for with these knobs, as HTML, and the button's label.
+
+    The label is "" where they pay for no more frames than there are.
 
     Args:
         values: in the order of `aim.ui.knobs.PLANNED`.

@@ -1,4 +1,4 @@
-"""The app's decoded clips: one store for all visitors, by what their files hold, and bounded in bytes."""
+"""The app's decoded clips. All visitors share one store, which finds a clip by the content of its file and is bounded in bytes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ClipStore:
 
     @classmethod
     def from_environment(cls) -> ClipStore:
-        """One of AIM_CLIPS_MEMORY, 1 GiB by default. Raises Refusal where that is no size."""
+        """A store of AIM_CLIPS_MEMORY bytes, 1 GiB by default. Raises Refusal where that is no size."""
         return cls(size_from_environment(VARIABLE, CLIPS_MEMORY))
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class ClipStore:
         return clip
 
     def _key(self, path: str, num_frames: int) -> Key | None:
-        """None where the file cannot be read, which the reader will put into words."""
+        """None where the file cannot be read. The reader will say why."""
         try:
             file = Path(path).resolve()
             facts = file.stat()

@@ -29,7 +29,7 @@ def connect_trust_check(
         wanted: whether runs are checked.
         place: where the note below the answer stands.
     """
-    checking = gr.State(StopSignal())  # not the run's, which the visitor may begin anew meanwhile
+    checking = gr.State(StopSignal())  # the run's own signal may belong to the visitor's next run by then
 
     def look(stop: StopSignal, checking: StopSignal, run: FinishedRun | None, wanted: bool):
         if not wanted or stop.asked or run is None:

@@ -7,7 +7,7 @@ from gradio.utils import get_upload_folder
 
 from aim.runtime.memory import give_back_freed
 from aim.ui import export_files
-from aim.ui.errors import in_words
+from aim.ui.errors import with_messages
 from aim.ui.examples import example_of
 from aim.ui.handlers import FinishedRun
 from aim.ui.permalink import link_query
@@ -37,7 +37,7 @@ class Export(Tab):
     def connect(self, page: Page) -> None:
         """Save every run once it is drawn. Through the queue, because a full disk has to be told."""
 
-        @in_words
+        @with_messages
         def save(run: FinishedRun | None, view: str):
             if run is None:
                 return [gr.skip()] * 5
@@ -50,7 +50,7 @@ class Export(Tab):
                 give_back_freed()
             return report, trace, sheet, export_files.python_code(run, example), link_query(run.request, page.vlm, page.examples)
 
-        @in_words
+        @with_messages
         def save_view(run: FinishedRun | None, view: str):
             return gr.skip() if run is None else export_files.save_sheet(run, view, get_upload_folder())
 
