@@ -1,6 +1,6 @@
-"""Values that are no numbers, told instead of passed on: one bad patch would take half a frame with it in merging, one bad key every score.
+"""A check that tensors are finite. In merging, one patch that is not would spoil half a frame, and one such key spoils every score.
 
-Whether a tensor is finite is worked out on its device while the prefill runs, and read when the record is copied to the CPU.
+The check runs on the tensor's device during the prefill. Its result is read when the record is copied to the CPU.
 """
 
 from __future__ import annotations
@@ -16,17 +16,21 @@ class NotFinite(Refusal):
 
 
 class FiniteCheck:
-    """Notes tensors while a prefill runs, and tells the first that was not finite."""
+    """Notes tensors while a prefill runs, and names the first one that was not finite."""
 
     def __init__(self) -> None:
         self._noted: list[tuple[str, Tensor]] = []
 
     def note(self, title: str, tensor: Tensor) -> None:
-        """Look at a tensor. `title` is its name for people, in the plural and at the beginning of a sentence."""
+        """Check a tensor of any shape without waiting for its device.
+
+        Args:
+            title: the name that people read, in the plural and as the beginning of a sentence.
+        """
         self._noted.append((title, tensor.isfinite().all().view(1)))
 
     def settle(self) -> None:
-        """Wait for the device, once.
+        """Wait once for the device, and read what the checks gave.
 
         Raises:
             NotFinite: one of the tensors was not finite.

@@ -1,13 +1,14 @@
-"""One prefill under `aim.reduce`: merged before the first layer, and pruned on the way through.
+"""One prefill under `aim.reduce`: it is merged before the first layer, and pruned inside the LLM.
 
-`Prefill` is a batch, each prompt of it an `aim.engine.sequence.Sequence`; those of different length are padded on the left. How many
-tokens a layer runs on is the method's to say; which of them, the scores'.
+`Prefill` is a batch, and each prompt in it is an `aim.engine.sequence.Sequence`. Prompts of different length are padded on the left. The
+method says how many visual tokens a layer runs on, and the scores say which.
 """
 
 from __future__ import annotations
 
 from dataclasses import fields
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,8 +44,21 @@ class Prefill:
         self.masks: dict[tuple[int, ...], Tensor] = {}
 
     def enter(self, kwargs: dict, tower: dict[str, TowerAttention]) -> dict:
-        """Before layer 0: merge, and give every remaining token its position. The mask given on is all ones, or gaps in the positions
-        would be taken for several packed prompts; padding is masked in every layer, where it differs."""
+        """Before layer 0: merge, and give every remaining token its position.
+
+        The mask that is passed on is all ones, because without a mask transformers would take gaps in the positions for several packed
+        prompts. Padding is masked layer by layer, since layers differ in it.
+
+        Args:
+            kwargs: the arguments of the text model, with embeddings [B, N, C].
+            tower: what the vision tower attended to, by kind of picture.
+
+        Returns:
+            The same arguments with embeddings [B, n, C], positions and mask for n ≤ N tokens.
+
+        Raises:
+            Refusal: the method needs what the vision tower attended to, and it is not known, or the method cannot merge this grid.
+        """
         embeddings = kwargs[seams.EMBEDDINGS]
         tower = {kind: seen for kind, seen in tower.items() if seen.received.numel() == self._encoded(kind)}
         with self.watch.measure("merge"):
@@ -65,12 +79,12 @@ class Prefill:
         return {**kwargs, seams.EMBEDDINGS: embeddings, seams.POSITIONS: positions, seams.MASK: mask}
 
     def _encoded(self, kind: str) -> int:
-        """Visual tokens of one kind of picture in the whole batch."""
+        """How many visual tokens pictures of one kind have in the whole batch."""
         spans = [span for row in self.rows for span in row.prompt.tower_tokens]
         return max((last for name, _, last in spans if name == kind), default=0)
 
     def _positions(self, given: Tensor | None, origins: list[Tensor], prompts: Tensor) -> Tensor:
-        """Positions of the tokens that enter layer 0, [B, n] or [axes, B, n]; notes where decoding goes on. prompts [B, N, C]."""
+        """The positions of the tokens that enter layer 0, [B, n] or [axes, B, n]. prompts [B, N, C]. Notes where decoding goes on."""
         if given is not None and given.shape[-2] == 1 < len(self.rows):
             given = given.expand(*given.shape[:-2], len(self.rows), -1)
         parts, largest = [], []
@@ -83,7 +97,7 @@ class Prefill:
             else:
                 own = before[..., moved(origin, before.device)]
             parts.append(own)
-            largest.append(own[-1:] if own.dim() == 1 else before[-3:].amax().expand(3, 1))
+            largest.append(own[-1:] if before is None or own.dim() == 1 else before[-3:].amax().expand(3, 1))
             row.trace.positions = own[..., row.visual.to(own.device)] if own.dim() == 1 else own[-3:, row.visual.to(own.device)]
         self.several_axes = parts[0].dim() > 1
         dropped = None
@@ -94,17 +108,21 @@ class Prefill:
         return _padded(parts, dim=-1)
 
     def _renumbers(self, given: Tensor | None) -> bool:
-        """Whether positions count the kept tokens; several axes are places in a picture, and always stay."""
+        """Whether positions number the kept tokens. Positions of several axes are places in a picture, so they always stay."""
         return self.method.positions in ("compact", "renumbered") and (given is None or given.dim() == 2)
 
     def layer(self, index: int, module: nn.Module, hidden: Tensor, kwargs: dict) -> tuple[Tensor, dict]:
-        """Before a layer: drop what the schedule drops. hidden [B, n, C], padded on the left."""
+        """Before layer `index`: drop what the schedule drops there. hidden [B, n, C], padded on the left.
+
+        Returns:
+            The hidden states of the tokens that stay, and the layer's other arguments cut to match.
+        """
         kwargs = {**kwargs, **self.changed}
         falling = [row for row in self.rows if row.targets[index] < len(row.alive)]
         if falling:
             if self.method.looks_ahead and any(row.targets[index] for row in falling):
                 observe = partial(self.observe, index, "importance")
-                seams.look_ahead(module, hidden, kwargs[seams.TABLES], observe)  # counts as the scores of the layer before
+                seams.look_ahead(module, hidden, kwargs[seams.TABLES], observe)  # recorded as scores of the layer before
             hidden, kwargs = self._cut(index, hidden, kwargs)
         self._record(hidden)
         mask = self._mask(tuple(self.paddings[-1]), hidden) if any(self.paddings[-1]) else None
@@ -116,7 +134,7 @@ class Prefill:
         return hidden, kwargs
 
     def _cut(self, index: int, hidden: Tensor, kwargs: dict) -> tuple[Tensor, dict]:
-        """Drop tokens of every row, and cut positions to match, which the layers that follow are given too."""
+        """Drop tokens of every row, and cut the positions to match. The layers that follow are given the same positions."""
         kept = []
         for row in self.rows:
             padding = hidden.shape[1] - row.length
@@ -144,7 +162,10 @@ class Prefill:
             row.trace.scores.append(None)
 
     def _wants_score(self, index: int) -> str | None:
-        """The stage a layer's scores count towards: "importance" where they decide, "inspection" where they are only looked at."""
+        """The stage that the time for a layer's scores counts towards; None where it is not scored.
+
+        It is "importance" where the scores decide which tokens stay, and "inspection" where they are only looked at.
+        """
         if index + 1 < self.rows[0].trace.num_layers and not self.method.looks_ahead:
             following = [(row.targets[index + 1], len(row.alive)) for row in self.rows]
             if any(0 < target < alive for target, alive in following):
@@ -152,7 +173,7 @@ class Prefill:
         return "inspection" if self.score_all and any(len(row.alive) for row in self.rows) else None
 
     def observe(self, index: int, stage: str, query: Tensor, key: Tensor, scaling: float) -> None:
-        """Inside a layer's attention: score its tokens, timed under `stage`. query [B, H, n, d], key [B, KV, n, d]."""
+        """Inside a layer's attention: score its tokens, and time that under `stage`. query [B, H, n, d], key [B, KV, n, d]."""
         with self.watch.measure(stage, query.device):
             self.finite.note(f"The queries of layer {index}", query)
             self.finite.note(f"The keys of layer {index}", key)
@@ -164,7 +185,7 @@ class Prefill:
                         row.trace.scores[-1] = row.score
 
     def _mask(self, paddings: tuple[int, ...], hidden: Tensor) -> Tensor:
-        """Causal, without the padding, bool [B, 1, n, n]. Padding sees itself, since a row that sees nothing gives no number."""
+        """The causal mask without the padding, bool [B, 1, n, n]. Padding sees itself, because a row that sees nothing would give NaN."""
         if paddings not in self.masks:
             place = torch.arange(hidden.shape[1], device=hidden.device)
             shown = place >= moved(torch.tensor(paddings), hidden.device)[:, None]  # [B, n]
@@ -172,8 +193,8 @@ class Prefill:
             self.masks[paddings] = (causal & shown[:, None, :] | (place[:, None] == place))[:, None]
         return self.masks[paddings].to(hidden.device)
 
-    def leave(self, cache) -> Decoding:
-        """After the last layer: close the record, and go on to decoding.
+    def leave(self, cache: Any) -> Decoding:
+        """After the last layer: complete the record, and prepare the decoding. `cache` is the KV cache, or None where none is kept.
 
         Raises:
             NotFinite: a tensor that tokens were merged or scored by was not finite.
@@ -190,7 +211,10 @@ class Prefill:
 
 
 def _padded(rows: list[Tensor], dim: int) -> Tensor:
-    """Stack rows of different length, zeros on the left of `dim`: 0 for [n, C] → [B, n, C], -1 for [n] or [axes, n] → [..., B, n]."""
+    """Rows of different length, stacked and padded with zeros on the left of `dim`.
+
+    With `dim` 0, rows [n, C] become [B, n, C]. With -1, rows [n] or [axes, n] become [B, n] or [axes, B, n].
+    """
     longest = max(row.shape[dim] for row in rows)
     if dim == 0:
         return torch.stack(
@@ -200,7 +224,7 @@ def _padded(rows: list[Tensor], dim: int) -> Tensor:
 
 
 def _taken(table: Tensor, here: Tensor, dim: int) -> Tensor:
-    """Of a table with the batch just before the tokens, along `dim` (negative or 1), the tokens at `here` [B, n]."""
+    """The tokens at `here` [B, n] of a table, along `dim`: -1 for [..., B, N], and -2 or 1 for [..., B, N, C]."""
     here = here.to(table.device)
     rows = torch.arange(len(here), device=table.device)[:, None]
     if dim == -1:

@@ -1,9 +1,10 @@
-"""Where a prompt's pictures are: which of its tokens are patches of which grid, which are text, and which of those are the question."""
+"""Where a prompt's pictures are: which of its tokens are patches of which grid, which are text, and which text is the question."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,12 @@ from aim.kernels.refusal import Refusal
 
 @dataclass(frozen=True)
 class Block:
-    """Patches merged together: a clip, or neighbouring images of one size as its frames. `places`, long [F·T], are theirs in the prompt."""
+    """Patches that are merged together: a clip, or neighbouring images of one size, which count as its frames.
+
+    Attributes:
+        grid: F frames of T patches.
+        places: long [F·T], the places of the patches in the prompt.
+    """
 
     grid: Grid
     places: Tensor
@@ -23,15 +29,16 @@ class Block:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt of a batch; places count from its first token behind the padding.
+    """One prompt of a batch. Places count from its first token behind the padding.
 
     Attributes:
-        padding: padding tokens before it.
-        length: its tokens.
-        blocks: its pictures, in order; at least one.
-        text: long [t], places of everything that is no patch, ascending.
-        question: bool [t], the text behind the last picture.
-        tower_tokens: for each block (kind, first, last + 1), its tokens among all of its kind in the batch, as the vision tower made them.
+        padding: how many padding tokens stand before it.
+        length: how many tokens it has without the padding.
+        blocks: its pictures in order, at least one.
+        text: long [t], the places of everything that is no patch, ascending.
+        question: bool [t], which of the text stands behind the last picture.
+        tower_tokens: for each block (kind, first, last + 1): where its tokens lie among all that the vision tower made for pictures of that
+            kind in the batch.
     """
 
     padding: int
@@ -42,13 +49,15 @@ class Prompt:
     tower_tokens: tuple[tuple[str, int, int], ...]
 
 
-def read_prompts(ids: Tensor, mask: Tensor | None, inputs: dict, config, family: Family) -> list[Prompt]:
+def read_prompts(ids: Tensor, mask: Tensor | None, inputs: dict, config: Any, family: Family) -> list[Prompt]:
     """The prompts of a batch.
 
     Args:
-        ids: [B, n].
-        mask: [B, n], 0 for padding, which stands on the left; or None.
+        ids: [B, n], the token ids.
+        mask: [B, n], 0 for padding, which stands on the left; None where there is no padding.
         inputs: keyword arguments of the model's forward, from which a family reads the sizes of its pictures.
+        config: the model's.
+        family: the model's.
 
     Raises:
         Refusal: padding elsewhere than on the left, a prompt without a picture, or placeholders that are not whole pictures.
@@ -56,7 +65,10 @@ def read_prompts(ids: Tensor, mask: Tensor | None, inputs: dict, config, family:
     ids = ids.cpu()
     mask = torch.ones_like(ids) if mask is None or mask.dim() != 2 else mask.cpu().long()
     if bool((mask[:, 1:] < mask[:, :-1]).any()):
-        raise Refusal("A prompt is padded on the right or inside; pad on the left, as `generate` needs it.")
+        raise Refusal(
+            "A prompt is padded on the right or inside; `aim.reduce` takes padding on the left, as `generate` does. "
+            'Set `padding_side="left"` on the processor\'s tokenizer.'
+        )
     kinds = {"image": (family.image_token(config), family.images), "video": (family.video_token(config), family.videos)}
     readers = {kind: read(config, inputs) for kind, (_, read) in kinds.items() if read is not None}
     seen = dict.fromkeys(kinds, 0)
@@ -64,7 +76,9 @@ def read_prompts(ids: Tensor, mask: Tensor | None, inputs: dict, config, family:
     for row, shown in zip(ids, mask, strict=True):
         padding = int((shown == 0).sum())
         tokens = row[padding:]
-        blocks, tower_tokens, end = [], [], 0
+        blocks: list[Block] = []
+        tower_tokens: list[tuple[str, int, int]] = []
+        end = 0
         for kind, start, placeholders in _runs(tokens, {token: kind for kind, (token, _) in kinds.items() if token is not None}):
             end = start + placeholders
             while start < end:
@@ -87,7 +101,7 @@ def read_prompts(ids: Tensor, mask: Tensor | None, inputs: dict, config, family:
 
 
 def _read(reader: Reader, kind: str, placeholders: int, behind: int, family: Family) -> Picture:
-    """The next picture of a run that still holds so many placeholders, with `behind` tokens after it."""
+    """The next picture of a run that still holds `placeholders` placeholders and has `behind` tokens after it."""
     try:
         picture = reader(placeholders)
         if picture.length > placeholders:
@@ -106,7 +120,7 @@ def _read(reader: Reader, kind: str, placeholders: int, behind: int, family: Fam
 
 
 def _runs(tokens: Tensor, kinds: dict[int, str]) -> Iterator[tuple[str, int, int]]:
-    """(kind, start, length) of the maximal runs of placeholders."""
+    """The longest runs of equal placeholders, as (kind, start, length)."""
     values, lengths = torch.unique_consecutive(tokens, return_counts=True)
     start = 0
     for value, length in zip(values.tolist(), lengths.tolist(), strict=True):
@@ -115,8 +129,8 @@ def _runs(tokens: Tensor, kinds: dict[int, str]) -> Iterator[tuple[str, int, int
         start += length
 
 
-def _append(blocks: list[Block], tower_tokens: list, kind: str, first: int, grid: Grid, places: Tensor) -> None:
-    """A new block, or more frames of the last one where the grids are alike."""
+def _append(blocks: list[Block], tower_tokens: list[tuple[str, int, int]], kind: str, first: int, grid: Grid, places: Tensor) -> None:
+    """Add a block, or more frames to the last one where its kind and the size of its frames are the same."""
     span = (kind, first, first + grid.tokens)
     if blocks and tower_tokens[-1][0] == kind and (blocks[-1].grid.rows, blocks[-1].grid.columns) == (grid.rows, grid.columns):
         longer = Grid(blocks[-1].grid.frames + grid.frames, grid.rows, grid.columns)

@@ -1,14 +1,14 @@
 """`aim.reduce`: hooks on a stock model, a trace out, hooks off.
 
-What is hooked, and why there: `model.model` sees the prompt's ids, which tell where the pictures are; its `language_model` receives the
-embeddings, in which the projected visual features stand at the placeholders, so merging needs no per-model code; each decoder layer
-receives the hidden states, so pruning is slicing; and our own attention function sees queries and keys after RoPE, so importance needs no
-attention map from the model. The hooks belong to one `aim.engine.session.Session`; what a run knows lives in a
-`aim.engine.prefill.Prefill`, made at each prefill, and then in a `aim.engine.decoding.Decoding`.
+Four places are hooked. `model.model` sees the prompt's ids, which tell where the pictures are. Its `language_model` receives the
+embeddings, in which the projected visual features stand at the placeholders, so that merging needs no code for each model. Each decoder
+layer receives the hidden states, so that pruning is slicing. Our own attention function sees queries and keys after RoPE, so that
+importance needs no attention map from the model. The hooks belong to one `aim.engine.session.Session`. The state of a run lives in an
+`aim.engine.prefill.Prefill`, made at each prefill, and after that in an `aim.engine.decoding.Decoding`.
 
-Covered: images and videos, batches padded on the left, beams, a growing cache, PEFT adapters, decoding forward by forward. Not covered,
-and refused in words (`aim.engine.unserved`): text models with windows, sinks or capped logits; compiled models; prefills in chunks and
-several decoding tokens at once; static caches; labels and attention maps.
+These work: images and videos, batches padded on the left, beams, a growing cache, PEFT adapters, decoding forward by forward.
+These are refused with a sentence (`aim.engine.unserved`): text models with windows, sinks or capped logits, compiled models, prefills in
+chunks, several decoding tokens at once, static caches, labels, and attention maps.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from contextlib import contextmanager
 from functools import partial
 
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from aim.engine import seams
 from aim.engine.session import Session
-from aim.engine.unserved import refuse_model, refuse_wrapped
+from aim.engine.unserved import plain_model, refuse_model
 from aim.families import family_of
 from aim.kernels.refusal import Refusal
 from aim.kernels.trace import Trace
@@ -32,41 +33,43 @@ from aim.methods import Method
 def reduce(model: nn.Module, method: Method, scores: str = "pruning") -> Iterator[Trace]:
     """Run a stock multimodal model with fewer visual tokens, for as long as the block lasts.
 
-    Inside the block use `model.generate(...)` or a plain forward as ever, with one prompt or a batch; each prefill fills the yielded trace
-    anew. On exit, by whatever way, the model is as it was before.
+    Inside the block use `model.generate(...)` or a plain forward as usual, with one prompt or a batch. Each prefill fills the yielded
+    trace anew. However the block is left, the model is then as it was before.
 
     Args:
-        model: a supported `...ForConditionalGeneration` (see `aim.families.FAMILIES`), on any device, not in use by another `reduce`; or
-            one that PEFT has put adapters on.
+        model: a supported `...ForConditionalGeneration` (see `aim.families.FAMILIES`), also one with PEFT adapters, on any device. No other
+            `reduce` may be using it.
         method: what to merge and prune, for example `aim.AIM(merge_ratio=0.25, l1=14, l2=22)`.
-        scores: "pruning" scores only the layers whose scores decide something; "all" scores every layer that still has visual tokens,
-            to be looked at; the time that takes is reported apart, as `inspection`.
+        scores: "pruning" scores only the layers whose scores decide something. "all" scores every layer that still has visual tokens, so
+            that the scores can be looked at; the time this takes is reported apart, as `inspection`.
+
+    Yields:
+        The record of the latest prefill; it is empty before the first one.
 
     Raises:
-        Refusal: unsupported family, or a text model in it that SDPA cannot serve on fewer tokens; a compiled model; one that is being
-            reduced already. At a forward: a prompt without a picture or not whole, padding elsewhere than on the left, a cache that
-            already holds tokens or cannot grow, several tokens after the prompt, labels, attention maps, layers that run again in the
-            backward pass, a method that needs what the vision tower attended to where that is not known.
+        Refusal: `scores` is neither; the family is not supported; SDPA cannot serve the text model on fewer tokens; the model is
+            compiled, or being reduced already. At a forward: a prompt without a picture or not whole, padding elsewhere than on the left,
+            a cache that already holds tokens or cannot grow, several tokens after the prompt, labels, attention maps, layers that run
+            again in the backward pass, or a method that needs what the vision tower attended to where that is not known.
         aim.engine.finite.NotFinite: a Refusal; NaN or infinity in what tokens are merged or scored by.
     """
     if scores not in ("pruning", "all"):
-        raise Refusal(f'scores is {scores!r}; use "pruning" or "all".')
-    model = seams.inside_adapters(model)
-    refuse_wrapped(model)
-    family, parts = family_of(model.config), seams.parts_of(model)
+        raise Refusal(f'scores is {scores!r}; accepted: "pruning" and "all". Use "pruning" where only the answer matters.')
+    whole = plain_model(model)
+    family, parts = family_of(whole.config), seams.parts_of(whole)
     if parts.attention == seams.ATTENTION:
         raise Refusal("The model is already inside `aim.reduce`; leave that block first, or load a second model.")
-    watched = method.needs_tower and family.watch_tower is not None
-    refuse_model(parts, with_tower=watched)
+    watch_tower = family.watch_tower if method.needs_tower else None
+    refuse_model(parts, with_tower=watch_tower is not None)
     method = method.for_depth(len(parts.layers))
     trace = Trace(num_layers=len(parts.layers))
     session = Session(parts, family, method, trace, score_all=scores == "all")
-    hooks = []
+    hooks: list[RemovableHandle] = []
     with seams.attending(parts):
         try:
-            if watched:
-                hooks += family.watch_tower(model, session.on_tower)
-            hooks.append(model.register_forward_pre_hook(session.on_forward, with_kwargs=True))
+            if watch_tower is not None:
+                hooks += watch_tower(whole, session.on_tower)
+            hooks.append(whole.register_forward_pre_hook(session.on_forward, with_kwargs=True))
             hooks.append(parts.core.register_forward_pre_hook(session.on_prompt, with_kwargs=True))
             hooks.append(parts.language_model.register_forward_pre_hook(session.on_embeddings, with_kwargs=True))
             hooks.append(parts.language_model.register_forward_hook(session.on_output))

@@ -1,7 +1,7 @@
-"""Every internal of transformers that the engine stands on. The rest of the engine asks here and names none of them itself.
+"""Every internal of transformers that the engine depends on. The rest of the engine asks here and names none of them itself.
 
-For each there is a test in tests/engine/test_seams.py, which says in one line what broke when it moved. What differs from one release of
-transformers to the next belongs here too.
+Each has a test in tests/engine/test_seams.py, which says in one line what broke when transformers changed it. Code that differs between
+releases of transformers belongs here too.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from aim.kernels.refusal import Refusal
+
+# (query [B, H, n, d], key [B, KV, n, d], scaling) of a layer's attention.
+Observe = Callable[[Tensor, Tensor, float], None]
 
 ATTENTION = "aim"
 
@@ -39,20 +42,31 @@ EMBEDDINGS = "inputs_embeds"
 HIDDEN = "hidden_states"
 TABLES = "position_embeddings"
 
-# What an attention layer hands to its attention function where SDPA would leave it out without a word.
+# Arguments that an attention layer may hand to its attention function, and that SDPA would silently ignore.
 UNSERVED_ARGUMENTS = {"s_aux": "attention sinks", "softcap": "soft-capping", "sliding_window": "a sliding window"}
 WHOLE_PROMPT, WINDOW = "full_attention", "sliding_attention"
 
 
 def attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, observe=None, probe=False, **kwargs
-):
-    """SDPA exactly; a layer whose hook passed `observe` also hands over its queries and keys. query [B, H, n, d], key [B, KV, n, d].
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    observe: Observe | None = None,
+    probe: bool = False,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """The attention function of the text model: exactly SDPA, which may also show its queries and keys.
 
-    With `probe` only queries and keys are wanted: nothing is attended to.
+    Args:
+        query: [B, H, n, d], after RoPE.
+        key: [B, KV, n, d], after RoPE.
+        observe: called with query, key and scaling, where the layer's hook passed it.
+        probe: whether only queries and keys are wanted. The output is then zeros, and no attention is computed.
 
     Raises:
-        Refusal: the layer wants what SDPA does not do.
+        Refusal: the layer needs what SDPA does not do.
     """
     for name, title in UNSERVED_ARGUMENTS.items():
         if kwargs.get(name) is not None:
@@ -68,14 +82,14 @@ def attention(
 
 
 def no_mask(*_args, **_kwargs) -> None:
-    """The mask of a whole prompt: none, SDPA's own causal one does. Layers that need another are given it by their hook.
+    """The mask of a whole prompt is None, because SDPA's own causal mask is enough. A layer that needs another one gets it from its hook.
 
-    The function that comes with SDPA reads the padding back from the device, and the host waits for it.
+    The mask function that comes with SDPA would read the padding back from the device, and the host would wait for it.
     """
     return None
 
 
-# Registration has no inverse, so it is done once and under a name of our own: no other model in the process is touched.
+# Registration cannot be undone. So it is done once, under a name of our own, and changes no other model in the process.
 AttentionInterface.register(ATTENTION, attention)
 AttentionMaskInterface.register(ATTENTION, no_mask)
 
@@ -86,8 +100,8 @@ class Parts:
 
     Attributes:
         whole: the `...ForConditionalGeneration`.
-        core: the same without its head; it sees the ids of the prompt.
-        language_model: the text model; it receives the embeddings, visual features among them.
+        core: the same without its head. It sees the ids of the prompt.
+        language_model: the text model. It receives the embeddings, visual features among them.
         layers: the text model's.
         rotary: (hidden states, positions) → cosines and sines.
     """
@@ -109,14 +123,16 @@ class Parts:
 
 
 def inside_adapters(model: nn.Module) -> nn.Module:
-    """The transformers model inside a PEFT one, whose adapters stay at work in it; any other model itself."""
-    return model if isinstance(model, PreTrainedModel) or not hasattr(model, "get_base_model") else model.get_base_model()
+    """The transformers model inside a PEFT one, whose adapters stay active in it. Any other model comes back as it is."""
+    wrapper: Any = model
+    return model if isinstance(model, PreTrainedModel) or not hasattr(model, "get_base_model") else wrapper.get_base_model()
 
 
 def parts_of(model: PreTrainedModel) -> Parts:
     """The parts of a model of a supported family."""
-    language_model = model.model.language_model
-    return Parts(model, model.model, language_model, language_model.layers, language_model.rotary_emb)
+    core: Any = model.model
+    language_model = core.language_model
+    return Parts(model, core, language_model, language_model.layers, language_model.rotary_emb)
 
 
 def is_compiled(module: nn.Module) -> bool:
@@ -127,7 +143,7 @@ def is_compiled(module: nn.Module) -> bool:
 
 @contextmanager
 def attending(parts: Parts, name: str = ATTENTION) -> Iterator[None]:
-    """The text model runs on the attention function of that name for as long as the block lasts."""
+    """A block in which the text model runs on the attention function `name`."""
     before = parts.attention
     try:
         parts.whole.set_attn_implementation({"text_config": name})
@@ -137,19 +153,19 @@ def attending(parts: Parts, name: str = ATTENTION) -> Iterator[None]:
 
 
 def named(module: nn.Module, args: tuple, kwargs: dict) -> dict:
-    """The arguments of a module's forward by name, those given by place too."""
+    """The arguments of a module's forward by name, including those that were given by place."""
     return {**dict(zip(inspect.signature(module.forward).parameters, args, strict=False)), **kwargs} if args else kwargs
 
 
 def take_hidden(args: tuple, kwargs: dict) -> tuple[Tensor, tuple, dict]:
-    """A layer's hidden states [B, n, C], and its other arguments by place and by name."""
+    """(a layer's hidden states [B, n, C], its other arguments by place, its other arguments by name)."""
     if args:
         return args[0], args[1:], kwargs
     return kwargs[HIDDEN], (), {name: value for name, value in kwargs.items() if name != HIDDEN}
 
 
-def look_ahead(layer: nn.Module, hidden: Tensor, tables: tuple[Tensor, Tensor], observe: Callable) -> None:
-    """Hand a layer's queries and keys of `hidden` to `observe` before it runs."""
+def look_ahead(layer: Any, hidden: Tensor, tables: tuple[Tensor, Tensor], observe: Observe) -> None:
+    """Hand the queries and keys that a layer makes of `hidden` [B, n, C] to `observe` before the layer runs."""
     given = {MASK: None, CACHE: None, TABLES: tables, "observe": observe, "probe": True}
     layer.self_attn(**{HIDDEN: layer.input_layernorm(hidden)}, **given)
 
@@ -160,7 +176,7 @@ def last_hidden(output: Any) -> Tensor:
 
 
 def cache_of(output: Any) -> DynamicCache | None:
-    """The cache that the text model filled, made by itself where it was given none; None where it keeps none."""
+    """The cache that the text model filled. It makes one where it was given none; None where it keeps none."""
     return output.past_key_values
 
 
@@ -170,28 +186,28 @@ def grows(cache: Any) -> bool:
 
 
 def tokens_in(cache: DynamicCache, layer: int = 0) -> int:
-    """Tokens that a layer of a cache holds, padding included."""
+    """How many tokens a layer of a cache holds, padding included."""
     return cache.get_seq_length(layer)
 
 
 def tokens_by_layer(cache: DynamicCache | None) -> list[int]:
-    """As `tokens_in`, for every layer."""
-    return [] if cache is None else [layer.get_seq_length() for layer in cache.layers]
+    """How many tokens each layer of a cache holds, padding included; empty where there is no cache."""
+    return [] if cache is None else [int(layer.get_seq_length()) for layer in cache.layers]
 
 
 def cache_bytes(cache: DynamicCache | None) -> int:
     """Bytes of a cache's keys and values."""
-    return 0 if cache is None else sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    return 0 if cache is None else sum(int(layer.keys.nbytes + layer.values.nbytes) for layer in cache.layers)
 
 
 def transformer_layers(model: nn.Module) -> list[nn.Module]:
-    """Every transformer layer of a model, of its tower too."""
+    """Every transformer layer of a model, including those of its vision tower."""
     return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
-def runs_twice(layer: nn.Module) -> bool:
-    """Whether a layer runs once more in the backward pass, to save memory."""
-    return layer.training and layer.gradient_checkpointing
+def runs_twice(layer: Any) -> bool:
+    """Whether a layer runs again in the backward pass, which saves memory (gradient checkpointing)."""
+    return bool(layer.training and layer.gradient_checkpointing)
 
 
 def wants_attention_maps(config: Any, given: dict) -> bool:
@@ -200,10 +216,10 @@ def wants_attention_maps(config: Any, given: dict) -> bool:
     return bool(getattr(config, ATTENTION_MAPS, False) if asked is None else asked)
 
 
-def window_of(parts: Parts, layer: nn.Module) -> int | None:
-    """Tokens that a text layer looks back on, or None where it sees the whole prompt.
+def window_of(parts: Parts, layer: Any) -> int | None:
+    """How many tokens a text layer looks back on, or None where it sees the whole prompt.
 
-    Some text models settle that layer by layer; in the others the config's window holds for all of them.
+    Some text models decide that layer by layer. In the others the config's window holds for all layers.
     """
     config = parts.text_config
     if hasattr(layer.self_attn, "sliding_window"):
@@ -212,12 +228,12 @@ def window_of(parts: Parts, layer: nn.Module) -> int | None:
 
 
 def other_layer_kinds(parts: Parts) -> list[str]:
-    """Kinds of text layers that do not attend to keys one by one, such as "linear_attention"."""
+    """The kinds of text layers that have no softmax over keys, such as "linear_attention"."""
     return sorted(set(getattr(parts.text_config, "layer_types", None) or []) - {WHOLE_PROMPT, WINDOW})
 
 
 def has_sinks(layer: nn.Module) -> bool:
-    """Whether a text layer has attention sinks: logits of its own beside those of the keys."""
+    """Whether a text layer has attention sinks, which are learned logits beside those of the keys."""
     return any(getattr(module, "sinks", None) is not None for module in layer.modules())
 
 

@@ -1,6 +1,8 @@
-"""One prompt inside the LLM: which of its tokens are text, which merged tokens are still there, and where they stand."""
+"""One prompt inside the LLM: which of its tokens are text, which merged tokens are still in it, and where both stand."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +19,16 @@ from aim.methods import Method
 
 
 class Sequence:
-    """Text and visual tokens in any order; places count from the first one behind the padding. `alive` are merged tokens still in it."""
+    """The text and visual tokens of one prompt, in any order. Places count from the first token behind the padding.
+
+    Attributes:
+        text: long [t], the places of the text tokens now.
+        question: bool [t], which of them are the question.
+        visual: long [v], the places of the visual tokens now.
+        alive: long [v], which merged tokens these are.
+        targets: for each layer, how many visual tokens it runs on.
+        score: float32 [v], the importance of the visual tokens by the last layer that was scored; None before.
+    """
 
     def __init__(self, prompt: Prompt, trace: Trace, device: torch.device):
         self.prompt, self.trace = prompt, trace
@@ -31,10 +42,14 @@ class Sequence:
         return len(self.text) + len(self.visual)
 
     def merge(self, method: Method, patches: Tensor, tower: dict[str, TowerAttention], finite: FiniteCheck) -> tuple[Tensor, Tensor] | None:
-        """Merge this prompt's embeddings [n, C]; None where nothing changes.
+        """Merge this prompt's embeddings [n, C], and begin its record.
 
         Returns:
-            The shorter embeddings [length, C], and for each of them the place it had in the prompt.
+            The shorter embeddings [length, C], and long [length], for each of them the place it had in the prompt. None where nothing
+            changes.
+
+        Raises:
+            Refusal: the method needs what the vision tower attended to, and it is not known, or the method cannot merge this grid.
         """
         device, assignments, tokens, origins, all_anchors, sizes = patches.device, [], [], [], [], []
         merged, before, changed = 0, 0, False
@@ -68,23 +83,27 @@ class Sequence:
         if not changed:
             self.visual = origin
             return None
-        # Merged tokens stand where their anchors stood, in the order the method gave them.
+        # A merged token stands where its anchor stood.
         order = self._settle(self.text, origin.sort().values)
         text = moved(self.prompt.text, device)
         return torch.cat([patches[text], *tokens])[order], torch.cat([text, origin])[order]
 
     def _settle(self, text: Tensor, visual: Tensor) -> Tensor:
-        """Close the ranks: text and visual tokens at these places stay in this order; returns the order of [text, visual]."""
+        """Number text and visual tokens at these places anew, without gaps and in the same order.
+
+        Returns:
+            The order of [text, visual] by place, long [text + visual].
+        """
         order = torch.cat([text, visual]).argsort()
         rank = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
         self.text, self.visual = rank[: len(text)], rank[len(text) :]
         return order
 
     def cut(self, target: int) -> Tensor:
-        """Drop all but `target` visual tokens, the highest scores; equal scores fall to the earlier token on every device.
+        """Keep the `target` visual tokens with the highest scores. Of equal scores the earlier token wins, on every device.
 
         Returns:
-            The places that stay, ascending.
+            The places of all tokens that stay, text included, ascending.
         """
         chosen = self.alive[:0]
         if target:
@@ -94,14 +113,20 @@ class Sequence:
         return before[self._settle(self.text, self.visual[chosen])]
 
     def observe(self, method: Method, query: Tensor, key: Tensor, scaling: float) -> None:
-        """Score the tokens of a layer. query [H, n, d], key [KV, n, d], without padding."""
+        """Score the tokens by a layer's attention. query [H, n, d], key [KV, n, d], without padding."""
         question = torch.zeros(self.length, dtype=torch.bool, device=query.device)
         question.scatter_(0, self.text.to(query.device), self.question.to(query.device))
         score = method.score(query, key, scaling, question)
         self.score = None if score is None else score[self.visual.to(score.device)]
 
-    def finish(self, seconds: dict[str, float], cache, paddings: list[int]) -> None:
-        """After the last layer: move the record to the CPU."""
+    def finish(self, seconds: dict[str, float], cache: Any, paddings: list[int]) -> None:
+        """After the last layer: move the record to the CPU, and complete it.
+
+        Args:
+            seconds: by stage.
+            cache: the KV cache, or None.
+            paddings: how many padding tokens each layer had before this prompt.
+        """
         trace = self.trace
         names = ("assignment", "group_sizes", "anchors", "positions")
         parts = [getattr(trace, name) for name in names]
@@ -119,7 +144,7 @@ class Sequence:
 
 
 def _taken(embeddings: Tensor, places: Tensor) -> Tensor:
-    """The rows at ascending places of [n, C], without a copy where they lie side by side, as a clip's do."""
+    """The rows of [n, C] at ascending places. Rows that lie side by side, as those of a clip do, are not copied."""
     first, last = int(places[0]), int(places[-1])
     return embeddings[first : last + 1] if last - first + 1 == len(places) else embeddings[moved(places, embeddings.device)]
 
@@ -128,13 +153,13 @@ def _tower_of(tower: dict[str, TowerAttention], span: tuple[str, int, int], grid
     """What the tower attended to in one block's tokens.
 
     Raises:
-        Refusal: it is not known, or the tower saw other patches than the LLM gets.
+        Refusal: it is not known, for example because the tower saw other patches than the LLM gets.
     """
     kind, first, last = span
     if kind not in tower:
         raise Refusal(
             "This method needs what the vision tower attended to, patch by patch, and that is not known for this prompt's pictures. "
-            "Give clips, or images without tiles, and let the model encode them; or choose a method that does without."
+            "Give clips, or images without tiles, and let the model encode them; or choose a method that does not need it."
         )
     seen = tower[kind]
     frames, keys = (grid.frames, grid.tokens_per_frame), seen.keys.flatten(0, 1)[first:last]

@@ -1,4 +1,4 @@
-"""The hooks of one `aim.reduce` block: what is a prefill, what a decoding step, and what neither."""
+"""The hooks of one `aim.reduce` block. They tell a prefill from a decoding step, and refuse what is neither."""
 
 from __future__ import annotations
 
@@ -19,7 +19,17 @@ from aim.methods import Method
 
 
 class Session:
-    """Keeps the present prefill, and what decoding needs after it."""
+    """Keeps the present prefill, and what decoding needs after it. Its methods are the hooks.
+
+    Attributes:
+        score_all: whether every layer is scored, or only those whose scores decide something.
+        inputs: keyword arguments of the present forward.
+        tower: what the vision tower attended to in the present forward, one for each of its passes.
+        prompts: the prompts that wait for their embeddings; None in decoding.
+        prefill: the one that runs now, None outside one.
+        decoding: None before the end of the first prefill.
+        cache: the KV cache of the last prompt.
+    """
 
     def __init__(self, parts: seams.Parts, family: Family, method: Method, trace: Trace, score_all: bool):
         self.parts, self.family, self.method, self.trace, self.score_all = parts, family, method, trace, score_all
@@ -31,11 +41,19 @@ class Session:
         self.cache: Any = None
 
     def on_forward(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
-        """Before the whole model."""
+        """Before the whole model.
+
+        Raises:
+            Refusal: it is asked for one logit for each token of the prompt.
+        """
         refuse_outputs(seams.named(module, args, kwargs))
 
     def on_prompt(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
-        """Before the model without its head, so before the vision tower too: read the prompts while nothing waits to be computed."""
+        """Before the model without its head: read the prompts. The vision tower has not run yet, so the host waits for nothing.
+
+        Raises:
+            Refusal: the forward asks for what cannot be had, its cache is not ours, or the prompts are not whole.
+        """
         self.inputs = inputs = seams.named(module, args, kwargs)
         refuse_forward(self.parts, inputs)
         cache, ids = inputs.get(seams.CACHE), inputs.get(seams.IDS)
@@ -56,7 +74,11 @@ class Session:
         self.tower.append(seen)
 
     def on_embeddings(self, _module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        """Before the text model."""
+        """Before the text model: merge a prompt, or set the positions of a decoding step.
+
+        Raises:
+            Refusal: the text model was called by itself, or several tokens come after the prompt.
+        """
         embeddings = kwargs[seams.EMBEDDINGS]
         if self.prompts is not None:
             rotary = self.parts.rotary
@@ -74,22 +96,23 @@ class Session:
         return args, self.decoding.step(kwargs, self._given_positions(kwargs))
 
     def _given_positions(self, kwargs: dict) -> Tensor | None:
-        """The positions that the caller gave a decoding step; those that the model made up count on from the wrong length."""
+        """The positions that the caller gave a decoding step, else None. Those that the model made itself are left out, because they
+        count on from the shortened length."""
         return None if self.inputs.get(seams.POSITIONS) is None else kwargs[seams.POSITIONS]
 
     def _tower_attention(self) -> dict[str, TowerAttention]:
-        """What the vision tower attended to, by kind of picture: from this very forward, or recorded when the features were made."""
+        """What the vision tower attended to, by kind of picture. It was seen in this forward, or recorded when the features were made."""
         if not self.method.needs_tower:
             return {}
         made = self.inputs.get(seams.FEATURES) or {}
         known = {kind: output.attentions[0] for kind, output in made.items() if getattr(output, "attentions", None)}
-        # A forward encodes what it is given as pixels; `generate` has done so before, and hands on features.
+        # A forward encodes the pixels that it is given. `generate` has encoded them before it calls the forward, and passes features on.
         kinds = [kind for kind, name in seams.PIXELS.items() if kind not in known and (kind in made or self.inputs.get(name) is not None)]
         latest = self.tower[-len(kinds) :] if kinds else []
         return known | (dict(zip(kinds, latest, strict=True)) if len(latest) == len(kinds) else {})
 
     def on_layer(self, index: int, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        """Before a text layer."""
+        """Before a text layer: drop tokens in a prefill, or mask padding in a decoding step."""
         if self.prefill is None:
             return args, self.decoding.layer(index, kwargs)
         hidden, further, kwargs = seams.take_hidden(args, kwargs)
@@ -97,10 +120,10 @@ class Session:
         return (hidden, *further), kwargs
 
     def on_output(self, _module: nn.Module, _args: tuple, output: Any) -> None:
-        """After the text model."""
+        """After the text model: end the prefill."""
         if self.prefill is None:
             return
-        self.prefill.watch.wait(seams.last_hidden(output).device)  # of a model spread over several GPUs, the last one's
+        self.prefill.watch.wait(seams.last_hidden(output).device)  # the last GPU of a model that is spread over several
         if self.cache is None:
             self.cache = seams.cache_of(output)
         prefill, self.prefill = self.prefill, None

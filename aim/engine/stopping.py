@@ -1,6 +1,6 @@
-"""Ending a model's work early: before its next layer, whether the vision tower is at it, the prefill or a decoding step.
+"""Ending a model's work early, before its next layer: in the vision tower, in the prefill, or in a decoding step.
 
-Part of the engine as far as hooks go: they are on for as long as the block lasts, and off by whatever way it is left.
+This needs hooks, so it belongs to the engine. They are removed however the block is left.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ from aim.engine.seams import transformer_layers
 
 
 class Stopped(Exception):
-    """The work was asked to end. Not an error: whoever asked does not want the rest."""
+    """The work was asked to end. This is no error, because whoever asked does not want the rest."""
 
 
 @contextmanager
 def stoppable(model: nn.Module, ended: Callable[[], bool]) -> Iterator[None]:
-    """Inside the block every transformer layer of `model`, in tower and LLM, raises `Stopped` instead of running once `ended()` is true."""
+    """A block in which every transformer layer of `model`, in tower and LLM, raises `Stopped` instead of running once `ended()` is true.
+
+    Raises:
+        Stopped: a layer was about to run when `ended()` was true.
+    """
 
     def check(_module: nn.Module, _args: tuple) -> None:
         if ended():

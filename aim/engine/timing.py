@@ -1,4 +1,4 @@
-"""Stage times that are true on a GPU too, without stopping it between stages."""
+"""Times of stages. They are true on a GPU too, and the GPU is not stopped between stages."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ import torch
 
 @dataclass(frozen=True)
 class Mark:
-    """A moment on a device: an event on its stream where it is a GPU, else what the clock showed, in seconds."""
+    """A moment on a device. `at` is an event on the stream of a GPU, and else what the clock showed, in seconds."""
 
     device: torch.device
     at: Any
 
 
 class Stopwatch:
-    """Adds up seconds by stage name. On CUDA it records events on the device's own stream, whichever GPU is current in this thread, and
-    waits for them only when `seconds` is read.
+    """Adds up seconds by stage name.
+
+    On CUDA it records events on the stream of the stage's device, whichever GPU is current in this thread. It waits for them only when
+    `seconds` is called.
 
     Args:
-        device: where stages run unless they name another, as those of a model spread over several GPUs do.
+        device: where stages run that name no other. A model spread over several GPUs has stages that do.
     """
 
     def __init__(self, device: torch.device):
@@ -32,7 +34,7 @@ class Stopwatch:
         self._stages: list[tuple[str, Mark, Mark]] = []
 
     def now(self, device: torch.device | None = None) -> Mark:
-        """The moment when `device` (None: the stopwatch's own) has done what it was handed so far in this thread."""
+        """The moment when `device` has done what this thread has handed it so far. None is the stopwatch's own device."""
         device = self._device if device is None else device
         if device.type != "cuda":
             return Mark(device, time.perf_counter())
@@ -41,23 +43,23 @@ class Stopwatch:
         return Mark(device, event)
 
     def wait(self, device: torch.device) -> None:
-        """Before a mark: wait for work on another GPU, which marks on the stopwatch's own device would not see."""
+        """Wait for the work on another GPU. Call it before a mark on the stopwatch's own device, which would not count that work."""
         if device.type == "cuda" and device != self._device:
             torch.cuda.synchronize(device)
 
     def add(self, name: str, start: Mark) -> None:
-        """Count the time from `start` until now towards a stage, on the device of `start`."""
+        """Count the time from `start` until now, on the device of `start`, towards the stage `name`."""
         self._stages.append((name, start, self.now(start.device)))
 
     @contextmanager
     def measure(self, name: str, device: torch.device | None = None) -> Iterator[None]:
-        """Count the time inside the block towards a stage that runs on `device` (None: the stopwatch's own)."""
+        """Count the time inside the block towards the stage `name`, which runs on `device`. None is the stopwatch's own device."""
         start = self.now(device)
         yield
         self.add(name, start)
 
     def seconds(self) -> dict[str, float]:
-        """Seconds by stage. Waits for the GPUs to come to the ends of the stages."""
+        """Seconds by stage. It waits until the GPUs have come to the ends of the stages."""
         total: dict[str, float] = {}
         for name, start, end in self._stages:
             total[name] = total.get(name, 0.0) + _between(start, end)

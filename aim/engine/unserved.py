@@ -1,4 +1,4 @@
-"""What `aim.reduce` cannot serve, told before anything runs: text models, compiled models, and what a forward is asked for."""
+"""What `aim.reduce` cannot serve: some text models, compiled models, some arguments of a forward. It is refused before anything runs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from aim.kernels.refusal import Refusal
 INSTEAD = "or run it without `aim.reduce`."
 
 
-def refuse_wrapped(model: nn.Module) -> None:
-    """Refuse what is no transformers model itself.
+def plain_model(model: nn.Module) -> seams.PreTrainedModel:
+    """The transformers model that `aim.reduce` was given, taken out of PEFT's wrapper where it is in one.
 
     Raises:
         Refusal: it is compiled, or wrapped by something else than PEFT.
     """
+    model = seams.inside_adapters(model)
     if isinstance(model, nn.Module) and seams.is_compiled(model):
         raise Refusal(_compiled("The model"))
     if not isinstance(model, seams.PreTrainedModel):
@@ -25,16 +26,17 @@ def refuse_wrapped(model: nn.Module) -> None:
             f"The model is a {type(model).__name__}; `aim.reduce` takes a transformers model, also one with PEFT adapters. "
             "Pass the model inside it."
         )
+    return model
 
 
 def refuse_model(parts: seams.Parts, with_tower: bool) -> None:
-    """Refuse a model whose text layers attend in a way that dropped tokens do not fit, or that runs as compiled graphs.
+    """Refuse a model that runs as compiled graphs, or whose text layers attend in a way that dropping tokens would break.
 
     Args:
-        with_tower: the vision tower is hooked too.
+        with_tower: whether the vision tower is hooked too, so that it may not be compiled either.
 
     Raises:
-        Refusal: as said.
+        Refusal: the model is one of these.
     """
     reasons = _attention_of(parts)
     if reasons:
@@ -48,7 +50,7 @@ def refuse_model(parts: seams.Parts, with_tower: bool) -> None:
 
 
 def _attention_of(parts: seams.Parts) -> list[str]:
-    """What stands against it in the text model's attention, as parts of a sentence."""
+    """What in the text model's attention does not allow dropped tokens, as parts of a sentence; empty where nothing does."""
     kinds = seams.other_layer_kinds(parts)
     if kinds:
         return [f"layers of the kind {kind!r}" for kind in kinds]
@@ -73,10 +75,10 @@ def _compiled(subject: str) -> str:
 
 
 def refuse_outputs(given: dict) -> None:
-    """Refuse arguments of the whole model's forward that count on one logit for each token of the prompt.
+    """Refuse arguments of the whole model's forward that need one logit for each token of the prompt.
 
     Raises:
-        Refusal: there are such.
+        Refusal: `labels` are given, or `logits_to_keep` is a tensor.
     """
     if given.get(seams.LABELS) is not None:
         raise Refusal(
@@ -91,10 +93,10 @@ def refuse_outputs(given: dict) -> None:
 
 
 def refuse_forward(parts: seams.Parts, given: dict) -> None:
-    """Refuse a forward that is asked for what it cannot give.
+    """Refuse a forward that asks for what cannot be had on fewer tokens.
 
     Raises:
-        Refusal: attention maps are asked for, layers that run again in the backward pass, or a cache that cannot grow.
+        Refusal: attention maps are asked for, layers would run again in the backward pass, or the cache cannot grow.
     """
     if seams.wants_attention_maps(parts.text_config, given):
         raise Refusal(
@@ -113,7 +115,10 @@ def refuse_cache(cache: Any) -> None:
     """Refuse a cache whose layers all have one length.
 
     Raises:
-        Refusal: as said.
+        Refusal: the cache is no DynamicCache.
     """
     if cache is not None and not seams.grows(cache):
-        raise Refusal(f"The cache is a {type(cache).__name__}; layers of different length need a DynamicCache. Drop cache_implementation.")
+        raise Refusal(
+            f"The cache is a {type(cache).__name__}; layers of different length need a DynamicCache. Pass one, or leave out "
+            "`cache_implementation`."
+        )
