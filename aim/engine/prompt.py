@@ -109,7 +109,7 @@ def _read(reader: Reader, kind: str, placeholders: int, behind: int, family: Fam
                 f"The prompt holds {placeholders} {kind} placeholders where one {kind} of {family.title} takes {picture.length}. "
                 "Give as many as its processor makes."
             )
-    except ValueError as error:
+    except Refusal as error:
         if behind:
             raise
         raise Refusal(

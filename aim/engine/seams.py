@@ -196,8 +196,11 @@ def tokens_by_layer(cache: DynamicCache | None) -> list[int]:
 
 
 def cache_bytes(cache: DynamicCache | None) -> int:
-    """Bytes of a cache's keys and values."""
-    return 0 if cache is None else sum(int(layer.keys.nbytes + layer.values.nbytes) for layer in cache.layers)
+    """Bytes of a cache's keys and values; 0 where there is no cache."""
+    if cache is None:
+        return 0
+    sizes: list[int] = [layer.keys.nbytes + layer.values.nbytes for layer in cache.layers]
+    return sum(sizes)
 
 
 def transformer_layers(model: nn.Module) -> list[nn.Module]:
