@@ -1,1 +1,1 @@
-"""A loaded model: clips encoded once and asked many times, methods side by side, memory, faults."""
+"""A loaded model: its clips are encoded once and asked about many times, methods run side by side, and memory and faults are handled."""

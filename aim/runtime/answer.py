@@ -1,4 +1,4 @@
-"""What a question about a clip gives: the text, and the whole account of the run behind it."""
+"""What a question about a clip gives: the text, and the account of the run that made it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from aim.methods import Method
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, growing while it streams. `trace` is None until it is complete; `timings` has the stages that have ended.
+    """An answer, which grows while it streams. `trace` is None until it is complete, and `timings` has the stages that have ended.
 
     Attributes:
         text: what the model has said so far.
+        model: the name under which the model was loaded.
         method: the method with every knob filled in.
-        frames: frames of the clip. The trace counts steps instead, which are fewer where the model joins frames in time.
-        trace: see `aim.Trace`.
+        frames: how many frames the clip has. The trace counts steps instead, which are fewer where the model joins frames in time.
+        trace: the record of the prefill, see `aim.Trace`.
         timings: seconds by stage: `decode_video`, `preprocess`, `vision_tower` (these three only when they ran), `merge`, `importance`,
             `inspection` (only where `scores="all"` was asked for), `llm_prefill`, `first_token` (from the start of generation), `decode`,
             `total` (of the question, without decoding the video).
         cost: modelled cost of the executed token counts, see `aim.planning.plan.cost_of`.
-        features_reused: the clip's vision features came from an earlier question.
-        new_tokens: tokens generated, the end token included.
-        next_token: log probabilities of the first token, float32 [vocabulary] on the CPU, before sampling changes them; None until it is
-            there. No part of `account` and `to_dict`.
+        features_reused: whether the clip's vision features came from an earlier question.
+        new_tokens: how many tokens were generated, the end token included.
+        next_token: log probabilities of the first token, float32 [vocabulary] on the CPU, before sampling changes them; None until there is
+            one. `account` and `to_dict` leave it out.
         note: what the reader should know before trusting the text, such as words of the question that the model does not know.
     """
 

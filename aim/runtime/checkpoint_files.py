@@ -1,4 +1,4 @@
-"""What is there of a checkpoint, in its folder or its Hub repository, told without loading it."""
+"""Which files of a checkpoint there are, in its folder or its Hub repository. Nothing is loaded to find out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CheckpointFiles:
 
     Attributes:
         source: a folder, or a Hub id.
-        is_folder: whether `source` is a folder here; it is taken for a Hub id otherwise.
+        is_folder: whether `source` is a folder on this machine; else it is taken for a Hub id.
     """
 
     def __init__(self, source: str):
@@ -32,21 +32,32 @@ class CheckpointFiles:
 
     @property
     def is_file(self) -> bool:
+        """Whether `source` is a file on this machine."""
         return Path(self.source).is_file()
 
     @cached_property
     def folder(self) -> Path | None:
-        """Where its files lie here: the folder itself, or the Hub's cache; None where nothing of a repository is cached."""
+        """Where its files lie on this machine: the folder itself, or the Hub's cache. None where nothing of a repository is cached."""
         if self.is_folder:
             return Path(self.source)
         for name in ("config.json", "adapter_config.json", "model.safetensors", INDEX):
             try:
                 path = try_to_load_from_cache(self.source, name)
-            except ValueError:  # no Hub id
+            except ValueError:  # `source` is no Hub id
                 return None
             if isinstance(path, str):
                 return Path(path).parent
         return None
+
+    def _path(self, name: str) -> Path:
+        """The path of one of its files on this machine.
+
+        Raises:
+            FileNotFoundError: nothing of it is on this machine.
+        """
+        if self.folder is None:
+            raise FileNotFoundError(name)
+        return self.folder / name
 
     @cached_property
     def here(self) -> frozenset[str]:
@@ -60,36 +71,36 @@ class CheckpointFiles:
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """Names of all its files: of a repository what the Hub lists, or what is cached of it where the Hub cannot be asked."""
+        """Names of all its files. For a repository these are what the Hub lists, or what is cached where the Hub cannot be asked."""
         if self.is_folder:
             return self.here
         try:
             return frozenset(list_repo_files(self.source)) | self.here
-        except Exception:  # whatever keeps the Hub from answering, the cache is what is left
+        except Exception:  # the Hub may fail to answer in any way, and then the cached files are all that is known
             return self.here
 
     def has(self, *endings: str) -> bool:
-        """Whether one of its files ends so, in any case of letters."""
+        """Whether the name of one of its files ends in one of these, in small or capital letters."""
         return any(name.lower().endswith(endings) for name in self.names)
 
     def first(self, *endings: str) -> str:
-        """The first of its files that ends so, "" where none does."""
+        """The first of its files, by name, that ends in one of these; "" where none does."""
         return min((name for name in self.names if name.lower().endswith(endings)), default="")
 
     def read(self, name: str) -> dict:
-        """A JSON object on this machine; {} where it is not there or no such object."""
+        """The JSON object in one of its files on this machine; {} where there is no such file or it holds no object."""
         try:
-            content = json.loads((self.folder / name).read_text(encoding="utf-8")) if self.folder else {}
+            content = json.loads(self._path(name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
 
     @cached_property
     def damaged_json(self) -> str:
-        """The first JSON file of a checkpoint here that holds no JSON object, "" where all do."""
+        """The first of its JSON files on this machine that holds no JSON object; "" where all do."""
         for name in sorted(self.here.intersection(_READ)):
             try:
-                if not isinstance(json.loads((self.folder / name).read_text(encoding="utf-8")), dict):
+                if not isinstance(json.loads(self._path(name).read_text(encoding="utf-8")), dict):
                     return name
             except ValueError:
                 return name
@@ -99,21 +110,21 @@ class CheckpointFiles:
 
     @cached_property
     def missing_weights(self) -> list[str]:
-        """Files of weights that its index names and that are not on this machine."""
+        """The files of weights that its index names and that are not on this machine."""
         shards = self.read(INDEX).get("weight_map")
         return sorted({str(shard) for shard in shards.values()} - self.here) if isinstance(shards, dict) else []
 
     @property
     def has_weights(self) -> bool:
-        """Whether a file of safetensors is on this machine."""
+        """Whether one of its safetensors files is on this machine."""
         return any(name.endswith(".safetensors") for name in self.here)
 
     @cached_property
     def pointer(self) -> str:
-        """The first file of weights here that is a pointer of Git LFS, "" where none is."""
+        """The first of its safetensors files on this machine that is only a pointer of Git LFS; "" where none is."""
         for name in sorted(name for name in self.here if name.endswith(".safetensors")):
             try:
-                with (self.folder / name).open("rb") as file:
+                with self._path(name).open("rb") as file:
                     if file.read(40).startswith(b"version https://git-lfs"):
                         return name
             except OSError:
@@ -122,5 +133,5 @@ class CheckpointFiles:
 
     @cached_property
     def is_unfinished(self) -> bool:
-        """Whether a download into the folder was broken off."""
+        """Whether a download into the folder was interrupted."""
         return self.is_folder and any((Path(self.source) / ".cache" / "huggingface").rglob("*.incomplete"))

@@ -1,4 +1,4 @@
-"""From a name to a model: the bundled one, a local folder, or a Hub id; weights from safetensors only, no code from checkpoints."""
+"""From a name ("bundled", a local folder or a Hub id) to a model. Weights come from safetensors only, and no checkpoint's code runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -31,7 +32,12 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint: the model in evaluation mode on its device, and what turns frames and words into its inputs."""
+    """A loaded checkpoint: the model in evaluation mode on its device, and what turns frames and words into its inputs.
+
+    Attributes:
+        name: the one it was loaded by.
+        pictures: the settings by which frames become pixel values, as in `preprocessor_config.json`.
+    """
 
     name: str
     model: PreTrainedModel
@@ -48,14 +54,14 @@ def load_checkpoint(
 
     Args:
         name: "bundled", a folder, or a Hub id such as "llava-hf/llava-onevision-qwen2-0.5b-ov-hf".
-        device: default CUDA where there is one, else the CPU. "auto" spreads the layers over all GPUs, and what does not fit there over
-            the CPU's memory (the package accelerate's `device_map="auto"`).
-        dtype: default bfloat16 on CUDA, float16 on GPUs without bfloat16, else float32; see `aim.runtime.precision`.
-        quantization: "8bit" or "4bit", the LLM's matrices quantised while loading, on CUDA with bitsandbytes; None: as they are.
+        device: by default CUDA where there is one, else the CPU. "auto" spreads the layers over all GPUs, and puts what does not fit there
+            into the CPU's memory (the package accelerate's `device_map="auto"`).
+        dtype: by default bfloat16 on CUDA, float16 on GPUs without bfloat16, else float32; see `aim.runtime.precision`.
+        quantization: "8bit" or "4bit" quantises the LLM's matrices while loading, on CUDA with bitsandbytes. None leaves them as they are.
 
     Raises:
-        Refusal: nothing can be loaded under that name, in the words of `aim.runtime.loading_errors`; a family that is not supported;
-            "auto" without accelerate; a quantization that cannot be had here.
+        Refusal: nothing can be loaded under that name, for a reason of `aim.runtime.loading_errors`; the family is not supported; "auto" is
+            asked for without accelerate; the quantization cannot be had here.
     """
     if device == AUTO and importlib.util.find_spec("accelerate") is None:
         raise Refusal('device="auto" needs the package accelerate. Run `pip install accelerate`, or name one device such as "cuda:0".')
@@ -64,7 +70,7 @@ def load_checkpoint(
     if quantization is not None:
         check_quantization(quantization, device)
     source = locate(name)
-    # Said outright everywhere: left open, transformers asks at the terminal whether a checkpoint's code may run.
+    # It is given in every call, because transformers would else ask at the terminal whether a checkpoint's code may run.
     safely = {"trust_remote_code": False}
     with told(source):
         if (Path(source) / "adapter_config.json").is_file():  # without peft, transformers would load the rest and leave the adapter out
@@ -72,10 +78,11 @@ def load_checkpoint(
         config = AutoConfig.from_pretrained(source, **safely)
     family = family_of(config)
     if quantization is not None:
-        # Quantised weights are made on their device and stay there; others are moved.
+        # Quantised weights are made on their device and stay there. Others are moved.
         placed = {"device_map": {"": device}, **placed, "quantization_config": quantization_config(quantization, dtype, family)}
     with told(source):
-        model, loaded = AutoModelForImageTextToText.from_pretrained(
+        # With `output_loading_info` it gives a pair, which transformers' annotation leaves out.
+        loading: Any = AutoModelForImageTextToText.from_pretrained(
             source,
             config=config,
             dtype=dtype,
@@ -85,6 +92,7 @@ def load_checkpoint(
             **safely,
             **placed,
         )
+        model, loaded = loading
         if getattr(model, "_hf_peft_config_loaded", False):  # a repository of the Hub with both
             raise Unusable(ADAPTER)
         if loaded["missing_keys"]:  # transformers would make them up
@@ -96,10 +104,10 @@ def load_checkpoint(
 
 
 def check_quantization(quantization: str, device: torch.device) -> None:
-    """Refuse what cannot be had here, before anything is read.
+    """Refuse a quantization that cannot be had here, before anything is read.
 
     Raises:
-        Refusal: an unknown kind, a device other than CUDA, or no bitsandbytes.
+        Refusal: the kind is unknown, the device is not CUDA, or bitsandbytes is not installed.
     """
     if quantization not in QUANTIZATIONS:
         raise Refusal(f"quantization is {quantization!r}; accepted: {', '.join(QUANTIZATIONS)}. Leave it out for whole weights.")
@@ -110,14 +118,14 @@ def check_quantization(quantization: str, device: torch.device) -> None:
 
 
 def quantization_config(quantization: str, dtype: torch.dtype, family: Family) -> BitsAndBytesConfig:
-    """What transformers needs to quantise on loading. The vision tower and its projector keep their weights: they are small."""
+    """What transformers needs to quantise on loading. The vision tower and its projector keep their weights, which are small."""
     whole = list(family.unquantised)
-    # The type to compute in is read for 4 bits alone.
+    # Only 4 bits read the type to compute in.
     return BitsAndBytesConfig(llm_int8_skip_modules=whole, bnb_4bit_compute_dtype=dtype, **QUANTIZATIONS[quantization])
 
 
 def _chat_template(source: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The processor's template, which knows videos; the tokenizer's own may be the text model's and drop them."""
+    """The processor's chat template, which knows videos. The tokenizer's may be that of the text model, which drops them."""
     for file in ("chat_template.jinja", "chat_template.json"):
         path = _find(source, file)
         if path:

@@ -1,4 +1,4 @@
-"""Methods side by side on one clip at equal cost: their answers, how far they stray from the full model, their times, what they keep."""
+"""Methods side by side on one clip at equal cost: their answers, their divergence from the full model, their times, and what they keep."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from aim.kernels.refusal import Refusal
 from aim.methods import AIM, METHODS, Full, Method
 from aim.planning.match import match
 from aim.runtime.answer import Answer
 from aim.runtime.vlm import VLM
 from aim.video.clip import Clip
 
-# Runs of each method after the first are only timed; they take turns, so that a busy machine treats all alike.
+# Each method's runs after the first are only timed. The methods take turns, so that a busy machine slows all of them alike.
 ROUNDS = 3
 
 
@@ -25,10 +26,10 @@ class Compared:
     """One method's run beside the full model's.
 
     Attributes:
-        answer: the run; its `cost["prefill_tflops"]` is what the method really executed, near the budget as its knob's steps allow.
+        answer: the run. Its `cost["prefill_tflops"]` is the cost of what the method really executed, as near the budget as its knob allows.
         divergence: KL(full ‖ method) of the next-token distributions, in nats, ≥ 0; 0 for the full model itself.
-        agrees: both find the same first token most likely.
-        prefill_seconds: measured, merging and scoring included; one for each round.
+        agrees: whether both find the same first token most likely.
+        prefill_seconds: measured in each round, merging and scoring included.
     """
 
     answer: Answer
@@ -44,10 +45,12 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All runs, the full model's first; not `complete` while it grows or where it was stopped.
+    """All runs, the full model's first.
 
     Attributes:
-        tflops: the budget, modelled TFLOP of the LLM's prefill.
+        tflops: the budget, in modelled TFLOP of the LLM's prefill.
+        runs: those that have ended.
+        complete: whether all have ended and were timed. It is false while the comparison grows, and where it was stopped.
     """
 
     tflops: float
@@ -55,10 +58,13 @@ class Comparison:
     complete: bool = False
 
     def overlap(self, layer: int | None = None) -> Tensor:
-        """Intersection over union of the patches whose places a layer's visual tokens hold, [runs, runs]; nan where neither has any.
+        """Intersection over union of the patches whose places a layer's visual tokens hold, 0 to 1.
 
         Args:
-            layer: None is a quarter of the way in, where every method has begun to drop.
+            layer: counted from 0. None is the layer at a quarter of the depth, where every method has begun to drop.
+
+        Returns:
+            float64 [runs, runs]; NaN where neither run has visual tokens there.
         """
         kept = [set(run.answer.trace.kept_patches(self._layer(layer)).tolist()) for run in self.runs]
         return torch.tensor([[_over(one, other) for other in kept] for one in kept], dtype=torch.float64)
@@ -67,7 +73,7 @@ class Comparison:
         return self.runs[0].answer.trace.num_layers // 4 if layer is None else layer
 
     def to_dict(self) -> dict:
-        """Plain numbers and lists; overlaps that are not defined are None."""
+        """Plain numbers and lists. An overlap that is not defined is None."""
         overlap = [[None if value != value else value for value in row] for row in self.overlap().tolist()]
         return {"tflops": self.tflops, "runs": [run.to_dict() for run in self.runs], "overlap_layer": self._layer(None), "overlap": overlap}
 
@@ -85,24 +91,27 @@ def compare(
     """Run the full model and every method, each with its own knob turned to one budget, on one encoded clip.
 
     Args:
-        methods: keys of `METHODS`; default all. The full model is always the first, and the reference.
-        tflops: the budget, modelled TFLOP of the LLM's prefill; default what the paper's AIM setting takes on this clip.
-        rounds: how often each prefill is timed, in turns, ≥ 1.
-        stop: set it to end before the model's next layer; what is done so far was yielded.
+        clip: from `aim.read_video`.
+        question: 1 to 2,000 characters.
+        methods: keys of `METHODS`, by default all. The full model always comes first, and is the reference.
+        tflops: the budget, in modelled TFLOP of the LLM's prefill, > 0. By default it is what the paper's AIM setting takes on this clip.
+        max_new_tokens: for each answer, at least 1.
+        rounds: how often each prefill is timed, at least 1.
+        stop: set it to end before the model's next layer. What is done by then was yielded.
 
     Yields:
         The comparison after each run, and once more when all rounds are timed.
 
     Raises:
-        ValueError: an unknown method, no method, a budget no method can meet, and whatever `VLM.ask` refuses.
+        Refusal: a method is unknown, there is none, no setting of a method meets the budget, `rounds` is below 1, or `VLM.ask` refuses.
     """
     names = list(dict.fromkeys(METHODS if methods is None else methods))
     unknown = [name for name in names if name not in METHODS]
     others = [name for name in names if name != Full.name]
     if unknown or not others:
-        raise ValueError(f"methods is {methods!r}; choose one or more of {', '.join(name for name in METHODS if name != Full.name)}.")
+        raise Refusal(f"methods is {methods!r}; choose one or more of {', '.join(name for name in METHODS if name != Full.name)}.")
     if rounds < 1:
-        raise ValueError(f"rounds is {rounds}; each prefill is timed at least once. Use {ROUNDS}, for example.")
+        raise Refusal(f"rounds is {rounds}; each prefill is timed at least once. Use {ROUNDS}, for example.")
     stop = stop or threading.Event()
     grid = vlm.grid(len(clip.frames), *clip.frames.shape[1:3])
     text_tokens = len(vlm.prompt_ids(question, grid)) - grid.tokens
@@ -116,11 +125,12 @@ def compare(
         if answer is None:
             return
         reference = comparison.runs[0].answer if comparison.runs else answer
-        agrees = _likeliest(reference) == _likeliest(answer)
-        run = Compared(answer, divergence(reference.next_token, answer.next_token), agrees, (answer.trace.prefill_seconds,))
+        expected, given = first_token(reference), first_token(answer)
+        agrees = bool(expected.argmax() == given.argmax())
+        run = Compared(answer, divergence(expected, given), agrees, (answer.trace.prefill_seconds,))
         comparison = replace(comparison, runs=(*comparison.runs, run))
         yield comparison
-    # The first run of all also warms up the machine, so that only the rounds that follow are compared where there are any.
+    # The very first run also warms up the machine. So only the rounds after it are compared where there are any.
     seconds: list[list[float]] = [[] for _ in comparison.runs]
     for _ in range(rounds - 1):
         for times, run in zip(seconds, comparison.runs, strict=True):
@@ -135,7 +145,7 @@ def compare(
 
 
 def divergence(reference: Tensor, other: Tensor) -> float:
-    """KL(reference ‖ other) of two distributions given as log probabilities [vocabulary], in nats; 0 where they are equal."""
+    """KL(reference ‖ other) in nats, ≥ 0, of two distributions that are given as log probabilities [vocabulary]. Equal ones give 0."""
     reference, other = reference.double(), other.double()
     terms = reference.exp() * (reference - other)
     return max(0.0, float(terms[reference > -torch.inf].sum()))
@@ -145,14 +155,23 @@ def whole_answer(vlm: VLM, clip: Clip, question: str, method: Method, max_new_to
     """`vlm.ask`, or None where `stop` was set before the answer was complete.
 
     Raises:
-        ValueError: what `VLM.ask` refuses.
+        Refusal: what `VLM.ask` refuses.
     """
     answer = vlm.ask(clip, question, method, max_new_tokens, stop=stop)
     return None if stop.is_set() or answer.trace is None else answer
 
 
-def _likeliest(answer: Answer) -> int:
-    return int(answer.next_token.argmax())
+def first_token(answer: Answer) -> Tensor:
+    """Log probabilities of an answer's first token, float32 [vocabulary].
+
+    Raises:
+        Refusal: the answer has none, as before its first token or where it was stopped there.
+    """
+    if answer.next_token is None:
+        raise Refusal(
+            "The answer has no first token; accepted: a complete answer. Take the last one that `VLM.stream` yields, or `VLM.ask`."
+        )
+    return answer.next_token
 
 
 def _over(one: set[int], other: set[int]) -> float:

@@ -1,4 +1,4 @@
-"""Telling the faults of a machine, memory and disk, from faults of a program."""
+"""Faults of a machine, in memory and on disk, told from faults of a program."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from contextlib import contextmanager
 
 import torch
 
-# How torch words it on the CPU and in CUDA's libraries, as plain RuntimeErrors.
+from aim.kernels.refusal import Refusal
+
+# Texts of the plain RuntimeErrors by which torch and CUDA's libraries report that memory ran out.
 _NO_MEMORY = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
-class NotEnoughMemory(ValueError):
-    """A run that does not fit into memory here; the message says which knob to turn."""
+class NotEnoughMemory(Refusal):
+    """A run does not fit into the memory of this machine. The message says which knob to turn."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, the CPU's or a GPU's."""
+    """Whether the error says that memory ran out, the CPU's or a GPU's."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError, NotEnoughMemory)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
@@ -28,10 +30,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def within_memory(what: str, let_go: Callable[[], None]) -> Iterator[None]:
-    """Turns running out of memory inside the block into a sentence, and frees what the block held.
+    """A block that is refused with a sentence where memory runs out in it. What it held is freed then.
 
     Args:
-        what: what does not fit, as the sentence calls it.
+        what: the words for what does not fit.
         let_go: frees what is kept for later runs.
 
     Raises:
@@ -47,16 +49,16 @@ def within_memory(what: str, let_go: Callable[[], None]) -> Iterator[None]:
     if problem is not None:
         let_go()
         give_back(problem)
-        raise NotEnoughMemory(f"The memory here does not hold {what}. Use fewer frames, a smaller merge ratio or an earlier l1.")
+        raise NotEnoughMemory(f"The memory of this machine does not hold {what}. Use fewer frames, a smaller merge ratio or an earlier l1.")
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether a file could not be written for want of space."""
+    """Whether the error says that a file could not be written because the disk is full."""
     return isinstance(error, OSError) and error.errno in _NO_SPACE
 
 
 def give_back(error: BaseException) -> None:
-    """Free what a failed run still holds: the tensors in the frames its traceback keeps alive, and the memory torch keeps for later."""
+    """Free what a failed run still holds: tensors in frames that its traceback keeps alive, and GPU memory that torch keeps for later."""
     traceback.clear_frames(error.__traceback__)
     error.__traceback__ = None
     gc.collect()

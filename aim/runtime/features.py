@@ -1,4 +1,4 @@
-"""A clip's vision features: made once, kept by the clip's content, and bounded in bytes."""
+"""The vision features of clips. They are made once, kept by the clip's content, and bounded in bytes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FEATURES_MEMORY, VARIABLE = 512 * MIB, "AIM_FEATURES_MEMORY"
 
 
 class Features:
-    """The vision features of the clips a model was asked about last. Whoever uses it holds the model's lock.
+    """The vision features of the clips that a model was asked about last. Whoever uses them holds the model's lock.
 
-    They are kept by the clip's content, so nobody can reach another's clip without having it. The last clip's are kept whatever their
-    size, since a job asks about its clip many times.
+    They are kept by the clip's content, so that nobody reaches the features of a clip that they do not have. Those of the last clip are
+    kept whatever their size, because a job asks about its clip many times.
 
     Attributes:
-        limit: bytes for the clips before the last one, on the model's device.
-        bytes: what is kept now.
+        limit: the most bytes to be kept, on the model's device. Only the last clip's features alone may take more.
+        bytes: how many are kept now.
     """
 
     def __init__(self, checkpoint: Checkpoint, limit: int):
@@ -44,19 +44,27 @@ class Features:
         return sum(size for _, size in list(self._kept.values()))
 
     def clear(self) -> None:
-        """Let go of all of them."""
+        """Drop all features."""
         self._kept.clear()
 
     def encode(self, frames: np.ndarray) -> Encoded:
-        """Run the vision tower on uint8 [F, H, W, 3]; nothing is kept."""
+        """Run the vision tower on frames, uint8 [F, H, W, 3]. Nothing is kept.
+
+        Raises:
+            Refusal: the family does not take frames of this shape.
+        """
         family, model = self.checkpoint.family, self.checkpoint.model
         with torch.inference_mode(), running_on(model.device):
             return family.encode(model, family.pixel_values(model.config, frames, self.checkpoint.pictures))
 
     def of(self, clip: Clip) -> tuple[Encoded, dict[str, float]]:
-        """The clip's features, kept ones if there are, and the seconds spent on them by stage."""
+        """(the clip's features, the seconds spent on them by stage). The seconds are empty where the features were kept.
+
+        Raises:
+            Refusal: the family does not take frames of this shape.
+        """
         if (kept := self._kept.pop(clip.digest, None)) is not None:
-            self._kept[clip.digest] = kept  # the last one now
+            self._kept[clip.digest] = kept  # it is the last one now
             return kept[0], {}
         family, model, timings = self.checkpoint.family, self.checkpoint.model, {"decode_video": clip.decode_seconds}
         start = time.perf_counter()
@@ -79,7 +87,7 @@ class Features:
 
 
 def size_of(value: Any) -> int:
-    """Bytes of memory that the tensors inside lists, tuples, dictionaries and dataclasses keep alive; shared memory counts once."""
+    """How many bytes the tensors inside lists, tuples, dictionaries and dataclasses keep alive. Shared memory counts once."""
     storages = {storage.data_ptr(): storage.nbytes() for storage in (tensor.untyped_storage() for tensor in _tensors(value))}
     return sum(storages.values())
 

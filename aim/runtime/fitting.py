@@ -1,4 +1,4 @@
-"""Which of the published models a machine's memory takes, from their shapes alone."""
+"""Which of the published models fit into a machine's memory. Their shapes alone tell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _MEMORY = Path("/proc/meminfo")
 
 
 def memory() -> int | None:
-    """Bytes for weights and runs: the GPU's, else what the host grants (a Space's `MEMORY`, as 16Gi) or what Linux says is available."""
+    """Bytes for weights and runs; None where nothing tells.
+
+    It is the GPU's memory, else what the host grants (the variable `MEMORY` of a Space, such as 16Gi), else what Linux says is available.
+    """
     if torch.cuda.is_available():
         return torch.cuda.get_device_properties(0).total_memory
     granted = os.environ.get("MEMORY", "").removesuffix("Gi")
@@ -26,14 +29,14 @@ def memory() -> int | None:
 
 
 def fitting(memory_bytes: int, bytes_per_value: int) -> list[str]:
-    """Hub ids of the models suggested for videos, the largest last, whose weights and a run fit into so many bytes."""
+    """Hub ids of the models suggested for videos whose weights and a run fit into `memory_bytes`, the largest last."""
     suggested = [model for family in FAMILIES.values() if family.suggested_for_video for model in family.published]
     values = {model.hub_ids[0]: weights(look_up(model.name)) for model in suggested}
     return [hub_id for hub_id in sorted(values, key=values.__getitem__) if ROOM * values[hub_id] * bytes_per_value <= memory_bytes]
 
 
 def weights(model: PlannedModel) -> int:
-    """Values in a model's matrices; embeddings and output head are counted apart, as in models that do not share them."""
+    """How many values a model's matrices hold. Embeddings and output head both count, as in models that do not share them."""
     shape, vision = model.shape, model.vision
     tower = vision.num_layers * vision.hidden_size * (4 * vision.hidden_size + 2 * vision.intermediate_size)
     projector = (vision.hidden_size + vision.projector_size) * vision.projector_size

@@ -1,14 +1,15 @@
-"""Stock `generate` in a thread of its own, so that its text can be streamed, timed and stopped."""
+"""Stock `generate` in a thread of its own. Its text can so be streamed, timed and stopped."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, TextIteratorStreamer
+from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase, TextIteratorStreamer
 
 from aim.engine.reduce import reduce
 from aim.engine.stopping import Stopped, stoppable
@@ -18,9 +19,22 @@ from aim.runtime.gpus import running_on
 
 
 class Generation(threading.Thread):
-    """Stock `generate` under `aim.reduce`, beside the thread that hands out its text. Ends before the next layer once `ended()` is true."""
+    """Stock `generate` under `aim.reduce`, beside the thread that hands out its text. It ends before the next layer once `ended()` is true.
 
-    def __init__(self, model, method: Method, scores: str, arguments: dict, streamer: TimedStreamer, ended: Callable[[], bool]):
+    Attributes:
+        trace: the record of the prefill; None until the thread has begun.
+        error: what was raised in the thread, for the caller's thread to raise; None where nothing was.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        method: Method,
+        scores: str,
+        arguments: dict[str, Any],
+        streamer: TimedStreamer,
+        ended: Callable[[], bool],
+    ):
         super().__init__(daemon=True)
         self._work = (model, method, scores, arguments, streamer, ended)
         self.trace: Trace | None = None
@@ -35,10 +49,10 @@ class Generation(threading.Thread):
                 reduce(model, method, scores) as self.trace,
                 stoppable(model, ended),
             ):
-                model.generate(**arguments)
+                model.generate(**arguments)  # type: ignore[operator]  # the models of every family have it, but not their common base
         except Stopped:
-            streamer.end()  # hands out the word it was holding back
-        except BaseException as error:  # handed to the caller's thread, which raises it
+            streamer.end()  # it hands out the word that it was holding back
+        except BaseException as error:  # the caller's thread raises it
             self.error = error
         finally:
             streamer.text_queue.put(streamer.stop_signal)
@@ -47,21 +61,23 @@ class Generation(threading.Thread):
 class TimedStreamer(TextIteratorStreamer):
     """Notes when each token arrived. The first `put` is the prompt."""
 
-    def __init__(self, tokenizer, **options):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, **options: bool):
         super().__init__(tokenizer, **options)
         self._start = time.perf_counter()
         self._times: list[float] = []
 
     @property
     def tokens(self) -> int:
+        """How many tokens were generated so far."""
         return max(0, len(self._times) - 1)
 
-    def put(self, value) -> None:
+    def put(self, value: Tensor) -> None:
+        """Take the prompt's ids, and then each token's."""
         self._times.append(time.perf_counter())
         super().put(value)
 
     def timings(self) -> dict[str, float]:
-        """Seconds to the first token and from there to the last; empty if none came."""
+        """Seconds from the start to the first token (`first_token`) and from there to the last (`decode`); empty if none came."""
         if self.tokens == 0:
             return {}
         return {"first_token": self._times[1] - self._start, "decode": self._times[-1] - self._times[1]}
@@ -70,7 +86,7 @@ class TimedStreamer(TextIteratorStreamer):
 class FirstToken(LogitsProcessor):
     """Notes the log probabilities of the first token, and changes none."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.log_probabilities: Tensor | None = None
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:

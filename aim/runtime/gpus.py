@@ -16,12 +16,15 @@ def gpus_of(model: nn.Module) -> list[torch.device]:
 
 
 def wait_for(gpus: Iterable[torch.device]) -> None:
-    """Wait until these GPUs have done what they were handed."""
+    """Wait until these GPUs have done all the work that they were given."""
     for gpu in gpus:
         torch.cuda.synchronize(gpu)
 
 
 def running_on(device: torch.device) -> AbstractContextManager:
-    """A block in which `device` is this thread's current GPU; on a CPU nothing happens. A fresh thread's current GPU is the first one,
-    wherever the model lies, and kernels that are not torch's own (bitsandbytes, Triton) go there unless told."""
+    """A block in which `device` is this thread's current GPU. On a CPU nothing changes.
+
+    In a fresh thread the first GPU is current, wherever the model lies. Kernels that are not torch's own (bitsandbytes, Triton) run on the
+    current GPU.
+    """
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

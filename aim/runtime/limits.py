@@ -1,11 +1,11 @@
-"""Limits and choices that several rooms keep to, as plain values that take no time to import.
+"""Limits and choices that several rooms share. They are plain values, which take no time to import.
 
-What a video file may be is told in `aim.video.intake.limits`.
+The limits of a video file stand in `aim.video.intake.limits`.
 """
 
 MAX_QUESTION = 2000  # characters
 MAX_FRAMES_OFFERED = 64  # by the page, even where a model's context has room for more
-TYPICAL_TEXT_TOKENS = 20  # of a prompt that has no question yet; the paper's is `aim.methods.published.PAPER_TEXT_TOKENS`
+TYPICAL_TEXT_TOKENS = 20  # assumed for a prompt that has no question yet; the paper's number is `aim.methods.published.PAPER_TEXT_TOKENS`
 MAX_PREFILLS = 24  # of a search for a setting, unless the caller says otherwise
 
 # How the LLM's matrices may be quantised on loading: name → what transformers' `BitsAndBytesConfig` is given for it.

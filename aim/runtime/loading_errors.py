@@ -1,4 +1,4 @@
-"""Why a checkpoint was not loaded, in a sentence for whoever named it. What is not recognised here stays the exception it was."""
+"""Why a checkpoint was not loaded, in a sentence for whoever named it. An exception that no reason here fits stays as it is."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ from aim.runtime.other_formats import is_original
 
 @contextmanager
 def told(source: str) -> Iterator[None]:
-    """Turns what loading a checkpoint raises into a `Refusal` with the reason, where `REASONS` knows it.
+    """A block in which what loading a checkpoint raises becomes a `Refusal`, where `REASONS` knows the reason.
 
-    A fault of the machine and an exception that no reason fits stay what they are.
+    Faults of the machine (memory, disk) and exceptions that no reason fits are raised as they are.
+
+    Raises:
+        Refusal: the checkpoint cannot be loaded, for a reason that is known.
     """
     try:
         yield
@@ -41,7 +44,8 @@ _ADAPTER = (
     "and load that folder."
 )
 
-# (whether it fits, the sentence). The first that fits is told, so what explains more comes first, and what asks the Hub comes last.
+# (whether it fits, the sentence). The first reason that fits is given. So one that explains more comes before one that explains less, and
+# those that ask the Hub come late.
 REASONS: tuple[tuple[Callable[[Failure], object], str], ...] = (
     (
         lambda f: f.files.is_file and f.source.lower().endswith(".gguf"),

@@ -1,9 +1,10 @@
-"""One run of a model at a time: who holds it, and what is refused because it could only wait for ever.
+"""One run of a model at a time. The lock knows who holds the model, and refuses a caller who would wait for ever.
 
-An iterator of answers holds the model from its first answer to its last, and rests in between for as long as its owner likes. Whoever
-asks in the middle of iterating would wait for himself. He is recognised by the thread that advanced the iterator last together with its
-context (`contextvars`): the thread alone is not enough, since a server may advance an iterator in another thread each time, and use the
-same thread for somebody else. What these do not show ends all the same: nobody waits longer than `PATIENCE` for an iterator that rests.
+An iterator of answers holds the model from its first answer to its last. Between two answers it rests for as long as its owner likes. A
+caller who asks in the middle of iterating would wait for their own iterator. Such a caller is recognised by two things together: the
+thread that advanced the iterator last, and its context (`contextvars`). The thread alone is not enough, because a server may advance an
+iterator in another thread each time, and use the same thread for somebody else. Where neither shows it, the wait still ends: nobody waits
+longer than `PATIENCE` for an iterator that rests.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from dataclasses import dataclass, field
 from aim.engine.stopping import Stopped
 from aim.kernels.refusal import Refusal
 
-PATIENCE = 60.0  # seconds for which somebody waits for an iterator that rests
-_LOOK_SECONDS = 0.1  # how often a waiting caller looks whether he may, must or need no longer wait
+PATIENCE = 60.0  # seconds; nobody waits longer for an iterator that rests
+_LOOK_SECONDS = 0.1  # how often a waiting caller looks whether the wait has ended
 
 
 @dataclass(eq=False)
@@ -28,10 +29,10 @@ class Holder:
 
     Attributes:
         what: what the model does for them, as a noun.
-        thread: the one that began or advanced it last.
-        since: `time.monotonic()` when it began.
-        resting_since: the same when it handed out its last answer; None while it works.
-        over: it has ended.
+        thread: the thread that began or advanced the work last.
+        since: `time.monotonic()` when the work began.
+        resting_since: `time.monotonic()` when it handed out its last answer; None while it works.
+        over: whether the work has ended.
     """
 
     what: str
@@ -47,7 +48,7 @@ class Holder:
 
     @contextmanager
     def resting(self) -> Iterator[None]:
-        """The block hands out an answer; whoever comes back from it advances the work from now on."""
+        """A block that hands out an answer. Whoever comes back from it is the one who advances the work."""
         self.resting_since = time.monotonic()
         try:
             yield
@@ -56,39 +57,39 @@ class Holder:
             self.belongs_here()
 
     def belongs_here(self) -> None:
-        """The present context is the one that works with it."""
+        """Note that the present context works with it."""
         _HELD.set((*(other for other in _HELD.get() if not other.over and other is not self), self))
 
 
-# What this context has begun or advanced, of any model.
+# The work that this context has begun or advanced, with any model.
 _HELD: ContextVar[tuple[Holder, ...]] = ContextVar("_HELD", default=())
 
 
 class ModelLock:
-    """Lets one caller at a time use a model.
+    """A lock that lets one caller at a time use a model.
 
     Attributes:
-        holder: who uses it; None while it is free.
+        holder: who uses the model; None while it is free.
         patience: seconds, see `PATIENCE`.
     """
 
     def __init__(self, patience: float = PATIENCE):
         self.holder: Holder | None = None
         self.patience = patience
-        # Of threading's default kind, which its own thread may enter twice: the garbage collector may end an iterator at any place.
+        # Its lock is one that the same thread may enter twice, because the garbage collector may end an iterator at any place.
         self._changed = threading.Condition()
 
     @contextmanager
     def held(self, what: str, ended: Callable[[], bool] = bool) -> Iterator[Holder]:
-        """Wait until the model is free, and keep others from it as long as the block lasts.
+        """A block that begins when the model is free, and keeps others from the model.
 
         Args:
-            what: what it is for, as a noun; others read it.
-            ended: whether the caller no longer wants it.
+            what: what the model is used for, as a noun. Others read it.
+            ended: whether the caller no longer wants the model.
 
         Raises:
-            Refusal: the caller holds it already, or it rests in somebody else's hands.
-            Stopped: `ended()` was true before it was free.
+            Refusal: the caller holds the model already, or another caller's iterator has held it at rest for longer than `patience`.
+            Stopped: `ended()` was true before the model was free.
         """
         holder = Holder(what)
         self._take(holder, ended)
@@ -102,11 +103,11 @@ class ModelLock:
             while (other := self.holder) is not None:
                 if other in _HELD.get() and other.thread is threading.current_thread():
                     raise Refusal(
-                        f"The model still works on {other}, for the same caller. Take that to its end or close it, then ask again."
+                        f"The model still works on {other}, for the same caller. Take that to its end or close it, and ask again then."
                     )
                 since = None if other.resting_since is None else max(other.resting_since, holder.since)
                 if since is not None and time.monotonic() - since > self.patience:
-                    raise Refusal(f"The model is held by {other}. Take that to its end or close it, then ask again.")
+                    raise Refusal(f"The model is held by {other}. Take that to its end or close it, and ask again then.")
                 if ended():
                     raise Stopped
                 self._changed.wait(_LOOK_SECONDS)

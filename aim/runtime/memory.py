@@ -1,10 +1,10 @@
-"""Memory of a stretch of work: what CUDA allocated, or on Linux what the whole process held."""
+"""The memory that a piece of work takes: what CUDA allocated, or on Linux what the whole process held."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -12,17 +12,18 @@ from pathlib import Path
 import torch
 
 _CLEAR, _STATUS, _MACHINE = Path("/proc/self/clear_refs"), Path("/proc/self/status"), Path("/proc/meminfo")
-SPARE = 0.9  # of the free memory, the share work may take where no limit is given
+SPARE = 0.9  # the share of the free memory that work may take
 
 
 class Peak:
-    """The most memory held since this was made, in bytes. The counter behind it is the process's: of two made one after the other, the
-    second one sets back the first.
+    """The most memory held since this was made, in bytes.
+
+    It reads a counter of the process and sets it back. So a second `Peak` sets back the first one too.
 
     Args:
-        gpus: those whose allocated tensors are counted. Of several GPUs, as a model spread over them has, it is the sum of what each one
-            held at most; they need not have held it at the same moment. With none given, it is what the whole process held in the host's
-            memory, weights and libraries too; Linux alone tells.
+        gpus: the GPUs whose allocated tensors are counted. Of several GPUs it is the sum of the most that each one held, which they need
+            not have held at the same moment. With none given, it is what the whole process held in the host's memory, with weights and
+            libraries; only Linux tells that.
     """
 
     def __init__(self, gpus: Sequence[torch.device] = ()):
@@ -30,7 +31,7 @@ class Peak:
         self._starts_here = _reset_peak(gpus)
 
     def read(self) -> int | None:
-        """The peak until now. None where nobody tells, and where the counter could not be set back: it would show an earlier peak."""
+        """The peak until now, in bytes. None where the system does not tell, or where the counter could not be set back."""
         if not self._starts_here:
             return None
         return sum(map(torch.cuda.max_memory_allocated, self._gpus)) if self._gpus else _field(_STATUS, "VmHWM")
@@ -42,41 +43,48 @@ def _reset_peak(gpus: Sequence[torch.device]) -> bool:
             torch.cuda.reset_peak_memory_stats(gpu)
         if not gpus:
             _CLEAR.write_text("5")  # documented in proc(5): resets the peak resident set size
-    except (OSError, RuntimeError):  # a file that is absent or not writable; an allocator put in place of torch's, which keeps no count
+    except (OSError, RuntimeError):  # the file is absent or not writable, or another allocator than torch's keeps no count
         return False
     return True
 
 
 def read_held(gpus: Sequence[torch.device] = ()) -> int | None:
-    """Bytes held now, counted as in `Peak`."""
+    """Bytes held now, counted as in `Peak`; None where the system does not tell."""
     return sum(map(torch.cuda.memory_allocated, gpus)) if gpus else _field(_STATUS, "VmRSS")
 
 
 def available(device: torch.device) -> int | None:
-    """Bytes this process could hold in all, counted as in `Peak`: what it has and most of what is free. None where nobody tells."""
+    """Bytes that this process could hold in all, counted as in `Peak`: what it holds, and the share `SPARE` of what is free.
+
+    None where the system does not tell.
+    """
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(torch.cuda.memory_reserved(device) + SPARE * free)
+        unused, _ = torch.cuda.mem_get_info(device)
+        return int(torch.cuda.memory_reserved(device) + SPARE * unused)
     free, held = _field(_MACHINE, "MemAvailable"), _field(_STATUS, "VmRSS")
     return None if free is None or held is None else int(held + SPARE * free)
 
 
 def release() -> None:
-    """As `give_back_freed`, after collecting what only waits to be collected."""
+    """Collect garbage, and then hand freed memory back as `give_back_freed` does."""
     gc.collect()
     give_back_freed()
 
 
 def give_back_freed() -> None:
-    """Hand memory that is free inside the process back to the system, where the C library can (glibc). Its heaps, one for each few threads,
-    would keep what the largest run of each has touched, so that a server grows for hundreds of runs."""
+    """Hand memory that is free inside the process back to the system, where the C library can (glibc).
+
+    glibc shares several heaps among the threads. Each heap would keep what its largest run has used, so that a server would grow for
+    hundreds of runs.
+    """
     trim = _trim()
     if trim is not None:
         trim(0)
 
 
 @cache
-def _trim():
+def _trim() -> Callable[[int], int] | None:
+    """glibc's `malloc_trim`; None where the C library has none."""
     try:
         return ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError, TypeError):
@@ -85,14 +93,18 @@ def _trim():
 
 @contextmanager
 def limit(device: torch.device, amount: int | None) -> Iterator[None]:
-    """Let the process hold at most `amount` bytes, so that more raises an out-of-memory error instead of ending the process or hurting
-    others: on CUDA of that device's memory, on Linux of data (libraries apart). None, and other systems: no limit."""
+    """A block in which the process may hold at most `amount` bytes. More raises an out-of-memory error, and neither ends the process nor
+    hurts others.
+
+    On CUDA the bytes are those of the device's memory. On Linux they are those of data, without libraries. There is no limit on other
+    systems, and where `amount` is None.
+    """
     if amount is None:
         yield
         return
     if device.type == "cuda":
         _, total = torch.cuda.mem_get_info(device)
-        number = torch.cuda.current_device() if device.index is None else device.index  # the function below takes no bare "cuda"
+        number = torch.cuda.current_device() if device.index is None else device.index  # the function below needs a number
         torch.cuda.set_per_process_memory_fraction(min(1.0, amount / total), number)
         try:
             yield
@@ -101,7 +113,7 @@ def limit(device: torch.device, amount: int | None) -> Iterator[None]:
         return
     try:
         import resource
-    except ImportError:  # not on Windows
+    except ImportError:  # Windows has none
         yield
         return
     before = resource.getrlimit(resource.RLIMIT_DATA)
@@ -113,7 +125,7 @@ def limit(device: torch.device, amount: int | None) -> Iterator[None]:
 
 
 def _field(file: Path, name: str) -> int | None:
-    """A line of /proc in kB, as bytes; None where there is none."""
+    """The kB in one line of a file of /proc, as bytes; None where there is no such file or line."""
     try:
         lines = file.read_text().splitlines()
     except OSError:

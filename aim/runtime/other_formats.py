@@ -1,4 +1,4 @@
-"""Checkpoints in the format their authors published first, which needs code of its own, and where the same is in transformers' format."""
+"""Checkpoints in the format that their authors published first, which needs code of its own, and where they are in transformers' format."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from aim.families import FAMILIES, PUBLISHED, Published
 
-# model type of the first format → the family of such models in transformers' format.
+# Model type in the first format → the family of such models in transformers' format.
 ORIGINAL: dict[str, str] = {
     "llava_qwen": "llava_onevision",
     "llava_llama": "llava",
@@ -21,13 +21,13 @@ _QUANTISED = re.compile(r"[-_.](awq|gptq|gguf|bnb|fp8|nf4|w\d+a\d+|quantized|int
 
 
 def is_original(config: dict) -> bool:
-    """Whether a config.json is one of the first format of a family."""
+    """Whether a config.json is in the first format of a family."""
     kind = str(config.get("model_type"))
     return _LLAVA in config or (kind in ORIGINAL and kind != "llava")
 
 
 def where_to_find(name: str, config: dict) -> str:
-    """A sentence that names the repository of a checkpoint in transformers' format: the same by its name, or one of its size.
+    """A sentence that names a repository in transformers' format: that of the same checkpoint, found by its name, or one of the same size.
 
     Args:
         name: the checkpoint's Hub id, or the last part of its folder.
@@ -43,7 +43,7 @@ def where_to_find(name: str, config: dict) -> str:
 
 
 def unquantised(name: str) -> str:
-    """The published repository that a quantised one was made from, in quotes, or words for it where its name does not tell."""
+    """The published repository that a quantised one was made from, in quotes; or words for it where the name does not tell."""
     plain = _QUANTISED.sub("", name)
     for model in PUBLISHED.values():
         for hub_id in model.hub_ids:
@@ -53,12 +53,12 @@ def unquantised(name: str) -> str:
 
 
 def _key(name: str) -> str:
-    """What two names of one model have in common: no owner, no "-hf", versions without a "v"."""
+    """What two names of one model have in common. It has no owner and no "-hf", and its versions have no "v"."""
     return re.sub(r"(?<=-)v(?=\d)", "", PurePosixPath(name).name.lower().removesuffix("-hf"))
 
 
 def _of_its_size(config: dict) -> Published | None:
-    """A published model of the family with as many layers and as wide an LLM."""
+    """A published model of the family whose LLM has as many layers and is as wide; None where there is none."""
     llm = config.get("llm_config")
     llm = llm if isinstance(llm, dict) else config
     family = FAMILIES.get(ORIGINAL.get(str(config.get("model_type")), ""))
@@ -70,5 +70,5 @@ def _of_its_size(config: dict) -> Published | None:
 
 
 def _in_its_name(name: str) -> Published | None:
-    """The published model whose short name is part of this name."""
+    """The published model whose short name is part of this name; None where there is none."""
     return next((model for model in PUBLISHED.values() if model.name in _key(name)), None)

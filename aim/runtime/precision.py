@@ -1,4 +1,4 @@
-"""The device and number type a model runs in where nobody names them, and a run that tells whether float16 holds its values."""
+"""The device and number type that a model runs in by default, and a run that tells whether float16 holds its values."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ _QUESTION = "What happens in the video?"
 
 
 def device_and_dtype(device: str | torch.device | None, dtype: torch.dtype | None) -> tuple[torch.device, torch.dtype]:
-    """Both with their defaults filled in.
+    """The device and the number type, with their defaults filled in.
 
     The device is CUDA where there is one, else the CPU. On CUDA the type is bfloat16 where the GPU's tensor cores compute in it, and
     float16 elsewhere (a T4, a V100), where bfloat16 would be emulated, many times slower. It is float32 on everything else.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if dtype is None and device.type == "cuda":
-        dtype = torch.bfloat16 if _has_bfloat16(device) else torch.float16
-    return device, dtype or torch.float32
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if dtype is None and place.type == "cuda":
+        dtype = torch.bfloat16 if _has_bfloat16(place) else torch.float16
+    return place, dtype or torch.float32
 
 
 def in_a_type_that_holds(load: Callable[[torch.dtype | None], VLM], dtype: torch.dtype | None) -> VLM:
-    """The model that `load` makes in `dtype`; in float32 where none was named, float16 was picked and it does not hold the model's values.
+    """The model that `load` makes in `dtype`.
 
-    It is loaded again rather than converted, because what float16 rounded would stay rounded.
+    It is made in float32 where no type was named, float16 was picked, and float16 does not hold the model's values.
+
+    It is then loaded again and not converted, because values that float16 rounded would stay rounded.
     """
     vlm = load(dtype)
     if dtype is not None or vlm.dtype != torch.float16 or is_finite(vlm):
@@ -50,20 +52,21 @@ def in_a_type_that_holds(load: Callable[[torch.dtype | None], VLM], dtype: torch
 def is_finite(vlm: VLM) -> bool:
     """Whether the features of a small clip and the logits after one prefill with it are all finite in the model's number type.
 
-    Values past 65,504 are infinite in float16, and the layers behind them turn them into NaN. The clip is made of noise and a fade, and the
-    whole prompt is run, because it is on the first tokens of a prompt that activations grow largest. A longer clip may still overflow.
+    Values past 65,504 are infinite in float16, and later layers turn them into NaN. The clip is made of noise and a fade. The whole prompt
+    is run, because activations grow largest on its first tokens. A longer clip may still overflow.
     """
     frames = np.random.default_rng(0).integers(0, 256, (_FRAMES, _SIDE, _SIDE, 3))
     frames[1] = np.linspace(0, 255, _SIDE)[None, :, None]
     options = {"max_new_tokens": 1, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
     with running_on(vlm.device), torch.inference_mode():
         encoded = vlm.encode(frames.astype(np.uint8))
-        output = vlm.model.generate(**vlm.inputs(_QUESTION, encoded), **options)
+        inputs = vlm.inputs(_QUESTION, encoded)
+        output = vlm.model.generate(**inputs, **options)  # type: ignore[operator]  # as in aim.runtime.generation
     return bool(torch.isfinite(output.logits[0]).all())
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    """Whether its tensor cores compute in bfloat16: from compute capability 8.0 (Ampere) on, and on the AMD GPUs that torch supports."""
-    if torch.version.hip or not torch.cuda.is_available():  # without a GPU, moving the model there fails in its own words
+    """Whether a GPU computes in bfloat16: NVIDIA's do from compute capability 8.0 (Ampere) on, as do the AMD GPUs that torch supports."""
+    if torch.version.hip or not torch.cuda.is_available():  # without a GPU, moving the model there raises the error that says so
         return True
     return torch.cuda.get_device_capability(device)[0] >= 8

@@ -1,12 +1,17 @@
-"""From a question to a prompt: the chat template filled in, placeholders for the clip, and what the model does not know of its words."""
+"""From a question to what the model is given: the chat prompt with placeholders for the clip, and a note on unknown words."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
+from aim.families import Encoded
 from aim.kernels.grid import Grid
+from aim.kernels.refusal import Refusal
+from aim.methods import Method
 from aim.runtime.checkpoints import Checkpoint
 
 
@@ -14,30 +19,62 @@ def prompt_ids(checkpoint: Checkpoint, question: str, grid: Grid, longest: int) 
     """The chat prompt's ids for a question of at most `longest` characters about one clip of this grid.
 
     Raises:
-        ValueError: a question that is empty or too long.
+        Refusal: the question is empty or too long.
     """
     tokenizer, family, config = checkpoint.tokenizer, checkpoint.family, checkpoint.model.config
-    for marker in [family.clip_text, *tokenizer.get_added_vocab()]:  # a typed "<video>" must not become a placeholder
+    for marker in [family.clip_text, *tokenizer.get_added_vocab()]:  # a "<video>" in the question must not become a placeholder
         question = question.replace(marker, " ")
     question = question.strip()
     if not 1 <= len(question) <= longest:
-        raise ValueError(f"The question has {len(question):,} characters; 1 to {longest:,} are accepted. Ask one short question.")
-    conversation = [{"role": "user", "content": [{"type": family.clip_type}, {"type": "text", "text": question}]}]
+        raise Refusal(f"The question has {len(question):,} characters; 1 to {longest:,} are accepted. Ask one short question.")
+    conversation: list[Any] = [{"role": "user", "content": [{"type": family.clip_type}, {"type": "text", "text": question}]}]
     text = tokenizer.apply_chat_template(conversation, chat_template=checkpoint.chat_template, add_generation_prompt=True, tokenize=False)
-    token = family.video_token(config)
-    token = family.image_token(config) if token is None else token
-    placeholder = tokenizer.convert_ids_to_tokens(token)
+    token = next(token for token in (family.video_token(config), family.image_token(config)) if token is not None)
+    placeholder = str(tokenizer.convert_ids_to_tokens(token))
     parts = family.prompt(grid)
     stands = "".join(part if isinstance(part, str) else placeholder for part in parts)
     counts = iter([part for part in parts if not isinstance(part, str)])
-    ids = []
+    ids: list[int] = []
     for number in tokenizer(text.replace(family.clip_text, stands, 1), add_special_tokens=False)["input_ids"]:
         ids += [number] * (next(counts) if number == token else 1)
     return ids
 
 
+def inputs_for(checkpoint: Checkpoint, ids: list[int], encoded: Encoded) -> dict[str, Any]:
+    """The arguments of the model's forward and `generate` for one prompt's ids and the encoded clip in it."""
+    family, model = checkpoint.family, checkpoint.model
+    prompt = torch.tensor([ids], device=model.device)
+    inputs: dict[str, Any] = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt), "mm_encoder_outputs": encoded.features}
+    if family.token_types:
+        inputs["mm_token_type_ids"] = kinds = torch.zeros_like(prompt, dtype=torch.int)
+        for kind, token in ((1, family.image_token(model.config)), (2, family.video_token(model.config))):
+            if token is not None:
+                kinds[prompt == token] = kind
+    return inputs | {name: _moved(value, model.device) for name, value in encoded.inputs.items()}
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    return value.to(device) if hasattr(value, "to") else value
+
+
+def check_context(limit: int, length: int, grid: Grid, method: Method) -> None:
+    """Refuse a prompt of `length` tokens, those of the clip's `grid` among them, whose positions would run past `limit`.
+
+    Raises:
+        Refusal: the prompt is too long.
+    """
+    longest = length
+    if length > limit and method.positions != "original":
+        longest -= grid.tokens - method.merged_tokens(grid.frames, grid.tokens_per_frame)
+    if longest > limit:
+        raise Refusal(
+            f"The clip and the question make a prompt of {longest:,} tokens; this model takes {limit:,}. "
+            "Use fewer frames or keep fewer tokens."
+        )
+
+
 def unknown_words(tokenizer: PreTrainedTokenizerBase, question: str) -> list[str]:
-    """Words of a question that the tokenizer has no token for, in order, each once. Tokenizers that spell out any word know all."""
+    """The words of a question that the tokenizer has no token for, in order, each once; none where it has no unknown token."""
     if tokenizer.unk_token_id is None:
         return []
     words = dict.fromkeys(re.findall(r"\w+", question.lower()))
@@ -45,7 +82,7 @@ def unknown_words(tokenizer: PreTrainedTokenizerBase, question: str) -> list[str
 
 
 def note_on(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
-    """What to say of a question whose words the model does not know; "" where it knows them all."""
+    """A sentence on the words of a question that the model does not know; "" where it knows them all."""
     unknown = unknown_words(tokenizer, question)
     if not unknown:
         return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -17,6 +17,7 @@ from transformers import LogitsProcessorList
 from aim.engine.stopping import Stopped, stoppable
 from aim.families import Encoded
 from aim.kernels.grid import Grid
+from aim.kernels.refusal import Refusal
 from aim.methods import AIM, Method
 from aim.planning.plan import Plan, cost_of, plan_for
 from aim.runtime.answer import Answer
@@ -30,26 +31,29 @@ from aim.runtime.limits import MAX_FRAMES_OFFERED, MAX_QUESTION
 from aim.runtime.lock import ModelLock
 from aim.runtime.memory import Peak
 from aim.runtime.precision import in_a_type_that_holds
-from aim.runtime.question import note_on, prompt_ids
+from aim.runtime.question import check_context, inputs_for, note_on, prompt_ids
 from aim.video.clip import Clip
 
 
 def load(
     name: str = "bundled", device: str | torch.device | None = None, dtype: torch.dtype | None = None, quantization: str | None = None
 ) -> VLM:
-    """A model ready to be asked; see `aim.runtime.checkpoints.load_checkpoint` for the arguments and errors.
+    """A model that can be asked. The arguments are those of `aim.runtime.checkpoints.load_checkpoint`.
 
-    Where float16 was picked here and does not hold the model's values, the model is loaded again in float32.
+    Where float16 was picked by default and does not hold the model's values, the model is loaded again in float32.
+
+    Raises:
+        Refusal: as `load_checkpoint`; or the environment's AIM_FEATURES_MEMORY is no size.
     """
     return in_a_type_that_holds(lambda picked: VLM(load_checkpoint(name, device, picked, quantization)), dtype)
 
 
 class VLM:
-    """A loaded model with the features of the last clips (`Features`). One run at a time: a second caller waits.
+    """A loaded model. It does one run at a time, and a second caller waits.
 
     Attributes:
-        features: bounded by the environment's AIM_FEATURES_MEMORY, 512 MiB by default.
-        lock: `lock.holder` tells who runs the model now.
+        features: those of the last clips, bounded by the environment's AIM_FEATURES_MEMORY, 512 MiB by default.
+        lock: `lock.holder` is who runs the model now.
         max_question: the longest question accepted, in characters; benchmarks raise it.
     """
 
@@ -63,45 +67,52 @@ class VLM:
 
     @property
     def device(self) -> torch.device:
+        """The device of the model's first weights."""
         return self.model.device
 
     @property
     def dtype(self) -> torch.dtype:
+        """The number type that the model computes in."""
         return self.model.dtype
 
     @property
     def is_bundled(self) -> bool:
+        """Whether it is the small model that comes with this project."""
         return self.name == "bundled"
 
     @property
     def num_layers(self) -> int:
+        """How many layers the LLM has."""
         return self.model.config.text_config.num_hidden_layers
 
     @property
     def tokens_per_frame(self) -> int:
-        """Visual tokens of a frame; where they depend on its size, of one of 640 x 360 pixels."""
+        """Visual tokens of a frame. Where they depend on its size, it is a frame of 640 x 360 pixels."""
         return self.grid(1).tokens
 
     @property
     def max_frames(self) -> int:
-        """Frames whose unmerged tokens fit the trained context with room for a question, `MAX_FRAMES_OFFERED` at most."""
+        """The most frames whose unmerged tokens fit the trained context with room for a question, 1 to `MAX_FRAMES_OFFERED`."""
         room = self.model.config.text_config.max_position_embeddings - 512
         fitting = (frames for frames in range(MAX_FRAMES_OFFERED, 1, -1) if self.grid(frames).tokens <= room)
         return next(fitting, 1)
 
     def grid(self, num_frames: int, height: int = 360, width: int = 640) -> Grid:
-        """The grid of visual tokens of so many frames of that size, before merging."""
+        """The grid of visual tokens, before merging, of so many frames of that size in pixels.
+
+        Raises Refusal for a size that the family does not take.
+        """
         return self.checkpoint.family.grid(self.model.config, self.checkpoint.pictures, num_frames, height, width)
 
     def plan(self, num_frames: int, text_tokens: int, method: Method, grid: Grid | None = None) -> Plan:
-        """What a run would cost, in the model's own bytes per value, without running it; see `aim.plan`.
+        """What a run would cost, in the model's own bytes per value. Nothing is run; see `aim.plan`.
 
-        `grid` is the clip's; None: that of frames of 640 x 360 pixels.
+        `grid` is the clip's; None is that of frames of 640 x 360 pixels. A number below 1 is refused.
         """
         return plan_for(self.model.config, num_frames, text_tokens, method, self.dtype.itemsize, grid or self.grid(num_frames))
 
     def text_tokens(self, question: str, num_frames: int = 1) -> int:
-        """Tokens of the prompt that are not patches: words, chat markers, separators."""
+        """How many tokens of the prompt are no patches: words, chat markers, separators."""
         grid = self.grid(num_frames)
         return len(self.prompt_ids(question, grid)) - grid.tokens
 
@@ -111,13 +122,18 @@ class VLM:
         Args:
             clip: from `aim.read_video`.
             question: 1 to 2,000 characters.
-            method: default `aim.AIM()`, the paper's setting scaled to this model.
+            method: what to merge and prune; by default `aim.AIM()`, the paper's setting scaled to this model.
             max_new_tokens: at least 1.
-            **generation: passed to `generate`, for example `do_sample=True, temperature=0.7`. Greedy by default.
+            **generation: passed to `generate`, for example `do_sample=True, temperature=0.7`. It is greedy by default.
+
+        Returns:
+            The complete answer.
 
         Raises:
-            ValueError: question or limits out of range, or a prompt longer than the model's context.
-            NotEnoughMemory: a ValueError; the run does not fit here. The next one starts from freed memory.
+            Refusal: the question or a limit is out of range, the prompt is longer than the model's context, the family does not take these
+                frames, or the model is held (`aim.runtime.lock`).
+            aim.runtime.faults.NotEnoughMemory: a Refusal; the run does not fit into memory here. The next one starts from freed memory.
+            aim.engine.finite.NotFinite: a Refusal; the model gave NaN or infinity.
         """
         last = deque(self.stream(clip, question, method, max_new_tokens, **generation), maxlen=1)
         return last[0] if last else Answer(model=self.name)
@@ -132,18 +148,23 @@ class VLM:
         scores: str = "pruning",
         **generation,
     ) -> Iterator[Answer]:
-        """As `ask`, yielding the answer while it grows: first without text, when the clip is encoded, then with every token, the first of
-        which comes when the prefill has ended. The last one is complete.
+        """As `ask`, but it yields the answer while it grows.
 
-        Setting `stop` or closing the iterator ends the model before its next layer, in the vision tower too; what was said until then is
-        the complete answer, and before the first token there is none: the last answer has no trace. `scores` is passed to `aim.reduce`.
+        The first answer comes when the clip is encoded, and has no text. Then one comes with every token, the first of them when the
+        prefill has ended. The last one is complete.
 
-        The iterator holds the model until its end. Asking in the middle of it is refused, and so is waiting for one that nobody advances
-        any more (`aim.runtime.lock`). It lets go once it is closed, or collected as garbage.
+        Setting `stop` or closing the iterator ends the model before its next layer, in the vision tower too. What was said until then is
+        the complete answer. Where that was before the first token, the last answer has no trace. `scores` is passed to `aim.reduce`.
+
+        The iterator holds the model until it ends, is closed, or is collected as garbage. Asking in the middle of it is refused. So is
+        waiting for an iterator that nobody advances any more (`aim.runtime.lock`).
+
+        Raises:
+            Refusal: as `ask`.
         """
         method = (method or AIM()).for_depth(self.num_layers)
         if max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens is {max_new_tokens}; at least one token must be generated. Use 64, for example.")
+            raise Refusal(f"max_new_tokens is {max_new_tokens}; at least one token must be generated. Use 64, for example.")
         grid = self.grid(len(clip.frames), *clip.frames.shape[1:3])
         self.check_context(len(self.prompt_ids(question, grid)), grid, method)
         stop = stop or threading.Event()
@@ -168,8 +189,8 @@ class VLM:
         stop: threading.Event,
         scores: str,
         generation: dict[str, Any],
-    ) -> Iterator[Answer]:
-        """What `stream` yields, for whoever holds the model. Raises Stopped where the tower was stopped."""
+    ) -> Generator[Answer]:
+        """What `stream` yields. The caller holds the model. Raises Stopped where the vision tower was stopped."""
         left = threading.Event()
 
         def ended() -> bool:
@@ -236,19 +257,23 @@ class VLM:
         )
 
     def within_memory(self, frames: int, method: Method) -> AbstractContextManager[None]:
-        """Turns running out of memory into a sentence, and frees what the run held, the features of earlier clips among it."""
+        """A block that is refused with a sentence where memory runs out in it. What the run held and all kept features are freed then.
+
+        Raises:
+            aim.runtime.faults.NotEnoughMemory: a Refusal; memory ran out.
+        """
         return within_memory(f"{frames} frames under {method.name}", self.features.clear)
 
     def encode(self, frames: np.ndarray) -> Encoded:
-        """Run the vision tower on uint8 [F, H, W, 3]; nothing is remembered."""
+        """Run the vision tower on frames, uint8 [F, H, W, 3]. Nothing is kept. A size that the family does not take is refused."""
         return self.features.encode(frames)
 
     @contextmanager
     def encoded(self, clip: Clip, known: Encoded | None = None, stop: threading.Event | None = None) -> Iterator[Encoded]:
-        """The clip's features, `known` or kept ones if there are; nobody else runs the model as long as the block lasts.
+        """A block with the clip's features, in which nobody else runs the model. They are `known`, or kept ones, or made now.
 
         Raises:
-            Stopped: `stop` was set while it waited, or as long as the block lasts before the model's next layer.
+            Stopped: `stop` was set while it waited, or in the block before the model's next layer.
             Refusal: as `stream`.
         """
         ended = (stop or threading.Event()).is_set
@@ -256,19 +281,14 @@ class VLM:
             yield known or self.features.of(clip)[0]
 
     def inputs(self, question: str, encoded: Encoded) -> dict[str, Any]:
-        """What the model's forward and `generate` take for a question about an encoded clip, batch 1."""
-        family, config = self.checkpoint.family, self.model.config
-        ids = torch.tensor([self.prompt_ids(question, encoded.grid)], device=self.device)
-        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_encoder_outputs": encoded.features}
-        if family.token_types:
-            inputs["mm_token_type_ids"] = (ids == family.image_token(config)).int() + 2 * (ids == family.video_token(config)).int()
-        return inputs | {name: _moved(value, self.device) for name, value in encoded.inputs.items()}
+        """The arguments of the model's forward and `generate` for a question about an encoded clip, as a batch of 1."""
+        return inputs_for(self.checkpoint, self.prompt_ids(question, encoded.grid), encoded)
 
     def prompt_ids(self, question: str, grid: Grid) -> list[int]:
         """The chat prompt's ids for a question about one clip of this grid.
 
         Raises:
-            ValueError: a question that is empty or too long.
+            Refusal: the question is empty or too long.
         """
         return prompt_ids(self.checkpoint, question, grid, self.max_question)
 
@@ -276,17 +296,6 @@ class VLM:
         """Refuse a prompt of `length` tokens whose positions would run past what the model was trained on.
 
         Raises:
-            ValueError: it is too long.
+            Refusal: the prompt is too long.
         """
-        limit, longest = self.model.config.text_config.max_position_embeddings, length
-        if length > limit and method.positions != "original":
-            longest -= grid.tokens - method.merged_tokens(grid.frames, grid.tokens_per_frame)
-        if longest > limit:
-            raise ValueError(
-                f"The clip and the question make a prompt of {longest:,} tokens; this model takes {limit:,}. "
-                "Use fewer frames or keep fewer tokens."
-            )
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    return value.to(device) if hasattr(value, "to") else value
+        check_context(self.model.config.text_config.max_position_embeddings, length, grid, method)

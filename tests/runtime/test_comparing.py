@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import aim
+from aim.kernels.refusal import Refusal
 from aim.runtime.compare import compare, divergence
 from aim.views.side_by_side import comparison_chart, comparison_table, comparison_text, kept_sheet, overlap_table
 from tests.visitor import EXAMPLES
@@ -128,7 +129,7 @@ def test_stop_ends_it_with_what_is_done(vlm, clip):
     ],
 )
 def test_what_cannot_be_compared_is_refused(vlm, clip, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(Refusal, match=message):
         list(compare(vlm, clip, QUESTION, **options))
 
 

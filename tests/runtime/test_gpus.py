@@ -48,7 +48,8 @@ def test_the_vision_tower_runs_under_the_models_gpu(gpus, device, monkeypatch):
     monkeypatch.setattr(type(vlm.model), "device", device)
     vlm.encode(clip.frames)
     with vlm.encoded(clip):
-        assert gpus.current() == 0  # what runs inside the block picks its own
+        assert gpus.current() == device.index  # a measurement runs the model inside the block
+    assert gpus.current() == 0
     assert seen == 2 * [device.index]
 
 

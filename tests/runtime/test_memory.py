@@ -5,7 +5,8 @@ import os
 import pytest
 import torch
 
-from aim.runtime.faults import is_out_of_memory
+from aim.kernels.refusal import Refusal
+from aim.runtime.faults import is_out_of_memory, within_memory
 from aim.runtime.memory import available, limit, read_held
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
@@ -36,6 +37,15 @@ def test_what_is_available_is_what_is_held_and_part_of_what_is_free(name):
 def machine_bytes() -> int:
     """The memory of this machine in bytes, as the C library tells it."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_a_run_that_does_not_fit_is_refused_in_words_and_what_is_kept_is_let_go():
+    kept = [1]
+    with pytest.raises(Refusal, match="does not hold 8 frames.*Use fewer frames"), within_memory("8 frames", kept.clear):
+        raise MemoryError
+    assert kept == []
+    with pytest.raises(KeyError), within_memory("8 frames", kept.clear):
+        raise KeyError("x")
 
 
 @pytest.mark.parametrize("text", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import aim
+from aim.kernels.refusal import Refusal
 from aim.shapes.drawing import render
 from aim.shapes.model import IMAGE_SIZE, TOKENS_PER_FRAME, build_model, save
 from aim.shapes.packing import to_pixels
@@ -103,18 +104,18 @@ def test_a_typed_marker_is_words_and_not_a_placeholder(vlm):
 
 @pytest.mark.parametrize("question", ["", "   ", "<video>", "x" * 10_000])
 def test_a_question_of_the_wrong_length_is_refused(vlm, question):
-    with pytest.raises(ValueError, match="characters; 1 to 2,000 are accepted"):
+    with pytest.raises(Refusal, match="characters; 1 to 2,000 are accepted"):
         vlm.ask(clip(), question)
 
 
 def test_no_tokens_to_generate_are_refused(vlm):
-    with pytest.raises(ValueError, match="max_new_tokens is 0"):
+    with pytest.raises(Refusal, match="max_new_tokens is 0"):
         vlm.ask(clip(), QUESTION, max_new_tokens=0)
 
 
 def test_a_prompt_past_the_trained_context_is_refused_and_merging_makes_it_fit(vlm):
     long = clip_from_frames(np.zeros((130, 96, 96, 3), np.uint8), 4.0)
-    with pytest.raises(ValueError, match="make a prompt of .* this model takes 4,096"):
+    with pytest.raises(Refusal, match="make a prompt of .* this model takes 4,096"):
         vlm.ask(long, QUESTION, aim.Full())
     assert vlm.ask(long, QUESTION, aim.AIM(merge_ratio=0.1), max_new_tokens=1).trace.merged_tokens == 130 * int(0.1 * TOKENS_PER_FRAME)
 
@@ -140,7 +141,7 @@ def test_sampling_goes_through_to_generate(vlm):
 
 @pytest.mark.parametrize("name", ["no-such-model", "/nowhere/at/all", "nobody/nothing-at-all"])
 def test_a_model_that_cannot_be_loaded_is_refused_without_a_path(name):
-    with pytest.raises(ValueError, match="is not on this machine|is neither a folder on this machine nor a Hub id") as error:
+    with pytest.raises(Refusal, match="is not on this machine|is neither a folder on this machine nor a Hub id") as error:
         aim.load(name)
     assert "/nowhere" not in str(error.value)
 
