@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import inf
 
-from aim.methods import Full
+from aim.kernels.refusal import Refusal
+from aim.methods import AIM, Full
 from aim.runtime.limits import MAX_PREFILLS
 from aim.runtime.vlm import VLM
 from aim.tuning.budget import Budget
@@ -31,18 +32,23 @@ def tune(
 ) -> Tuned:
     """Search the AIM settings (merge ratio, l1, l2, positions) within a budget for the one that stays nearest to the full model.
 
-    Near is the mean KL of next-token distributions, in nats, along the full model's own greedy answer (see `aim.tuning.fidelity`). The
-    paper's setting, its merge ratio scaled down until it fits, is always tried first, so what is chosen is never further than that.
+    The distance is the mean KL of next-token distributions, in nats, along the full model's own greedy answer (see `aim.tuning.fidelity`).
+    The paper's setting is always tried first, with its merge ratio scaled down until it fits. So the chosen one is never further away.
 
     Args:
+        clip: from `aim.read_video`.
+        question: 1 to 2,000 characters.
         budget: a `Budget` or its text: "4x", "0.5 TFLOP", "800 ms", "20 MB".
-        frames: numbers of the clip's frames, evenly spread, to choose from as well, each 1 to all of them. None: all of them only.
-        max_prefills: the most prefills, the full model's included, at least 2 (4 for milliseconds).
-        seed: of the order in which the coarse grid is tried; with equal arguments the search is the same (milliseconds are measured).
-        stop: set it to end after the present token; what was tried stays.
+        frames: further numbers of frames to choose from, each 1 to all of the clip's, spread evenly. None is all of its frames only.
+        max_prefills: the most prefills, the full model's included, at least 2 (4 for a budget in milliseconds).
+        seed: of the order in which the coarse grid is tried. Equal arguments give the same search, except for measured milliseconds.
+        stop: set it to end before the model's next layer. What was tried by then is kept.
+
+    Returns:
+        The search's result, with every setting that was tried.
 
     Raises:
-        ValueError: a budget that cannot be read or met, numbers out of range, and whatever `VLM.ask` refuses.
+        Refusal: the budget cannot be read or met, a number is out of range, no reference fits in memory, or `VLM.ask` refuses.
     """
     *_, tuned = tune_steps(vlm, clip, question, budget, frames=frames, max_prefills=max_prefills, seed=seed, stop=stop)
     return tuned
@@ -59,13 +65,17 @@ def tune_steps(
     seed: int = 0,
     stop: threading.Event | None = None,
 ) -> Iterator[Tuned]:
-    """As `tune`, yielding what is known at the start and after every setting; the last one is complete unless it was stopped."""
+    """As `tune`, but it yields what is known at the start and after every setting. The last one is complete unless it was stopped.
+
+    Raises:
+        Refusal: as `tune`.
+    """
     budget, stop = Budget.parse(budget) if isinstance(budget, str) else budget, stop or threading.Event()
     clips = clips_of(clip, frames)
     costs = Costs(vlm, question, clips)
     timed = budget.kind == "ms"
     if max_prefills < 2 + 2 * timed:
-        raise ValueError(
+        raise Refusal(
             f"max_prefills is {max_prefills}; the full model and one setting take {2 + 2 * timed}. Use {MAX_PREFILLS}, for example."
         )
     subject = Subject(vlm, clip, question)
@@ -78,7 +88,7 @@ def tune_steps(
     yield tuned
 
     for method in ladder(vlm.num_layers):
-        # Timed the second time, since the first warms up the machine.
+        # The second run is the one that is timed, because the first warms up the machine.
         runs = range(min(1 + timed, max_prefills - subject.prefills - 1))
         if not runs or stop.is_set() or all(subject.refer(method, stop) for _ in runs) or stop.is_set():
             break
@@ -87,9 +97,13 @@ def tune_steps(
         yield tuned
         return
     if subject.reference is None:
-        raise ValueError(f"No reference fits in memory after {subject.prefills} prefills, however reduced; use fewer frames.")
+        raise Refusal(
+            f"No reference fits in memory on {len(clip.frames)} frames: the full model and ever fewer tokens were tried in "
+            f"{subject.prefills} prefills; use fewer frames."
+        )
     reference = subject.reference
     plan, cheapest = costs.plan(reference.method, len(clip.frames)), space.cheapest()
+    quick: Measured | None = None
     if timed:
         quick = subject.measure(cheapest.method, clips[cheapest.frames], stop=stop)
         if quick is None:
@@ -97,19 +111,23 @@ def tune_steps(
             return
         samples = [(plan, reference.seconds), (costs.plan(cheapest.method, cheapest.frames), quick.seconds)]
         tuned = replace(tuned, budget=budget.calibrated(samples))
-    # Where the full model does not fit in memory, what takes more than its stand-in will not either.
+    # Where the full model does not fit in memory, no setting that takes more than its stand-in fits either.
     space = costs.space(tuned.budget, tuned.limit, plan.prefill_tflops)
     costs.check_possible(space, tuned.budget, tuned.limit)
     first = costs.tried(reference.method, len(clip.frames), Measured(0.0, 0.0, reference.seconds), tuned)
     tuned = grown(replace(tuned, reference=reference.title), first, subject.prefills)
     yield tuned
-    if timed:
+    if quick is not None:
         tuned = grown(tuned, costs.tried(cheapest.method, cheapest.frames, quick, tuned), subject.prefills)
         yield tuned
 
     def found() -> list[tuple[float, Candidate]]:
-        usable = [one for one in tuned.tried[1:] if one.within_budget and one.divergence is not None]
-        return [(one.divergence, Candidate(one.method, one.frames)) for one in usable]
+        usable = [one for one in tuned.tried[1:] if one.within_budget]
+        return [
+            (one.divergence, Candidate(one.method, one.frames))
+            for one in usable
+            if one.divergence is not None and isinstance(one.method, AIM)
+        ]
 
     for candidate in proposals(space, seed, max_prefills - subject.prefills, found):
         if stop.is_set() or subject.prefills >= max_prefills:
@@ -119,7 +137,7 @@ def tune_steps(
         bound = inf if is_preset else bound_for(cost, tuned)
         measured = subject.measure(candidate.method, clips[candidate.frames], bound, stop)
         tuned = replace(tuned, prefills=subject.prefills)
-        if measured is None:  # stopped, or more memory than there is
+        if measured is None:  # it was stopped, or does not fit in memory
             continue
         tuned = grown(tuned, costs.tried(candidate.method, candidate.frames, measured, tuned), subject.prefills)
         if is_preset:
@@ -129,7 +147,10 @@ def tune_steps(
 
 
 def bound_for(cost: float, tuned: Tuned) -> float:
-    """Above this divergence a setting of that cost can be neither chosen nor on the front: one that costs no more is better already."""
+    """The divergence in nats above which a setting of that cost can be neither chosen nor on the front.
+
+    It is the least divergence of the settings within the budget that cost no more; infinite where there is none.
+    """
     better = [
         one.divergence for one in tuned.tried if one.divergence is not None and one.within_budget and tuned.budget.cost(one.cost) <= cost
     ]
@@ -137,6 +158,6 @@ def bound_for(cost: float, tuned: Tuned) -> float:
 
 
 def grown(tuned: Tuned, one: Tried, prefills: int) -> Tuned:
-    """With one more setting tried."""
+    """The result of a search with one more setting tried, after so many prefills."""
     tried = (*tuned.tried, one)
     return replace(tuned, tried=tried, chosen=choose(tried, tuned.budget), prefills=prefills)

@@ -1,4 +1,4 @@
-"""Spend the saving: the same prefill FLOPs pay for more frames when each costs less (the paper's 32 → 192)."""
+"""Spend the saving: where each frame costs less, the same prefill FLOPs pay for more frames (in the paper 192 instead of 32)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from functools import partial
 
+from aim.kernels.refusal import Refusal
 from aim.methods import Full, Method
 from aim.methods.published import PAPER_TEXT_TOKENS
 from aim.runtime.answer import Answer
@@ -22,22 +23,22 @@ def frames_for(
     height: int = 360,
     width: int = 640,
 ) -> int:
-    """The most frames a method can take within a budget and the model's context.
+    """The most frames that a method can take within a budget and the model's context.
 
     Args:
         budget_tflops: modelled prefill FLOPs / 10^12, > 0.
-        max_frames: the most to be had, ≥ 1.
-        text_tokens: a number of frames → everything in the prompt that is not a patch, ≥ 1. Some families have text beside every frame.
-        height, width: of a frame, in pixels.
+        max_frames: the most that the video can give, ≥ 1.
+        text_tokens: a number of frames → how many tokens of the prompt are no patches, ≥ 1. Some families write text beside every frame.
+        height, width: the size of a frame, in pixels.
 
     Returns:
-        1...max_frames.
+        A number from 1 to max_frames.
 
     Raises:
-        ValueError: not even one frame is within the budget, or max_frames < 1.
+        Refusal: not even one frame is within the budget and the context, or max_frames is below 1.
     """
     if max_frames < 1:
-        raise ValueError(f"max_frames is {max_frames}; a clip has at least 1 frame. Use 64, for example.")
+        raise Refusal(f"max_frames is {max_frames}; a clip has at least 1 frame. Use 64, for example.")
 
     def beyond(frames: int) -> bool:
         grid, text = vlm.grid(frames, height, width), text_tokens(frames)
@@ -45,13 +46,13 @@ def frames_for(
             return True
         try:
             vlm.check_context(grid.tokens + text, grid, method.for_depth(vlm.num_layers))
-        except ValueError:
+        except Refusal:
             return True
         return False
 
     frames = bisect_right(range(1, max_frames + 1), False, key=beyond)
     if frames == 0:
-        raise ValueError(f"The budget is {budget_tflops:.4g} TFLOP; one frame takes more with this method. Raise it or reduce more.")
+        raise Refusal(f"The budget is {budget_tflops:.4g} TFLOP; one frame takes more with this method. Raise it or reduce more.")
     return frames
 
 
@@ -67,14 +68,19 @@ def spend(
     """Ask twice for the same prefill FLOPs: the full model on `frames` frames, and the method on as many as that pays for.
 
     Args:
-        read: a number of frames → the clip with so many, as `aim.read_video` with the file filled in; a short video may give fewer.
-        frames: ≥ 1.
+        read: a number of frames → the clip with so many frames, such as `aim.read_video` with the file filled in. A short video may give
+            fewer.
+        question: 1 to 2,000 characters.
+        method: the one that the second answer uses.
+        frames: how many frames the full model gets, at least 1.
+        max_frames: the most frames that the method may get, at least 1.
+        max_new_tokens: for each answer, at least 1.
 
     Returns:
-        (the full model's answer, the reduced one on at least as many frames as fit). The second never costs more than the first.
+        (the full model's answer, the method's answer on as many frames as fit). The second costs at most as much as the first.
 
     Raises:
-        ValueError: the method costs more than the full model, and whatever `VLM.ask` refuses.
+        Refusal: the method costs more than the full model, or `read` or `VLM.ask` refuses.
     """
     clip = read(frames)
     full = vlm.ask(clip, question, Full(), max_new_tokens)

@@ -236,7 +236,7 @@ def test_without_memory_for_anything_it_says_so(vlm, clip, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(vlm.model, "generate", fail)
-    with pytest.raises(ValueError, match="use fewer frames"):
+    with pytest.raises(Refusal, match="use fewer frames"):
         tune(vlm, clip, QUESTION, "8x", max_prefills=12)
 
 
@@ -277,7 +277,7 @@ def test_with_several_position_axes_places_are_no_choice(vlm):
 
 
 def test_out_of_range_is_refused(vlm, clip):
-    with pytest.raises(ValueError, match="max_prefills is 1"):
+    with pytest.raises(Refusal, match="max_prefills is 1"):
         tune(vlm, clip, QUESTION, "4x", max_prefills=1)
     with pytest.raises(Refusal, match="cheapest setting"):
         tune(vlm, clip, QUESTION, "1000x")

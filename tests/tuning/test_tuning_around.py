@@ -80,7 +80,7 @@ def test_frames_are_the_most_that_the_budget_and_the_context_allow(vlm):
             expected = max(count for count in range(1, 121) if fits(count))
             assert frames_for(vlm, method, budget, 120, lambda frames: 30) == expected
     assert frames_for(vlm, aim.AIM(merge_ratio=0.02), 1.0, 5) == 5
-    with pytest.raises(ValueError, match="one frame takes more"):
+    with pytest.raises(Refusal, match="one frame takes more"):
         frames_for(vlm, aim.Full(), 1e-9, 5)
 
 
@@ -127,7 +127,7 @@ def test_the_warning_takes_one_prefill_and_knows_every_method(vlm, clip):
         assert milder_cost > cost if name != "full" else milder == own
     for l1 in range(0, 15):
         milder_than(aim.AIM(merge_ratio=0.7, l1=l1, l2=l1 + 1), vlm.num_layers)
-    with pytest.raises(ValueError, match="no first token"):
+    with pytest.raises(Refusal, match="no first token"):
         guard(vlm, clip, QUESTION, aim.runtime.answer.Answer(method=aim.FastV()))
 
 
