@@ -157,10 +157,7 @@ class VLM:
         the complete answer. Where that was before the first token, the last answer has no trace. `scores` is passed to `aim.reduce`.
 
         The iterator holds the model until it ends, is closed, or is collected as garbage. Asking in the middle of it is refused. So is
-        waiting for an iterator that nobody advances any more (`aim.runtime.lock`).
-
-        Raises:
-            Refusal: as `ask`.
+        waiting for an iterator that nobody advances any more (`aim.runtime.lock`). Raises what `ask` raises.
         """
         method = (method or AIM()).for_depth(self.num_layers)
         if max_new_tokens < 1:
