@@ -7,6 +7,7 @@ import json
 
 from aim.commands.arguments import add_json, add_text_tokens
 from aim.commands.knobs import add_knobs, methods_of
+from aim.views import units
 
 SUMMARY = "what a setting costs, without weights"
 
@@ -33,9 +34,17 @@ def run(options: argparse.Namespace) -> str:
     if options.json:
         return json.dumps(result.to_dict())
     layers = "\n".join(f"  layer {i:2}: {visual:6} visual + {text} text" for i, (visual, text) in enumerate(result.tokens_per_layer))
+    reduced, full = _flop(result.prefill_tflops), _flop(result.baseline_tflops)
     return (
-        f"prefill {result.prefill_tflops:.2f} TFLOP, {result.speedup:.2f} x less than the full model's {result.baseline_tflops:.2f}\n"
+        f"prefill {reduced}, {result.speedup:.2f} x less than the full model's {full}\n"
         f"KV cache {result.kv_bytes / 1e6:.1f} MB, {result.baseline_kv_bytes / result.kv_bytes:.2f} x less\n"
-        f"not counted above: vision tower {result.vision_tflops:.2f} TFLOP, merging {result.merge_tflops:.4f}, "
-        f"scoring {result.importance_tflops:.4f}\n{layers}"
+        f"not counted above: vision tower {_flop(result.vision_tflops)}, merging {_flop(result.merge_tflops)}, "
+        f"scoring {_flop(result.importance_tflops)}\n{layers}"
     )
+
+
+def _flop(teraflops: float) -> str:
+    """With two decimals from 0.1 TFLOP up, as the paper's tables have it. Below, with three digits and a smaller prefix."""
+    if teraflops == 0:
+        return "0 FLOP"
+    return f"{teraflops:.2f} TFLOP" if teraflops >= 0.1 else f"{units.flops(teraflops)}FLOP"
