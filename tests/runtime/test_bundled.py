@@ -133,7 +133,7 @@ def test_the_answer_comes_first_when_printed_for_people():
 
 def test_the_readmes_python_lines_run():
     text = (EXAMPLES.parents[1] / "README.md").read_text()
-    code = text.split("```python\n")[1].split("```")[0].split("with aim.reduce")[0]
+    code = text.split("```python\n")[1].split("```")[0]
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=EXAMPLES.parents[1])
     assert result.returncode == 0, result.stderr
     assert "(96, " in result.stdout
