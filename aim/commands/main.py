@@ -7,18 +7,26 @@ import os
 import sys
 
 from aim.commands import ask, bench, compare, eval, plan, tune
+from aim.kernels.refusal import Refusal
 
 # name → its file, which has SUMMARY, `add_arguments` and `run`. A new command is a file and a line here.
 COMMANDS = {"ask": ask, "compare": compare, "plan": plan, "tune": tune, "eval": eval, "bench": bench}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command. A mistake of the user's is one line on stderr and exit code 2."""
+    """Run one command and print its result.
+
+    What the user can mend, a missing package included, is one line on stderr. Any other exception is a fault of ours and keeps its
+    traceback.
+
+    Raises:
+        SystemExit: with code 2, for a mistake of the user's.
+    """
     options = _parser().parse_args(arguments)
     _hush()
     try:
         print(COMMANDS[options.command].run(options))
-    except (ValueError, ImportError) as error:
+    except (Refusal, ImportError) as error:
         print(f"aim: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 

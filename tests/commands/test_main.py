@@ -1,4 +1,4 @@
-"""What the command line makes of mistakes."""
+"""What the command line makes of mistakes, and of faults that are no mistake of the user's."""
 
 from types import SimpleNamespace
 
@@ -24,6 +24,14 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_two(monkeypatch, capsy
     with pytest.raises(SystemExit) as stopped:
         main(["fail"])
     assert stopped.value.code == 2 and capsys.readouterr() == ("", f"aim: {error}\n")
+
+
+@pytest.mark.parametrize("error", [ValueError("operands could not be broadcast"), RuntimeError("no kernel"), KeyError("merge")], ids=repr)
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch, capsys, error):
+    monkeypatch.setitem(command_line.COMMANDS, "fail", raising(error))
+    with pytest.raises(type(error)) as raised:
+        main(["fail"])
+    assert raised.value is error and capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
