@@ -71,7 +71,8 @@ def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, s
     except ImportError:
         raise ImportError(
             "Reading videos needs the package av, which cannot be imported. Run `pip install av`, or decode the frames yourself and use "
-            "clip_from_frames."
+            "clip_from_frames.",
+            name="av",  # the page tells visitors this name, and not the sentence
         ) from None
     if refused is not None:  # outside the except block, so that the Refusal has no other exception behind it
         refuse(name, refused.reason, refused.given)
