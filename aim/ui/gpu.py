@@ -20,7 +20,6 @@ import torch
 
 from aim.kernels.refusal import Refusal
 from aim.methods import Method
-from aim.runtime.faults import NotEnoughMemory
 from aim.ui.errors import log_fault
 from aim.ui.jobs import JOBS, Run, here
 from aim.ui.model import AppModel
@@ -62,7 +61,7 @@ def _there(vlm, gpu: Callable) -> Run:
         try:
             for result in JOBS[job].work(vlm, _Stop(place), **unpacked(arguments)):
                 yield packed(result)
-        except (Refusal, NotEnoughMemory) as error:  # raised, it would come back as "ZeroGPU worker error"
+        except Refusal as error:  # raised, it would come back as "ZeroGPU worker error"
             yield error.with_traceback(None)
         except Exception as error:
             log_fault(error)  # here, because "ZeroGPU worker error" keeps neither the type nor the traceback
@@ -82,7 +81,7 @@ def _there(vlm, gpu: Callable) -> Run:
             next(results, None)  # the fork is made now, and before it there is no thread of ours
             with _passing_on(stop, place):
                 for result in results:
-                    if isinstance(result, (Refusal, NotEnoughMemory)):
+                    if isinstance(result, Refusal):
                         raise result
                     yield unpacked(result)
 
