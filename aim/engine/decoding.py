@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from aim.engine import seams
 from aim.engine.copies import moved
+from aim.kernels.refusal import Refusal
 
 Tables = tuple[Tensor, Tensor]  # cosines and sines
 
@@ -43,6 +44,7 @@ class Decoding:
 
     def __init__(self, cache: Any, rotary: nn.Module, continuation: Continuation, paddings: list[list[int]], behind: list[list[int]]):
         self._cache, self._rotary = cache, rotary
+        self._length = 0 if cache is None else seams.tokens_in(cache)
         self._dropped, self._next = continuation.dropped, continuation.next
         self._paddings = _columns(paddings, self._next.device)
         self._behind = _columns(behind, self._next.device)
@@ -58,7 +60,17 @@ class Decoding:
         Args:
             kwargs: the arguments that the text model would have got.
             given: the caller's own positions, [B, 1] or [axes, B, 1]; None where the caller gave none.
+
+        Raises:
+            Refusal: the cache does not hold the prompt and the tokens of the steps so far.
         """
+        held = seams.tokens_in(self._cache)
+        if held != self._length:
+            raise Refusal(
+                f"The cache holds {held} tokens where {self._length} were left in it; inside `aim.reduce` it only grows, since layers "
+                "differ in length. Run the prompt again with an empty cache."
+            )
+        self._length += 1
         if given is None:
             position = moved(self._next, kwargs[seams.EMBEDDINGS].device)
         else:

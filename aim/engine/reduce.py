@@ -14,8 +14,9 @@ chunks, several decoding tokens at once, static caches, labels, and attention ma
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from threading import Lock
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
@@ -28,13 +29,17 @@ from aim.kernels.refusal import Refusal
 from aim.kernels.trace import Trace
 from aim.methods import Method
 
+# Two threads that enter at the same moment must not both find the model free: the second would note our attention as the one to put back.
+_ENTERING = Lock()
+
 
 @contextmanager
 def reduce(model: nn.Module, method: Method, scores: str = "pruning") -> Iterator[Trace]:
     """Run a stock multimodal model with fewer visual tokens, for as long as the block lasts.
 
     Inside the block use `model.generate(...)` or a plain forward as usual, with one prompt or a batch. Each prefill fills the yielded
-    trace anew. However the block is left, the model is then as it was before.
+    trace anew. However the block is left, the model is then as it was before. Decode inside the block as well: a cache that was filled
+    in it holds fewer tokens than the model outside expects. One thread at a time runs the model.
 
     Args:
         model: a supported `...ForConditionalGeneration` (see `aim.families.FAMILIES`), also one with PEFT adapters, on any device. No other
@@ -57,15 +62,17 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning") -> Iterato
         raise Refusal(f'scores is {scores!r}; accepted: "pruning" and "all". Use "pruning" where only the answer matters.')
     whole = plain_model(model)
     family, parts = family_of(whole.config), seams.parts_of(whole)
-    if parts.attention == seams.ATTENTION:
-        raise Refusal("The model is already inside `aim.reduce`; leave that block first, or load a second model.")
     watch_tower = family.watch_tower if method.needs_tower else None
     refuse_model(parts, with_tower=watch_tower is not None)
     method = method.for_depth(len(parts.layers))
     trace = Trace(num_layers=len(parts.layers))
     session = Session(parts, family, method, trace, score_all=scores == "all")
     hooks: list[RemovableHandle] = []
-    with seams.attending(parts):
+    with ExitStack() as block:
+        with _ENTERING:
+            if parts.attention == seams.ATTENTION:
+                raise Refusal("The model is already inside `aim.reduce`; leave that block first, or load a second model.")
+            block.enter_context(seams.attending(parts))
         try:
             if watch_tower is not None:
                 hooks += watch_tower(whole, session.on_tower)

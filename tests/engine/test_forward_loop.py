@@ -5,6 +5,7 @@ import torch
 from transformers import DynamicCache
 
 import aim
+from aim.kernels.refusal import Refusal
 from tests.tiny import TINY
 
 METHODS = [aim.AIM(merge_ratio=0.5, l1=2, l2=5), aim.FastV(layer=2, keep_ratio=0.3), aim.PyramidDrop(ratio=0.5)]
@@ -117,3 +118,14 @@ def test_a_padded_batch_goes_on_as_each_of_its_prompts(family, model, method):
         words, _ = loop(model, batch)
         for row, inputs in zip(words, alone, strict=True):
             assert torch.equal(row, loop(model, inputs)[0][0])
+
+
+@pytest.mark.parametrize("method", [aim.Full(), METHODS[0]], ids=["full", "aim"])
+def test_a_cache_that_was_cut_back_is_refused(family, model, method):
+    with torch.no_grad(), aim.reduce(model, method):
+        output = model(**family.video_inputs(), use_cache=True)
+        word, cache = output.logits[:, -1].argmax(-1, keepdim=True), output.past_key_values
+        model(input_ids=word, past_key_values=cache, use_cache=True)
+        cache.crop(-1)
+        with pytest.raises(Refusal, match="only grows"):
+            model(input_ids=word, past_key_values=cache, use_cache=True)
