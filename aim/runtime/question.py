@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from copy import copy
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from aim.families import Encoded
@@ -19,7 +21,7 @@ def prompt_ids(checkpoint: Checkpoint, question: str, grid: Grid, longest: int) 
     """The chat prompt's ids for a question of at most `longest` characters about one clip of this grid.
 
     Raises:
-        Refusal: the question is empty or too long.
+        Refusal: the question is empty or too long, or the checkpoint's chat template cannot be used.
     """
     tokenizer, family, config = checkpoint.tokenizer, checkpoint.family, checkpoint.model.config
     for marker in [family.clip_text, *tokenizer.get_added_vocab()]:  # a "<video>" in the question must not become a placeholder
@@ -28,7 +30,16 @@ def prompt_ids(checkpoint: Checkpoint, question: str, grid: Grid, longest: int) 
     if not 1 <= len(question) <= longest:
         raise Refusal(f"The question has {len(question):,} characters; 1 to {longest:,} are accepted. Ask one short question.")
     conversation: list[Any] = [{"role": "user", "content": [{"type": family.clip_type}, {"type": "text", "text": question}]}]
-    text = tokenizer.apply_chat_template(conversation, chat_template=checkpoint.chat_template, add_generation_prompt=True, tokenize=False)
+    template: dict[str, Any] = {"chat_template": checkpoint.chat_template, "add_generation_prompt": True, "tokenize": False}
+    try:
+        text = str(tokenizer.apply_chat_template(conversation, **template))
+    except TemplateError:
+        text = ""
+    if family.clip_text not in text:
+        raise Refusal(
+            f"The checkpoint's chat template is damaged or of another model: it writes no {family.clip_text} for a clip. "
+            "Download the checkpoint again."
+        )
     token = next(token for token in (family.video_token(config), family.image_token(config)) if token is not None)
     placeholder = str(tokenizer.convert_ids_to_tokens(token))
     parts = family.prompt(grid)
@@ -44,7 +55,9 @@ def inputs_for(checkpoint: Checkpoint, ids: list[int], encoded: Encoded) -> dict
     """The arguments of the model's forward and `generate` for one prompt's ids and the encoded clip in it."""
     family, model = checkpoint.family, checkpoint.model
     prompt = torch.tensor([ids], device=model.device)
-    inputs: dict[str, Any] = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt), "mm_encoder_outputs": encoded.features}
+    # `generate` writes into what it is given where it makes several sequences, so the kept features themselves are not given away.
+    features = {kind: copy(output) for kind, output in encoded.features.items()}
+    inputs: dict[str, Any] = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt), "mm_encoder_outputs": features}
     if family.token_types:
         inputs["mm_token_type_ids"] = kinds = torch.zeros_like(prompt, dtype=torch.int)
         for kind, token in ((1, family.image_token(model.config)), (2, family.video_token(model.config))):

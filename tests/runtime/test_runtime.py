@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 import aim
 from aim.kernels.refusal import Refusal
+from aim.runtime.question import prompt_ids
 from aim.shapes.drawing import render
 from aim.shapes.model import IMAGE_SIZE, TOKENS_PER_FRAME, build_model, save
 from aim.shapes.packing import to_pixels
@@ -68,6 +70,21 @@ def test_a_report_names_every_stage_and_its_json_can_be_read_back(vlm):
     assert report["params"]["l1"] == 6 and report["params"]["l2"] == 9
     assert report["cost"]["speedup"] > 1
     assert report["cost"]["kv_bytes"] == sum(2 * 2 * 32 * 4 * n for n in report["trace"]["key_value_lengths"])
+
+
+def test_a_call_that_generate_refuses_leaves_the_clip_as_it_was(vlm):
+    seen = clip(5)
+    first = vlm.ask(seen, QUESTION, max_new_tokens=3).text
+    with pytest.raises(ValueError):
+        vlm.ask(seen, QUESTION, max_new_tokens=3, num_return_sequences=2, do_sample=True)
+    assert vlm.ask(seen, QUESTION, max_new_tokens=3).text == first
+
+
+@pytest.mark.parametrize("template", ["", "{{ messages[0]['role'] }}", "{% for message in messages %}"])
+def test_a_chat_template_that_writes_no_clip_is_refused_in_words(vlm, monkeypatch, template):
+    broken = replace(vlm.checkpoint, chat_template=template)
+    with pytest.raises(Refusal, match="chat template is damaged or of another model"):
+        prompt_ids(broken, QUESTION, vlm.grid(4), 100)
 
 
 def test_setting_stop_ends_the_model_within_a_token(vlm):
