@@ -110,7 +110,7 @@ def test_the_app_stays_on_the_bundled_model_and_says_why(folder, tmp_path):
         (OSError(28, "No space left on device"), "disk of this server is full"),
         (torch.OutOfMemoryError("CUDA out of memory"), "does not fit into the memory"),
         (ModuleNotFoundError("No module named 'accelerate'", name="accelerate"), "lacks the Python package accelerate"),
-        (ConnectionError("/root/.cache refused"), "went wrong"),
+        (ConnectionError("/root/.cache refused"), "log of this server tells why"),
     ],
 )
 def test_whatever_keeps_a_model_from_loading_the_app_starts(error, words):
