@@ -95,6 +95,7 @@ def test_charts_follow_light_and_dark_and_axe_finds_nothing_serious_before_and_a
         assert serious(visitor, "#tabs") == [], name
 
 
+@pytest.mark.long
 @SCHEMES
 def test_axe_finds_nothing_serious_in_what_the_tabs_work_out(visit, dark):
     visitor = visit(dark=dark)

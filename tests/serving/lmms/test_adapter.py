@@ -80,7 +80,7 @@ def test_knobs_given_beside_the_method_reach_it():
         ("method=full,merge_ratio=0.5", "method=full takes these knobs: none; given: merge_ratio"),
         ("max_frame=4", "given: max_frame"),
         ("merge_ratio=2", "merge_ratio is 2"),
-        ("merge_ratio=half", "merge_ratio='half'"),
+        ("merge_ratio=half", "merge_ratio is 'half'"),
         ("dtype=int8", "dtype is 'int8'; accepted: auto"),
         ("pretrained=no-such-model", '"no-such-model" is not on this machine'),
     ],
