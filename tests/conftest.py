@@ -24,10 +24,10 @@ except (ImportError, OSError, RuntimeError):
 
 
 def pytest_collection_modifyitems(items):
-    """pytest-xdist runs what shares the browser or the app in one of its processes, so there is one of each for the whole suite."""
+    """pytest-xdist runs a file's tests of the page in one process, which starts a browser and an app once, for all files that it takes."""
     for item in items:
         if {"app", "browser"} & set(item.fixturenames):
-            item.add_marker(pytest.mark.xdist_group("browser"))
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")
