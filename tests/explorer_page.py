@@ -89,7 +89,7 @@ class Explorer:
         """Without a run and with the choices that a new tab has; the explorer carries them from run to run."""
         self.tab.get_by_role("tab").first.click()
         if self.large.count():
-            self.frames.get_by_label("Fill with mean colour").set_checked(False)
+            self.frames.get_by_label("Fill with mean colour").set_checked(True)
             self.scrub("Frame", 0)
             self.scrub("Layer", 0)
             self.view("Merged regions")
@@ -142,8 +142,8 @@ def pixels(canvas) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA")).astype(float)
 
 
-def patch_colours(shown: np.ndarray, run=RUN) -> np.ndarray:
-    """Mean colour [T, 3] of the middle of every patch on a canvas."""
+def patch_colours(shown: np.ndarray, run=RUN, of=np.mean) -> np.ndarray:
+    """Mean colour [T, 3] of the middle of every patch on a canvas; the median looks past lines and dots."""
     rows, columns = run.trace.rows, run.trace.columns
     height, width = shown.shape[0] / rows, shown.shape[1] / columns
     middles = [
@@ -151,4 +151,4 @@ def patch_colours(shown: np.ndarray, run=RUN) -> np.ndarray:
         for row in range(rows)
         for column in range(columns)
     ]
-    return np.stack([middle.mean(axis=(0, 1)) for middle in middles])
+    return np.stack([of(middle, axis=(0, 1)) for middle in middles])

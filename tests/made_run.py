@@ -56,6 +56,23 @@ def make_run(
     return SimpleNamespace(frames=pictures, timestamps=0.25 + 0.5 * np.arange(frames), trace=trace, colours=colours)
 
 
+def leave_out(run: SimpleNamespace, share: float = 0.4, seed: int = 0) -> SimpleNamespace:
+    """The same run with about this share of its patches dropped before the language model; every merged token keeps one patch at least."""
+    rng, flat = np.random.default_rng(seed), run.trace.assignment.flatten().numpy().copy()
+    order = rng.permutation(flat.size)
+    _, kept = np.unique(flat[order], return_index=True)
+    dropped = rng.random(flat.size) < share
+    dropped[order[kept]] = False
+    flat[dropped] = -1
+    run.trace.assignment = torch.from_numpy(flat).view_as(run.trace.assignment)
+    run.trace.group_sizes = torch.from_numpy(np.bincount(flat[flat >= 0], minlength=run.trace.merged_tokens))
+    run.trace.anchors = torch.from_numpy(order[kept])
+    return run
+
+
 def last_layers(trace: Trace) -> dict[int, int]:
     """The last layer each merged token was in, by looking for it in every layer."""
-    return {token: max(layer for layer, alive in enumerate(trace.survivors) if token in alive) for token in range(trace.merged_tokens)}
+    return {
+        token: max((layer for layer, alive in enumerate(trace.survivors) if token in alive), default=-1)
+        for token in range(trace.merged_tokens)
+    }

@@ -1,56 +1,58 @@
 // One frame of the clip on a canvas, in one view. What colours mean is here and nowhere else.
 
 const VEIL = [26, 28, 36, 217];
-const JUST_DROPPED = [240, 130, 20, 150];
-const HATCH = "rgba(150, 156, 172, 0.5)";
+const THIN_VEIL = [26, 28, 36, 130];
 const CHOSEN = "#ffd60a";
 const THUMBNAIL = 256; // pixels of the longer side
+const PATTERN_INK = "rgba(226, 230, 240, 0.5)";
+// What is gone differs by pattern, so that it can be told apart without colours, in print and by any eyes.
+const PATTERNS = { [FATES.justDropped]: "crossed", [FATES.dropped]: "hatched", [FATES.leftOut]: "dotted" };
+const VEILS = { [FATES.justDropped]: THIN_VEIL, [FATES.dropped]: VEIL, [FATES.leftOut]: VEIL };
 
-// Every view says, for one group under a look (view, layer, fill), which colour [r, g, b, opacity] lies over its patches, whether they are
-// hatched, and a number: lines run between patches whose numbers differ.
+// Every view says, for one group under a look (view, layer, fill), which colour [r, g, b, opacity] lies over its patches, which pattern lies
+// over that ("crossed", "hatched", "dotted" or none), and a number: lines run between patches whose numbers differ.
 const VIEWS = {
   merged: {
     label: "Merged regions",
-    colour: (trace, group, look) => (look.fill ? [...trace.colours.subarray(3 * group, 3 * group + 3), 255] : null),
-    hatched: () => false,
+    colour: (trace, group, look) => (group < 0 ? VEIL : look.fill ? [...trace.colours.subarray(3 * group, 3 * group + 3), 255] : null),
+    pattern: (trace, group) => group < 0 && PATTERNS[FATES.leftOut],
     number: (trace, group) => group,
+    dots: () => true,
     reading: [
       "Before the language model, patches that look alike are merged: all patches of one token count as one from then on.",
-      "Lines separate different tokens. Point at a patch, or tap it, to see every patch that shares its token.",
+      "Lines separate different tokens, and a dot marks the place where a merged token stands. Point at a patch, or tap it, to see its token.",
     ],
   },
   survival: {
     label: "Survival",
-    colour: (trace, group, look) => [null, JUST_DROPPED, VEIL][fate(trace, group, look.layer)],
-    hatched: (trace, group, look) => fate(trace, group, look.layer) === 2,
-    number: (trace, group, look) => fate(trace, group, look.layer),
+    colour: (trace, group, look) => VEILS[fate(trace, group, look.layer)] ?? null,
+    pattern: (trace, group, look) => PATTERNS[fate(trace, group, look.layer)],
+    number: (trace, group, look) => (fate(trace, group, look.layer) === FATES.there ? group : -1 - fate(trace, group, look.layer)),
+    dots: (trace, group, look) => fate(trace, group, look.layer) === FATES.there,
     reading: [
       "Inside the language model, the least important tokens are dropped from layer to layer; this is what the chosen layer still sees.",
-      "Clear: still there. Orange: dropped just before this layer. Dark and hatched: dropped earlier. Move the layer to watch them go.",
+      "Clear: still there, with lines around tokens. Crossed: dropped just before this layer. Hatched: dropped earlier. Move the layer to watch them go.",
     ],
   },
   score: {
     label: "Score",
     grey: true,
     colour: (trace, group, look, colours) => {
-      if (trace.last[group] < look.layer) return VEIL;
+      if (fate(trace, group, look.layer) !== FATES.there) return VEIL;
       const fractions = scoreFractions(trace, look.layer);
       return fractions && [...colours(fractions[group]), 200];
     },
-    hatched: (trace, group, look) => trace.last[group] < look.layer,
-    number: (trace, group, look) => (trace.last[group] < look.layer ? 1 : 0),
+    pattern: (trace, group, look) => {
+      const end = fate(trace, group, look.layer);
+      return end === FATES.justDropped ? PATTERNS[FATES.dropped] : PATTERNS[end];
+    },
+    number: (trace, group, look) => (fate(trace, group, look.layer) === FATES.there ? 0 : 1),
     reading: [
       "How important each token is by the attention of the chosen layer (in AIM: PageRank). Yellow is high, violet is low.",
       "The lowest scores are dropped before the next layer. Dark and hatched: dropped earlier, no score here.",
     ],
   },
 };
-
-// 0: still there, 1: dropped between the layer before and this one, 2: dropped earlier.
-function fate(trace, group, layer) {
-  const end = trace.last[group];
-  return end >= layer ? 0 : end === layer - 1 ? 1 : 2;
-}
 
 // Fractions 0...1 to [r, g, b], linear between the payload's equally spaced stops.
 function makeColours(stops) {
@@ -65,8 +67,20 @@ function makeCanvas(width, height) {
   return Object.assign(document.createElement("canvas"), { width, height });
 }
 
-// Frames stand side by side in one picture; this is where each of them is.
-function loadPictures({ picture }) {
+// Frames stand side by side in one picture; this is where each of them is. A payload without a picture means the one of an earlier payload
+// of the same clip: those of the last few clips are kept.
+const KEPT_PICTURES = 4;
+const keptPictures = new Map();
+
+function loadPictures({ clip, picture }) {
+  const kept = keptPictures.get(clip) ?? (picture ? decodePicture(picture) : Promise.reject(new Error(`No picture of clip ${clip}.`)));
+  keptPictures.delete(clip);
+  keptPictures.set(clip, kept);
+  if (keptPictures.size > KEPT_PICTURES) keptPictures.delete(keptPictures.keys().next().value);
+  return kept;
+}
+
+function decodePicture(picture) {
   const image = new Image();
   image.src = picture.data;
   const place = (frame) => [(frame % picture.columns) * picture.width, Math.floor(frame / picture.columns) * picture.height];
@@ -88,14 +102,14 @@ function drawPhoto(canvas, pictures, frame) {
 }
 
 // draw(canvas, frame, look) with look = {view, layer, fill, chosen: a Set of groups, box: {frame, top, left, bottom, right} or null}.
-// A canvas as small as a thumbnail has no room for hatching, and for lines only where they are all there is to see.
+// A canvas as small as a thumbnail has no room for dots, and for lines only where they are all there is to see.
 function makePainter(trace, pictures, colours) {
   const tile = makeCanvas(trace.columns, trace.rows);
   const tileContext = tile.getContext("2d", { willReadFrequently: true });
   const pixels = tileContext.createImageData(trace.columns, trace.rows);
 
   const mask = makeCanvas(1, 1);
-  const stripes = hatchTile();
+  const tiles = new Map();
 
   // One pixel a patch, stretched over the frame without smoothing: 750 patches cost as little as one.
   function stretch(context, colourOf, frame) {
@@ -112,14 +126,33 @@ function makePainter(trace, pictures, colours) {
     return true;
   }
 
-  function hatch(context, hatched, frame) {
+  function lay(context, name, patternOf, frame) {
     Object.assign(mask, { width: context.canvas.width, height: context.canvas.height });
     const lines = mask.getContext("2d");
-    if (!stretch(lines, (group) => hatched(group) && [0, 0, 0, 255], frame)) return;
+    if (!stretch(lines, (group) => patternOf(group) === name && [0, 0, 0, 255], frame)) return;
+    const side = patternSide(context.canvas);
+    if (!tiles.has(name + side)) tiles.set(name + side, patternTile(name, side));
     lines.globalCompositeOperation = "source-in";
-    lines.fillStyle = lines.createPattern(stripes, "repeat");
+    lines.fillStyle = lines.createPattern(tiles.get(name + side), "repeat");
     lines.fillRect(0, 0, mask.width, mask.height);
     context.drawImage(mask, 0, 0);
+  }
+
+  // A dot where a merged token stands; the patches around it, inside the same line, were merged into it.
+  function dots(context, frame, thick, hasDot) {
+    const [across, down] = [context.canvas.width / trace.columns, context.canvas.height / trace.rows];
+    const radius = Math.min(across, down) / 9;
+    trace.anchors.forEach((patch, group) => {
+      if (Math.floor(patch / trace.patches) !== frame || trace.sizes[group] < 2 || !hasDot(group)) return;
+      const place = patch % trace.patches;
+      context.beginPath();
+      context.arc(((place % trace.columns) + 0.5) * across, (Math.floor(place / trace.columns) + 0.5) * down, radius, 0, 2 * Math.PI);
+      context.fillStyle = "rgba(255, 255, 255, 0.9)";
+      context.strokeStyle = "rgba(0, 0, 0, 0.7)";
+      context.lineWidth = thick;
+      context.fill();
+      context.stroke();
+    });
   }
 
   function borders(canvas, frame, numberOf) {
@@ -144,10 +177,11 @@ function makePainter(trace, pictures, colours) {
     const longest = Math.max(canvas.width, canvas.height);
     const thick = Math.max(1, longest / 400);
     const large = longest > THUMBNAIL;
-    if (large) hatch(context, (group) => view.hatched(trace, group, look), frame);
+    for (const name of Object.values(PATTERNS)) lay(context, name, (group) => view.pattern(trace, group, look), frame);
     if (large || look.view === "merged") {
       twice(context, borders(canvas, frame, (group) => view.number(trace, group, look)), thick, "rgba(255, 255, 255, 0.9)");
     }
+    if (large && view.dots) dots(context, frame, thick, (group) => view.dots(trace, group, look));
     if (look.chosen.size) {
       const edge = borders(canvas, frame, (group) => look.chosen.has(group));
       frameEdge(edge, canvas, trace, (place) => look.chosen.has(trace.assignment[frame * trace.patches + place]));
@@ -202,15 +236,45 @@ function desaturate(context) {
   context.globalCompositeOperation = "source-over";
 }
 
-function hatchTile() {
-  const tile = makeCanvas(12, 12);
+// Wide enough to be seen when a phone shows the canvas at a third of its pixels.
+function patternSide(canvas) {
+  return Math.max(14, Math.round(Math.max(canvas.width, canvas.height) / 40));
+}
+
+function patternTile(name, side) {
+  const tile = makeCanvas(side, side);
   const context = tile.getContext("2d");
-  context.strokeStyle = HATCH;
-  context.lineWidth = 1.5;
-  for (const shift of [-12, 0, 12]) {
-    context.moveTo(shift, 12);
-    context.lineTo(shift + 12, 0);
+  context.strokeStyle = context.fillStyle = PATTERN_INK;
+  context.lineWidth = side / 7;
+  if (name === "dotted") {
+    context.arc(side / 2, side / 2, side / 6, 0, 2 * Math.PI);
+    context.fill();
+    return tile;
+  }
+  for (const shift of [-side, 0, side]) {
+    context.moveTo(shift - 1, side + 1);
+    context.lineTo(shift + side + 1, -1);
+    if (name !== "crossed") continue;
+    context.moveTo(shift - 1, -1);
+    context.lineTo(shift + side + 1, side + 1);
   }
   context.stroke();
   return tile;
+}
+
+// What the colours, lines and patterns of a view mean in this layer.
+function makeLegend(trace, view, layer, colours) {
+  const leftOut = trace.leftOut ? [swatch("dotted", "dropped before the language model")] : [];
+  const gone = [swatch("hatched", "dropped earlier"), ...leftOut];
+  if (view === "merged") return [swatch("border", "border between tokens"), swatch("dot", "where a merged token stands"), ...leftOut];
+  if (view === "survival") return [swatch("clear", "still there"), swatch("crossed", `dropped just before layer ${layer}`), ...gone];
+  const score = trace.scores[layer];
+  if (score) {
+    const ticks = score.high > score.low ? [0, 0.5, 1].map((part) => writeScore(scoreAt(score, part))) : [writeScore(score.high)];
+    if (score.clipped) ticks[0] = `≤ ${ticks[0]}`;
+    return colourBar(`Score in layer ${layer}`, colours, ticks, ...gone);
+  }
+  const scored = scoredLayers(trace);
+  const why = trace.alive[layer] ? `Layer ${layer} was not scored` : `No visual token is left in layer ${layer}`;
+  return [make("span", {}, `${why}. ${scored.length ? `Layers with scores: ${writeSpans(scored)}.` : "No layer of this run was scored."}`), ...gone];
 }

@@ -6,7 +6,7 @@ const PLAY_EVERY = 700; // milliseconds a layer
 const SLICE = 12; // milliseconds of every screen refresh that thumbnails may take
 
 function startFrames(element, props, watch) {
-  const kept = { view: "merged", fill: false };
+  const kept = { view: "merged", fill: true };
   mount(element, props, watch, "After a run, the frames are here: which patches were merged, and how far each of them got.", (payload, root) =>
     buildFrames(payload, kept, () => root.setAttribute("data-ready", "")),
   );
@@ -15,7 +15,7 @@ function startFrames(element, props, watch) {
 function buildFrames(payload, kept, onReady) {
   const trace = readTrace(payload);
   const colours = makeColours(payload.colour_map);
-  const state = { frame: 0, layer: tellingLayer(trace), pinned: null, hover: null, box: null };
+  const state = { frame: payload.start_frame, layer: tellingLayer(trace), pinned: null, hover: null, box: null };
   let pictures = null;
   let paint = null;
 
@@ -26,7 +26,7 @@ function buildFrames(payload, kept, onReady) {
   const save = make("button", { type: "button", class: "aim-x-button", onclick: () => saveSheet() }, "Save as PNG");
   const stage = make("div", { class: "aim-x-stage" });
   const caption = make("p", { class: "aim-x-caption" });
-  const frameSlider = makeSlider("Frame", trace.frames - 1, 0, setFrame);
+  const frameSlider = makeSlider("Frame", trace.frames - 1, state.frame, setFrame);
   const play = make("button", { type: "button", class: "aim-x-button", onclick: () => (timer ? pause() : start()) }, "▶ Play");
   const layerSlider = makeSlider("Layer", trace.layers - 1, state.layer, (layer) => (pause(), setLayer(layer)), play);
   const legend = make("div", { class: "aim-x-legend" });
@@ -166,21 +166,6 @@ function buildFrames(payload, kept, onReady) {
   const main = make("div", { class: "aim-x-main" }, stage, caption, frameSlider.row, layerSlider.row);
   const notes = make("div", { class: "aim-x-notes" }, said, details, legend, reading);
   return make("div", {}, top, make("div", { class: "aim-x-body" }, main, notes, sheet));
-}
-
-function makeLegend(trace, view, layer, colours) {
-  const earlier = swatch("hatched", "dropped earlier");
-  if (view === "merged") return [swatch("border", "border between merged tokens"), swatch("chosen", "patches of one token")];
-  if (view === "survival") return [swatch("clear", "still there"), swatch("orange", `dropped just before layer ${layer}`), earlier];
-  const score = trace.scores[layer];
-  if (score) {
-    const ticks = score.high > score.low ? [0, 0.5, 1].map((part) => writeScore(scoreAt(score, part))) : [writeScore(score.high)];
-    if (score.clipped) ticks[0] = `≤ ${ticks[0]}`;
-    return colourBar(`Score in layer ${layer}`, colours, ticks, earlier);
-  }
-  const scored = scoredLayers(trace);
-  const why = trace.alive[layer] ? `Layer ${layer} was not scored` : `No visual token is left in layer ${layer}`;
-  return [make("span", {}, `${why}. ${scored.length ? `Layers with scores: ${writeSpans(scored)}.` : "No layer of this run was scored."}`), earlier];
 }
 
 // Click, tap, drag a box, or arrow keys. choose(places or null, box or null) pins; hover(place or null) only looks.

@@ -1,7 +1,8 @@
 // The payload of aim/views/explorer.py as typed arrays, and every number and sentence the pictures are made of. No page and no canvas here.
-// A group is a merged token; a patch is one place of one frame, numbered through the whole clip.
+// A group is a merged token; a patch is one place of one frame, numbered through the whole clip. Group -1 stands for no token: a patch that
+// was dropped before the language model.
 
-const ARRAYS = { uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, int16: Int16Array };
+const ARRAYS = { uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, int16: Int16Array, int32: Int32Array };
 
 function unpack({ dtype, data }) {
   const text = atob(data);
@@ -17,7 +18,9 @@ function readTrace(payload) {
   const trace = { frames, rows, columns, layers, times, scores, assignment, last, patches: rows * columns, groups: last.length };
   trace.colours = unpack(payload.group_colours);
   trace.sizes = new Uint32Array(trace.groups);
-  for (const group of assignment) trace.sizes[group]++;
+  trace.leftOut = 0;
+  for (const group of assignment) group < 0 ? trace.leftOut++ : trace.sizes[group]++;
+  trace.anchors = unpack(payload.anchors);
   trace.alive = Array.from({ length: layers }, (_, layer) => last.reduce((sum, end) => sum + (end >= layer), 0));
   countByFrame(trace);
   trace.fractions = new Map();
@@ -34,7 +37,7 @@ function countByFrame(trace) {
   for (let patch = 0; patch < assignment.length; patch++) {
     const group = assignment[patch];
     const frame = Math.floor(patch / patches);
-    if (seenIn[group] === frame) continue;
+    if (group < 0 || seenIn[group] === frame) continue;
     if (seenIn[group] >= 0) trace.spans = true;
     seenIn[group] = frame;
     trace.entered[frame]++;
@@ -43,6 +46,15 @@ function countByFrame(trace) {
   for (let frame = 0; frame < frames; frame++) {
     for (let layer = layers - 2; layer >= 0; layer--) trace.left[frame * layers + layer] += trace.left[frame * layers + layer + 1];
   }
+}
+
+// What a layer still has of a group. A group of -1 was left out before the language model.
+const FATES = { there: 0, justDropped: 1, dropped: 2, leftOut: 3 };
+
+function fate(trace, group, layer) {
+  if (group < 0) return FATES.leftOut;
+  const end = trace.last[group];
+  return end >= layer ? FATES.there : end === layer - 1 ? FATES.justDropped : FATES.dropped;
 }
 
 // For each group its place on the layer's colour scale, 0...1, NaN where it is gone; null for a layer without scores.
@@ -104,6 +116,7 @@ function describePatches(trace, frame, places, layer) {
 }
 
 function describeToken(trace, group, where, frame, layer) {
+  if (group < 0) return ["This patch: dropped before the language model, so it belongs to no token.", `${where}.`];
   const size = trace.sizes[group];
   const merged = size === 1 ? "This patch: a token of its own" : `This patch: 1 of ${size.toLocaleString("en")} patches in one merged token`;
   const details = [where];
@@ -118,7 +131,9 @@ function describeToken(trace, group, where, frame, layer) {
   return [`${merged}, ${writeEnd(trace, trace.last[group])}.`, `${details.join(" · ")}.`];
 }
 
-function describeRegion(trace, groups, where, layer) {
+function describeRegion(trace, all, where, layer) {
+  const groups = all.filter((group) => group >= 0);
+  if (!groups.length) return ["This region: all of it was dropped before the language model.", `${where}.`];
   const ends = groups.map((group) => trace.last[group]);
   const latest = Math.max(...ends);
   const reach = ends.filter((end) => end === trace.layers - 1).length;
@@ -126,6 +141,7 @@ function describeRegion(trace, groups, where, layer) {
   const covered = groups.reduce((sum, group) => sum + trace.sizes[group], 0);
   const left = ends.filter((end) => end >= layer).length;
   const details = [where, `together they stand for ${writeCount(covered, "patch")}`, `in layer ${layer}: ${left} of ${groups.length} left`];
+  if (groups.length < all.length) details.push("its other patches were dropped before the language model");
   const tokens = groups.length === 1 ? "1 merged token" : `${groups.length.toLocaleString("en")} merged tokens`;
   return [`This region: ${tokens}, ${groups.length === 1 ? writeEnd(trace, latest) : end}.`, `${details.join(" · ")}.`];
 }

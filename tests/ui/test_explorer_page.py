@@ -7,12 +7,13 @@ import pytest
 from PIL import Image
 
 from aim.views.colour import Scale, colour_map
+from aim.views.fates import places
 from tests.explorer_page import ASSIGNMENT, LAST, OTHER, RUN, patch_colours, pixels
 from tests.made_run import last_layers
 from tests.visitor import needs_browser
 
 pytestmark = needs_browser
-YELLOW = np.array([255, 214, 10])
+YELLOW, VEIL = np.array([255, 214, 10]), np.array([26, 28, 36])
 
 
 def test_survival_shows_at_every_layer_which_patches_are_still_there(explore):
@@ -25,10 +26,10 @@ def test_survival_shows_at_every_layer_which_patches_are_still_there(explore):
             photo = RUN.colours[frame].reshape(-1, 3).astype(float)
             looks = {
                 "there": photo,
-                "just dropped": photo + (np.array([240, 130, 20]) - photo) * 150 / 255,
-                "dropped earlier": photo + (np.array([36, 38, 46]) - photo) * 0.85,
+                "just dropped": photo + (VEIL - photo) * 130 / 255,
+                "dropped earlier": photo + (VEIL - photo) * 217 / 255,
             }
-            shown = patch_colours(pixels(explorer.large))
+            shown = patch_colours(pixels(explorer.large), of=np.median)
             nearest = np.argmin([np.abs(shown - look).sum(axis=1) for look in looks.values()], axis=0)
             before = set(RUN.trace.survivors[layer - 1].tolist())
             now = set(RUN.trace.survivors[layer].tolist())
@@ -43,7 +44,7 @@ def test_scores_have_the_colours_of_the_scale_and_its_ends_are_written_below(exp
     explorer.scrub("Layer", layer)
     scores = RUN.trace.scores[layer].numpy()
     colours = dict(zip(RUN.trace.survivors[layer].tolist(), colour_map(Scale.over(scores, log=True)(scores)), strict=True))
-    shown = patch_colours(pixels(explorer.large))
+    shown = patch_colours(pixels(explorer.large), of=np.median)
     photo = RUN.colours[0].reshape(-1, 3) @ np.array([0.3, 0.59, 0.11])
     seen = 0
     for place, token in enumerate(ASSIGNMENT[0]):
@@ -67,8 +68,15 @@ def test_layers_without_scores_say_so(explore, layer, words):
     assert words in explorer.frames.locator(".aim-x-legend").inner_text()
 
 
-def test_merged_regions_are_outlined_and_filled_with_their_mean_colour_on_demand(explore):
+def test_merged_regions_are_filled_with_their_mean_colour_and_their_outlines_can_be_seen_alone(explore):
     explorer = explore().show()
+    explorer.scrub("Frame", 0)
+    flat = RUN.colours.reshape(-1, 3).astype(float)
+    means = np.stack([flat[(token == ASSIGNMENT).ravel()].mean(axis=0) for token in ASSIGNMENT[0]])
+    dotted = np.isin(np.arange(len(means)), places(RUN.trace))  # of frame 0; there the mean has a dot in it
+    assert np.abs(patch_colours(pixels(explorer.large)) - means)[~dotted].max() < 2
+    explorer.frames.get_by_label("Fill with mean colour").uncheck()
+    explorer.settle()
     outlined = pixels(explorer.large)
     grid = ASSIGNMENT[0].reshape(RUN.trace.rows, RUN.trace.columns)
     width, height = outlined.shape[1] / RUN.trace.columns, outlined.shape[0] / RUN.trace.rows
@@ -77,12 +85,18 @@ def test_merged_regions_are_outlined_and_filled_with_their_mean_colour_on_demand
             x, y = round((column + 1) * width), int((row + 0.5) * height)
             has_line = outlined[y, x - 2 : x + 3, :3].min(axis=1).max() > 200
             assert has_line == (grid[row, column] != grid[row, column + 1])
-    assert np.abs(patch_colours(outlined) - RUN.colours[0].reshape(-1, 3)).max() < 25
-    explorer.frames.get_by_label("Fill with mean colour").check()
-    explorer.settle()
-    flat = RUN.colours.reshape(-1, 3).astype(float)
-    means = np.stack([flat[(token == ASSIGNMENT).ravel()].mean(axis=0) for token in ASSIGNMENT[0]])
-    assert np.abs(patch_colours(pixels(explorer.large)) - means).max() < 2
+    assert np.abs(patch_colours(outlined) - RUN.colours[0].reshape(-1, 3))[~dotted].max() < 25
+
+
+def test_a_dot_marks_the_place_of_every_token_that_others_were_merged_into(explore):
+    explorer = explore().show()
+    explorer.scrub("Frame", 0)
+    shown, rows, columns = pixels(explorer.large), RUN.trace.rows, RUN.trace.columns
+    stands = set(places(RUN.trace)[np.bincount(ASSIGNMENT.ravel()) > 1].tolist())
+    for place in range(rows * columns):
+        row, column = divmod(place, columns)
+        middle = shown[int((row + 0.5) * shown.shape[0] / rows), int((column + 0.5) * shown.shape[1] / columns), :3]
+        assert (middle.min() > 200) == (place in stands)
 
 
 def test_the_three_views_differ_and_the_contact_sheet_follows(explore):

@@ -1,0 +1,112 @@
+"""What became of every patch, its colours and the frame to begin with, beside loops over single patches."""
+
+import numpy as np
+import pytest
+import torch
+
+from aim.views.explorer import ClipPicture, live_payload
+from aim.views.fates import Fate, fates, places, spread, telling_layer, tokens_by_frame
+from aim.views.mosaic import borders, most_divided, patch_colours, token_colours
+from tests.fakes import make_trace
+from tests.made_run import last_layers, leave_out, make_run
+
+RUNS = [make_run(), make_run(seed=3, window=1), leave_out(make_run(seed=4)), leave_out(make_run(seed=5, frames=3, window=3), share=0.9)]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_fate_of_every_patch_in_every_layer(run):
+    trace, last = run.trace, last_layers(run.trace)
+    stands = set(places(trace).tolist())
+    for layer in range(trace.num_layers):
+        expected = []
+        for patch, token in enumerate(trace.assignment.flatten().tolist()):
+            if token < 0:
+                expected.append(Fate.LEFT_OUT)
+            elif token in trace.survivors[layer].tolist():
+                expected.append(Fate.STANDS if patch in stands else Fate.MERGED)
+            else:
+                expected.append(Fate.JUST_DROPPED if last[token] == layer - 1 else Fate.DROPPED)
+        assert fates(trace, layer).flatten().tolist() == expected
+
+
+def test_a_layer_that_the_run_does_not_have_is_refused():
+    with pytest.raises(ValueError, match="Layer 9 was asked for, and the run has layers 0 to 8"):
+        fates(RUNS[0].trace, 9)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_each_merged_token_stands_at_one_of_its_own_patches(run):
+    trace = run.trace
+    flat = trace.assignment.flatten().tolist()
+    assert [flat[patch] for patch in places(trace)] == list(range(trace.merged_tokens))
+    trace.anchors = torch.tensor([max(patch for patch, owner in enumerate(flat) if owner == token) for token in range(trace.merged_tokens)])
+    assert places(trace).tolist() == trace.anchors.tolist()
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_tokens_colour_is_the_mean_of_its_patches_alone(run):
+    colours = patch_colours(run.frames, run.trace.rows, run.trace.columns)
+    assert (colours == run.colours).all()
+    means, flat = token_colours(colours, run.trace), colours.reshape(-1, 3)
+    for token in range(run.trace.merged_tokens):
+        own = [flat[patch] for patch, owner in enumerate(run.trace.assignment.flatten().tolist()) if owner == token]
+        assert np.abs(means[token] - np.mean(own, axis=0)).max() <= 0.5
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_tokens_of_a_frame_are_counted_once_and_patches_of_none_not_at_all(run):
+    trace = run.trace
+    assert tokens_by_frame(trace).tolist() == [len(set(row) - {-1}) for row in trace.assignment.tolist()]
+    for layer, alive in enumerate(trace.survivors):
+        assert tokens_by_frame(trace, layer).tolist() == [len(set(row) & set(alive.tolist())) for row in trace.assignment.tolist()]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_frame_most_divided_is_where_borders_part_the_most_colour(run):
+    trace, parted = run.trace, []
+    for frame, row_major in enumerate(trace.assignment.tolist()):
+        grid, total = np.array(row_major).reshape(trace.rows, trace.columns), 0.0
+        for row in range(trace.rows):
+            for column in range(trace.columns):
+                for y, x in ((row, column + 1), (row + 1, column)):
+                    if y < trace.rows and x < trace.columns and grid[y, x] != grid[row, column]:
+                        one, other = run.colours[frame, [row, y], [column, x]].astype(float)
+                        total += sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) ** 0.5
+        parted.append(total)
+    assert most_divided(trace, run.colours) == parted.index(max(parted))
+
+
+def test_an_even_clip_begins_with_its_first_frame():
+    run = make_run()
+    assert most_divided(run.trace, np.full_like(run.colours, 80)) == 0
+
+
+def test_borders_lie_between_patches_that_differ():
+    right, below = borders(np.array([[[0, 0, 1], [2, 0, 1]]]))
+    assert right.tolist() == [[[False, True], [True, True]]] and below.tolist() == [[[True, False, False]]]
+
+
+def test_what_belongs_to_no_token_gets_the_absent_value():
+    assert spread(np.array([5, 6]), np.array([[1, -1], [0, 1]]), -9).tolist() == [[6, -9], [5, 6]]
+
+
+def test_the_telling_layer_has_some_tokens_and_not_all():
+    trace = make_trace()
+    assert telling_layer(trace) == 2
+    trace.survivors = [torch.arange(6)] * 4
+    assert telling_layer(trace) == 3
+
+
+def test_a_picture_that_the_browser_has_is_not_sent_again():
+    run, other = make_run(), make_run(seed=9)
+    clip = ClipPicture.of(run.frames, run.timestamps, run.trace)
+    first = live_payload(clip, run.trace)
+    again = live_payload(clip, run.trace, known=first["clip"])
+    assert first["picture"]["data"].startswith("data:image/jpeg") and again["picture"] is None
+    assert {name: value for name, value in first.items() if name != "picture"} == {
+        name: value for name, value in again.items() if name != "picture"
+    }
+    unknown = live_payload(ClipPicture.of(other.frames, other.timestamps, other.trace), other.trace, known=first["clip"])
+    assert unknown["picture"] is not None
+    with pytest.raises(ValueError, match=r"grid of \(5, 4, 7\) and the trace of \(3, 5, 3\)"):
+        live_payload(clip, make_run(frames=3, rows=5, columns=3).trace)
