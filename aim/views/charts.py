@@ -6,14 +6,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from aim.kernels.trace import Trace
+from aim.views.curve import score_quantiles
 from aim.views.look import GRID, PLANNED, SCORE, TEXT, VISUAL, layout
-
-QUANTILES = (0, 25, 50, 75, 100)
-
-
-def score_quantiles(trace: Trace) -> dict[int, np.ndarray]:
-    """For each scored layer, the minimum, quartiles and maximum [5] of its surviving visual tokens' PageRank."""
-    return {layer: np.percentile(np.asarray(trace.scores[layer], dtype=np.float64), QUANTILES) for layer in trace.scored_layers}
 
 
 def layer_chart(trace: Trace, planned: list[tuple[int, int]] | None = None) -> go.Figure:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from aim.views import explorer
 from aim.views.costs import cost_table
+from aim.views.curve import curve_legend, token_curve
+from aim.views.fates import telling_layer
 from aim.views.figures import comparison, figures
-from aim.views.layers_svg import layers_svg
-from aim.views.look import PLANNED, TEXT, VISUAL
 from aim.views.shown_run import ShownRun
 
 if TYPE_CHECKING:
+    from aim.kernels.trace import Trace
     from aim.planning.plan import Plan
     from aim.runtime.vlm import Answer
 
@@ -85,8 +86,7 @@ This page is complete and works offline.</p></header>
 <h2>Frames</h2>
 <div id="frames"></div>
 <h2>Tokens in each layer</h2>
-{layers_svg(trace.tokens_per_layer, plan.tokens_per_layer if plan else None)}
-{_keys(plan)}
+{_layers(answer, trace, plan)}
 <h2>Moments of the clip</h2>
 <div id="time"></div>
 <h2>What it cost</h2>
@@ -119,11 +119,11 @@ def _answers(answer: Answer, full: Answer) -> str:
     return f"<p>These knobs: <b>{escape(answer.text)}</b><br>Full model: <b>{escape(full.text)}</b></p>"
 
 
-def _keys(plan: Plan | None) -> str:
-    keys = [(VISUAL, "visual tokens, as executed"), (TEXT, "text tokens")] + ([(PLANNED, "planned, dotted")] if plan else [])
-    swatches = "".join(f'<span><i style="background:{colour}"></i>{name}</span>' for colour, name in keys)
+def _layers(answer: Answer, trace: Trace, plan: Plan | None) -> str:
+    planned = plan.tokens_per_layer if plan else None
     return (
-        f'<div class="report-keys">{swatches}</div><p class="aim-reading">Each bar is what one layer really ran on. '
+        f"{token_curve(trace, answer.method, telling_layer(trace), planned)}{curve_legend(bool(trace.scored_layers), bool(planned))}"
+        '<p class="aim-reading">Each bar is what one layer really ran on. '
         "Fewer tokens mean less work in that layer and less to remember while the answer is written.<br>"
-        "Visual tokens fall where the method drops them; text is never dropped. Point at a bar for its numbers.</p>"
+        "Visual tokens fall where the method drops them; text is never dropped. Point at a layer, or tap it, for its numbers.</p>"
     )
