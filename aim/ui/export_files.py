@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aim.methods import AIM
 from aim.ui.handlers import FinishedRun
-from aim.views.frames import VIEWS, draw_frames
+from aim.views.frames import VIEWS, draw_frames, keys_of, shown_layer
 from aim.views.report import write_report
 from aim.views.sheet import contact_sheet
 
@@ -33,9 +33,11 @@ def save_sheet(run: FinishedRun, view: str, folder: str | Path | None = None) ->
     request, trace = run.request, run.trace
     params = run.answer.method.params()
     knobs = f"merge ratio {params['merge_ratio']:g}, l1 {params['l1']}, l2 {params['l2']}"
-    subtitle = f"{view} · {trace.visual_tokens:,} → {trace.merged_tokens:,} visual tokens · {knobs} · {run.answer.model}"
+    shown = VIEWS[view]
+    seen = f"{view}, layer {shown_layer(trace, view)}" if shown.layered else view
+    subtitle = f"{seen} · {trace.visual_tokens:,} → {trace.merged_tokens:,} visual tokens · {knobs} · {run.answer.model}"
     path = _fresh(folder) / f"aim-{view.lower().replace(' ', '-')}.png"
-    contact_sheet(pictures, f"{request.question} – {run.answer.text}", [subtitle, VIEWS[view].reading]).save(path)
+    contact_sheet(pictures, f"{request.question} – {run.answer.text}", [subtitle, shown.reading], keys_of(trace, view)).save(path)
     return str(path)
 
 

@@ -25,8 +25,11 @@ def spread(values: np.ndarray, assignment: np.ndarray, absent: float) -> np.ndar
     return np.concatenate([values, tail])[assignment]  # -1 reads the tail
 
 
-def fates(trace: Trace, layer: int) -> np.ndarray:
+def fates(trace: Trace, layer: int, just: bool = True) -> np.ndarray:
     """The `Fate` of every patch in a layer, uint8 [F, T].
+
+    Args:
+        just: whether what was dropped just before the layer is told apart from what was dropped earlier.
 
     Raises:
         ValueError: the run has no such layer.
@@ -37,7 +40,7 @@ def fates(trace: Trace, layer: int) -> np.ndarray:
     last = spread(np.asarray(trace.last_layer()), assignment, -2)
     stands = np.zeros(assignment.size, bool)
     stands[places(trace)] = True
-    inside = np.where(last == layer - 1, Fate.JUST_DROPPED, Fate.DROPPED)
+    inside = np.where(just & (last == layer - 1), Fate.JUST_DROPPED, Fate.DROPPED)
     alive = np.where(stands.reshape(assignment.shape), Fate.STANDS, Fate.MERGED)
     return np.where(assignment < 0, Fate.LEFT_OUT, np.where(last >= layer, alive, inside)).astype(np.uint8)
 

@@ -1,84 +1,182 @@
-"""Trace and frames to one picture a frame, with its caption: where tokens were merged, how far they got, what they scored.
+"""Trace and frames to painted frames: where tokens were merged, how far they got, how important they were.
 
-Every view paints one frame:
+Every view paints all frames of a stack at once:
 
-    picture: the frame at display size, RGB
-    grid:    int [rows, columns], the merged token each of its patches belongs to
-    layer:   the LLM layer whose scores to show (only "PageRank" looks at it)
+    stack: the frames at display size, made once a clip
+    trace: of a run on that clip
+    layer: the LLM layer to show; the views of what merging did do not look at it
 
-`VIEWS` is the table the app offers for its sheets; a new view is a function and a line in that table. Colours are computed patch by patch
-and pillow turns them into pixels, so that 64 frames redraw at once.
+and returns new pixels, RGBA packed in uint32 [F, height, width]. `VIEWS` is the table of them; a new view is a function and a line in that
+table. What is shown is worked out patch by patch and only then stretched to pixels, all frames in one stroke.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
+from aim.kernels.grid import Grid
 from aim.kernels.trace import Trace
-from aim.views.colour import GREY, LUMINANCE, Scale, colour_map
+from aim.views.colour import LUMINANCE, Scale, colour_map
+from aim.views.fates import Fate, fates, places, spread, telling_layer, tokens_by_frame
+from aim.views.mosaic import patch_colours, token_colours
+from aim.views.patterns import covered, draw_borders, draw_dots, image, mixed, packed, stretched, unpacked
 from aim.views.units import counted
 
 SMALLEST, LARGEST = 384, 640  # pixels of a picture's long side
 SCORE_DECADES = 8
-TINT, HEAT = 0.6, 0.7
-# A patch dropped first keeps this share of its picture under a hatched veil, which also shows on frames that are dark themselves.
-DARKEST, VEIL, HATCHING = 0.15, (26, 28, 36), (74, 78, 92)
+HEAT = 0.78
+UNSCORED = (110, 110, 110)
 
 
-def merged_regions(picture: Image.Image, grid: np.ndarray, trace: Trace, layer: int | None = None) -> Image.Image:
-    """Each merged token's patches tinted with their common mean colour, thin lines between patches of different tokens."""
-    means, areas = patch_means(picture, grid.shape)
-    _, region = np.unique(grid, return_inverse=True)
-    region = region.ravel()
-    weights = np.bincount(region, weights=areas.ravel())
-    colours = [np.bincount(region, weights=(means[..., channel] * areas).ravel()) / weights for channel in range(3)]
-    tint = np.stack(colours, axis=1)[region].reshape(means.shape)
-    tinted = Image.blend(picture, patches(tint, picture.size), TINT)
-    return draw_borders(tinted, grid, TINT * tint + (1 - TINT) * means, opacity=0.75)
+@dataclass(frozen=True)
+class Stack:
+    """Frames at display size with all that stays the same while knobs turn, so that painting them again takes milliseconds.
+
+    Attributes:
+        pixels: uint32 [S, height, width], the S frames to be painted, packed as `aim.views.patterns` says.
+        shown: [S], their places among the trace's F frames.
+        colours: mean colour of every patch of all frames, uint8 [F, rows, columns, 3].
+    """
+
+    pixels: np.ndarray
+    shown: np.ndarray
+    colours: np.ndarray
+    _gone: dict[Fate, np.ndarray] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, frames: np.ndarray, grid: Grid | Trace, size: int | None = None, shown: Sequence[int] | None = None) -> Stack:
+        """The frames a model with this grid sees, scaled in proportion.
+
+        Args:
+            frames: uint8 [N, H, W, 3]. Where the model joins frames in time, the grid has fewer, each of which shows the first it joined.
+            grid: or a trace, which says frames, rows and columns too.
+            size: pixels of the longer side. None keeps the frames' own within 384 to 640.
+            shown: which of the grid's frames; None is all of them.
+        """
+        own = frames[sources(len(frames), grid.frames)]
+        picked = np.arange(grid.frames) if shown is None else np.asarray(shown, int)
+        longest = max(own.shape[1:3])
+        scale = (size or min(max(longest, SMALLEST), LARGEST)) / longest
+        height, width = (max(1, round(side * scale)) for side in own.shape[1:3])
+        pixels = [np.asarray(Image.fromarray(own[frame]).resize((width, height), Image.Resampling.BICUBIC)) for frame in picked]
+        return cls(packed(np.stack(pixels)), picked, patch_colours(own, grid.rows, grid.columns))
+
+    def grids(self, values: np.ndarray) -> np.ndarray:
+        """Values of all patches [F, T, ...] as those of the shown frames, [S, rows, columns, ...]."""
+        return values[self.shown].reshape(len(self.shown), *self.colours.shape[1:3], *values.shape[2:])
+
+    def stretched(self, values: np.ndarray) -> np.ndarray:
+        """`grids` stretched to pixels, [S, height, width, ...]."""
+        return stretched(self.grids(values), self.pixels.shape[2], self.pixels.shape[1])
+
+    @cached_property
+    def grey(self) -> np.ndarray:
+        """The frames without their colours, which would be mistaken for values."""
+        light = np.round(unpacked(self.pixels) @ LUMINANCE.astype(np.float32)).astype(np.uint8)
+        return packed(np.broadcast_to(light[..., None], (*light.shape, 3)))
+
+    def cover(self, painted: np.ndarray, fate: np.ndarray, *kinds: Fate) -> None:
+        """Lay veil and pattern of these kinds over `painted`, in place, where the patches [F, T] are of that fate."""
+        for kind in kinds:
+            if not (fate[self.shown] == kind).any():
+                continue
+            if kind not in self._gone:
+                self._gone[kind] = covered(self.pixels, kind)
+            np.copyto(painted, self._gone[kind], where=self.stretched(fate == kind))
 
 
-def group_size(picture: Image.Image, grid: np.ndarray, trace: Trace, layer: int | None = None) -> Image.Image:
+def merged_regions(stack: Stack, trace: Trace, layer: int) -> np.ndarray:
+    """The mosaic that the language model gets: a token's patches have their mean colour, with lines around and a dot at its place."""
+    assignment = np.asarray(trace.assignment)
+    painted = stack.stretched(spread(packed(token_colours(stack.colours, trace)), assignment, 0))
+    stack.cover(painted, fates(trace, 0), Fate.LEFT_OUT)
+    draw_borders(painted, stack.grids(assignment))
+    draw_dots(painted, stack.grids(_stands_for_many(trace)))
+    return painted
+
+
+def group_size(stack: Stack, trace: Trace, layer: int) -> np.ndarray:
     """How many patches share each patch's token, on a logarithmic colour scale."""
-    colours = colour_map(_group_scale(trace)(np.asarray(trace.group_sizes)))[grid]
-    return draw_borders(_heat(picture, colours), grid, colours, opacity=0.4)
+    sizes, assignment = np.asarray(trace.group_sizes), np.asarray(trace.assignment)
+    painted = _heat(stack, spread(colour_map(Scale.over(sizes, log=True)(sizes)), assignment, 0))
+    stack.cover(painted, fates(trace, 0), Fate.LEFT_OUT)
+    draw_borders(painted, stack.grids(assignment))
+    return painted
 
 
-def survival(picture: Image.Image, grid: np.ndarray, trace: Trace, layer: int | None = None) -> Image.Image:
-    """Each patch is the darker, the earlier its token left; where tokens stay longest, the picture is clear."""
-    last = np.asarray(trace.last_layer())
-    faded = veiled(picture, Scale.over(last)(last)[grid])
-    return draw_borders(faded, last[grid], np.zeros((*grid.shape, 3)), opacity=0.4)
+def survival(stack: Stack, trace: Trace, layer: int) -> np.ndarray:
+    """What the layer still sees is clear, with lines between its tokens; what is gone lies under the pattern of how it went."""
+    fate = fates(trace, layer)
+    painted = stack.pixels.copy()
+    stack.cover(painted, fate, Fate.JUST_DROPPED, Fate.DROPPED, Fate.LEFT_OUT)
+    there = fate <= Fate.MERGED
+    draw_borders(painted, stack.grids(np.where(there, np.asarray(trace.assignment), -1 - fate.astype(int))))
+    draw_dots(painted, stack.grids(there & _stands_for_many(trace)))
+    return painted
 
 
-def page_rank(picture: Image.Image, grid: np.ndarray, trace: Trace, layer: int | None = None) -> Image.Image:
-    """Importance of each patch's token in that layer, on a logarithmic colour scale; tokens dropped before it are grey."""
-    layer = scored_layer(trace, layer)
-    colours = np.tile(np.array(GREY, np.float32), (trace.merged_tokens, 1))
-    if layer is not None:
+def importance(stack: Stack, trace: Trace, layer: int) -> np.ndarray:
+    """Importance of each patch's token in that layer, on a logarithmic colour scale; grey where the layer has no scores."""
+    colours = np.tile(np.array(UNSCORED, np.float32), (trace.merged_tokens, 1))
+    if layer in trace.scored_layers:
         colours[np.asarray(trace.survivors[layer])] = colour_map(score_scale(trace, layer)(np.asarray(trace.scores[layer])))
-    return _heat(picture, colours[grid])
+    painted = _heat(stack, spread(colours, np.asarray(trace.assignment), 0))
+    fate = fates(trace, layer, just=False)  # a crossing would draw the eye from the scores
+    stack.cover(painted, fate, Fate.DROPPED, Fate.LEFT_OUT)
+    draw_borders(painted, stack.grids(fate > Fate.MERGED))
+    return painted
+
+
+def kept_places(stack: Stack, trace: Trace, layer: int) -> np.ndarray:
+    """Only the places at which tokens of the layer stand are clear; merged away, dropped and left out have a pattern each."""
+    fate = fates(trace, layer, just=False)
+    painted = stack.pixels.copy()
+    stack.cover(painted, fate, Fate.MERGED, Fate.DROPPED, Fate.LEFT_OUT)
+    return painted
 
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at the frames: how to paint one, and how to read it."""
+    """One way to look at the frames: how to paint them, how to read that, which fates it shows, and whether it follows the layers."""
 
-    paint: Callable[[Image.Image, np.ndarray, Trace, int | None], Image.Image]
+    paint: Callable[[Stack, Trace, int], np.ndarray]
     reading: str
+    keys: tuple[Fate, ...]
+    layered: bool = False
 
 
 VIEWS = {
-    "Merged regions": View(merged_regions, "Patches that became one token share one flat colour; lines separate different tokens."),
-    "Group size": View(group_size, "How many patches each token stands for: dark violet few, yellow many."),
-    "Survival": View(survival, "Dark and hatched: dropped early inside the language model. Clear: among the last to go."),
-    "PageRank": View(
-        page_rank, "Attention flowing to each token in the last scored layer: yellow much, dark violet little, grey dropped before."
+    "Merged regions": View(
+        merged_regions, "Patches that became one token have their mean colour. A dot: where the token stands.", (Fate.LEFT_OUT,)
+    ),
+    "Group size": View(group_size, "How many patches each token stands for: dark violet few, yellow many.", (Fate.LEFT_OUT,)),
+    "Survival": View(survival, "Clear: what this layer still sees.", (Fate.JUST_DROPPED, Fate.DROPPED, Fate.LEFT_OUT), layered=True),
+    "Importance": View(
+        importance,
+        "Attention that flows to each token (PageRank): yellow much, dark violet little.",
+        (Fate.DROPPED, Fate.LEFT_OUT),
+        layered=True,
     ),
 }
+
+
+def shown_layer(trace: Trace, view: str, layer: int | None = None) -> int:
+    """`layer`, or where there is none the one that shows the view best: what dropping has left, or the last one with scores."""
+    if layer is not None:
+        return layer
+    return trace.scored_layers[-1] if view == "Importance" and trace.scored_layers else telling_layer(trace)
+
+
+def keys_of(trace: Trace, view: str, layer: int | None = None) -> list[Fate]:
+    """The fates among a view's that there are to see in this run and layer; see `shown_layer` for None."""
+    keys = VIEWS[view].keys
+    seen = fates(trace, shown_layer(trace, view, layer) if VIEWS[view].layered else 0, just=Fate.JUST_DROPPED in keys)
+    return [fate for fate in keys if fate in seen]
 
 
 def draw_frames(
@@ -87,16 +185,16 @@ def draw_frames(
     """One (picture, caption) for every frame of the trace.
 
     Args:
-        frames: uint8 [N, H, W, 3]. Where the model joins frames in time, the trace has fewer, each of which shows the first it joined.
+        frames: uint8 [N, H, W, 3], see `Stack.of`.
         timestamps: [N] seconds.
         view: a key of `VIEWS`.
-        layer: for views of one layer; None is the last layer that has scores.
+        layer: for views that follow the layers; see `shown_layer` for None.
     """
-    pictures = []
-    for source, assignment in zip(sources(len(frames), trace.frames), np.asarray(trace.assignment), strict=True):
-        painted = VIEWS[view].paint(enlarge(frames[source]), assignment.reshape(trace.rows, trace.columns), trace, layer)
-        pictures.append((painted, caption(float(timestamps[source]), len(np.unique(assignment)))))
-    return pictures
+    layer, shown = shown_layer(trace, view, layer), VIEWS[view]
+    painted = shown.paint(Stack.of(frames, trace), trace, layer)
+    counts = tokens_by_frame(trace, layer if shown.layered else None)
+    times = timestamps[sources(len(frames), trace.frames)]
+    return [(image(pixels), caption(float(time), int(count))) for pixels, time, count in zip(painted, times, counts, strict=True)]
 
 
 def sources(count: int, traced: int) -> list[int]:
@@ -107,92 +205,27 @@ def sources(count: int, traced: int) -> list[int]:
 
 def caption(seconds: float, tokens: int) -> str:
     """For example "0:01.3 · 9 tokens"."""
+    return f"{clock(seconds)} · {counted(tokens)}"
+
+
+def clock(seconds: float) -> str:
+    """For example "0:01.3"."""
     tenths = round(seconds * 10)
-    return f"{tenths // 600}:{tenths % 600 / 10:04.1f} · {counted(tokens)}"
-
-
-def scored_layer(trace: Trace, layer: int | None) -> int | None:
-    """`layer` if it has scores, otherwise the last layer that has them; None where no layer has."""
-    layers = trace.scored_layers
-    return layer if layer in layers else (layers[-1] if layers else None)
-
-
-def enlarge(frame: np.ndarray) -> Image.Image:
-    """The frame scaled so that its long side is at least 384 and at most 640 pixels; proportions are kept."""
-    picture = Image.fromarray(frame)
-    scale = min(max(1.0, SMALLEST / max(picture.size)), LARGEST / max(picture.size))
-    width, height = (max(1, round(side * scale)) for side in picture.size)
-    return picture if (width, height) == picture.size else picture.resize((width, height), Image.Resampling.BICUBIC)
-
-
-def starts(count: int, length: int) -> np.ndarray:
-    """The first pixel of each of `count` patches along `length` pixels."""
-    return -(-np.arange(count) * length // count)
-
-
-def patches(values: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """A picture of (width, height) in which each patch has one colour [rows, columns, 3] or grey value [rows, columns] (0 to 255)."""
-    width, height = size
-    rows = np.arange(height) * values.shape[0] // height
-    columns = np.arange(width) * values.shape[1] // width
-    return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8)[rows][:, columns])
-
-
-def patch_means(picture: Image.Image, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean colour [rows, columns, 3] and area in pixels [rows, columns] of each patch."""
-    pixels = np.asarray(picture, dtype=np.float32)
-    edges = [starts(count, length) for count, length in zip(shape, pixels.shape[:2], strict=True)]
-    sums = np.add.reduceat(np.add.reduceat(pixels, edges[0], axis=0), edges[1], axis=1)
-    heights, widths = (np.diff(edge, append=length) for edge, length in zip(edges, pixels.shape[:2], strict=True))
-    areas = np.outer(heights, widths)
-    return sums / areas[..., None], areas
-
-
-def draw_borders(picture: Image.Image, grid: np.ndarray, colours: np.ndarray, opacity: float) -> Image.Image:
-    """A copy with lines between neighbouring patches whose `grid` values differ, one pixel wide for every 180 of the long side.
-
-    Lines are white beside dark colours [rows, columns, 3] and black beside light ones, so that they show on any frame.
-    """
-    drawn = picture.copy()
-    canvas = ImageDraw.Draw(drawn, "RGBA")
-    (width, height), thick = picture.size, max(1, max(picture.size) // 180)
-    top, left = (starts(count, length).tolist() for count, length in zip(grid.shape, (height, width), strict=True))
-    bottom, right = [*top[1:], height], [*left[1:], width]
-    light = colours @ LUMINANCE > 150
-    white, black = ((ink,) * 3 + (round(255 * opacity),) for ink in (255, 0))
-    half = thick // 2
-    for row, column in np.argwhere(grid[:, 1:] != grid[:, :-1]):
-        ink = black if light[row, column] and light[row, column + 1] else white
-        x = left[column + 1] - half
-        canvas.rectangle((x, top[row], x + thick - 1, bottom[row] - 1), fill=ink)
-    for row, column in np.argwhere(grid[1:] != grid[:-1]):
-        ink = black if light[row, column] and light[row + 1, column] else white
-        y = top[row + 1] - half
-        canvas.rectangle((left[column], y, right[column] - 1, y + thick - 1), fill=ink)
-    return drawn
-
-
-def veiled(picture: Image.Image, clear: np.ndarray) -> Image.Image:
-    """The picture under a hatched veil where `clear` [rows, columns] is 0 or False, without it where 1 or True, and in part in between."""
-    hidden = Image.blend(picture, _veil(picture.size), 1 - DARKEST)
-    return Image.composite(picture, hidden, patches(255 * clear.astype(np.float64), picture.size))
-
-
-def _veil(size: tuple[int, int]) -> Image.Image:
-    width, height = size
-    hatched = (np.arange(height)[:, None] + np.arange(width)) % 12 < 2
-    return Image.fromarray(np.where(hatched[..., None], np.array(HATCHING, np.uint8), np.array(VEIL, np.uint8)))
-
-
-def _heat(picture: Image.Image, colours: np.ndarray) -> Image.Image:
-    # The frame is turned grey, because its own colours would be mistaken for values.
-    return Image.blend(picture.convert("L").convert("RGB"), patches(colours, picture.size), HEAT)
-
-
-def _group_scale(trace: Trace) -> Scale:
-    return Scale.over(np.asarray(trace.group_sizes), log=True)
+    return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"
 
 
 def score_scale(trace: Trace, layer: int) -> Scale:
     """The logarithmic scale of a scored layer's importance."""
     return Scale.over(np.asarray(trace.scores[layer]), log=True, decades=SCORE_DECADES)
+
+
+def _stands_for_many(trace: Trace) -> np.ndarray:
+    """Where a token that stands for more than one patch has its place, bool [F, T]."""
+    stands = np.zeros(trace.visual_tokens, bool)
+    stands[places(trace)[np.asarray(trace.group_sizes) > 1]] = True
+    return stands.reshape(tuple(trace.assignment.shape))
+
+
+def _heat(stack: Stack, colours: np.ndarray) -> np.ndarray:
+    """Colours of patches [F, T, 3] over the grey frames."""
+    return mixed(stack.grey, stack.stretched(packed(np.round(colours).astype(np.uint8))), HEAT)

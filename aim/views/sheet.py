@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import base64
 import io
-from bisect import bisect_right
+from collections.abc import Sequence
 from math import ceil, sqrt
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from aim.views.fates import Fate
+from aim.views.lettering import length, write
+from aim.views.patterns import LOOKS, covered, image, packed
 
 # Pixels: of the grid, and of the rows.
-CELL, GAP, CAPTION, HEADING = 240, 12, 26, 84
+CELL, GAP, CAPTION, KEY = 240, 12, 26, 18
 ROW_CELL, ROW_GAP, ROW_CAPTION, ROW_LABEL = 112, 6, 22, 104
 PAPER, INK, FAINT = (255, 255, 255), (25, 30, 40), (90, 98, 110)
 
 
-def contact_sheet(pictures: list[tuple[Image.Image, str]], title: str, lines: list[str]) -> Image.Image:
-    """Pictures with their captions in a grid about twice as wide as high, under a title and two lines, cut where they do not fit.
+def contact_sheet(pictures: list[tuple[Image.Image, str]], title: str, lines: list[str], keys: Sequence[Fate] = ()) -> Image.Image:
+    """Pictures with their captions in a grid about twice as wide as high, under a title of up to two lines and further lines.
+
+    Args:
+        keys: the fates whose patterns a line below the pictures explains.
 
     Raises:
         ValueError: no pictures.
@@ -28,39 +35,55 @@ def contact_sheet(pictures: list[tuple[Image.Image, str]], title: str, lines: li
     thumbs = [(picture.resize((CELL, max(1, round(CELL * picture.height / picture.width)))), text) for picture, text in pictures]
     tall = max(thumb.height for thumb, _ in thumbs) + CAPTION
     width = columns * (CELL + GAP) + GAP
-    sheet = Image.new("RGB", (width, HEADING + ceil(len(thumbs) / columns) * (tall + GAP) + GAP), PAPER)
-    draw, small, large = ImageDraw.Draw(sheet), ImageFont.load_default(14), ImageFont.load_default(20)
-    draw.text((GAP, GAP), _fitting(title, large, width - 2 * GAP), INK, large)
-    for number, line in enumerate(lines):
-        draw.text((GAP, GAP + 28 + 20 * number), _fitting(line, small, width - 2 * GAP), FAINT, small)
+    head, draw = _blank(width, 400)
+    top = write(draw, (GAP, GAP), title, 19, INK, width - 2 * GAP, lines=2)
+    for line in lines:
+        top = write(draw, (GAP, top), line, 13, FAINT, width - 2 * GAP, lines=2)
+    top += GAP
+    below = top + ceil(len(thumbs) / columns) * (tall + GAP)
+    sheet, draw = _blank(width, below + (KEY + GAP if keys else 0))
+    sheet.paste(head.crop((0, 0, width, top)), (0, 0))
     for place, (thumb, text) in enumerate(thumbs):
         row, column = divmod(place, columns)
-        left, top = GAP + column * (CELL + GAP), HEADING + GAP + row * (tall + GAP)
-        sheet.paste(thumb, (left, top))
-        draw.text((left, top + thumb.height + 5), text, FAINT, small)
+        left, upper = GAP + column * (CELL + GAP), top + row * (tall + GAP)
+        sheet.paste(thumb, (left, upper))
+        write(draw, (left, upper + thumb.height + 5), text, 13, FAINT, CELL)
+    draw_keys(sheet, (GAP, below), keys)
     return sheet
 
 
-def row_sheet(captions: list[str], rows: list[tuple[str, str, list[Image.Image]]]) -> Image.Image:
-    """Pictures in rows of equally many, each row under the same captions and behind its own (title, detail)."""
+def draw_keys(sheet: Image.Image, place: tuple[float, float], keys: Sequence[Fate]) -> None:
+    """A row of small pictures of patterns and what they mean, drawn from `place` to the right."""
+    left, top = map(round, place)
+    draw, swatch = ImageDraw.Draw(sheet), packed(np.full((1, KEY, 34, 3), 150, np.uint8))
+    for fate in keys:
+        sheet.paste(image(covered(swatch, fate)[0]), (left, top))
+        words = LOOKS[fate].words
+        write(draw, (left + 42, top + 1), words, 13, FAINT, 400)
+        left += 42 + round(length(words, 13)) + 20
+
+
+def row_sheet(captions: list[str], rows: list[tuple[str, str, list[Image.Image]]], keys: Sequence[Fate] = ()) -> Image.Image:
+    """Pictures in rows of equally many, each row under the same captions and behind its own (title, detail). Keys as in `contact_sheet`."""
     height = rows[0][2][0].height
     left = [ROW_LABEL + column * (ROW_CELL + ROW_GAP) for column in range(len(captions))]
-    sheet = Image.new("RGB", (left[-1] + ROW_CELL + ROW_GAP, ROW_CAPTION + len(rows) * (height + ROW_GAP)), PAPER)
-    draw, font, small = ImageDraw.Draw(sheet), ImageFont.load_default(13), ImageFont.load_default(11)
+    below = ROW_CAPTION + len(rows) * (height + ROW_GAP)
+    sheet, draw = _blank(left[-1] + ROW_CELL + ROW_GAP, below + (KEY + ROW_GAP if keys else 0))
     for place, text in zip(left, captions, strict=True):
-        draw.text((place, 6), text, FAINT, small)
+        write(draw, (place, 4), text, 11, FAINT, ROW_CELL)
     for number, (title, detail, pictures) in enumerate(rows):
         top = ROW_CAPTION + number * (height + ROW_GAP)
-        draw.text((4, top + height / 2 - 16), title, INK, font)
-        draw.text((4, top + height / 2 + 1), detail, FAINT, small)
+        write(draw, (4, top + height / 2 - 17), title, 13, INK, ROW_LABEL - 8)
+        write(draw, (4, top + height / 2 + 1), detail, 11, FAINT, ROW_LABEL - 8)
         for place, picture in zip(left, pictures, strict=True):
             sheet.paste(picture, (place, top))
+    draw_keys(sheet, (4, below), keys)
     return sheet
 
 
-def row_picture(frame: np.ndarray) -> Image.Image:
-    """A frame uint8 [H, W, 3] at the size it has in `row_sheet`."""
-    return Image.fromarray(frame).resize((ROW_CELL, max(1, round(ROW_CELL * frame.shape[0] / frame.shape[1]))))
+def _blank(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    sheet = Image.new("RGB", (width, height), PAPER)
+    return sheet, ImageDraw.Draw(sheet)
 
 
 def jpeg_url(picture: Image.Image, quality: int) -> str:
@@ -68,10 +91,3 @@ def jpeg_url(picture: Image.Image, quality: int) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    text = " ".join(text.split())
-    if font.getlength(text) <= width:
-        return text
-    return text[: bisect_right(range(len(text)), float(width), key=lambda count: font.getlength(text[:count] + "…")) - 1] + "…"

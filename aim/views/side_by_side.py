@@ -11,10 +11,12 @@ import plotly.graph_objects as go
 from PIL import Image
 
 from aim.views.colour import colour_map
-from aim.views.frames import sources, veiled
+from aim.views.fates import Fate, fates
+from aim.views.frames import Stack, kept_places, sources
 from aim.views.html_tables import head_row, row, scrolling, table
 from aim.views.look import GRID, LINES, PLANNED, layout
-from aim.views.sheet import row_picture, row_sheet
+from aim.views.patterns import image
+from aim.views.sheet import ROW_CELL, row_sheet
 from aim.views.text_tables import plain_table
 from aim.views.units import counted, flops, number, seconds, size, times
 
@@ -146,21 +148,21 @@ def _shaded(share: float) -> str:
 
 
 def kept_sheet(frames: np.ndarray, timestamps: np.ndarray, comparison: Comparison, layer: int) -> Image.Image:
-    """The same few frames under every method, one row each: clear where a visual token of that layer stands, veiled elsewhere.
+    """The same few frames under every method, one row each: clear where a visual token of that layer stands.
+
+    What was merged away, dropped inside the model and dropped before it lies under a pattern each, explained below the rows.
 
     Args:
         frames: uint8 [N, H, W, 3], those of the runs; `timestamps` [N] in seconds.
     """
     trace = comparison.runs[0].answer.trace
     shown = [round(place) for place in np.linspace(0, trace.frames - 1, min(FRAMES_SHOWN, trace.frames))]
-    places = [sources(len(frames), trace.frames)[index] for index in shown]
-    pictures = [row_picture(frames[place]) for place in places]
-    rows = []
+    stack, rows, seen = Stack.of(frames, trace, ROW_CELL, shown), [], set()
     for run in comparison.runs:
         record = run.answer.trace
-        kept = np.zeros(record.visual_tokens, bool)
-        kept[record.kept_patches(layer).numpy()] = True
-        grids = kept.reshape(record.frames, record.rows, record.columns)
-        painted = [veiled(picture, grids[index]) for picture, index in zip(pictures, shown, strict=True)]
-        rows.append((_title(run), counted(int(kept.sum())), painted))
-    return row_sheet([f"{float(timestamps[place]):.1f} s" for place in places], rows)
+        painted = [image(pixels) for pixels in kept_places(stack, record, layer)]
+        rows.append((_title(run), counted(len(record.survivors[layer])), painted))
+        seen |= set(np.unique(fates(record, layer, just=False)).tolist())
+    times = timestamps[sources(len(frames), trace.frames)][shown]
+    keys = [fate for fate in (Fate.MERGED, Fate.DROPPED, Fate.LEFT_OUT) if fate in seen]
+    return row_sheet([f"{float(time):.1f} s" for time in times], rows, keys)

@@ -35,7 +35,7 @@ const VIEWS = {
     ],
   },
   score: {
-    label: "Score",
+    label: "Importance",
     grey: true,
     colour: (trace, group, look, colours) => {
       if (fate(trace, group, look.layer) !== FATES.there) return VEIL;
@@ -49,7 +49,7 @@ const VIEWS = {
     number: (trace, group, look) => (fate(trace, group, look.layer) === FATES.there ? 0 : 1),
     reading: [
       "How important each token is by the attention of the chosen layer (in AIM: PageRank). Yellow is high, violet is low.",
-      "The lowest scores are dropped before the next layer. Dark and hatched: dropped earlier, no score here.",
+      "The least important are dropped before the next layer. Dark and hatched: dropped earlier.",
     ],
   },
 };
@@ -272,7 +272,7 @@ function makeLegend(trace, view, layer, colours) {
   if (score) {
     const ticks = score.high > score.low ? [0, 0.5, 1].map((part) => writeScore(scoreAt(score, part))) : [writeScore(score.high)];
     if (score.clipped) ticks[0] = `≤ ${ticks[0]}`;
-    return colourBar(`Score in layer ${layer}`, colours, ticks, ...gone);
+    return colourBar(`Importance in layer ${layer}`, colours, ticks, ...gone);
   }
   const scored = scoredLayers(trace);
   const why = trace.alive[layer] ? `Layer ${layer} was not scored` : `No visual token is left in layer ${layer}`;

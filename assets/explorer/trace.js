@@ -126,7 +126,7 @@ function describeToken(trace, group, where, frame, layer) {
   if (fractions && !Number.isNaN(fractions[group])) {
     const rank = 1 + fractions.reduce((sum, other) => sum + (other > fractions[group]), 0);
     const score = writeScore(scoreAt(trace.scores[layer], fractions[group]));
-    details.push(`score in layer ${layer}: ${score}, rank ${rank.toLocaleString("en")} of ${trace.alive[layer].toLocaleString("en")}`);
+    details.push(`importance in layer ${layer}: ${score}, rank ${rank.toLocaleString("en")} of ${trace.alive[layer].toLocaleString("en")}`);
   }
   return [`${merged}, ${writeEnd(trace, trace.last[group])}.`, `${details.join(" · ")}.`];
 }

@@ -39,7 +39,7 @@ def test_survival_shows_at_every_layer_which_patches_are_still_there(explore):
 
 def test_scores_have_the_colours_of_the_scale_and_its_ends_are_written_below(explore):
     explorer = explore().show()
-    explorer.view("Score")
+    explorer.view("Importance")
     layer = 4
     explorer.scrub("Layer", layer)
     scores = RUN.trace.scores[layer].numpy()
@@ -63,7 +63,7 @@ def test_scores_have_the_colours_of_the_scale_and_its_ends_are_written_below(exp
 )
 def test_layers_without_scores_say_so(explore, layer, words):
     explorer = explore().show()
-    explorer.view("Score")
+    explorer.view("Importance")
     explorer.scrub("Layer", layer)
     assert words in explorer.frames.locator(".aim-x-legend").inner_text()
 
@@ -104,7 +104,7 @@ def test_the_three_views_differ_and_the_contact_sheet_follows(explore):
     explorer.scrub("Layer", 4)
     thumbnail = explorer.frames.locator(".aim-x-thumb canvas").nth(2)
     seen = []
-    for view in ("Merged regions", "Survival", "Score"):
+    for view in ("Merged regions", "Survival", "Importance"):
         explorer.view(view)
         seen.append((pixels(explorer.large).tobytes(), pixels(thumbnail).tobytes()))
     assert len({large for large, _ in seen}) == len({small for _, small in seen}) == 3
@@ -157,7 +157,7 @@ def test_choosing_a_patch_marks_its_token_in_every_frame_it_reaches(explore):
 def test_scrubbing_asks_nothing_of_anyone(explore):
     explorer = explore().show()
     explorer.requests.clear()
-    for view in ("Merged regions", "Survival", "Score"):
+    for view in ("Merged regions", "Survival", "Importance"):
         explorer.view(view)
         for layer in range(RUN.trace.num_layers):
             explorer.scrub("Layer", layer)
@@ -209,7 +209,7 @@ def test_another_run_takes_the_place_of_the_first_and_nothing_empties_it(explore
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_phone_needs_no_sideways_scrolling_in_light_and_dark(explore, dark):
     explorer = explore(width=400, dark=dark).show()
-    for view in ("Merged regions", "Survival", "Score"):
+    for view in ("Merged regions", "Survival", "Importance"):
         explorer.view(view)
         explorer.drag((0, 0), (3, 5))
         assert explorer.overflow() == 0
