@@ -39,12 +39,16 @@ def score_quantiles(trace: Trace) -> dict[int, np.ndarray]:
 
 
 def token_curve(
-    trace: Trace, method: Method | None = None, shown: int | None = None, planned: Sequence[tuple[int, int]] | None = None
+    trace: Trace,
+    method: Method | None = None,
+    shown: int | None = None,
+    planned: Sequence[tuple[int, int]] | None = None,
+    compact: bool = False,
 ) -> str:
     """The curve of a finished run, see `curve_svg`, with marks where its method's knobs name a layer."""
     knobs = method.params() if method else {}
     marks = [(knobs[name], f"{name} = {knobs[name]}") for name in LAYER_KNOBS if isinstance(knobs.get(name), int)]
-    return curve_svg(trace.tokens_per_layer, trace.visual_tokens, score_quantiles(trace), marks, shown, planned)
+    return curve_svg(trace.tokens_per_layer, trace.visual_tokens, score_quantiles(trace), marks, shown, planned, compact)
 
 
 def curve_svg(
@@ -54,6 +58,7 @@ def curve_svg(
     marks: Sequence[tuple[int, str]] = (),
     shown: int | None = None,
     planned: Sequence[tuple[int, int]] | None = None,
+    compact: bool = False,
 ) -> str:
     """Bars of the (visual, text) tokens of each layer under the full model's dotted line, and below them quartiles of importance.
 
@@ -64,6 +69,7 @@ def curve_svg(
         marks: (layer, name) of what happens before a layer, such as (14, "l1 = 14"), as triangles below the axis.
         shown: the layer whose figures are written while nothing is pointed at.
         planned: one pair a layer, drawn as a dashed line.
+        compact: about half as high, for beside the knobs.
 
     Raises:
         ValueError: no layers.
@@ -74,11 +80,12 @@ def curve_svg(
     layers, step = len(executed), (WIDTH - LEFT - RIGHT) / len(executed)
     full = patches + max(text for _, text in executed)
     highest = max([full, 1, *(sum(pair) for pair in [*executed, *(planned or [])])])
-    floor_y = TOP + BARS
-    height = floor_y + GAP + (SCORES + 22 if quantiles else 0)
+    tall, deep, label = (BARS // 2, SCORES // 2, 0) if compact else (BARS, SCORES, 22)
+    floor_y = TOP + tall
+    height = floor_y + GAP + (deep + label if quantiles else 0) - (14 if not (marks or quantiles) else 0)
 
     def y(tokens: float) -> float:
-        return floor_y - BARS * tokens / highest
+        return floor_y - tall * tokens / highest
 
     parts = [f'<path d="M{LEFT} {floor_y + 0.5}H{WIDTH - RIGHT}" stroke="currentColor" stroke-opacity=".5"/>']
     parts += [
@@ -86,9 +93,11 @@ def curve_svg(
         _text(LEFT - 5, y(full) + 4, f"{full:,}", "end"),
         _text(LEFT - 5, floor_y, "0", "end"),
     ]
-    boxes = _Scale(quantiles, floor_y + GAP, SCORES) if quantiles else None
+    boxes = _Scale(quantiles, floor_y + GAP, deep) if quantiles else None
     if boxes:
         parts += boxes.axis()
+        if not compact:
+            parts.append(_text(LEFT, floor_y + GAP + deep + 17, "importance (PageRank) of the tokens in each layer"))
     for layer, (visual, text) in enumerate(executed):
         x, wide = LEFT + (layer + 0.13) * step, 0.74 * step
         drawn = _bar(x, wide, y(text), floor_y, f'fill="none" stroke="{QUIET}" stroke-width="1.2"')
@@ -97,7 +106,7 @@ def curve_svg(
             drawn += boxes.box(quantiles[layer], x, wide)
         told = "".join(_text(LEFT, TOP - 24 + 14 * line, words) for line, words in enumerate(_figures(layer, visual, text, quantiles)))
         kind = ' class="shown"' if layer == shown else ""
-        hit = _bar(LEFT + layer * step, step, TOP - 4, height - (22 if boxes else 36), 'class="hit"')
+        hit = _bar(LEFT + layer * step, step, TOP - 4, floor_y + (GAP + deep if boxes else 16), 'class="hit"')
         parts.append(f'<g{kind}>{drawn}{hit}<g class="tip">{told}</g></g>')
     if planned:
         corners = "".join(f"V{y(sum(pair)):.1f}H{LEFT + (layer + 1) * step:.1f}" for layer, pair in enumerate(planned))
@@ -152,7 +161,7 @@ class _Scale:
             place = self.y(10.0**power)
             ends.append(f'<path d="M{LEFT} {place:.1f}H{WIDTH - RIGHT}" stroke="currentColor" stroke-opacity=".3"/>')
             ends.append(_text(LEFT - 5, place + 4, f"1e{power}" if power else "1", "end"))
-        return [*ends, _text(LEFT, self.top + self.deep + 17, "importance (PageRank) of the tokens in each layer")]
+        return ends
 
     def box(self, values: np.ndarray, x: float, wide: float) -> str:
         lower, median, upper = (self.y(float(value)) for value in values[1:4])

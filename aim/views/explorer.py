@@ -7,14 +7,11 @@ report run the very same scripts on this payload. Moving a scrubber calls no Pyt
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from aim.kernels.grid import Grid
 from aim.kernels.trace import Trace
 from aim.views.colour import VIRIDIS
 from aim.views.fates import places
@@ -30,44 +27,7 @@ PICTURES_ACROSS = 8
 LEVELS = 65535
 
 
-@dataclass(frozen=True)
-class ClipPicture:
-    """What the explorer shows of a clip whatever the knobs are: made once a clip and grid, and sent once.
-
-    Attributes:
-        key: stands for the picture; the browser keeps the pictures of the last few.
-        times: [F] seconds.
-        picture: {data, width, height, columns}, see `payload`.
-        colours: mean colour of every patch, uint8 [F, rows, columns, 3].
-    """
-
-    key: str
-    times: list[float]
-    picture: dict
-    colours: np.ndarray
-
-    @classmethod
-    def of(cls, frames: np.ndarray, timestamps: np.ndarray, grid: Grid | Trace, picture_pixels: int = PICTURE_PIXELS) -> ClipPicture:
-        """The picture of a clip. `grid` says how many frames, rows and columns the model makes of it; a trace of the clip says it too.
-
-        Raises:
-            ValueError: see `payload`.
-        """
-        if not grid.frames:
-            raise ValueError("The trace is empty; the explorer shows a finished run. Run the model once, then pass its trace.")
-        if len(frames) != len(timestamps) or len(frames) < grid.frames:
-            raise ValueError(
-                f"There are {len(frames)} frames, {len(timestamps)} timestamps and a trace of {grid.frames} frames; "
-                "pass the frames of that run and a timestamp for each."
-            )
-        shown = sources(len(frames), grid.frames)
-        picture = _picture([Image.fromarray(frames[index]) for index in shown], picture_pixels)
-        colours = patch_colours(frames[shown], grid.rows, grid.columns)
-        key = blake2b(picture["data"].encode("ascii"), digest_size=8).hexdigest()
-        return cls(key, [round(float(timestamps[index]), 3) for index in shown], picture, colours)
-
-
-def payload(frames: np.ndarray, timestamps: np.ndarray, trace: Trace, picture_pixels: int = PICTURE_PIXELS, scores: bool = True) -> dict:
+def payload(frames: np.ndarray, timestamps: np.ndarray, trace: Trace, picture_pixels: int = PICTURE_PIXELS, picture: bool = True) -> dict:
     """A run as plain JSON values for the explorer. F frames of T = rows · columns patches became M merged tokens; L layers.
 
     Args:
@@ -75,13 +35,14 @@ def payload(frames: np.ndarray, timestamps: np.ndarray, trace: Trace, picture_pi
         timestamps: [N] seconds.
         trace: of a finished run. Nothing is assumed about the order of merged tokens, and a token may hold patches of several frames.
         picture_pixels: how many pixels all frames together may have; frames are shrunk to fit, never enlarged.
-        scores: whether to send them; the Moments tab does without.
+        picture: whether to send it. Without it the value holds its size only, and the browser takes the one that it has: a moving slider
+            then sends a few kilobytes.
 
     Returns:
         frames, rows, columns, layers: F, rows, columns, L.
         times: [F] seconds.
-        clip: the key of the picture.
-        picture: {data, width, height, columns}: a JPEG data URL. Frame f is width × height, at column f % columns and row f // columns.
+        picture: {data, width, height, columns}: a JPEG data URL, or None where it was not wanted. Frame f is width × height, at column
+            f % columns and row f // columns.
         start_frame: the frame on which merging shows best.
         assignment: packed [F · T], patch → merged token, -1 for a patch that was dropped before the language model.
         anchors: packed [M], the patch (0...F · T - 1) at whose place each merged token stands.
@@ -95,24 +56,16 @@ def payload(frames: np.ndarray, timestamps: np.ndarray, trace: Trace, picture_pi
     Raises:
         ValueError: the trace is empty, or frames and timestamps do not fit each other.
     """
-    return live_payload(ClipPicture.of(frames, timestamps, trace, picture_pixels), trace, scores=scores)
-
-
-def live_payload(clip: ClipPicture, trace: Trace, known: str = "", scores: bool = True) -> dict:
-    """`payload` from what is already there of a clip, for a run that follows a moving slider: a few kilobytes and about a millisecond.
-
-    Args:
-        trace: of a finished run on this clip.
-        known: the key of the picture that the browser has. If it is this clip's, `picture` is None, and the browser takes its own.
-
-    Raises:
-        ValueError: the trace is empty, or its grid is not the clip's.
-    """
-    if not trace.tokens_per_layer:
+    if not trace.frames or not trace.tokens_per_layer:
         raise ValueError("The trace is empty; the explorer shows a finished run. Run the model once, then pass its trace.")
-    grid = (trace.frames, trace.rows, trace.columns)
-    if clip.colours.shape[:3] != grid:
-        raise ValueError(f"The picture is of a grid of {clip.colours.shape[:3]} and the trace of {grid} frames, rows and columns.")
+    if len(frames) != len(timestamps) or len(frames) < trace.frames:
+        raise ValueError(
+            f"There are {len(frames)} frames, {len(timestamps)} timestamps and a trace of {trace.frames} frames; "
+            "pass the frames of that run and a timestamp for each."
+        )
+    shown = sources(len(frames), trace.frames)
+    own = frames[shown]
+    colours = patch_colours(own, trace.rows, trace.columns)
     layers = len(trace.tokens_per_layer)
     numbers = "int16" if trace.merged_tokens <= 32768 else "int32"
     return {
@@ -120,15 +73,14 @@ def live_payload(clip: ClipPicture, trace: Trace, known: str = "", scores: bool 
         "rows": trace.rows,
         "columns": trace.columns,
         "layers": layers,
-        "times": clip.times,
-        "clip": clip.key,
-        "picture": None if known == clip.key else clip.picture,
-        "start_frame": most_divided(trace, clip.colours),
+        "times": [round(float(timestamps[index]), 3) for index in shown],
+        "picture": picture_of(own, picture_pixels, picture),
+        "start_frame": most_divided(trace, colours),
         "assignment": pack(np.asarray(trace.assignment), numbers),
         "anchors": pack(places(trace), "uint16" if trace.visual_tokens <= 65536 else "uint32"),
         "last_layer": pack(np.asarray(trace.last_layer()), "int16"),
-        "group_colours": pack(token_colours(clip.colours, trace), "uint8"),
-        "scores": [_scores(trace, layer) if scores else None for layer in range(layers)],
+        "group_colours": pack(token_colours(colours, trace), "uint8"),
+        "scores": [_scores(trace, layer) for layer in range(layers)],
         "colour_map": VIRIDIS.astype(int).tolist(),
     }
 
@@ -149,17 +101,20 @@ def stylesheet() -> str:
     return (ASSETS / "style.css").read_text(encoding="utf-8")
 
 
-def _picture(pictures: list[Image.Image], picture_pixels: int) -> dict:
-    width, height = pictures[0].size
-    scale = min(1.0, LARGEST / max(width, height), (picture_pixels / len(pictures) / (width * height)) ** 0.5)
+def picture_of(frames: np.ndarray, picture_pixels: int = PICTURE_PIXELS, wanted: bool = True) -> dict:
+    """Frames uint8 [F, H, W, 3] side by side, as the entry "picture" of `payload`. Its data is None where it is not `wanted`."""
+    count, height, width = frames.shape[:3]
+    scale = min(1.0, LARGEST / max(width, height), (picture_pixels / count / (width * height)) ** 0.5)
     width, height = max(1, int(width * scale)), max(1, int(height * scale))
-    across = min(PICTURES_ACROSS, len(pictures))
-    sheet = Image.new("RGB", (across * width, -(-len(pictures) // across) * height))
-    for index, picture in enumerate(pictures):
-        sheet.paste(
-            picture.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2), (index % across * width, index // across * height)
-        )
-    return {"data": jpeg_url(sheet, quality=80), "width": width, "height": height, "columns": across}
+    across = min(PICTURES_ACROSS, count)
+    place = {"width": width, "height": height, "columns": across}
+    if not wanted:
+        return {"data": None, **place}
+    sheet = Image.new("RGB", (across * width, -(-count // across) * height))
+    for index, frame in enumerate(frames):
+        picture = Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2)
+        sheet.paste(picture, (index % across * width, index // across * height))
+    return {"data": jpeg_url(sheet, quality=80), **place}
 
 
 def _scores(trace: Trace, layer: int) -> dict | None:

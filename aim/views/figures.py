@@ -112,6 +112,11 @@ def tokens_per_second(answer: Answer) -> float | None:
     return (answer.new_tokens - 1) / spent if answer.new_tokens > 1 and spent > 0 else None
 
 
+def same_answer(one: Answer, other: Answer) -> bool:
+    """Whether two answers say the same, but for case and spaces at the ends."""
+    return one.text.strip().lower() == other.text.strip().lower()
+
+
 def comparison(reduced: Answer, full: Answer) -> str:
     """Both runs' measured figures side by side, and the measured ratio beside the modelled one where there is a model."""
     cost, ours, theirs = reduced.cost, reduced.trace, full.trace
@@ -122,7 +127,7 @@ def comparison(reduced: Answer, full: Answer) -> str:
         _compared("peak memory", ours.peak_memory_bytes, theirs.peak_memory_bytes, size),
         _compared("KV cache", ours.key_value_bytes, theirs.key_value_bytes, size, kv_ratio(cost)),
     ]
-    same = reduced.text.strip().lower() == full.text.strip().lower()
+    same = same_answer(reduced, full)
     verdict = "Both give the same answer." if same else "The answers differ."
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("what", "these knobs", "full model", "measured ×", "modelled ×"))
     return (

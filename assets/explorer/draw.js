@@ -67,20 +67,8 @@ function makeCanvas(width, height) {
   return Object.assign(document.createElement("canvas"), { width, height });
 }
 
-// Frames stand side by side in one picture; this is where each of them is. A payload without a picture means the one of an earlier payload
-// of the same clip: those of the last few clips are kept.
-const KEPT_PICTURES = 4;
-const keptPictures = new Map();
-
-function loadPictures({ clip, picture }) {
-  const kept = keptPictures.get(clip) ?? (picture ? decodePicture(picture) : Promise.reject(new Error(`No picture of clip ${clip}.`)));
-  keptPictures.delete(clip);
-  keptPictures.set(clip, kept);
-  if (keptPictures.size > KEPT_PICTURES) keptPictures.delete(keptPictures.keys().next().value);
-  return kept;
-}
-
-function decodePicture(picture) {
+// Frames stand side by side in one picture; this is where each of them is.
+function loadPictures({ picture }) {
   const image = new Image();
   image.src = picture.data;
   const place = (frame) => [(frame % picture.columns) * picture.width, Math.floor(frame / picture.columns) * picture.height];

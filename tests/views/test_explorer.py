@@ -13,7 +13,7 @@ from PIL import Image
 
 from aim.kernels.trace import Trace
 from aim.views.explorer import payload
-from tests.made_run import last_layers, make_run
+from tests.made_run import last_layers, leave_out, make_run
 
 
 def unpack(packed: dict) -> np.ndarray:
@@ -134,8 +134,20 @@ def test_frames_joined_in_time_show_the_first_they_stand_for():
     assert picture(value).mean() < 180
 
 
-def test_without_scores_there_are_none():
-    assert set(value_of(make_run(), scores=False)["scores"]) == {None}
+def test_a_picture_that_is_not_wanted_leaves_its_size_and_all_the_rest():
+    run = make_run()
+    whole, live = value_of(run), value_of(run, picture=False)
+    assert live["picture"] == whole["picture"] | {"data": None}
+    assert {**live, "picture": None} == {**whole, "picture": None}
+    assert len(json.dumps(live)) < 10_000 < len(json.dumps(whole))
+
+
+def test_patches_of_no_token_are_told_and_every_token_has_its_place():
+    run = leave_out(make_run(seed=4))
+    value = value_of(run)
+    assert unpack(value["assignment"]).tolist() == run.trace.assignment.flatten().tolist() and -1 in unpack(value["assignment"])
+    assert unpack(value["anchors"]).tolist() == run.trace.anchors.tolist()
+    assert len(unpack(value["last_layer"])) == run.trace.merged_tokens
 
 
 def test_what_does_not_fit_together_is_refused():

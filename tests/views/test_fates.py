@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from aim.views.explorer import ClipPicture, live_payload
 from aim.views.fates import Fate, fates, places, spread, telling_layer, tokens_by_frame
 from aim.views.mosaic import borders, most_divided, patch_colours, token_colours
 from tests.fakes import make_trace
@@ -95,18 +94,3 @@ def test_the_telling_layer_has_some_tokens_and_not_all():
     assert telling_layer(trace) == 2
     trace.survivors = [torch.arange(6)] * 4
     assert telling_layer(trace) == 3
-
-
-def test_a_picture_that_the_browser_has_is_not_sent_again():
-    run, other = make_run(), make_run(seed=9)
-    clip = ClipPicture.of(run.frames, run.timestamps, run.trace)
-    first = live_payload(clip, run.trace)
-    again = live_payload(clip, run.trace, known=first["clip"])
-    assert first["picture"]["data"].startswith("data:image/jpeg") and again["picture"] is None
-    assert {name: value for name, value in first.items() if name != "picture"} == {
-        name: value for name, value in again.items() if name != "picture"
-    }
-    unknown = live_payload(ClipPicture.of(other.frames, other.timestamps, other.trace), other.trace, known=first["clip"])
-    assert unknown["picture"] is not None
-    with pytest.raises(ValueError, match=r"grid of \(5, 4, 7\) and the trace of \(3, 5, 3\)"):
-        live_payload(clip, make_run(frames=3, rows=5, columns=3).trace)

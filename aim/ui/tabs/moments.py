@@ -18,4 +18,4 @@ class Moments(Tab):
         self.outputs = [explorer_part("startTime", "timeline")]
 
     def draw(self, run: ShownRun) -> list[dict]:
-        return [payload(run.frames, run.timestamps, run.trace, PICTURE_PIXELS, scores=False)]
+        return [payload(run.frames, run.timestamps, run.trace, PICTURE_PIXELS)]
