@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import TypeVar
 
-from aim.kernels.bounds import FROM_0, FROM_1, SHARE, Bounds
+from aim.kernels.bounds import FROM_0, FROM_1, SHARE, Bounds, check_choice
+from aim.kernels.counts import Share, exact, tokens_of
 from aim.kernels.refusal import Refusal
+
+# How a merging chain goes on from step to step, see `merge_steps`.
+MERGE_ORDERS = ("raster", "official")
 
 _KEPT = Bounds(0, 1)
 Number = TypeVar("Number", int, float)
 
 
-def ramp(num_layers: int, l1: int, l2: int) -> list[float]:
+def ramp(num_layers: int, l1: int, l2: int) -> list[Fraction]:
     """The linear pruning schedule (AIM, arXiv 2412.03248, the scheduler of section 3.3).
 
     keep(i) = 1 for i < l1 and max(0, 1 - (i - l1 + 1) / (l2 - l1)) for i ≥ l1: layers ≥ l2 - 1 run on no visual token. Layer 0 always keeps
@@ -23,14 +29,15 @@ def ramp(num_layers: int, l1: int, l2: int) -> list[float]:
         l2: where the ramp would reach zero, > l1; may lie beyond the last layer.
 
     Returns:
-        For each layer the share, in [0, 1], of the merged visual tokens that it runs on; never rising.
+        For each layer the share, in [0, 1], of the merged visual tokens that it runs on, as an exact fraction; never rising.
 
     Raises:
         Refusal: l1 < 0, l1 ≥ l2 or num_layers < 1.
     """
     FROM_1.check("num_layers", num_layers, "Pass the LLM's number of layers.")
     check_ramp(l1, l2)
-    return [1.0 if i < max(l1, 1) else max(0.0, 1 - (i - l1 + 1) / (l2 - l1)) for i in range(num_layers)]
+    first, last = int(l1), int(l2)
+    return [Fraction(1) if i < max(first, 1) else max(Fraction(0), 1 - Fraction(i - first + 1, last - first)) for i in range(num_layers)]
 
 
 def check_ramp(l1: int, l2: int) -> None:
@@ -60,8 +67,8 @@ def spread_evenly(total: int, frames: int) -> list[int]:
     return [total * (frame + 1) // frames - total * frame // frames for frame in range(frames)]
 
 
-def tokens_kept(keep: list[float], visual_tokens: int) -> list[int]:
-    """Visual tokens each layer runs on: int(keep(i) · N), as the paper's FLOPs table counts them.
+def tokens_kept(keep: Sequence[Share], visual_tokens: int) -> list[int]:
+    """Visual tokens each layer runs on: ⌊keep(i) · N⌋ (`aim.kernels.counts`), as the paper's FLOPs table counts them.
 
     Args:
         keep: share of the tokens per layer, each in [0, 1] (see `ramp`).
@@ -73,18 +80,54 @@ def tokens_kept(keep: list[float], visual_tokens: int) -> list[int]:
     FROM_0.check("visual_tokens", visual_tokens, "Pass the number after merging.")
     for share in keep:
         _KEPT.check("the share that a layer keeps", share, "Check the schedule.")
-    return [int(share * visual_tokens) for share in keep]
+    return [tokens_of(share, visual_tokens) for share in keep]
 
 
-def merged_per_frame(merge_ratio: float, tokens_per_frame: int) -> int:
-    """Tokens merging leaves of one frame: int(merge_ratio · T), at least 1 (AIM: 196 → 98, 49, 24, 12, 6, 3).
+def merged_per_frame(merge_ratio: float, tokens_per_frame: int, merge_order: str = "raster") -> int:
+    """Tokens merging leaves of one frame of T tokens, at least 1.
+
+    "raster" leaves ⌊merge_ratio · T⌋, as the paper's FLOPs table counts (196 → 98, 49, 24, 12, 6, 3). "official" leaves what the official
+    chain does, whose step k removes ⌊T / 2^k⌋ (196 → 98, 49, 25, 13, 7, 4; 49 → 25, 13, 7). A ratio between two powers of 1/2 removes
+    ⌊(2^-k - merge_ratio) · T⌋ in the last step, so that 0.4375 leaves the 252 of 576 tokens of the paper's LLaVA-1.5.
 
     Raises:
-        Refusal: merge_ratio outside (0, 1] or tokens_per_frame < 1.
+        Refusal: merge_ratio outside (0, 1], tokens_per_frame < 1, or an unknown merge_order.
     """
     SHARE.check("merge_ratio", merge_ratio, "Use 1 to merge nothing.")
     FROM_1.check("tokens_per_frame", tokens_per_frame, "Pass what the vision tower makes of one frame.")
-    return max(1, int(merge_ratio * tokens_per_frame))
+    check_merge_order(merge_order)
+    if merge_order == "raster":
+        return max(1, tokens_of(merge_ratio, tokens_per_frame))
+    wanted, reached, left = exact(merge_ratio), Fraction(1), tokens_per_frame
+    while wanted < reached:
+        following = max(wanted, reached / 2)
+        left -= tokens_of(reached - following, tokens_per_frame)
+        reached = following
+    return left
+
+
+def merge_steps(tokens: int, target: int, merge_order: str = "raster") -> Iterator[int]:
+    """How many tokens each step of a merging chain removes, from `tokens` down to `target` of a window.
+
+    A step of "raster" removes half of the t tokens that there are, ⌊t / 2⌋. Step k of "official" removes ⌊T / 2^k⌋ of the T there were at
+    first. The last step of either removes what is left to remove.
+    """
+    left, official = tokens, tokens
+    while left > target:
+        official //= 2
+        half = left // 2 if merge_order == "raster" else min(max(official, 1), left // 2)
+        removed = min(half, left - target)
+        yield removed
+        left -= removed
+
+
+def check_merge_order(merge_order: str) -> None:
+    """Refuse an unknown chain.
+
+    Raises:
+        Refusal: unless it is in `MERGE_ORDERS`.
+    """
+    check_choice("merge_order", merge_order, MERGE_ORDERS, "The default is raster.")
 
 
 def frame_windows(frames: int, merge_window: int) -> list[tuple[int, int]]:
@@ -101,14 +144,15 @@ def frame_windows(frames: int, merge_window: int) -> list[tuple[int, int]]:
     return [(windows, length) for windows, length in ((whole, merge_window), (1, rest)) if windows and length]
 
 
-def merged_per_clip(merge_ratio: float, frames: int, tokens_per_frame: int, merge_window: int = 1) -> int:
+def merged_per_clip(merge_ratio: float, frames: int, tokens_per_frame: int, merge_window: int = 1, merge_order: str = "raster") -> int:
     """Tokens merging leaves of a whole clip: `merged_per_frame` of each window of frames, summed.
 
     Raises:
         Refusal: as `merged_per_frame` and `frame_windows`.
     """
     return sum(
-        windows * merged_per_frame(merge_ratio, length * tokens_per_frame) for windows, length in frame_windows(frames, merge_window)
+        windows * merged_per_frame(merge_ratio, length * tokens_per_frame, merge_order)
+        for windows, length in frame_windows(frames, merge_window)
     )
 
 

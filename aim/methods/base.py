@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from torch import Tensor
 
 from aim.kernels.cost import ModelShape, VisionShape
+from aim.kernels.counts import Share
 from aim.kernels.merging import MergedClip
 from aim.kernels.schedule import tokens_kept
 from aim.kernels.tower_attention import TowerAttention
@@ -72,8 +73,8 @@ class Method:
         """
         return frames * tokens_per_frame
 
-    def keep(self, num_layers: int) -> list[float]:
-        """For each layer, the share (0 to 1) of the merged tokens that it runs on."""
+    def keep(self, num_layers: int) -> Sequence[Share]:
+        """For each layer, the share (0 to 1) of the merged tokens that it runs on. Shares that are computed are exact as fractions."""
         return [1.0] * num_layers
 
     def score(self, query: Tensor, key: Tensor, scaling: float, is_question: Tensor) -> Tensor | None:
@@ -96,7 +97,7 @@ class Method:
         return 0
 
     def kept(self, num_layers: int, merged_tokens: int) -> list[int]:
-        """Visual tokens each layer runs on when merging has left N = `merged_tokens`: `int(keep(i) · N)` (AIM, section 3.3)."""
+        """Visual tokens each layer runs on when merging has left N = `merged_tokens`: ⌊keep(i) · N⌋ (AIM, section 3.3)."""
         return tokens_kept(self.keep(num_layers), merged_tokens)
 
     def visual_per_layer(self, num_layers: int, frames: int, tokens_per_frame: int) -> list[int]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from aim.kernels.bounds import FROM_1, SHARE
 from aim.kernels.cost import ModelShape, last_token_flops
+from aim.kernels.counts import tokens_of
 from aim.kernels.importance import last_token_attention
 from aim.kernels.schedule import drop_once
 from aim.methods.base import Method
@@ -25,7 +26,7 @@ class FastV(Method):
     kept tokens keep their three positions. `FastV(layer=1, keep_ratio=0.199)`, 1,248 of 6,272 tokens, costs 21.235 TFLOP; AIM's table has
     21.24. Like every figure there, this one leaves out the scoring, which `Plan.importance_tflops` counts.
 
-    With layer ≥ the number of layers nothing is dropped. round(keep_ratio · N) of N visual tokens are kept, at least 1. The defaults are
+    With layer ≥ the number of layers nothing is dropped. ⌊keep_ratio · N⌋ of N visual tokens are kept, at least 1. The defaults are
     the paper's, at any depth.
     """
 
@@ -55,7 +56,7 @@ class FastV(Method):
         return drop_once(num_layers, self.layer, 1.0, self.keep_ratio)
 
     def kept(self, num_layers: int, merged_tokens: int) -> list[int]:
-        return drop_once(num_layers, self.layer, merged_tokens, max(1, round(self.keep_ratio * merged_tokens)))
+        return drop_once(num_layers, self.layer, merged_tokens, max(1, tokens_of(self.keep_ratio, merged_tokens)))
 
     def score(self, query: Tensor, key: Tensor, scaling: float, is_question: Tensor) -> Tensor:
         return last_token_attention(query, key, scaling)

@@ -10,6 +10,7 @@ from torch import Tensor
 from aim.kernels.attention_merging import NEIGHBOURS, count_outliers, merge_by_attention
 from aim.kernels.bounds import SHARE
 from aim.kernels.cost import ModelShape, VisionShape, attention_merge_flops
+from aim.kernels.counts import tokens_of
 from aim.kernels.merging import MergedClip
 from aim.kernels.refusal import Refusal
 from aim.kernels.schedule import spread_evenly
@@ -28,7 +29,7 @@ class PruMerge(Method):
     softmax; tokens come after pooling and projection, in raster order instead of by score, and are numbered 0, 1, 2…; under M-RoPE they
     keep their positions. `PruMerge(keep_ratio=0.2583)`, 1,620 tokens for 32 frames, costs the 23.65 TFLOP of AIM's table.
 
-    A keep_ratio leaves int(keep_ratio · F·T) tokens, at least one a frame, spread evenly over the frames. Without one the paper's own count
+    A keep_ratio leaves ⌊keep_ratio · F·T⌋ tokens, at least one a frame, spread evenly over the frames. Without one the paper's own count
     is taken: for each frame the tokens whose attention is above the third quartile by more than 1.5 interquartile ranges, and the one for
     the rest. That count is not known before the clip is seen, so a plan without a keep_ratio is refused.
     """
@@ -64,7 +65,7 @@ class PruMerge(Method):
                 "PruMerge without a keep_ratio keeps as many tokens as the clip's attention has outliers, which no plan can know. "
                 "Give a keep_ratio, for example 0.25."
             )
-        return max(frames, int(self.keep_ratio * frames * tokens_per_frame))
+        return max(frames, tokens_of(self.keep_ratio, frames * tokens_per_frame))
 
     def merge_flops(self, shape: ModelShape, vision: VisionShape, frames: int, tokens_per_frame: int, merged_tokens: int) -> int:
         if self.keep_ratio == 1:

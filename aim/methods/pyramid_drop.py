@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from torch import Tensor
 
 from aim.kernels.bounds import FROM_1, SHARE
 from aim.kernels.cost import ModelShape, last_token_flops, look_ahead_flops
+from aim.kernels.counts import exact
 from aim.kernels.importance import last_token_attention
 from aim.kernels.refusal import Refusal
 from aim.methods.base import Method
@@ -24,7 +26,7 @@ class PyramidDrop(Method):
 
     A token's score is the attention that the prompt's last token would pay it in that layer, the mean over the heads: the layer's own norm
     and projections are applied to the current hidden states. After a cut the prompt is numbered 0, 1, 2… again, as in the official code.
-    Under M-RoPE, where that would mix up time, row and column, tokens keep their positions. After k cuts int(ratio^k · N) of N visual
+    Under M-RoPE, where that would mix up time, row and column, tokens keep their positions. After k cuts ⌊ratio^k · N⌋ of N visual
     tokens are left.
 
     AIM's table has 24.22 TFLOP for LLaVA-OneVision-7B on 32 frames, which no plausible setting reproduces. The defaults cost 45.22, and
@@ -70,9 +72,9 @@ class PyramidDrop(Method):
     def for_depth(self, num_layers: int) -> PyramidDrop:
         return self if self.stages is not None else replace(self, stages=self._cuts(num_layers))
 
-    def keep(self, num_layers: int) -> list[float]:
+    def keep(self, num_layers: int) -> list[Fraction]:
         cuts = self._cuts(num_layers)
-        return [self.ratio ** sum(cut <= layer for cut in cuts) for layer in range(num_layers)]
+        return [exact(self.ratio) ** sum(cut <= layer for cut in cuts) for layer in range(num_layers)]
 
     def score(self, query: Tensor, key: Tensor, scaling: float, is_question: Tensor) -> Tensor:
         return last_token_attention(query, key, scaling)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from aim.kernels.bounds import FROM_1, SHARE, Bounds
+from aim.kernels.counts import tokens_of
 from aim.kernels.schedule import drop_once
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
@@ -20,7 +21,7 @@ class Random(Method):
     """FastV's one cut at FastV's cost, with random scores in place of attention. It is a control, not a method of a paper.
 
     The scores depend on the seed and the number of tokens alone, so they are the same on every device, in every run and in every layer.
-    With layer ≥ the number of layers nothing is dropped. round(keep_ratio · N) of N visual tokens are kept, at least 1.
+    With layer ≥ the number of layers nothing is dropped. ⌊keep_ratio · N⌋ of N visual tokens are kept, at least 1.
     """
 
     layer: int = knob(
@@ -57,7 +58,7 @@ class Random(Method):
         return drop_once(num_layers, self.layer, 1.0, self.keep_ratio)
 
     def kept(self, num_layers: int, merged_tokens: int) -> list[int]:
-        return drop_once(num_layers, self.layer, merged_tokens, max(1, round(self.keep_ratio * merged_tokens)))
+        return drop_once(num_layers, self.layer, merged_tokens, max(1, tokens_of(self.keep_ratio, merged_tokens)))
 
     def score(self, query: Tensor, key: Tensor, scaling: float, is_question: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed)

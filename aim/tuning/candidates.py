@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
-from math import ceil
 
+from aim.kernels.counts import share_of, tokens_of
 from aim.kernels.schedule import merged_per_frame
 from aim.methods import AIM
 
@@ -134,7 +134,7 @@ class Space:
         return list(dict.fromkeys(self._ratio(share) for share in STARTS))
 
     def _ratio(self, share: float) -> float:
-        return self.ratios[max(1, int(share * self.tokens_per_frame)) - 1]
+        return self.ratios[max(1, tokens_of(share, self.tokens_per_frame)) - 1]
 
     @staticmethod
     def _some(candidate: Candidate | None) -> list[Candidate]:
@@ -144,7 +144,7 @@ class Space:
 def ratio_of(tokens: int, tokens_per_frame: int) -> float:
     """The shortest merge ratio found that leaves so many of a frame's tokens: a multiple of 0.005, as on sliders, else of 0.0001."""
     for steps in (200, 10_000):
-        ratio = ceil(tokens / tokens_per_frame * steps) / steps
+        ratio = share_of(tokens, tokens_per_frame, steps)
         if merged_per_frame(ratio, tokens_per_frame) == tokens:
             return ratio
     return tokens / tokens_per_frame + 1e-9

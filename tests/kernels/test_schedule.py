@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import pytest
 
@@ -23,7 +24,7 @@ def test_the_ramp_is_its_formula_and_never_rises(num_layers: int, l1: int, l2: i
     assert len(keep) == num_layers
     assert keep[0] == 1
     for i in range(1, num_layers):
-        assert keep[i] == (1 if i < l1 else max(0.0, 1 - (i - l1 + 1) / (l2 - l1)))
+        assert keep[i] == (1 if i < l1 else max(0, 1 - Fraction(i - l1 + 1, l2 - l1)))
         assert keep[i] <= keep[i - 1]
         assert (keep[i] == 0) == (i >= l2 - 1)
 
