@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aim.kernels.schedule import merge_steps
+
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -139,12 +141,15 @@ def vision_flops(vision: VisionShape, frames: int) -> int:
     return frames * (embedding + vision.num_layers * linears + attention + projector)
 
 
-def merge_flops(hidden: int, frames: int, tokens_per_frame: int, target: int, weighted: bool = False) -> int:
+def merge_flops(
+    hidden: int, frames: int, tokens_per_frame: int, target: int, weighted: bool = False, merge_order: str = "raster", key_size: int = 0
+) -> int:
     """FLOPs of `aim.kernels.merging.merge_tokens` on `frames` windows of T = `tokens_per_frame` embeddings of size C = `hidden`, left at
     `target`.
 
-    Each step from T tokens, removing r = min(T - target, T // 2): 2·⌈T/2⌉·⌊T/2⌋·C (similarities) + 3·T·C (normalising: squares,
+    Each step from T tokens, removing r (`aim.kernels.schedule.merge_steps`): 2·⌈T/2⌉·⌊T/2⌋·C (similarities) + 3·T·C (normalising: squares,
     their sum, division) + (r + ⌊T/2⌋)·C (sums and division of the means). With `weighted`, every step but the first adds T·C (weights).
+    Where tokens are compared by keys of size D = `key_size`, similarities and normalising take D in place of C, and the means C + D.
     Sorting is left out.
 
     Raises:
@@ -154,12 +159,11 @@ def merge_flops(hidden: int, frames: int, tokens_per_frame: int, target: int, we
         raise ValueError(
             f"target is {target}; merging leaves 1 to {tokens_per_frame} of {tokens_per_frame} tokens. Pass a number in that range."
         )
-    flops, tokens = 0, tokens_per_frame
-    while tokens > target:
+    flops, tokens, compared = 0, tokens_per_frame, key_size or hidden
+    for removed in merge_steps(tokens_per_frame, target, merge_order):
         half = tokens // 2
-        removed = min(tokens - target, half)
         weighing = tokens if weighted and tokens < tokens_per_frame else 0
-        flops += (2 * (tokens - half) * half + 3 * tokens + removed + half + weighing) * hidden
+        flops += (2 * (tokens - half) * half + 3 * tokens) * compared + (removed + half + weighing) * (hidden + key_size)
         tokens -= removed
     return frames * flops
 

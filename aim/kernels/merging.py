@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, normalize
 
-from aim.kernels.bounds import Bounds, check_choice
-from aim.kernels.schedule import frame_windows, merged_per_frame
-
-MERGE_ORDERS = ("raster", "similarity")
+from aim.kernels.bounds import Bounds
+from aim.kernels.schedule import check_merge_order, frame_windows, merge_steps, merged_per_frame
 
 # Bytes that merging may hold at a time beside its input and what it returns.
 MEMORY_BUDGET = 256 * 2**20
@@ -28,7 +26,7 @@ class Merge:
         tokens: merged embeddings [W, M, C], dtype of the input.
         assignment: long [W, T], token → index of its merged token within the window, 0...M-1.
         sizes: long [W, M], tokens in each merged token; each row sums to T.
-        anchors: long [W, M], the token (0...T-1) whose place each merged token keeps; ascending in raster order.
+        anchors: long [W, M], the token (0...T-1) whose place each merged token keeps; ascending with merge_order "raster".
     """
 
     tokens: Tensor
@@ -45,7 +43,7 @@ class MergedClip:
         tokens: merged embeddings [M, C], window after window.
         assignment: long [F, T], token → index of its merged token in the clip, 0...M-1.
         sizes: long [M], tokens in each merged token; they sum to F·T.
-        anchors: long [M], frame · T + token whose place each merged token keeps; ascending in raster order.
+        anchors: long [M], frame · T + token whose place each merged token keeps; ascending with merge_order "raster".
     """
 
     tokens: Tensor
@@ -61,20 +59,22 @@ def merge_clip(
     merge_order: str = "raster",
     weighted: bool = False,
     memory_budget: int = MEMORY_BUDGET,
+    keys: Tensor | None = None,
 ) -> MergedClip:
     """Merge a clip's visual tokens frame by frame, or in windows of a few frames.
 
     Args:
         patches: projected visual tokens [F, T, C] in raster order.
-        merge_ratio: share of each window's tokens to leave, in (0, 1]; `int(merge_ratio · tokens)` of them, at least 1.
+        merge_ratio: share of each window's tokens to leave, in (0, 1]; see `aim.kernels.schedule.merged_per_frame` for their number.
         merge_window: frames merged together, ≥ 1; the paper's is 1. A last window is shorter where F does not divide.
         merge_order, weighted: see `merge_tokens`.
+        keys: [F, T, D], what the tokens are compared by in place of themselves; see `merge_tokens`.
         memory_budget: bytes to work with at a time. Windows do not depend on each other, so a long clip is merged part by part, where a
             part has at least one window.
 
     Raises:
         Refusal: a knob is out of range.
-        ValueError: `patches` is not floating [F, T, C].
+        ValueError: `patches` or `keys` is not floating [F, T, ...].
     """
     _check_embeddings(patches)
     per_frame = patches.shape[1]
@@ -82,11 +82,16 @@ def merge_clip(
     first_frame = 0
     for windows, length in frame_windows(patches.shape[0], merge_window):
         tokens = length * per_frame
-        part = patches[first_frame : first_frame + windows * length].reshape(windows, tokens, -1)
-        # A window's tokens are held as float32, as unit vectors and once more as means, beside their similarities, T² / 4.
-        at_once = max(1, memory_budget // (torch.float32.itemsize * (3 * part[0].numel() + tokens**2 // 4)))
-        target = merged_per_frame(merge_ratio, tokens)
-        merges += [merge_tokens(some, target, merge_order, weighted) for some in part.split(at_once)]
+        here = slice(first_frame, first_frame + windows * length)
+        part = patches[here].reshape(windows, tokens, -1)
+        compared = None if keys is None else keys[here].reshape(windows, tokens, -1)
+        # A window's tokens are held as float32, as unit vectors and once more as means, beside their similarities, T² / 4. So are keys.
+        values = part[0].numel() + (0 if compared is None else compared[0].numel())
+        at_once = max(1, memory_budget // (torch.float32.itemsize * (3 * values + tokens**2 // 4)))
+        target = merged_per_frame(merge_ratio, tokens, merge_order)
+        parts = part.split(at_once)
+        by = [None] * len(parts) if compared is None else compared.split(at_once)
+        merges += [merge_tokens(some, target, merge_order, weighted, own) for some, own in zip(parts, by, strict=True)]
         first_frame += windows * length
 
     assignments, anchors, merged_before, tokens_before = [], [], 0, 0
@@ -106,39 +111,43 @@ def merge_clip(
     )
 
 
-def merge_tokens(x: Tensor, target: int, merge_order: str = "raster", weighted: bool = False) -> Merge:
+def merge_tokens(x: Tensor, target: int, merge_order: str = "raster", weighted: bool = False, keys: Tensor | None = None) -> Merge:
     """Merge each window's T tokens into `target` by repeated bipartite steps (AIM, section 3.2).
 
     One step splits the tokens into A (0, 2, 4...) and B (1, 3, 5...). Each A token links to its most similar B token (cosine, float32); the
     strongest links are kept, where ties go to the lower index, and each B token becomes the plain mean of itself and the A tokens linked to
-    it in this step. The unlinked A tokens and all B tokens go on, in raster order. A step removes half of the tokens, or fewer where the
-    target is nearer. Later steps average means without weights, as the paper does, so a merged token need not be the mean of its patches.
+    it in this step. The unlinked A tokens and all B tokens go on. Later steps average means without weights, as the paper does, so a merged
+    token need not be the mean of its patches. How many tokens a step removes is said by `aim.kernels.schedule.merge_steps`.
 
     Args:
         x: embeddings [W, T, C], floating; windows never mix.
         target: tokens to leave of each window, 1...T; T leaves everything as it is (and `tokens` is `x` itself).
-        merge_order: "raster" keeps the merged tokens in the order of their anchors; "similarity" gives the same tokens as the last step
-            ranked them: the unlinked A tokens from the most to the least similar, then the B tokens.
+        merge_order: with "raster" the tokens go on by their places, from step to step and to the LLM. With "official" they go on as the
+            official code's do: the unlinked A tokens from the most to the least similar, then the B tokens. Its steps also remove other
+            numbers.
         weighted: later steps weight each mean by the tokens that went into it (ToMe, arXiv 2210.09461, section 3), so that a merged token
             is the mean of its patches.
+        keys: [W, T, D], floating. Tokens are compared by these in place of themselves, and each step averages both alike.
 
     Raises:
         Refusal: target not in 1...T, or an unknown merge_order.
-        ValueError: `x` is not floating [W, T, C].
+        ValueError: `x` or `keys` is not floating [W, T, ...], or they differ in W or T.
     """
     _check_embeddings(x)
     windows, num_tokens, _ = x.shape
     Bounds(1, num_tokens, whole=True).check("target", target, f"A window here has {num_tokens} tokens; merging leaves some of them.")
-    check_choice("merge_order", merge_order, MERGE_ORDERS, "The default is raster.")
+    check_merge_order(merge_order)
+    _check_keys(x, keys)
     identity = torch.arange(num_tokens, device=x.device).repeat(windows, 1)
     assignment = anchors = identity
     # Means are carried in float32 from step to step; half precision would round once a step.
-    merged = x if target == num_tokens else x.to(torch.promote_types(x.dtype, torch.float32))
-    weights = torch.ones(windows, num_tokens, device=x.device, dtype=merged.dtype)
-    while merged.shape[1] > target:
-        remove = min(merged.shape[1] - target, merged.shape[1] // 2)
-        is_last = merged.shape[1] - remove == target
-        merged, members, destination, kept = _bipartite_step(merged, weights, remove, merge_order if is_last else "raster")
+    merged, compared = (part if part is None or target == num_tokens else part.to(_precision(part)) for part in (x, keys))
+    weights = torch.ones(windows, num_tokens, device=x.device, dtype=_precision(x))
+    for remove in merge_steps(num_tokens, target, merge_order):
+        destination, kept, sequence = _matched(merged if compared is None else compared, remove, merge_order)
+        if compared is not None:
+            compared, _ = _means(compared, weights.to(compared.dtype), destination, sequence, kept.shape[1])
+        merged, members = _means(merged, weights, destination, sequence, kept.shape[1])
         weights = members if weighted else torch.ones_like(members)
         assignment = destination.gather(1, assignment)
         anchors = anchors.gather(1, kept)
@@ -146,30 +155,29 @@ def merge_tokens(x: Tensor, target: int, merge_order: str = "raster", weighted: 
     return Merge(tokens=merged.to(x.dtype), assignment=assignment, sizes=sizes, anchors=anchors)
 
 
-def _bipartite_step(x: Tensor, weights: Tensor, remove: int, merge_order: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One matching of [W, T, C] that removes `remove` (1...T//2) tokens of each window. Tokens count as `weights` [W, T] in the means.
+def _matched(compared: Tensor, remove: int, merge_order: str) -> tuple[Tensor, Tensor, Tensor]:
+    """One matching of tokens that are compared by [W, T, D]; it removes `remove` (1...T//2) of each window.
 
     Returns:
-        merged [W, T - remove, C]; their summed weights [W, T - remove]; destination [W, T], old token → new index; kept [W, T - remove],
-        new token → old index, in merge_order.
+        destination [W, T], old token → new index; kept [W, T - remove], new token → old index, in merge_order; [W, T], the sequence in
+        which the old tokens are summed: those that are kept, then those that are linked.
     """
-    windows, num_tokens, _ = x.shape
-    unit = normalize(x.float(), dim=-1)
+    windows, num_tokens, _ = compared.shape
+    unit = normalize(compared.float(), dim=-1)
     similarity = unit[:, 0::2] @ unit[:, 1::2].transpose(1, 2)  # [W, A, B]
     strength, partner = similarity.max(dim=-1)  # [W, A]
     ranked = strength.argsort(dim=-1, descending=True, stable=True)  # [W, A], indices into A
     linked, unlinked = ranked[:, :remove], ranked[:, remove:]
     partner_token = 2 * partner + 1
 
-    tokens = torch.arange(num_tokens, device=x.device).repeat(windows, 1)
+    tokens = torch.arange(num_tokens, device=compared.device).repeat(windows, 1)
     into = partner_token.gather(1, linked)  # [W, remove], indices into T
     kept = torch.cat([2 * unlinked, tokens[:, 1::2]], dim=1)
     if merge_order == "raster":
         kept = kept.sort(dim=1).values
     new_index = torch.zeros_like(tokens).scatter_(1, kept, tokens[:, : num_tokens - remove])
     destination = new_index.gather(1, tokens.scatter(1, 2 * linked, into))
-    means, summed = _means(x, weights, destination, torch.cat([kept, 2 * linked], dim=1), kept.shape[1])
-    return means, summed, destination, kept
+    return destination, kept, torch.cat([kept, 2 * linked], dim=1)
 
 
 def _means(x: Tensor, weights: Tensor, destination: Tensor, order: Tensor, merged: int) -> tuple[Tensor, Tensor]:
@@ -188,6 +196,20 @@ def _means(x: Tensor, weights: Tensor, destination: Tensor, order: Tensor, merge
     summed = weights.new_zeros(windows, merged).scatter_add_(1, groups, own.view(windows, -1))
     sums = embedding_bag(members, x.reshape(-1, channels), sizes.cumsum(0) - sizes, mode="sum", per_sample_weights=own)
     return sums.view(windows, -1, channels).div_(summed[..., None]), summed
+
+
+def _precision(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _check_keys(x: Tensor, keys: Tensor | None) -> None:
+    if keys is not None:
+        _check_embeddings(keys)
+        if keys.shape[:2] != x.shape[:2]:
+            raise ValueError(
+                f"embeddings have shape {tuple(x.shape)} and keys {tuple(keys.shape)}; each token is compared by one key. "
+                "Pass [windows, tokens, channels] and [windows, tokens, size]."
+            )
 
 
 def _check_embeddings(x: Tensor) -> None:

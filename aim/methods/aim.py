@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import product
 
 from torch import Tensor
@@ -122,10 +123,10 @@ class AIM(Method):
     merge_order: str = knob(
         "raster",
         "Order of merged tokens",
-        "Order of the merged tokens: by their places in the frame (raster), or as the official code leaves them (similarity).",
-        choices=(("by place", "raster"), ("by similarity", "similarity")),
+        "Order in which tokens go from one merging step to the next, and to the LLM: by their places in the frame (raster), or as in the "
+        "official code (official), which also leaves a token more of some frames.",
+        choices=(("by place", "raster"), ("as the official code", "official")),
         advice="The default is raster.",
-        planned=False,
     )
 
     name = "aim"
@@ -154,16 +155,20 @@ class AIM(Method):
         return None if self.merge_ratio == 1 else merge_clip(patches, self.merge_ratio, self.merge_window, self.merge_order)
 
     def merged_tokens(self, frames: int, tokens_per_frame: int) -> int:
-        return merged_per_clip(self.merge_ratio, frames, tokens_per_frame, self.merge_window)
+        return merged_per_clip(self.merge_ratio, frames, tokens_per_frame, self.merge_window, self.merge_order)
 
     def merge_flops(self, shape: ModelShape, vision: VisionShape, frames: int, tokens_per_frame: int, merged_tokens: int) -> int:
-        windows = [(count, length * tokens_per_frame) for count, length in frame_windows(frames, self.merge_window)]
-        return sum(merge_flops(shape.hidden_size, count, tokens, merged_per_frame(self.merge_ratio, tokens)) for count, tokens in windows)
+        flops = 0
+        for windows, length in frame_windows(frames, self.merge_window):
+            tokens = length * tokens_per_frame
+            target = merged_per_frame(self.merge_ratio, tokens, self.merge_order)
+            flops += merge_flops(shape.hidden_size, windows, tokens, target, merge_order=self.merge_order)
+        return flops
 
     def score_flops(self, shape: ModelShape, lengths: list[int]) -> int:
         return pagerank_flops(shape, lengths, self.iterations)
 
-    def keep(self, num_layers: int) -> list[float]:
+    def keep(self, num_layers: int) -> list[Fraction]:
         return ramp(num_layers, *self.ramp_layers(num_layers))
 
     def dials(self, num_layers: int) -> Iterator[Dial]:

@@ -19,7 +19,7 @@ SETTINGS = [
     {"merge_ratio": 0.1, "l1": 1, "l2": 20},
     {"merge_ratio": 0.5, "l1": 2, "l2": 5, "positions": "original"},
     {"merge_ratio": 0.5, "l1": 2, "l2": 5, "merge_window": 3},
-    {"merge_ratio": 0.5, "l1": 2, "l2": 5, "merge_order": "similarity"},
+    {"merge_ratio": 0.5, "l1": 2, "l2": 5, "merge_order": "official"},
     {"merge_ratio": 0.5, "l1": 2, "l2": 5, "damping": 0.2, "restart": "question"},
 ]
 
@@ -67,7 +67,7 @@ def test_executed_lengths_cache_and_trace_follow_the_schedule(model, setting):
     frames, text = 4, 10
     with aim.reduce(model, aim.AIM(**setting)) as trace, torch.no_grad():
         output = model.generate(**clip_inputs(frames), **GREEDY, return_dict_in_generate=True)
-    merged = merged_per_clip(setting["merge_ratio"], frames, 25, setting.get("merge_window", 1))
+    merged = merged_per_clip(setting["merge_ratio"], frames, 25, setting.get("merge_window", 1), setting.get("merge_order", "raster"))
     expected = [int(share * merged) for share in ramp(6, setting["l1"], setting["l2"])]
     assert trace.tokens_per_layer == [(visual, text) for visual in expected]
     assert trace.merged_tokens == merged

@@ -19,7 +19,7 @@ SETTINGS = [
     *(kind() for name, kind in aim.METHODS.items() if name != "prumerge"),
     aim.PruMerge(keep_ratio=0.4),
     aim.AIM(merge_ratio=0.5, l1=2, l2=5, damping=0.2, restart="question"),
-    aim.AIM(merge_ratio=0.5, l1=2, l2=5, positions="original", merge_window=3, merge_order="similarity"),
+    aim.AIM(merge_ratio=0.5, l1=2, l2=5, positions="original", merge_window=3, merge_order="official"),
 ]
 
 

@@ -19,7 +19,7 @@ METHODS = [
     aim.Full(),
     aim.AIM(merge_ratio=0.5, l1=2, l2=6),
     aim.AIM(merge_ratio=0.25, l1=12, l2=13),
-    aim.AIM(merge_ratio=0.3, l1=3, l2=5, merge_window=2, merge_order="similarity"),
+    aim.AIM(merge_ratio=0.3, l1=3, l2=5, merge_window=2, merge_order="official"),
     LastToken(merge_ratio=1.0, l1=2, l2=8),
     RandomScore(merge_ratio=1.0, l1=2, l2=8),
 ]

@@ -35,7 +35,7 @@ def test_ask_answers_an_uploaded_clip_as_the_library_does(client, vlm):
 
 def test_ask_takes_every_knob_and_the_full_model_beside(client):
     knobs = {"merge_ratio": 0.5, "l1": 2, "l2": 5, "damping": 0.2, "restart": "question", "merge_window": 2, "positions": "original"}
-    knobs["merge_order"] = "similarity"
+    knobs["merge_order"] = "official"
     told = client.predict(video=handle_file(str(CLIP)), question=QUESTION, num_frames=4, compare=True, **knobs, api_name="/ask")
     assert {name: told["params"][name] for name in knobs} == knobs
     assert told["full"]["method"] == "full" and told["full"]["tokens_per_layer"][-1][0] == told["visual_tokens"]

@@ -97,10 +97,10 @@ def test_the_lesser_knobs_are_folded_away_and_reach_the_run(visit):
     visitor.tab.locator("#restart").get_by_label("on the question").check()
     visitor.wait_for_knob("damping", 0.15)
     visitor.tab.locator("#merge-window").get_by_label("2 frames").check()
-    visitor.tab.locator("#merge-order").get_by_label("by similarity").check()
+    visitor.tab.locator("#merge-order").get_by_label("as the official code").check()
     visitor.run()
     link = visitor.link()
-    parts = {"temperature=0.3", "restart=question", "damping=0.15", "merge_window=2", "merge_order=similarity"}
+    parts = {"temperature=0.3", "restart=question", "damping=0.15", "merge_window=2", "merge_order=official"}
     assert parts <= set(link.split("?")[1].split("&"))
     assert "restart='question'" in visitor.text("#code") and "temperature=0.3" in visitor.text("#code")
 

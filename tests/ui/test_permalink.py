@@ -38,7 +38,7 @@ TURNED = {
     "restart": "question",
     "merge_window": 4,
     "positions": "original",
-    "merge_order": "similarity",
+    "merge_order": "official",
     "max_new_tokens": 17,
     "score_every_layer": True,
     "compare": True,
