@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from aim.kernels.grid import Grid
+from aim.kernels.schedule import PAPER_RAMP
 from aim.kernels.trace import Trace
 from aim.methods import Method
 from aim.planning.plan import Plan
@@ -69,7 +70,7 @@ class FakeVlm:
 
     num_layers, tokens_per_frame, max_frames = 4, ROWS * COLUMNS, 8
     is_bundled, name, device, dtype = False, "fake/model", torch.device("cpu"), torch.float32
-    note = ""
+    note, ramp = "", PAPER_RAMP
 
     def __init__(self, words: tuple[str, ...] = ("a ", "red ", "circle"), seconds: float = 0.0, error: Exception | None = None):
         self.words, self.seconds, self.error = words, seconds, error

@@ -32,7 +32,7 @@ def masked(model: PreTrainedModel, method: Method) -> Iterator[list[int]]:
         Refusal: at the prefill, whatever `aim.engine.prompt.read_prompts` refuses.
     """
     parts = seams.parts_of(model)
-    session = _Masks(model.config, method.for_depth(len(parts.layers)), len(parts.layers))
+    session = _Masks(model.config, family_of(model.config).fit(method, len(parts.layers)), len(parts.layers))
     hooks = []
     with seams.attending(parts):
         try:

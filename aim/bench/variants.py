@@ -13,6 +13,7 @@ from aim.bench.masked import masked
 from aim.engine import seams
 from aim.engine.reduce import reduce
 from aim.kernels.refusal import Refusal
+from aim.kernels.schedule import PAPER_RAMP, StatedRamp
 from aim.methods import AIM, Full, Method
 
 
@@ -59,8 +60,8 @@ def _full(_method: AIM, _layers: int) -> Method:
     return Full()
 
 
-def _prune_only(method: AIM, layers: int) -> Method:
-    return replace(method.for_depth(layers), merge_ratio=1.0)
+def _prune_only(method: AIM, _layers: int) -> Method:
+    return replace(method, merge_ratio=1.0)
 
 
 def _merge_only(method: AIM, layers: int) -> Method:
@@ -75,12 +76,14 @@ ROWS: dict[str, _Row] = {
     "masked": _Row("prune only, by masks", masked, _prune_only, hides_only=True, paired=False),
     "prune": _Row("prune only", reduce, _prune_only, paired=False),
     "merge": _Row("merge only", reduce, _merge_only),
-    "aim": _Row("AIM", reduce, lambda method, layers: method.for_depth(layers)),
+    "aim": _Row("AIM", reduce, lambda method, _layers: method),
 }
 
 
-def variants_of(names: list[str], methods: list[Method], layers: int) -> dict[str, Variant]:
+def variants_of(names: list[str], methods: list[Method], layers: int, ramp: StatedRamp = PAPER_RAMP) -> dict[str, Variant]:
     """The named rows for the first AIM among the methods (or the paper's), and every other method as a row of its own.
+
+    `ramp` is what the paper has for the model's family.
 
     Raises:
         Refusal: an unknown name.
@@ -92,11 +95,11 @@ def variants_of(names: list[str], methods: list[Method], layers: int) -> dict[st
     chosen = {}
     for name in dict.fromkeys([BASE, *names]):
         row = ROWS[name]
-        method = row.derive(knobs, layers)
+        method = row.derive(knobs.for_depth(layers, ramp), layers)
         chosen[name] = Variant(row.title, method, row.enter, Full() if row.hides_only else method, row.paired)
     for method in methods:
         if method is not knobs:
-            method = method.for_depth(layers)
+            method = method.for_depth(layers, ramp)
             title = " ".join([method.name, *(f"{knob}={value}" for knob, value in method.params().items())])
             chosen[title] = Variant(title, method, reduce, method)
     return chosen

@@ -58,6 +58,7 @@ def run(options: argparse.Namespace) -> str:
     import torch
 
     from aim.bench.variants import ROWS, variants_of
+    from aim.families import family_of
     from aim.runtime.memory import available
     from aim.runtime.precision import device_and_dtype
 
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace) -> str:
         torch.set_num_threads(options.threads)
     memory = int(options.limit_gb * 1e9) if options.limit_gb else available(device)
     model, pictures = _model(options, device, dtype, memory)
-    layers = model.config.text_config.num_hidden_layers
+    layers, ramp = model.config.text_config.num_hidden_layers, family_of(model.config).ramp
     report = {
         "model": options.model,
         "machine": _machine(model),
@@ -75,8 +76,8 @@ def run(options: argparse.Namespace) -> str:
         "memory_limit_bytes": memory,
     }
     if options.growth:
-        return _growth(options, report, model, pictures, methods, layers, memory)
-    variants = variants_of(options.variants or list(ROWS), methods, layers)
+        return _growth(options, report, model, pictures, methods, layers, ramp, memory)
+    variants = variants_of(options.variants or list(ROWS), methods, layers, ramp)
     return _rounds(options, report, model, pictures, variants, memory)
 
 
@@ -117,7 +118,7 @@ def _rounds(options, report, model, pictures, variants, memory) -> str:
     return bench_text(report)
 
 
-def _growth(options, report, model, pictures, methods, layers, memory) -> str:
+def _growth(options, report, model, pictures, methods, layers, ramp, memory) -> str:
     from aim.bench.growth import FRAMES, VARIANTS, grow
     from aim.bench.measure import attempt, run_once
     from aim.bench.printing import growth_chart, growth_text, write_chart
@@ -125,7 +126,7 @@ def _growth(options, report, model, pictures, methods, layers, memory) -> str:
     from aim.bench.variants import variants_of
     from aim.bench.workload import workload
 
-    variants = variants_of(options.variants or list(VARIANTS), methods, layers)
+    variants = variants_of(options.variants or list(VARIANTS), methods, layers, ramp)
     small = workload(model, pictures, 1, options.text_tokens)
     for variant in variants.values():
         attempt(partial(run_once, model, variant, small, 2), model.device, memory)

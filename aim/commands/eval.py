@@ -76,7 +76,7 @@ def _settings(options: argparse.Namespace, vlm) -> str:
     from aim.evaluation.settings import combine
     from aim.evaluation.writing import text_of, write_csv, write_json, write_page
 
-    settings = combine(methods_of(options), options.frames or [8], vlm.num_layers)
+    settings = combine(methods_of(options), options.frames or [8], vlm.num_layers, vlm.ramp)
     evaluation, clips = _run(options, vlm, settings)
     summaries = [evaluation.summary(setting) for setting in settings]
     if options.json:

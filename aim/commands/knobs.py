@@ -18,8 +18,16 @@ def whole_numbers(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in text.split(","))
 
 
+def switch(text: str) -> bool:
+    """ "true" or "false" as a truth value."""
+    values = {"true": True, "false": False}
+    if text.lower() not in values:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return values[text.lower()]
+
+
 # How a flag's text is read, where the knob's own type cannot do it.
-READERS: dict[type, Any] = {tuple: whole_numbers}
+READERS: dict[type, Any] = {tuple: whole_numbers, bool: switch}
 
 
 def add_knobs(parser: argparse.ArgumentParser, several: bool = False) -> None:

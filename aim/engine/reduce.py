@@ -52,19 +52,20 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning") -> Iterato
         The record of the latest prefill; it is empty before the first one.
 
     Raises:
-        Refusal: `scores` is neither; the family is not supported; SDPA cannot serve the text model on fewer tokens; the model is
-            compiled, or being reduced already. At a forward: a prompt without a picture or not whole, padding elsewhere than on the left,
-            a cache that already holds tokens or cannot grow, several tokens after the prompt, labels, attention maps, layers that run
-            again in the backward pass, or a method that needs what the vision tower attended to where that is not known.
+        Refusal: `scores` is neither; the family is not supported, or the method reads its vision tower and that cannot be watched; SDPA
+            cannot serve the text model on fewer tokens; the model is compiled, or being reduced already. At a forward: a prompt without a
+            picture or not whole, padding elsewhere than on the left, a cache that already holds tokens or cannot grow, several tokens after
+            the prompt, labels, attention maps, layers that run again in the backward pass, or a method that needs what the vision tower
+            attended to where that is not known.
         aim.engine.finite.NotFinite: a Refusal; NaN or infinity in what tokens are merged or scored by.
     """
     if scores not in ("pruning", "all"):
         raise Refusal(f'scores is {scores!r}; accepted: "pruning" and "all". Use "pruning" where only the answer matters.')
     whole = plain_model(model)
     family, parts = family_of(whole.config), seams.parts_of(whole)
+    method = family.fit(method, len(parts.layers))
     watch_tower = family.watch_tower if method.needs_tower else None
     refuse_model(parts, with_tower=watch_tower is not None)
-    method = method.for_depth(len(parts.layers))
     trace = Trace(num_layers=len(parts.layers))
     session = Session(parts, family, method, trace, score_all=scores == "all")
     hooks: list[RemovableHandle] = []

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, fields
 
 from aim.kernels.refusal import Refusal
+from aim.kernels.schedule import PAPER_RAMP, StatedRamp
 from aim.methods import Full, Method
 
 MAIN_KNOBS = ("merge_ratio", "l1", "l2")
@@ -39,13 +40,15 @@ class Setting:
         return Setting(Full(), self.frames)
 
 
-def combine(methods: list[Method], frames: list[int], num_layers: int) -> list[Setting]:
+def combine(methods: list[Method], frames: list[int], num_layers: int, ramp: StatedRamp = PAPER_RAMP) -> list[Setting]:
     """Every method on every number of frames, each frame count led by the full model, against which the others are compared.
+
+    For `ramp` see `Method.for_depth`.
 
     Raises:
         Refusal: a number of frames below 1.
     """
     if min(frames) < 1:
         raise Refusal(f"frames is {min(frames)}; a clip has at least 1 frame. Use 8, for example.")
-    settings = [Setting(method.for_depth(num_layers), count) for count in frames for method in (Full(), *methods)]
+    settings = [Setting(method.for_depth(num_layers, ramp), count) for count in frames for method in (Full(), *methods)]
     return list(dict.fromkeys(settings))

@@ -16,6 +16,10 @@ from torch import Tensor
 from aim.families.published import Published
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
+from aim.kernels.refusal import Refusal
+from aim.kernels.schedule import PAPER_RAMP, StatedRamp
+from aim.methods import METHODS, Method
+from aim.methods.knob import in_short
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class Family:
         published: the published models of the family.
         picture_settings: the picture settings of their checkpoints, as in `preprocessor_config.json`; for models with random weights.
         unquantised: paths of the modules that keep their weights where the LLM is quantised: the vision tower, its projector, the head.
+        ramp: AIM's l1 and l2 that the paper has for the family; LLaVA-OneVision's where it has none of the family's own.
         suggested_for_video: the app names the family's models where it says which ones would take real videos on this machine.
     """
 
@@ -104,4 +109,19 @@ class Family:
     published: tuple[Published, ...] = ()
     picture_settings: dict[str, Any] = field(default_factory=dict)
     unquantised: tuple[str, ...] = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
+    ramp: StatedRamp = PAPER_RAMP
     suggested_for_video: bool = False
+
+    def fit(self, method: Method, num_layers: int) -> Method:
+        """A method for a model of this family with that many layers, with every knob filled in that depends on these two.
+
+        Raises:
+            Refusal: the method reads the vision tower, and the family's cannot be watched.
+        """
+        if method.needs_tower and self.watch_tower is None:
+            others = ", ".join(name for name, kind in METHODS.items() if not kind().needs_tower)
+            raise Refusal(
+                f"The method is {in_short(method)}, which reads what the vision tower attends to, and the tower of {self.title} cannot be "
+                f"watched; accepted: methods that do not read it, {others}. Choose one of these at its defaults."
+            )
+        return method.for_depth(num_layers, self.ramp)

@@ -13,7 +13,7 @@ from aim.families.image_frames import image_frames
 from aim.families.pixels import normalised_frames
 from aim.families.published import Published
 from aim.families.qwen2_sizes import QWEN2_0_5B, QWEN2_1_5B, QWEN2_7B, ROPE
-from aim.families.towers import block_means, seen_layer, watch_projections
+from aim.families.towers import block_means, watch_projections
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
 
@@ -43,13 +43,13 @@ def _pixel_values(_config, frames: np.ndarray, picture_settings: dict) -> dict[s
 
 def _watch_tower(model, callback: Callable) -> list:
     config, tower = model.config, model.model.vision_tower
-    attention, (rows, columns) = tower.encoder.layer[seen_layer(config)].attention, _patches(config)
+    attention, (rows, columns) = tower.encoder.layer[-1].attention, _patches(config)
     first = int(config.vision_feature_select_strategy == "default")  # CLS is dropped
 
     def pool(values: Tensor) -> Tensor:
         return block_means(values, rows, columns, _factor(config))
 
-    return watch_projections(attention, attention.q_norm, attention.k_norm, callback, pool, first)
+    return watch_projections(attention, attention.q_norm, attention.k_norm, callback, pool, first, by_cls=True)
 
 
 def _prompt(grid: Grid) -> list[str | int]:

@@ -16,6 +16,7 @@ from aim.families.published import Published
 from aim.families.towers import seen_layer, watch_projections
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
+from aim.kernels.schedule import StatedRamp
 
 
 def _grid(config, _picture_settings: dict, frames: int, _height: int, _width: int) -> Grid:
@@ -33,10 +34,11 @@ def _pixel_values(_config, frames: np.ndarray, picture_settings: dict) -> dict[s
 
 
 def _watch_tower(model, callback: Callable) -> list:
-    config = model.config
-    attention = model.model.vision_tower.encoder.layers[seen_layer(config)].self_attn
+    config, tower = model.config, model.model.vision_tower
+    has_cls = hasattr(tower.embeddings, "class_embedding")  # CLIP has one, SigLIP has none
+    attention = tower.encoder.layers[-1 if has_cls else seen_layer(config)].self_attn
     first = int(config.vision_feature_select_strategy == "default")  # CLS is dropped
-    return watch_projections(attention, attention.q_proj, attention.k_proj, callback, first=first)
+    return watch_projections(attention, attention.q_proj, attention.k_proj, callback, first=first, by_cls=has_cls)
 
 
 def _prompt(grid: Grid) -> list[str | int]:
@@ -106,5 +108,6 @@ FAMILY = image_frames(
         "image_mean": OPENAI_CLIP_MEAN,
         "image_std": OPENAI_CLIP_STD,
     },
+    ramp=StatedRamp(13, 21, 32),
     joined=lambda parts: list(chain.from_iterable(parts)),
 )

@@ -1,7 +1,8 @@
-"""What a vision tower attends to, read while it runs off the last of its attention layers that the projector sees.
+"""What a vision tower attends to, read while it runs.
 
-The attention map is computed once more from the layer's queries and keys, for a few heads of a few frames at a time. Only its column means
-are kept.
+It is read off the last attention layer that the projector sees. A tower with a CLS token is read off its very last layer, as PruMerge and
+AIM's LLaVA-1.5 do, and there CLS's own row is what counts. Elsewhere the attention map is computed once more from the layer's queries and
+keys, for a few heads of a few frames at a time, and its column means are kept.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ MAP_BYTES = 64 * 2**20  # of attention map held at once, float32
 
 
 def received(query: Tensor, key: Tensor, scaling: float) -> Tensor:
-    """Attention that each token receives, the mean over heads and queries: query, key [F, H, n, d] → float32 [F, n], each row sums to 1."""
-    frames, heads, tokens, _ = query.shape
+    """Attention that each token receives, the mean over heads and queries, float32 [F, n]; each row sums to 1.
+
+    query [F, H, m, d], key [F, H, n, d].
+    """
+    frames, heads, asking, _ = query.shape
+    tokens = key.shape[2]
     query, key = query.flatten(0, 1), key.flatten(0, 1).transpose(-1, -2)
-    step = max(1, MAP_BYTES // (4 * tokens * tokens))
+    step = max(1, MAP_BYTES // (4 * asking * tokens))
     columns = [
         torch.softmax(query[start : start + step] @ key[start : start + step] * scaling, dim=-1, dtype=torch.float32).mean(-2)
         for start in range(0, frames * heads, step)
@@ -53,6 +58,7 @@ def watch_projections(
     callback: Callable[[TowerAttention], None],
     pool: Callable[[Tensor], Tensor] = lambda values: values,
     first: int = 0,
+    by_cls: bool = False,
 ) -> list:
     """Hook an attention layer whose modules `query` and `key` give its queries and keys, [F, n, heads · d].
 
@@ -61,6 +67,7 @@ def watch_projections(
         pool: values of the patches [F, P, D] → their means on the LLM's grid [F, T, D]. The attention received is scaled to sums, so that
             a frame's adds up to about 1.
         first: how many tokens in front of the patches are none (CLS).
+        by_cls: only the first token's query counts.
 
     Returns:
         The handles of the hooks.
@@ -73,7 +80,8 @@ def watch_projections(
     def report(_module, _args, _output) -> None:
         queries, keys = seen.pop("query"), seen.pop("key")
         query_heads, key_heads = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (queries, keys))
-        callback(pooled(received(query_heads, key_heads, attention.scale)[:, first:], keys[:, first:], pool))
+        asking = query_heads[:, :, :1] if by_cls else query_heads
+        callback(pooled(received(asking, key_heads, attention.scale)[:, first:], keys[:, first:], pool))
 
     return [
         query.register_forward_hook(note("query")),

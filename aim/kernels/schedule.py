@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeVar
 
@@ -154,6 +155,23 @@ def merged_per_clip(merge_ratio: float, frames: int, tokens_per_frame: int, merg
         windows * merged_per_frame(merge_ratio, length * tokens_per_frame, merge_order)
         for windows, length in frame_windows(frames, merge_window)
     )
+
+
+@dataclass(frozen=True)
+class StatedRamp:
+    """An l1 and l2, 0 ≤ l1 < l2, as they were stated for a model with that many layers."""
+
+    l1: int
+    l2: int
+    layers: int
+
+    def at(self, num_layers: int) -> tuple[int, int]:
+        """(l1, l2) carried to a model with `num_layers`, see `scale_to_depth`."""
+        return scale_to_depth(self.l1, self.l2, num_layers, self.layers)
+
+
+# The paper's for LLaVA-OneVision-7B. Families that it has others for name them (`aim.families`).
+PAPER_RAMP = StatedRamp(14, 22, 28)
 
 
 def scale_to_depth(l1: int, l2: int, num_layers: int, paper_layers: int = 28) -> tuple[int, int]:

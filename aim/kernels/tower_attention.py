@@ -12,8 +12,8 @@ class TowerAttention:
     """How the vision tower's last attention layer attended to the visual tokens of F frames, pooled to their grid of T tokens a frame.
 
     Attributes:
-        received: float32 [F, T], attention each token receives, averaged over heads and over the queries of its frame (no tower here has a
-            CLS token after pooling); sums to about 1 a frame.
+        received: float32 [F, T], the attention each token receives, the mean over heads. Where the tower has a CLS token it is what CLS
+            pays the token, and a frame's sum stays below 1. Elsewhere it is the mean over the queries of the frame, and sums to about 1.
         keys: [F, T, D], its keys, all heads concatenated.
     """
 

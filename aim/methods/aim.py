@@ -14,13 +14,12 @@ from aim.kernels.cost import ModelShape, VisionShape, merge_flops, pagerank_flop
 from aim.kernels.importance import pagerank
 from aim.kernels.merging import MergedClip, merge_clip
 from aim.kernels.refusal import Refusal
-from aim.kernels.schedule import check_ramp, frame_windows, merged_per_clip, merged_per_frame, ramp, scale_to_depth
+from aim.kernels.schedule import PAPER_RAMP, StatedRamp, check_ramp, frame_windows, merged_per_clip, merged_per_frame
+from aim.kernels.schedule import ramp as shares_of_ramp
 from aim.kernels.tower_attention import TowerAttention
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
 from aim.methods.knob import knob
-
-PAPER_L1, PAPER_L2, PAPER_LAYERS = 14, 22, 28
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,8 @@ class AIM(Method):
     raster order, and layer i runs on int(keep(i) · N) visual tokens, as the paper's FLOPs table counts them (the code drops one layer
     later).
 
-    The paper states its l1 and l2 for 28 layers. Where they are left out, they are scaled to the model's depth.
+    Where l1 and l2 are left out, they are the paper's, scaled to the model's depth: 13 and 21 of 32 layers for LLaVA-1.5, and the 14 and 22
+    of 28 of LLaVA-OneVision-7B for every other family.
     """
 
     merge_ratio: float = knob(
@@ -52,7 +52,7 @@ class AIM(Method):
         step=1,
         slider_high=lambda layers: layers,
         advice="Use 0 or more; with the model's number of layers nothing is dropped.",
-        unset="the paper's 14 of 28, scaled to the model's depth",
+        unset="the paper's for the model's family, scaled to its depth: 14 of 28, and 13 of 32 for LLaVA-1.5",
         advanced=False,
     )
     l2: int | None = knob(
@@ -63,7 +63,7 @@ class AIM(Method):
         step=1,
         slider_high=lambda layers: layers + 1,
         advice="Use a layer after l1.",
-        unset="the paper's 22 of 28, scaled to the model's depth",
+        unset="the paper's for the model's family, scaled to its depth: 22 of 28, and 21 of 32 for LLaVA-1.5",
         advanced=False,
     )
     positions: str = knob(
@@ -129,7 +129,21 @@ class AIM(Method):
         advice="The default is raster.",
     )
 
+    metric: str = knob(
+        "embeddings",
+        "What tokens are compared by",
+        "What merging compares tokens by: the projected tokens themselves (embeddings), or the keys of the vision tower's last layer "
+        "(keys), as the official code does for LLaVA-1.5.",
+        choices=(("the tokens themselves", "embeddings"), ("the vision tower's keys", "keys")),
+        advice="The default is embeddings.",
+        planned=False,
+    )
+
     name = "aim"
+
+    @property
+    def needs_tower(self) -> bool:
+        return self.metric == "keys" and self.merge_ratio < 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -138,21 +152,26 @@ class AIM(Method):
         if self.restart == "question" and self.damping == 0:
             raise Refusal('restart is "question" and damping is 0; accepted: a damping above 0. Set it to 0.15, for example.')
 
-    def ramp_layers(self, num_layers: int) -> tuple[int, int]:
-        """(l1, l2) for a model of this depth, 0 ≤ l1 < l2: those that were given, and the paper's, scaled, for those that were left out."""
+    def ramp_layers(self, num_layers: int, ramp: StatedRamp = PAPER_RAMP) -> tuple[int, int]:
+        """(l1, l2) for a model of this depth, 0 ≤ l1 < l2: those that were given, and those of `ramp`, scaled, where they were left out."""
         if self.l1 is not None and self.l2 is not None:
             return self.l1, self.l2
-        l1, l2 = scale_to_depth(PAPER_L1, PAPER_L2, num_layers, PAPER_LAYERS)
+        l1, l2 = ramp.at(num_layers)
         if self.l1 is not None:
             return self.l1, max(l2, self.l1 + 1)
         return (l1, l2) if self.l2 is None else (min(l1, self.l2 - 1), self.l2)
 
-    def for_depth(self, num_layers: int) -> AIM:
-        l1, l2 = self.ramp_layers(num_layers)
+    def for_depth(self, num_layers: int, ramp: StatedRamp = PAPER_RAMP) -> AIM:
+        l1, l2 = self.ramp_layers(num_layers, ramp)
         return self if (self.l1, self.l2) == (l1, l2) else replace(self, l1=l1, l2=l2)
 
     def merge(self, patches: Tensor, tower: TowerAttention | None = None) -> MergedClip | None:
-        return None if self.merge_ratio == 1 else merge_clip(patches, self.merge_ratio, self.merge_window, self.merge_order)
+        if self.merge_ratio == 1:
+            return None
+        if self.metric == "keys" and tower is None:
+            raise Refusal('metric is "keys", and the vision tower\'s keys were not given. Give them, or use the metric "embeddings".')
+        keys = tower.keys if tower is not None and self.metric == "keys" else None
+        return merge_clip(patches, self.merge_ratio, self.merge_window, self.merge_order, keys=keys)
 
     def merged_tokens(self, frames: int, tokens_per_frame: int) -> int:
         return merged_per_clip(self.merge_ratio, frames, tokens_per_frame, self.merge_window, self.merge_order)
@@ -162,22 +181,23 @@ class AIM(Method):
         for windows, length in frame_windows(frames, self.merge_window):
             tokens = length * tokens_per_frame
             target = merged_per_frame(self.merge_ratio, tokens, self.merge_order)
-            flops += merge_flops(shape.hidden_size, windows, tokens, target, merge_order=self.merge_order)
+            key_size = vision.hidden_size if self.metric == "keys" else 0
+            flops += merge_flops(shape.hidden_size, windows, tokens, target, merge_order=self.merge_order, key_size=key_size)
         return flops
 
     def score_flops(self, shape: ModelShape, lengths: list[int]) -> int:
         return pagerank_flops(shape, lengths, self.iterations)
 
     def keep(self, num_layers: int) -> list[Fraction]:
-        return ramp(num_layers, *self.ramp_layers(num_layers))
+        return shares_of_ramp(num_layers, *self.ramp_layers(num_layers))
 
-    def dials(self, num_layers: int) -> Iterator[Dial]:
+    def dials(self, num_layers: int, ramp: StatedRamp = PAPER_RAMP) -> Iterator[Dial]:
         """A row of every merge ratio, and then the same rows with ramps ever further from this one, since merging alone moves in steps of
         whole tokens a frame.
 
         An l1 or l2 that was given stays. The other one, or both, move by up to a quarter of the depth, l2 first.
         """
-        (planned_l1, planned_l2), reach = self.ramp_layers(num_layers), range(-(num_layers // 4), num_layers // 4 + 1)
+        (planned_l1, planned_l2), reach = self.ramp_layers(num_layers, ramp), range(-(num_layers // 4), num_layers // 4 + 1)
         shifts = product(reach if self.l1 is None else [0], reach if self.l2 is None else [0])
         for first, last in sorted(shifts, key=lambda shift: (abs(shift[0]) + abs(shift[1]), abs(shift[0]), shift)):
             l1, l2 = planned_l1 + first, planned_l2 + last

@@ -11,7 +11,7 @@ from torch import Tensor
 from aim.kernels.cost import ModelShape, VisionShape
 from aim.kernels.counts import Share
 from aim.kernels.merging import MergedClip
-from aim.kernels.schedule import tokens_kept
+from aim.kernels.schedule import PAPER_RAMP, StatedRamp, tokens_kept
 from aim.kernels.tower_attention import TowerAttention
 from aim.methods.knob import knobs_of
 
@@ -54,8 +54,8 @@ class Method:
         for name, knob in knobs_of(type(self)).items():
             knob.check(getattr(self, name))
 
-    def for_depth(self, num_layers: int) -> Method:
-        """This method with every knob that depends on the model's depth filled in."""
+    def for_depth(self, num_layers: int, ramp: StatedRamp = PAPER_RAMP) -> Method:
+        """This method with every knob that depends on the model's depth filled in. `ramp` is what the paper has for the model's family."""
         return self
 
     def merge(self, patches: Tensor, tower: TowerAttention | None = None) -> MergedClip | None:
@@ -104,8 +104,8 @@ class Method:
         """As `kept`, for a clip whose frames are only planned."""
         return self.kept(num_layers, self.merged_tokens(frames, tokens_per_frame))
 
-    def dials(self, num_layers: int) -> Iterator[Row]:
-        """Rows of settings among which one that meets a budget is looked for, the row to try first in front.
+    def dials(self, num_layers: int, ramp: StatedRamp = PAPER_RAMP) -> Iterator[Row]:
+        """Rows of settings among which one that meets a budget is looked for, the row to try first in front. For `ramp` see `for_depth`.
 
         This default is for a method whose cost is fixed.
         """

@@ -150,6 +150,14 @@ def knobs_by_name(methods: Iterable[type]) -> dict[str, Knob]:
     return known
 
 
+def in_short(method: Any) -> str:
+    """A method's name and the knobs that are not at their defaults: "aim with metric keys"."""
+    changed = [
+        f"{name} {getattr(method, name)}" for name, declared in knobs_of(type(method)).items() if getattr(method, name) != declared.default
+    ]
+    return method.name + (f" with {', '.join(changed)}" if changed else "")
+
+
 def documented(method: type) -> str:
     """The docstring of a method's class with its knobs listed, as `help` shows it."""
     known = knobs_of(method).values()

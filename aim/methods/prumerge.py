@@ -7,13 +7,20 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from aim.kernels.attention_merging import NEIGHBOURS, count_outliers, merge_by_attention
+from aim.kernels.attention_merging import (
+    NEIGHBOURS,
+    attended_and_even_places,
+    count_outliers,
+    merge_around,
+    most_attended,
+    outliers_and_even_places,
+)
 from aim.kernels.bounds import SHARE
 from aim.kernels.cost import ModelShape, VisionShape, attention_merge_flops
 from aim.kernels.counts import tokens_of
 from aim.kernels.merging import MergedClip
 from aim.kernels.refusal import Refusal
-from aim.kernels.schedule import spread_evenly
+from aim.kernels.schedule import PAPER_RAMP, StatedRamp, spread_evenly
 from aim.kernels.tower_attention import TowerAttention
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
@@ -24,14 +31,23 @@ from aim.methods.knob import knob
 class PruMerge(Method):
     """In each frame the tokens of outlying attention stay and absorb the 32 tokens nearest by their keys. One more token holds the rest.
 
-    See `aim.kernels.attention_merging.merge_by_attention` for the arithmetic. This method deviates from the official code: SigLIP and
-    Qwen's towers have no CLS token, so a token's attention is the mean that the frame's tokens pay it; heads are averaged after the
-    softmax; tokens come after pooling and projection, in raster order instead of by score, and are numbered 0, 1, 2…; under M-RoPE they
-    keep their positions. `PruMerge(keep_ratio=0.2583)`, 1,620 tokens for 32 frames, costs the 23.65 TFLOP of AIM's table.
+    A token's attention is what CLS pays it in the tower's last layer, as in the official code, where the tower has a CLS token (LLaVA-1.5,
+    InternVL). SigLIP and Qwen's towers have none. There it is the mean that the frame's tokens pay it in the last layer that the projector
+    sees. See `aim.kernels.attention_merging.merge_around` for the arithmetic. `plus` is PruMerge+, which the official code calls by
+    default: with the outliers it keeps tokens at even distances.
 
-    A keep_ratio leaves ⌊keep_ratio · F·T⌋ tokens, at least one a frame, spread evenly over the frames. Without one the paper's own count
-    is taken: for each frame the tokens whose attention is above the third quartile by more than 1.5 interquartile ranges, and the one for
-    the rest. That count is not known before the clip is seen, so a plan without a keep_ratio is refused.
+    This method deviates from the official code: heads are averaged after the softmax, where it joins them before; on towers that pool, such
+    as SigLIP's, attention, keys and tokens are taken after pooling; tokens come in raster order instead of by score, and are numbered 0, 1,
+    2…; under M-RoPE they keep their positions; frames with no outlier, or with so many that `plus` makes it fail, are merged all the same.
+
+    It also deviates from AIM's port of PruMerge to SigLIP, whose 23.65 TFLOP AIM's table has and `PruMerge(keep_ratio=0.2583)` costs (1,620
+    tokens for 32 frames): the port takes the softmax of the mean query with heads joined, over the 27 x 27 patches before pooling. The two
+    keep sets of tokens whose intersection is 0.34 to 0.57 of their union.
+
+    A keep_ratio leaves ⌊keep_ratio · F·T⌋ tokens, at least one a frame, spread evenly over the frames; with `plus` three quarters of them
+    stand at even distances, which is the official share where outliers are few. Without one the paper's own count is taken: for each frame
+    the tokens whose attention is above the third quartile by more than 1.5 interquartile ranges, and the one for the rest. That count is
+    not known before the clip is seen, so a plan without a keep_ratio is refused.
     """
 
     keep_ratio: float | None = knob(
@@ -45,6 +61,14 @@ class PruMerge(Method):
         advanced=False,
     )
 
+    plus: bool = knob(
+        False,
+        "PruMerge+",
+        "Also keep tokens at even distances over the frame, about three for each one of outlying attention.",
+        choices=(("off", False), ("on", True)),
+        advice="The default is off.",
+    )
+
     name = "prumerge"
     positions = "compact"
     needs_tower = True
@@ -54,10 +78,15 @@ class PruMerge(Method):
             return None
         if tower is None:
             raise Refusal("PruMerge ranks tokens by the vision tower's attention, and none was given. Use a model whose tower shows it.")
+        return merge_around(patches, tower, self._kept(tower.received))
+
+    def _kept(self, received: Tensor) -> list[Tensor]:
+        """The places that stay of each frame; the one token for the rest comes on top."""
         if self.keep_ratio is None:
-            return merge_by_attention(patches, tower, [count + 1 for count in count_outliers(tower.received)])
-        frames, tokens_per_frame = patches.shape[:2]
-        return merge_by_attention(patches, tower, spread_evenly(self.merged_tokens(frames, tokens_per_frame), frames))
+            return outliers_and_even_places(received) if self.plus else most_attended(received, count_outliers(received))
+        frames, tokens_per_frame = received.shape
+        counts = [count - 1 for count in spread_evenly(self.merged_tokens(frames, tokens_per_frame), frames)]
+        return (attended_and_even_places if self.plus else most_attended)(received, counts)
 
     def merged_tokens(self, frames: int, tokens_per_frame: int) -> int:
         if self.keep_ratio is None:
@@ -72,5 +101,5 @@ class PruMerge(Method):
             return 0
         return attention_merge_flops(shape.hidden_size, vision, frames, tokens_per_frame, merged_tokens, NEIGHBOURS)
 
-    def dials(self, num_layers: int) -> Iterator[Dial]:
+    def dials(self, num_layers: int, ramp: StatedRamp = PAPER_RAMP) -> Iterator[Dial]:
         yield Dial(self, "keep_ratio", RATIOS)

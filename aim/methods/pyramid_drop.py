@@ -13,6 +13,7 @@ from aim.kernels.cost import ModelShape, last_token_flops, look_ahead_flops
 from aim.kernels.counts import exact
 from aim.kernels.importance import last_token_attention
 from aim.kernels.refusal import Refusal
+from aim.kernels.schedule import PAPER_RAMP, StatedRamp
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
 from aim.methods.knob import knob
@@ -69,7 +70,7 @@ class PyramidDrop(Method):
             return self.stages
         return tuple(dict.fromkeys(max(1, (quarter * num_layers + 2) // 4) for quarter in (1, 2, 3)))
 
-    def for_depth(self, num_layers: int) -> PyramidDrop:
+    def for_depth(self, num_layers: int, ramp: StatedRamp = PAPER_RAMP) -> PyramidDrop:
         return self if self.stages is not None else replace(self, stages=self._cuts(num_layers))
 
     def keep(self, num_layers: int) -> list[Fraction]:
@@ -82,7 +83,7 @@ class PyramidDrop(Method):
     def score_flops(self, shape: ModelShape, lengths: list[int]) -> int:
         return look_ahead_flops(shape, lengths) + last_token_flops(shape, lengths)
 
-    def dials(self, num_layers: int) -> Iterator[Dial]:
+    def dials(self, num_layers: int, ramp: StatedRamp = PAPER_RAMP) -> Iterator[Dial]:
         """A row of every ratio. Unless the stages were given, rows of 0.25 and more follow with the stages of ever shallower models."""
         yield Dial(self, "ratio", RATIOS)
         for depth in range(num_layers - 1, 3, -1) if self.stages is None else ():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from aim.kernels.bounds import FROM_1, SHARE, Bounds
 from aim.kernels.counts import tokens_of
-from aim.kernels.schedule import drop_once
+from aim.kernels.schedule import PAPER_RAMP, StatedRamp, drop_once
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
 from aim.methods.knob import knob
@@ -64,7 +64,7 @@ class Random(Method):
         generator = torch.Generator().manual_seed(self.seed)
         return torch.rand(query.shape[1], generator=generator).to(query.device, non_blocking=True)
 
-    def dials(self, num_layers: int) -> Iterator[Dial]:
+    def dials(self, num_layers: int, ramp: StatedRamp = PAPER_RAMP) -> Iterator[Dial]:
         """A row of every share with the given layer, and then rows with ever earlier layers, for budgets that no share reaches so late."""
         for layer in range(self.layer, 0, -1):
             yield Dial(replace(self, layer=layer), "keep_ratio", RATIOS)

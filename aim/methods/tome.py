@@ -10,7 +10,7 @@ from torch import Tensor
 from aim.kernels.bounds import SHARE
 from aim.kernels.cost import ModelShape, VisionShape, merge_flops
 from aim.kernels.merging import MergedClip, merge_clip
-from aim.kernels.schedule import merged_per_clip, merged_per_frame
+from aim.kernels.schedule import PAPER_RAMP, StatedRamp, merged_per_clip, merged_per_frame
 from aim.kernels.tower_attention import TowerAttention
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
@@ -51,5 +51,5 @@ class ToMe(Method):
         target = merged_per_frame(self.merge_ratio, tokens_per_frame)
         return merge_flops(shape.hidden_size, frames, tokens_per_frame, target, weighted=True)
 
-    def dials(self, num_layers: int) -> Iterator[Dial]:
+    def dials(self, num_layers: int, ramp: StatedRamp = PAPER_RAMP) -> Iterator[Dial]:
         yield Dial(self, "merge_ratio", RATIOS)

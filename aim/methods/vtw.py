@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from aim.kernels.bounds import FROM_1
-from aim.kernels.schedule import drop_once
+from aim.kernels.schedule import PAPER_RAMP, StatedRamp, drop_once
 from aim.methods.base import Method
 from aim.methods.dial import Dial
 from aim.methods.knob import knob
@@ -38,11 +38,11 @@ class VTW(Method):
     def _cut(self, num_layers: int) -> int:
         return max(1, num_layers // 2) if self.layer is None else self.layer
 
-    def for_depth(self, num_layers: int) -> VTW:
+    def for_depth(self, num_layers: int, ramp: StatedRamp = PAPER_RAMP) -> VTW:
         return self if self.layer is not None else replace(self, layer=self._cut(num_layers))
 
     def keep(self, num_layers: int) -> list[float]:
         return drop_once(num_layers, self._cut(num_layers), 1.0, 0.0)
 
-    def dials(self, num_layers: int) -> Iterator[Dial]:
+    def dials(self, num_layers: int, ramp: StatedRamp = PAPER_RAMP) -> Iterator[Dial]:
         yield Dial(self, "layer", range(1, num_layers + 1))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from aim.kernels.bounds import ABOVE_0, FROM_1, Bounds
 from aim.kernels.cost import ModelShape, prefill_flops
 from aim.kernels.refusal import Refusal
+from aim.kernels.schedule import PAPER_RAMP
 from aim.methods import METHODS, Method
 from aim.methods.base import Row
 from aim.methods.published import PAPER_TEXT_TOKENS
@@ -51,16 +52,17 @@ def match(
         The method with every knob filled in for the model's depth.
 
     Raises:
-        Refusal: no setting is within the tolerance (the nearest ones that exist are named), an unknown method or model, or a number out of
-            range.
+        Refusal: no setting is within the tolerance (the nearest ones that exist are named), an unknown method or model, a number out of
+            range, or a method that reads a vision tower which cannot be watched.
     """
     _check(frames, target_tflops, tokens_per_frame, text_tokens, tolerance)
     chosen = _method(method)
     if isinstance(model_shape, ModelShape):
-        shape, own_tokens = model_shape, USUAL_TOKENS_PER_FRAME
+        shape, own_tokens, ramp = model_shape, USUAL_TOKENS_PER_FRAME, PAPER_RAMP
     else:
         planned = look_up(model_shape)
-        shape, own_tokens = planned.shape, planned.tokens_per_frame
+        shape, own_tokens, ramp = planned.shape, planned.tokens_per_frame, planned.family.ramp
+        planned.fit(chosen)
         if tokens_per_frame is None:
             frames = planned.steps(frames)
     per_frame = tokens_per_frame or own_tokens
@@ -70,11 +72,11 @@ def match(
         return prefill_flops(shape, [tokens + text_tokens for tokens in visual]) / TERA
 
     def setting(row: Row, tflops: float) -> Method:
-        return row[bisect_left(row, tflops, key=cost)].for_depth(shape.num_layers)
+        return row[bisect_left(row, tflops, key=cost)].for_depth(shape.num_layers, ramp)
 
     best: dict[bool, tuple[float, Row]] = {}  # the nearest from below (False) and from the target up (True)
     wanted = 0.01 if tolerance is None else tolerance
-    for row in chosen.dials(shape.num_layers):
+    for row in chosen.dials(shape.num_layers, ramp):
         for tflops in _neighbours(row, target_tflops, cost):
             if abs(tflops - target_tflops) <= wanted * target_tflops:
                 return setting(row, tflops)

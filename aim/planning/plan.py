@@ -6,12 +6,12 @@ config.json. Where the tokens of a frame depend on the video's size, as Qwen2-VL
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from transformers import AutoConfig, PretrainedConfig
 
-from aim.families import PUBLISHED, family_of, find_published
+from aim.families import FAMILIES, PUBLISHED, Family, family_of, find_published
 from aim.families.names import locate
 from aim.kernels.bounds import FROM_1
 from aim.kernels.cost import (
@@ -40,6 +40,11 @@ class PlannedModel:
     vision: VisionShape
     tokens_per_frame: int
     frames_joined: int = 1
+    family: Family = field(default=FAMILIES["llava_onevision"], compare=False)
+
+    def fit(self, method: Method) -> Method:
+        """See `aim.families.Family.fit`."""
+        return self.family.fit(method, self.shape.num_layers)
 
     def steps(self, num_frames: int) -> int:
         """How often it has `tokens_per_frame` visual tokens for so many frames of a video."""
@@ -85,11 +90,11 @@ def plan(model: str, num_frames: int = 32, text_tokens: int = PAPER_TEXT_TOKENS,
         model: a name in `PUBLISHED` (or its Hub id), "bundled", or a checkpoint folder.
         num_frames: frames of the video, ≥ 1.
         text_tokens: everything in the prompt that is not a patch: words, chat markers, separators; ≥ 1. Default 100, the paper's.
-        method: default `aim.AIM()`, the paper's setting scaled to the model's depth.
+        method: default `aim.AIM()`, the paper's setting for the model's family, scaled to its depth.
 
     Raises:
-        Refusal: an unknown model, a folder without a usable config.json, numbers out of range, or a method whose count of tokens depends on
-            the clip.
+        Refusal: an unknown model, a folder without a usable config.json, numbers out of range, a method whose count of tokens depends on
+            the clip, or one that reads a vision tower which cannot be watched.
     """
     return _plan(look_up(model), num_frames, text_tokens, method)
 
@@ -114,7 +119,9 @@ def plan_for(
     _check_frames(num_frames)
     grid = grid or grid_of(config, num_frames)
     shape, vision = shape_of(config, grid)
-    return _plan(PlannedModel(shape, vision, grid.tokens_per_frame), grid.frames, text_tokens, method, bytes_per_value)
+    return _plan(
+        PlannedModel(shape, vision, grid.tokens_per_frame, family=family_of(config)), grid.frames, text_tokens, method, bytes_per_value
+    )
 
 
 def look_up(model: str | PretrainedConfig) -> PlannedModel:
@@ -127,7 +134,7 @@ def look_up(model: str | PretrainedConfig) -> PlannedModel:
         published = find_published(model)
         model = published.config() if published else _config_of(model)
     pair = grid_of(model, 2)
-    return PlannedModel(*shape_of(model, pair), pair.tokens_per_frame, frames_joined=2 // pair.frames)
+    return PlannedModel(*shape_of(model, pair), pair.tokens_per_frame, 2 // pair.frames, family_of(model))
 
 
 def cost_of(
@@ -200,7 +207,7 @@ def tokens_per_frame(config: PretrainedConfig) -> int:
 def _plan(model: PlannedModel, num_frames: int, text_tokens: int, method: Method | None, bytes_per_value: int = 2) -> Plan:
     _check_frames(num_frames)
     FROM_1.check("text_tokens", text_tokens, f"Use {PAPER_TEXT_TOKENS}, for example.")
-    method = (method or AIM()).for_depth(model.shape.num_layers)
+    method = model.fit(method or AIM())
     frames = model.steps(num_frames)
     visual = method.visual_per_layer(model.shape.num_layers, frames, model.tokens_per_frame)
     tokens_per_layer = [(kept, text_tokens) for kept in visual]

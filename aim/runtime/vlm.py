@@ -18,6 +18,7 @@ from aim.engine.stopping import Stopped, stoppable
 from aim.families import Encoded
 from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
+from aim.kernels.schedule import StatedRamp
 from aim.methods import AIM, Method
 from aim.planning.plan import Plan, cost_of, plan_for
 from aim.runtime.answer import Answer
@@ -84,6 +85,15 @@ class VLM:
     def num_layers(self) -> int:
         """How many layers the LLM has."""
         return self.model.config.text_config.num_hidden_layers
+
+    @property
+    def ramp(self) -> StatedRamp:
+        """AIM's l1 and l2 that the paper has for the model's family."""
+        return self.checkpoint.family.ramp
+
+    def fit(self, method: Method) -> Method:
+        """A method with every knob filled in that depends on this model. Refused where it reads a vision tower that cannot be watched."""
+        return self.checkpoint.family.fit(method, self.num_layers)
 
     @property
     def tokens_per_frame(self) -> int:
@@ -159,7 +169,7 @@ class VLM:
         The iterator holds the model until it ends, is closed, or is collected as garbage. Asking in the middle of it is refused. So is
         waiting for an iterator that nobody advances any more (`aim.runtime.lock`). Raises what `ask` raises.
         """
-        method = (method or AIM()).for_depth(self.num_layers)
+        method = self.fit(method or AIM())
         if max_new_tokens < 1:
             raise Refusal(f"max_new_tokens is {max_new_tokens}; at least one token must be generated. Use 64, for example.")
         grid = self.grid(len(clip.frames), *clip.frames.shape[1:3])

@@ -10,7 +10,7 @@ from functools import cache
 from itertools import islice
 
 from aim.kernels.counts import share_of, tokens_of
-from aim.kernels.schedule import merged_per_frame
+from aim.kernels.schedule import PAPER_RAMP, StatedRamp, merged_per_frame
 from aim.methods import AIM
 
 STARTS = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05, 0.0)  # merge ratios of the coarse grid; 0 is one token a frame
@@ -34,6 +34,7 @@ class Space:
         tokens_per_frame: visual tokens of a frame before merging.
         frames: the numbers of frames to choose from, the clip's own first.
         places: values of `positions` that make a difference, the paper's first.
+        ramp: the paper's l1 and l2 for the model's family.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Space:
         tokens_per_frame: int,
         frames: tuple[int, ...],
         places: tuple[str, ...] = PLACES,
+        ramp: StatedRamp = PAPER_RAMP,
     ):
         self.fits, self.num_layers, self.tokens_per_frame, self.frames, self.places = (
             cache(fits),
@@ -51,12 +53,13 @@ class Space:
             frames,
             places,
         )
+        self.ramp = ramp
         # ratios[i] leaves i + 1 tokens of a frame.
         self.ratios = [ratio_of(tokens, tokens_per_frame) for tokens in range(1, tokens_per_frame + 1)]
 
     def narrowed(self, fits: Callable[[Candidate], bool]) -> Space:
         """The same space under another condition."""
-        return Space(fits, self.num_layers, self.tokens_per_frame, self.frames, self.places)
+        return Space(fits, self.num_layers, self.tokens_per_frame, self.frames, self.places, self.ramp)
 
     def cheapest(self) -> Candidate:
         """The cheapest setting: one token a frame, which is gone after the first layer."""
@@ -64,13 +67,13 @@ class Space:
 
     def preset(self, positions: str) -> Candidate | None:
         """The paper's setting, its merge ratio scaled down until it fits; None where even one token a frame costs too much."""
-        paper = replace(AIM().for_depth(self.num_layers), positions=positions)
+        paper = replace(AIM().for_depth(self.num_layers, self.ramp), positions=positions)
         whole = Candidate(paper, self.frames[0])
         return whole if self.fits(whole) else self.fill(whole)
 
     def paper_ramp(self, positions: str) -> Candidate | None:
         """The paper's l1 and l2 with the largest merge ratio that fits, even above the paper's; None where none fits."""
-        return self.fill(Candidate(replace(AIM().for_depth(self.num_layers), positions=positions), self.frames[0]))
+        return self.fill(Candidate(replace(AIM().for_depth(self.num_layers, self.ramp), positions=positions), self.frames[0]))
 
     def coarse(self, positions: str, seed: int) -> list[Candidate]:
         """A grid of merge ratios and l1, each with the l2 that just fits. The l1 take turns; each has its ratios in a random order."""
@@ -108,7 +111,7 @@ class Space:
 
     def paper_least(self, positions: str) -> Candidate:
         """The paper's l1 and l2 at one token a frame, whether or not that fits."""
-        return Candidate(replace(AIM(self.ratios[0]).for_depth(self.num_layers), positions=positions), self.frames[0])
+        return Candidate(replace(AIM(self.ratios[0]).for_depth(self.num_layers, self.ramp), positions=positions), self.frames[0])
 
     def widest(self, ratio: float, l1: int, positions: str, frames: int) -> Candidate | None:
         """The setting with the largest l2 that fits, up to just behind the last layer; None where none fits."""

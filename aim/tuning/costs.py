@@ -39,7 +39,7 @@ class Costs:
             return budget.cost(plan) <= limit and plan.prefill_tflops <= most_tflops
 
         per_frame = next(iter(self.grids.values())).tokens_per_frame
-        return Space(fits, self.vlm.num_layers, per_frame, tuple(self.grids), places_of(self.vlm))
+        return Space(fits, self.vlm.num_layers, per_frame, tuple(self.grids), places_of(self.vlm), self.vlm.ramp)
 
     def check_possible(self, space: Space, budget: Budget, limit: float) -> None:
         """Check that a budget leaves any setting.
@@ -57,7 +57,7 @@ class Costs:
 
     def tried(self, method: Method, frames: int, measured: Measured, tuned: Tuned) -> Tried:
         """What was measured, with what it costs and whether that is within the budget."""
-        method, account = method.for_depth(self.vlm.num_layers), self.plan(method, frames).to_dict()
+        method, account = self.vlm.fit(method), self.plan(method, frames).to_dict()
         del account["tokens_per_layer"]
         within = tuned.budget.cost(account) <= tuned.limit
         if tuned.budget.kind == "ms":

@@ -125,7 +125,7 @@ def _plan(vlm, clip: Clip, question: str, method: Method) -> Plan:
     """For an estimate of time: the prompt may be a few tokens longer."""
     frames = len(clip.frames)
     grid = vlm.grid(frames, *clip.frames.shape[1:3])
-    return vlm.plan(frames, vlm.text_tokens(question, frames), method.for_depth(vlm.num_layers), grid)
+    return vlm.plan(frames, vlm.text_tokens(question, frames), method, grid)
 
 
 def _prefill(vlm, clip: Clip, question: str, method: Method) -> float:

@@ -37,7 +37,7 @@ class Range:
 
 def ranges(vlm) -> dict[str, Range]:
     """The ranges of the page's sliders for this model, by their names in `KNOBS`."""
-    default = AIM().for_depth(vlm.num_layers)
+    default = AIM().for_depth(vlm.num_layers, vlm.ramp)
     slid = {name: knob for name, knob in METHOD_KNOBS.items() if not knob.choices}
     return {
         **{name: Range(*knob.slider(vlm.num_layers), getattr(default, name)) for name, knob in slid.items()},
@@ -122,7 +122,7 @@ def plan(vlm, question: str | None, *values, seen: Seen = UNSEEN) -> str:
         planned = vlm.plan(frames, text_tokens(vlm, question, frames), method, grid)
     except Exception as error:
         return hint(sentence(error))
-    published = nearest(vlm.name, method.merge_ratio, *method.ramp_layers(vlm.num_layers), frames)
+    published = nearest(vlm.name, method.merge_ratio, *method.ramp_layers(vlm.num_layers, vlm.ramp), frames)
     return plan_panel(planned, grid.tokens, published, seen.remark(vlm, asked))
 
 
@@ -133,12 +133,12 @@ def text_tokens(vlm, question: str | None, num_frames: int = 1) -> int:
 
 def name_of(vlm, merge_ratio: float, l1: int, l2: int) -> str | None:
     """The name of the preset with these values. None where there is none."""
-    return preset_of(float(merge_ratio), int(l1), int(l2), vlm.num_layers)
+    return preset_of(float(merge_ratio), int(l1), int(l2), vlm.num_layers, vlm.ramp)
 
 
 def follow_preset(vlm, name: str) -> tuple[float, int, int]:
     """Merge ratio, l1 and l2 of a preset for this model."""
-    return preset(name, vlm.num_layers)
+    return preset(name, vlm.num_layers, vlm.ramp)
 
 
 def follow_l1(l1: int, l2: int) -> int:

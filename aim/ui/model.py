@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from aim.kernels.grid import Grid
+from aim.kernels.schedule import PAPER_RAMP, StatedRamp
 from aim.methods import Method
 from aim.planning.plan import Plan
 from aim.ui.jobs import Run
@@ -22,6 +23,7 @@ class AppModel:
         name, is_bundled, device, dtype, num_layers, tokens_per_frame, max_frames: as of `aim.runtime.vlm.VLM`, and so are the functions
             grid, plan, text_tokens and check_context. They need the configuration and the tokenizer, and no GPU.
         features_bytes: () → bytes of vision features that are kept in this process.
+        ramp: AIM's l1 and l2 that the paper has for the model's family.
         run: the one way to work with the model, see `aim.ui.jobs.Run`.
         clips: the decoded clips of all visitors.
     """
@@ -40,3 +42,4 @@ class AppModel:
     features_bytes: Callable[[], int]
     run: Run
     clips: ClipStore = field(default_factory=ClipStore.from_environment)
+    ramp: StatedRamp = PAPER_RAMP

@@ -17,7 +17,7 @@ SETTINGS = [
     aim.AIM(merge_ratio=0.5, l1=0, l2=3),
     aim.AIM(merge_ratio=0.5, l1=2, l2=5, positions="original", damping=0.2, restart="question"),
 ]
-UNWATCHED = [method() for method in METHODS.values() if not method.needs_tower]
+UNWATCHED = [method() for method in METHODS.values() if not method().needs_tower]
 
 
 def run(model, method, scores="pruning"):

@@ -44,19 +44,32 @@ def eager_columns(tower, pixels, layer):
     return attentions[layer].float().mean((1, 2))
 
 
-def test_llava_sees_the_layer_before_the_last_without_cls():
+def eager_cls_row(tower, pixels):
+    """What CLS pays the patches in the tower's last layer, the mean over heads, float32 [F, P]."""
+    tower.set_attn_implementation("eager")
+    with torch.no_grad():
+        last = tower(pixels, output_attentions=True).attentions[-1]
+    tower.set_attn_implementation("sdpa")
+    return last.float().mean(1)[:, 0, 1:]
+
+
+def test_llava_sees_what_cls_pays_the_patches_in_the_last_layer_and_the_keys_that_k_proj_makes_there():
     model, inputs = TINY["llava"].model(), TINY["llava"].video_inputs(FRAMES)
+    assert model.config.vision_feature_layer == -2  # the features come from the layer before
+    made = []
+    hook = model.model.vision_tower.encoder.layers[-1].self_attn.k_proj.register_forward_hook(lambda m, a, output: made.append(output))
     (seen,) = watched(model, lambda: model.model.get_image_features(inputs["pixel_values"]))
-    expected = eager_columns(model.model.vision_tower, inputs["pixel_values"], layer=1)[:, 1:]
-    torch.testing.assert_close(seen.received, expected, rtol=1e-4, atol=1e-7)
-    assert seen.keys.shape == (FRAMES, 25, 32)
+    hook.remove()
+    torch.testing.assert_close(seen.received, eager_cls_row(model.model.vision_tower, inputs["pixel_values"]), rtol=1e-4, atol=1e-7)
+    assert (seen.received.sum(1) < 1).all()
+    assert torch.equal(seen.keys, made[0][:, 1:]) and seen.keys.shape == (FRAMES, 25, 32)
 
 
-def test_internvl_sums_what_two_by_two_patches_receive():
+def test_internvl_sums_what_cls_pays_two_by_two_patches():
     model, inputs = TINY["internvl"].model(), TINY["internvl"].video_inputs(FRAMES)
     (seen,) = watched(model, lambda: model.model.get_image_features(inputs["pixel_values"]))
-    columns = eager_columns(model.model.vision_tower, inputs["pixel_values"], layer=1)[:, 1:]
-    expected = torch.stack([blocks_summed(column, 10, 10) for column in columns])
+    rows = eager_cls_row(model.model.vision_tower, inputs["pixel_values"])
+    expected = torch.stack([blocks_summed(row, 10, 10) for row in rows])
     torch.testing.assert_close(seen.received, expected, rtol=1e-4, atol=1e-7)
 
 
