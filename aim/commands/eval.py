@@ -91,9 +91,9 @@ def _settings(options: argparse.Namespace, vlm) -> str:
 def _findings(options: argparse.Namespace, vlm) -> str:
     from aim.evaluation.charts import finding_chart
     from aim.evaluation.findings import FINDINGS_FILE, judge
-    from aim.evaluation.results import weights_digest
     from aim.evaluation.suites import findings
     from aim.evaluation.writing import findings_text, write_page
+    from aim.runtime.weights import weights_digest
 
     known = {finding.number: finding for finding in findings(vlm.model.config)}
     unknown = [str(number) for number in options.findings if number not in known]

@@ -11,8 +11,6 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from torch import nn
-
 import aim
 from aim.evaluation.measure import Outcome, Record
 from aim.kernels.refusal import Refusal
@@ -56,15 +54,6 @@ class ResultsFolder:
         _append(self.folder / "times.jsonl", {**place, "milliseconds": [round(value, 3) for value in milliseconds]})
         _append(self.folder / "records.jsonl", answers)
         self._records[record.setting, record.clip] = record
-
-
-def weights_digest(model: nn.Module) -> str:
-    """SHA-256 of a model's weights, in hexadecimal."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.cpu().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def code_digest() -> str:

@@ -14,10 +14,11 @@ from tqdm import tqdm
 
 from aim.evaluation.clips import held_out_clip
 from aim.evaluation.measure import Record, measure_clip
-from aim.evaluation.results import ResultsFolder, code_digest, weights_digest
+from aim.evaluation.results import ResultsFolder, code_digest
 from aim.evaluation.settings import Setting
 from aim.kernels.refusal import Refusal
 from aim.runtime.vlm import VLM, load
+from aim.runtime.weights import weights_digest
 
 WORK = Path(".evaluation")
 

@@ -14,13 +14,15 @@ from aim.methods import Method
 from aim.runtime.answer import Answer
 from aim.runtime.compare import divergence, first_token
 from aim.runtime.vlm import VLM
+from aim.runtime.weights import EARLIER, are_earlier
 from aim.video.clip import Clip
 
 # In nats, measured by `python -m aim.evaluation.guard_threshold` on the bundled model. Of all thresholds it tells best, by balanced
 # accuracy, which answers are not the full model's: on 50 validation clips with two questions each, with the paper's layers at 4, 8, 16 and
 # 25 times less. On 50 test clips its balanced accuracy is 85.7 %, and the AUC is 0.917. Other models give longer answers and wider
-# distributions, so calibrate anew where the warning matters.
-THRESHOLD = 0.0735
+# distributions, so calibrate anew where the warning matters. The second value is the first digits of the hash of the weights it was
+# measured with.
+THRESHOLD, THRESHOLD_WEIGHTS = 0.0735, "b7c7ed510bf8"
 
 
 @dataclass(frozen=True)
@@ -90,5 +92,6 @@ def guard(
     differs = int(calm.argmax()) != int(given.argmax())
     if strayed <= threshold:
         return Verdict(milder, strayed, False, "A milder setting gives nearly the same first word.")
+    aged = f" The threshold of this warning was {EARLIER}." if are_earlier(THRESHOLD_WEIGHTS) else ""
     what = f"a milder setting would begin with “{word}”" if differs else "a milder setting is less or more sure of its first word"
-    return Verdict(milder, strayed, True, f"The reduction may have changed this answer: {what}. Keep more tokens to be sure.")
+    return Verdict(milder, strayed, True, f"The reduction may have changed this answer: {what}. Keep more tokens to be sure.{aged}")

@@ -10,6 +10,7 @@ import gradio as gr
 
 from aim.evaluation.charts import finding_chart
 from aim.evaluation.findings import DOES_NOT_HOLD, FINDINGS_FILE, HOLDS, MARGIN, PARTLY, signed
+from aim.runtime.weights import EARLIER, are_earlier
 from aim.ui.tab import Tab
 
 # Dark enough for white letters (WCAG AA), on either ground.
@@ -62,12 +63,13 @@ class Evidence(Tab):
 def introduction(report: dict) -> str:
     """How the findings were measured, and when a claim holds, as HTML."""
     questions = max(finding["questions"] for finding in report["findings"])
+    aged = f" <b>All of this was {EARLIER}.</b>" if are_earlier(report["weights"]) else ""
     return (
         '<div class="aim-finding"><p>The paper measured large models. Does what it found hold for the tiny model bundled here? '
         f"Every setting answered the same <b>{questions:,} questions</b> about {report['clips']:,} held-out clips. Whiskers and ranges "
         "are 95 % intervals. Differences are paired by question, and their intervals keep each clip whole. “Better” is confirmed when "
         f"the whole interval is above 0 points, and “as good” when it is above {signed(-MARGIN)}. A finding holds when all of its checks "
-        "are confirmed. It holds partly when some are, and does not hold here when none is.</p></div>"
+        f"are confirmed. It holds partly when some are, and does not hold here when none is.{aged}</p></div>"
     )
 
 
