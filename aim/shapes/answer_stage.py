@@ -1,11 +1,11 @@
 """Training, stage 1: the language model learns to answer. The vision tower stays as stage 0 left it.
 
-Each clip comes with ten questions. In the first part of the training each has one plain wording, since the model learns late to find the
-thing that is asked about. Clips are short at first and have up to 64 frames at the end. Besides the answers there is a dense target: after
-layer `TOLD_AFTER` a linear head reads from every visual token what its item has done so far (its way, its former colour, whether it came
-late, grows, is the largest or the smallest). The head is thrown away after the training. Merging and pruning are never on. Later in the
-training some clips have their visual positions closer together or further apart by a random factor. No token is removed then, but the
-model gets to know positions such as the compact ones of a merged clip.
+Each clip comes with many questions, of each type as many as it is often wrong. In the first part of the training each has one plain
+wording, since the model learns late to find the thing that is asked about. Clips are short at first and have 2 to 64 frames in the second
+half. Besides the answers there are two dense targets after layer `TOLD_AFTER`, read by heads that are thrown away later: every visual
+token must tell what its item has done so far (`told`), and the place that answers must point at the visual tokens of the items that it is
+asked about (`Pointer`). Merging and pruning are never on. Later in the training some clips have their visual positions closer together or
+further apart by a random factor. No token is removed then, but the model gets to know positions such as the compact ones of a merged clip.
 """
 
 from __future__ import annotations
@@ -20,34 +20,38 @@ from torch.nn.functional import cross_entropy
 from aim.shapes.drawing import camera, owner_of_tokens
 from aim.shapes.model import GRID, IMAGE_SIZE, MAX_POSITIONS, TOKENS_PER_FRAME, build_tokenizer
 from aim.shapes.packing import NO_LABEL, pack, packed_forward, to_pixels, use_packed_attention, visual_embeddings
-from aim.shapes.questions import TYPES, ask_about, choose
-from aim.shapes.scenes import COLOURS, DIRECTIONS, Item, Scene, frame_times
+from aim.shapes.pointing import POINTING, Pointer, evidence
+from aim.shapes.questions import TYPES, WEIGHTS, ask_about, choose
+from aim.shapes.scenes import frame_times
+from aim.shapes.tally import Tally
+from aim.shapes.told import TARGETS, so_far
 from aim.shapes.world import make_scene
 
-QUESTIONS_PER_CLIP = 10
-CLIPS_PER_STEP = {2: 32, 4: 24, 8: 14, 16: 6, 32: 2, 64: 2}
+CLIPS_PER_STEP = {2: 32, 4: 24, 8: 14, 16: 7, 32: 4, 64: 2}
+QUESTIONS_PER_CLIP = {2: 8, 4: 10, 8: 14, 16: 16, 32: 20, 64: 24}
 # (share of the training until which it holds, {frames of a clip: how often such clips come}).
 CURRICULUM = (
-    (0.15, {2: 0.5, 4: 0.5}),
-    (0.35, {2: 0.1, 4: 0.6, 8: 0.3}),
-    (0.60, {4: 0.2, 8: 0.6, 16: 0.2}),
-    (1.00, {4: 0.1, 8: 0.5, 16: 0.25, 32: 0.12, 64: 0.03}),
+    (0.12, {2: 0.5, 4: 0.5}),
+    (0.30, {2: 0.1, 4: 0.5, 8: 0.4}),
+    (0.50, {4: 0.2, 8: 0.5, 16: 0.2, 32: 0.1}),
+    (1.00, {2: 0.03, 4: 0.07, 8: 0.35, 16: 0.20, 32: 0.25, 64: 0.10}),
 )
-PLAIN_UNTIL, PLAIN_LATER = 0.4, 0.4
+PLAIN_UNTIL, PLAIN_LATER = 0.35, 0.3
 STRIDES_FROM, STRIDED, STRIDES = 0.45, 0.3, (0.2, 1.5)
 TOLD_AFTER = 5  # layers
-TARGETS = {"way": len(DIRECTIONS) + 1, "former colour": len(COLOURS) + 1, "came late": 2, "grows": 2, "extreme": 3}
 
 
 class AnswerStage:
-    """Loss and parameters of stage 1. `note(name, accuracy)` receives the share of right answers to each type of question."""
+    """Loss and parameters of stage 1. The tally receives the right answers to each type of question, and those of the dense targets."""
 
-    learning_rate, warm_up, planned_steps = 1.5e-3, 100, 3600
+    learning_rate, warm_up = 1.5e-3, 100
+    names = (*TYPES, *TARGETS, POINTING)
 
-    def __init__(self, model, token: dict[str, int], seed: int, note, share):
-        self.model, self.seed, self.note, self.share = model, seed, note, share
+    def __init__(self, model, token: dict[str, int], seed: int, tally: Tally, share):
+        self.model, self.seed, self.tally, self.share = model, seed, tally, share
         self.tokenizer, self.end = build_tokenizer(), token["<|im_end|>"]
-        self.head = nn.Linear(model.config.text_config.hidden_size, sum(TARGETS.values())).to(model.device)
+        hidden = model.config.text_config.hidden_size
+        self.head = nn.ModuleDict({"told": nn.Linear(hidden, sum(TARGETS.values())), "pointer": Pointer(hidden)}).to(model.device)
         use_packed_attention(model)
 
     def parameter_groups(self) -> list[dict]:
@@ -61,44 +65,59 @@ class AnswerStage:
     def loss(self, step: int, progress: float) -> Tensor:
         """The loss of a step, a scalar, when `progress` (0 to 1) of the training is done."""
         frames = frames_of_step(progress, np.random.default_rng([self.seed, 1, step]).random())
-        times, clips, questions, strides, told = frame_times(frames), [], [], [], []
+        weights = question_weights(self.tally.means)
+        times, clips, questions, strides, told, pointed = frame_times(frames), [], [], [], [], []
         for index in self.share(step, CLIPS_PER_STEP[frames], reserve=max(CLIPS_PER_STEP.values())):
             rng = np.random.default_rng([self.seed, 2, index])
             scene = make_scene("train", index)
             pictures, masks = camera(scene, times, IMAGE_SIZE, rng)
+            owners = owner_of_tokens(masks, GRID)
             plain = progress < PLAIN_UNTIL or rng.random() < PLAIN_LATER
+            asked = choose(ask_about(scene, rng, times, plain), QUESTIONS_PER_CLIP[frames], rng, weights)
             clips.append(pictures)
-            questions.append(choose(ask_about(scene, rng, times, plain), QUESTIONS_PER_CLIP, rng))
+            questions.append(asked)
             strides.append(_stride(rng, frames) if progress > STRIDES_FROM and rng.random() < STRIDED else 1.0)
-            told.append(so_far(scene, times, owner_of_tokens(masks, GRID)))
+            told.append(so_far(scene, times, owners))
+            pointed.append(evidence(scene, asked, owners))
         device = self.model.device
         batch = pack(questions, TOKENS_PER_FRAME * frames + 1, self.tokenizer, strides).to(device)
         visual = visual_embeddings(self.model, to_pixels(np.stack(clips)).to(device))
-        logits, tokens = packed_forward(self.model, batch, visual, TOLD_AFTER)
-        logits, truth = logits.float(), batch.labels[batch.labels != NO_LABEL]
-        weight = torch.where(truth == self.end, 0.05, 1.0)
-        right, types = logits.argmax(-1) == truth, batch.types[batch.labels != NO_LABEL]
-        for number, name in enumerate(TYPES):
-            if (types == number).any():
-                self.note(name, right[types == number].float().mean().item())
-        answers = (cross_entropy(logits, truth, reduction="none") * weight).sum() / weight.sum()
-        dense = self._dense_loss(tokens, torch.from_numpy(np.stack(told)).to(device))
-        return answers + (1.0 if progress < PLAIN_UNTIL else 0.5) * dense
+        logits, tokens, places = packed_forward(self.model, batch, visual, TOLD_AFTER)
+        targets = torch.from_numpy(np.stack(pointed)).to(device)
+        pointing, hits = self.head["pointer"](tokens, places.view(*targets.shape[:2], -1), targets)
+        self.tally.note(POINTING, hits)
+        dense = self._told_loss(tokens, torch.from_numpy(np.stack(told)).to(device)) + pointing
+        return self._answer_loss(logits.float(), batch) + (1.0 if progress < PLAIN_UNTIL else 0.5) * dense
 
-    def _dense_loss(self, tokens: Tensor, told: Tensor) -> Tensor:
+    def _answer_loss(self, logits: Tensor, batch) -> Tensor:
+        """Logits [labelled places, vocabulary] → the mean cross entropy, in which an end token counts little beside an answer."""
+        labelled = batch.labels != NO_LABEL
+        truth, types = batch.labels[labelled], batch.types[labelled]
+        weight = torch.where(truth == self.end, 0.05, 1.0)
+        right = logits.argmax(-1) == truth
+        for number, name in enumerate(TYPES):
+            self.tally.note(name, right[types == number])
+        return (cross_entropy(logits, truth, reduction="none") * weight).sum() / weight.sum()
+
+    def _told_loss(self, tokens: Tensor, told: Tensor) -> Tensor:
         """tokens [clips, F·T, hidden], told long [clips, F·T, targets] → mean over targets of the cross entropy."""
         owned = (told != NO_LABEL).any(-1)
-        guesses, truths = self.head(tokens[owned]).float().split(list(TARGETS.values()), -1), told[owned].unbind(-1)
+        guesses, truths = self.head["told"](tokens[owned]).float().split(list(TARGETS.values()), -1), told[owned].unbind(-1)
         losses = []
-        for (name, _), guess, truth in zip(TARGETS.items(), guesses, truths, strict=True):
+        for name, guess, truth in zip(TARGETS, guesses, truths, strict=True):
             known = truth != NO_LABEL
             if known.any():
                 losses.append(cross_entropy(guess[known], truth[known]))
-                self.note(name, (guess.argmax(-1) == truth)[known].float().mean().item())
+                self.tally.note(name, (guess.argmax(-1) == truth)[known])
         return torch.stack(losses).mean() if losses else tokens.sum() * 0
 
     def finish(self) -> None:
         """Nothing is left to do."""
+
+
+def question_weights(means: dict[str, float]) -> dict[str, float]:
+    """How much likelier a question of each type is chosen, given the running accuracies: by how often it is wrong, and a little always."""
+    return {name: WEIGHTS.get(name, 1.0) ** 0.5 * (1.1 - means.get(name, 0.0)) for name in TYPES}
 
 
 def frames_of_step(progress: float, luck: float) -> int:
@@ -111,44 +130,6 @@ def frames_of_step(progress: float, luck: float) -> int:
     shares = next(shares for until, shares in CURRICULUM if progress < until)
     bounds = np.cumsum(list(shares.values()))
     return list(shares)[int(np.searchsorted(bounds, luck * bounds[-1], side="right"))]
-
-
-def so_far(scene: Scene, times: np.ndarray, owners: np.ndarray) -> np.ndarray:
-    """What each token's item has done up to the token's frame: int64 [F·T, targets], `NO_LABEL` where there is nothing to tell.
-
-    Args:
-        times: moments of the F frames.
-        owners: int [F, T], index of the item that fills the token, or -1.
-    """
-    told = np.full((*owners.shape, len(TARGETS)), NO_LABEL, dtype=np.int64)
-    for number, item in enumerate(scene.items):
-        seen = [t for t in times if item.is_visible(t)]
-        for frame, time in enumerate(times):
-            if item.is_visible(time):
-                deeds = _deeds(item, times, [t for t in seen if t <= time])
-                told[frame, owners[frame] == number] = (*deeds, _extreme(item, scene, times[: frame + 1]))
-    return told.reshape(-1, len(TARGETS))
-
-
-def _deeds(item: Item, times: np.ndarray, seen: list[float]) -> tuple[int, int, int, int]:
-    """What one item has done by the last of the moments in which it was seen so far: the first four of `TARGETS`."""
-    way = NO_LABEL
-    if len(seen) > 1 and item.bounces and item.progress(seen[0]) < 0.4 and item.progress(seen[-1]) > 0.6:
-        way = len(DIRECTIONS)
-    elif len(seen) > 1 and (not item.bounces or item.progress(seen[-1]) < 0.5):
-        way = DIRECTIONS.index(item.direction)
-    former, now = item.colour_at(seen[0]), item.colour_at(seen[-1])
-    changed = list(COLOURS).index(former) if former != now else len(COLOURS)
-    grows = int(item.growth > 1) if item.progress(seen[-1]) - item.progress(seen[0]) > 0.3 or item.growth == 1 else NO_LABEL
-    return way, changed, int(seen[0] > times[0]), grows
-
-
-def _extreme(item: Item, scene: Scene, times: np.ndarray) -> int:
-    """1 for the largest, 2 for the smallest of the items seen so far, 0 for others; `NO_LABEL` while it is alone or where items grow."""
-    radii = [other.radius for other in scene.items if any(other.is_visible(t) for t in times)]
-    if len(radii) < 2 or any(other.growth > 1 for other in scene.items):
-        return NO_LABEL
-    return 1 if item.radius == max(radii) else 2 if item.radius == min(radii) else 0
 
 
 def _stride(rng: np.random.Generator, frames: int) -> float:

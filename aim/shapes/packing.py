@@ -99,11 +99,15 @@ def to_pixels(clips: np.ndarray) -> torch.Tensor:
     return pixels.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1))
 
 
-def packed_forward(model, batch: PackedBatch, visual: torch.Tensor, layers: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits [labelled places, vocabulary] wherever `batch.labels` asks for a token, and what `layers` layers made of the patches.
+def packed_forward(model, batch: PackedBatch, visual: torch.Tensor, layers: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits, and what `layers` layers made of the patches and of the questions.
 
-    `visual` is float [num_clips, placeholders, hidden]: the projected clip with its newline token, last. The second result is
-    [num_clips, placeholders - 1, hidden].
+    Args:
+        visual: float [num_clips, placeholders, hidden], the projected clip with its newline token, last.
+
+    Returns:
+        Logits [labelled places, vocabulary] wherever `batch.labels` asks for a token; patches [num_clips, placeholders - 1, hidden]; and
+        the places that predict the answers, [questions, hidden], clip by clip.
     """
     language_model = model.model.language_model
     words = language_model.embed_tokens(batch.input_ids)
@@ -113,7 +117,8 @@ def packed_forward(model, batch: PackedBatch, visual: torch.Tensor, layers: int 
         inputs_embeds=embeddings, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False, output_hidden_states=True
     )
     logits = model.lm_head(output.last_hidden_state[batch.labels != NO_LABEL])
-    return logits, output.hidden_states[layers][:, start : batch.prefix - 1]
+    halfway = output.hidden_states[layers]
+    return logits, halfway[:, start : batch.prefix - 1], halfway[batch.types >= 0]
 
 
 def visual_embeddings(model, pixels: torch.Tensor) -> torch.Tensor:
@@ -126,13 +131,28 @@ def packed_attention(module, query, key, value, attention_mask, scaling=None, **
     prefix = query.shape[2] - attention_mask.shape[2]
     key = key.repeat_interleave(module.num_key_value_groups, dim=1)
     value = value.repeat_interleave(module.num_key_value_groups, dim=1)
-    clip = scaled_dot_product_attention(query[:, :, :prefix], key[:, :, :prefix], value[:, :, :prefix], is_causal=True, scale=scaling)
-    asked = scaled_dot_product_attention(query[:, :, prefix:], key, value, attn_mask=attention_mask, scale=scaling)
+    clip = attend(query[:, :, :prefix], key[:, :, :prefix], value[:, :, :prefix], is_causal=True, scale=scaling)
+    asked = attend(query[:, :, prefix:], key, value, attn_mask=attention_mask, scale=scaling)
     return torch.cat([clip, asked], dim=2).transpose(1, 2).contiguous(), None
 
 
+def picture_attention(_module, query, key, value, _mask=None, scaling=None, **_):
+    """Attention of the vision tower, where every patch sees every patch of its frame. query [B, H, N, d]."""
+    return attend(query, key, value, scale=scaling).transpose(1, 2).contiguous(), None
+
+
+def attend(query, key, value, **options) -> torch.Tensor:
+    """Stock attention, on a CPU in float32: there, bfloat16 speeds up the products around it, and slows down this one."""
+    if query.device.type != "cpu":
+        return scaled_dot_product_attention(query, key, value, **options)
+    with torch.autocast("cpu", enabled=False):
+        return scaled_dot_product_attention(query.float(), key.float(), value.float(), **options)
+
+
 def use_packed_attention(model) -> None:
-    """Switch a model's language part to `packed_attention`, for training and packed evaluation."""
+    """Switch a model's language part to `packed_attention` and its tower to `picture_attention`, for training and packed evaluation."""
     AttentionInterface.register("shapes_packed", packed_attention)
+    AttentionInterface.register("shapes_picture", picture_attention)
     AttentionMaskInterface.register("shapes_packed", lambda *args, attention_mask=None, **kwargs: attention_mask)
     model.model.language_model.config._attn_implementation = "shapes_packed"
+    model.model.vision_tower.config._attn_implementation = "shapes_picture"

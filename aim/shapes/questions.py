@@ -152,14 +152,15 @@ class _Asker:
         return item.visible[1] if self.times is None else max(t for t in self.times if item.is_visible(t))
 
 
-def choose(questions: list[Question], count: int, rng: np.random.Generator) -> list[Question]:
-    """`count` of the questions in random order, drawn by `WEIGHTS`, with the uninformative ones ("when? always") thinned out.
+def choose(questions: list[Question], count: int, rng: np.random.Generator, weights: dict[str, float] = WEIGHTS) -> list[Question]:
+    """`count` of the questions in random order, drawn by the weight of their type (1 if it has none).
 
-    Fewer questions than `count` are repeated, so that every clip of a batch carries the same number.
+    The uninformative ones ("when? always") are thinned out. Fewer questions than `count` are repeated, so that every clip of a batch
+    carries the same number.
     """
     kept = [q for q in questions if not (q.type == "when" and q.answer == "always" and rng.random() < 0.7)]
-    weights = np.array([WEIGHTS.get(q.type, 1.0) / sum(other.type == q.type for other in kept) ** 0.5 for q in kept])
-    order = rng.choice(len(kept), min(count, len(kept)), replace=False, p=weights / weights.sum())
+    shares = np.array([weights.get(q.type, 1.0) / sum(other.type == q.type for other in kept) ** 0.5 for q in kept])
+    order = rng.choice(len(kept), min(count, len(kept)), replace=False, p=shares / shares.sum())
     chosen = [kept[i] for i in order]
     while len(chosen) < count:
         chosen.append(kept[int(rng.integers(len(kept)))])

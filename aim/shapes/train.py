@@ -1,18 +1,17 @@
 """Train the bundled model from scratch: `python -m aim.shapes.train --out assets/shapes-vlm`.
 
 Stage 0 (`vision_stage`) teaches the vision tower, stage 1 (`answer_stage`) the language model. Merging and pruning are never on.
-A run is seeded and its data is a function of the step, so that it resumes from `state.pt` in the work folder. It uses a GPU where there
-is one. On a CPU it runs two processes of one thread each, which beat one process of two threads. `--smoke` runs some steps of both stages
+A run is seeded and its data is a function of the step, so that it resumes from the state in the work folder. It uses a GPU where there is
+one. On a CPU it runs two processes of one thread each, which beat one process of two threads. `--smoke` runs some steps of both stages
 and fails if a loss does not fall.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
-import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -21,27 +20,30 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 from torch import nn
 
+from aim.kernels.refusal import Refusal
 from aim.shapes.answer_stage import AnswerStage
-from aim.shapes.model import build_model, build_tokenizer, save
+from aim.shapes.model import build_model, build_tokenizer
+from aim.shapes.state import RunState, check_folders
+from aim.shapes.tally import Tally
 from aim.shapes.vision_stage import VisionStage
 
 SEED = 2412_03248
 STAGES = (VisionStage, AnswerStage)
 SMOKE_STEPS = (20, 12)
-COOL_DOWN = 500  # steps
+SAVE_EVERY = 120  # seconds
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Train as the flags say, and write the checkpoint.
 
     Raises:
-        SystemExit: with `--smoke`, a loss did not fall.
+        SystemExit: with code 2 for what the user can mend, and with `--smoke` where a loss did not fall.
     """
     parser = argparse.ArgumentParser(description="Train the bundled shapes model from scratch.")
     parser.add_argument("--out", type=Path, default=Path("assets/shapes-vlm"), help="checkpoint folder to write")
     parser.add_argument("--work", type=Path, default=Path(".training"), help="folder for state and log; an unfinished run resumes there")
-    parser.add_argument("--vision-steps", type=int, default=2000)
-    parser.add_argument("--steps", type=int, default=3200)
+    parser.add_argument("--vision-steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=4800)
     parser.add_argument(
         "--bfloat16",
         action=argparse.BooleanOptionalAction,
@@ -49,34 +51,54 @@ def main(arguments: list[str] | None = None) -> None:
         help="bfloat16 products (default: where a trial shows them to be faster, as on a GPU or a CPU with AMX)",
     )
     parser.add_argument("--processes", type=int, default=None, help="default: one on a GPU, else one a core, two at most")
-    parser.add_argument("--smoke", action="store_true", help="a few small steps of both stages in one process, nothing written to --out")
+    parser.add_argument("--smoke", action="store_true", help="a few small steps of both stages in one process, nothing written")
     options = parser.parse_args(arguments)
-    options.work.mkdir(parents=True, exist_ok=True)
     if options.bfloat16 is None:
         options.bfloat16 = bfloat16_is_faster()
     if options.smoke:
         options.vision_steps, options.steps, options.processes = *SMOKE_STEPS, 1
-    processes = options.processes or (1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1))
-    if processes == 1:
-        losses = Trainer(options, rank=0, world=1).run()
-        if options.smoke:
-            _check_that_losses_fell(losses)
-    else:
+    options.processes = options.processes or (1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1))
+    try:
+        if not options.smoke:
+            check_folders({"--work": options.work, "--out": options.out})
+        _train(options)
+    except Refusal as error:
+        _refuse(error)
+
+
+def _train(options: argparse.Namespace) -> None:
+    if options.processes > 1:
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=os.environ.get("MASTER_PORT", "29641"))
-        multiprocessing.spawn(_worker, (options, processes), nprocs=processes)
+        try:
+            multiprocessing.spawn(_worker, (options,), nprocs=options.processes)
+        except multiprocessing.ProcessExitedException as error:
+            raise SystemExit(error.exit_code) from None
+        return
+    losses = Trainer(options, rank=0).run()
+    if options.smoke:
+        _check_that_losses_fell(losses)
 
 
-def _worker(rank: int, options: argparse.Namespace, world: int) -> None:
+def _worker(rank: int, options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=world)
-    Trainer(options, rank, world).run()
+    dist.init_process_group("gloo", rank=rank, world_size=options.processes)
+    try:
+        Trainer(options, rank).run()
+    except Refusal as error:
+        if rank == 0:
+            _refuse(error)
+        raise SystemExit(2) from None
     dist.destroy_process_group()
 
 
-def rate_at(step: int, steps: int, warm_up: int, planned_steps: int) -> float:
-    """Share of the learning rate at a step: warm-up, a cosine over the planned steps, and in a run that ends earlier a cool-down."""
-    rate = min(1, (step + 1) / warm_up) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1, step / planned_steps))))
-    return rate * min(1, (steps - step) / min(COOL_DOWN, steps // 5 + 1)) if steps < planned_steps else rate
+def _refuse(error: Refusal) -> None:
+    print(f"aim.shapes.train: {error}", file=sys.stderr, flush=True)
+    raise SystemExit(2) from None
+
+
+def rate_at(step: int, steps: int, warm_up: int) -> float:
+    """Share of the learning rate at a step: a short rise, then half a cosine that falls to nothing."""
+    return min(1, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def bfloat16_is_faster() -> bool:
@@ -94,63 +116,66 @@ def bfloat16_is_faster() -> bool:
 
 
 class Trainer:
-    """All stages, on one of `world` processes that each take their share of every batch."""
+    """All stages, on one of several processes that each take their share of every batch."""
 
-    def __init__(self, options: argparse.Namespace, rank: int, world: int):
-        self.options, self.rank, self.world = options, rank, world
+    def __init__(self, options: argparse.Namespace, rank: int):
+        self.options, self.rank, self.world = options, rank, options.processes
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(SEED)
         self.model = build_model().to(self.device)  # type: ignore[arg-type]  # transformers' decorator hides the signature of `to`
         self.tokenizer = build_tokenizer()
-        self.accuracy: dict[str, float] = {}
-        self.started = time.monotonic()
+        self.steps = (options.vision_steps, options.steps)
+        plan = {"--vision-steps": options.vision_steps, "--steps": options.steps, "--processes": self.world}
+        self.run_state = RunState(options.work, plan, kept=not options.smoke)
 
     def run(self) -> list[list[float]]:
-        """Train to the end, write the checkpoint, return each stage's losses (those of this run)."""
-        state_file = self.options.work / "state.pt"
-        resume = state_file.exists() and not self.options.smoke
-        state = torch.load(state_file, map_location=self.device, weights_only=True) if resume else {"stage": 0, "step": 0}
-        losses = []
-        for number, steps in enumerate((self.options.vision_steps, self.options.steps)):
+        """Train to the end, write the checkpoint, return each stage's losses (those of this run).
+
+        Raises:
+            Refusal: a stored state of another run, or a disk that cannot be written to.
+        """
+        state, losses = self.run_state.load(self.model), []
+        self.started = time.monotonic() - self.run_state.seconds
+        for number in range(len(STAGES)):
             if number >= state["stage"]:
-                losses.append(self._stage(number, steps, state if number == state["stage"] else {"step": 0}))
+                losses.append(self._stage(number, state if number == state["stage"] else {"step": 0, "means": {}}))
         if self.rank == 0 and not self.options.smoke:
-            save(self.model.cpu(), self.options.out)
-            shutil.copy(self.options.work / "log.jsonl", self.options.out / "training.jsonl")
+            self.run_state.write_checkpoint(self.model.cpu(), self.options.out)
         return losses
 
-    def _stage(self, number: int, steps: int, state: dict) -> list[float]:
-        self.accuracy.clear()
-        stage = STAGES[number](self.model, self.tokenizer.get_vocab(), SEED, self._note, self._share)
+    def _stage(self, number: int, state: dict) -> list[float]:
+        steps, kind = self.steps[number], STAGES[number]
+        tally = Tally(kind.names, state["means"])
+        stage = kind(self.model, self.tokenizer.get_vocab(), SEED, tally, self._share)
         groups = stage.parameter_groups()
         parameters = [p for group in groups for p in group["params"]]
         optimizer = torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.98))
-        if state.get("model"):
+        if "model" in state:
             self.model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             stage.head.load_state_dict(state["head"])
         saved, losses = time.monotonic(), []
         for step in range(state["step"], steps):
-            rate = stage.learning_rate * rate_at(step, steps, stage.warm_up, stage.planned_steps)
+            rate = stage.learning_rate * rate_at(step, steps, stage.warm_up)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bfloat16):
-                loss = stage.loss(step, min(step / stage.planned_steps, 1 - 1e-9))
+                loss = stage.loss(step, step / steps)
             optimizer.zero_grad()
             loss.backward()
             self._average_gradients(parameters)
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
+            tally.settle()
             losses.append(loss.item())
-            if self.rank == 0 and (step % 25 == 0 or step == steps - 1):
-                self._log(number, step, losses[-1], rate)
-            if self.rank == 0 and time.monotonic() - saved > 120:
-                self._save_state(number, step + 1, optimizer, stage)
+            if step % 25 == 0 or step == steps - 1:
+                self._log(number, step, losses[-1], rate, tally)
+            if time.monotonic() - saved > SAVE_EVERY and step < steps - 1:
+                self._save(number, step + 1, optimizer, stage)
                 saved = time.monotonic()
         if state["step"] < steps:
             stage.finish()
-        if self.rank == 0:
-            self._save_state(number, steps, optimizer, stage)
+            self._save(number, steps, optimizer, stage)
         return losses
 
     def _share(self, step: int, count: int, reserve: int | None = None) -> range:
@@ -158,9 +183,6 @@ class Trainer:
         first = step * (reserve or count)
         count = max(2, count // 4) if self.options.smoke else count
         return range(first + self.rank, first + count, self.world)
-
-    def _note(self, name: str, accuracy: float) -> None:
-        self.accuracy[name] = 0.97 * self.accuracy.get(name, accuracy) + 0.03 * accuracy
 
     def _average_gradients(self, parameters: list[nn.Parameter]) -> None:
         if self.world == 1:
@@ -171,20 +193,17 @@ class Trainer:
         for parameter, grad in zip(parameters, (flat / self.world).split([p.numel() for p in parameters]), strict=True):
             parameter.grad = grad.view_as(parameter)
 
-    def _log(self, stage: int, step: int, loss: float, rate: float) -> None:
-        seconds = round(time.monotonic() - self.started)
-        accuracy = {name: round(value, 3) for name, value in self.accuracy.items()}
-        line = json.dumps({"stage": stage, "step": step, "seconds": seconds, "loss": round(loss, 4), "rate": round(rate, 6), **accuracy})
-        print(line, flush=True)
-        with open(self.options.work / "log.jsonl", "a") as log:
-            log.write(line + "\n")
+    def _log(self, stage: int, step: int, loss: float, rate: float, tally: Tally) -> None:
+        if self.rank == 0:
+            means = {name: round(tally.means[name], 3) for name in tally.names if name in tally.means}
+            seconds = round(time.monotonic() - self.started)
+            self.run_state.log({"stage": stage, "step": step, "seconds": seconds, "loss": round(loss, 4), "rate": round(rate, 6), **means})
 
-    def _save_state(self, stage: int, step: int, optimizer: torch.optim.Optimizer, running) -> None:
-        state = {"stage": stage, "step": step, "model": self.model.state_dict(), "optimizer": optimizer.state_dict()}
-        state["head"] = running.head.state_dict()
-        temporary = self.options.work / "state.new"
-        torch.save(state, temporary)
-        temporary.replace(self.options.work / "state.pt")
+    def _save(self, stage: int, step: int, optimizer: torch.optim.Optimizer, running) -> None:
+        if self.rank == 0:
+            self.run_state.seconds = time.monotonic() - self.started
+            parts = {"model": self.model, "optimizer": optimizer, "head": running.head}
+            self.run_state.save(stage=stage, step=step, means=running.tally.means, **{name: p.state_dict() for name, p in parts.items()})
 
 
 def _check_that_losses_fell(losses: list[list[float]]) -> None:

@@ -1,10 +1,13 @@
 """Training, stage 0: the vision tower and projector learn to say, in the language model's own words, what each visual token shows.
 
-Single frames. A token's product with the embeddings of the colour and shape words must pick those of the item that fills it. The language
-model, which then meets visual tokens that lie near the words for them, learns to answer in a fraction of the time.
+Single frames. A token's product with the embeddings of the colour and shape words must pick those of the item that fills it. Its product
+with "largest" must grow with that item's size, and its product with "smallest" must fall. The language model, which then meets visual
+tokens that lie near the words for them, learns to answer in a fraction of the time.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
@@ -13,26 +16,34 @@ from torch.nn.functional import cross_entropy
 
 from aim.shapes.drawing import camera, owner_of_tokens
 from aim.shapes.model import GRID, IMAGE_SIZE
-from aim.shapes.packing import to_pixels, visual_embeddings
+from aim.shapes.packing import to_pixels, use_packed_attention, visual_embeddings
 from aim.shapes.scenes import COLOURS, SHAPES
-from aim.shapes.world import make_scene
+from aim.shapes.tally import Tally
+from aim.shapes.world import RADII, make_scene
 
 FRAMES_PER_STEP = 96
 NOTHING = "nothing"
+# A product with these words must be SIZE_SCALE times the sign times the item's `bigness`.
+SIZE_WORDS = {"largest": 1, "biggest": 1, "smallest": -1, "tiniest": -1}
+SIZE_SCALE = 6.0
 
 
 class VisionStage:
-    """Loss and parameters of stage 0. `note(name, accuracy)` receives the share of tokens on items that are read right."""
+    """Loss and parameters of stage 0. The tally receives how many of the tokens on items are read right."""
 
-    learning_rate, warm_up, planned_steps = 2e-3, 60, 2000
+    learning_rate, warm_up = 2e-3, 60
+    names = ("colour", "shape", "size")
 
-    def __init__(self, model, token: dict[str, int], seed: int, note, share):
-        self.model, self.seed, self.note, self.share = model, seed, note, share
-        self.head = nn.Linear(model.config.text_config.hidden_size, 5).to(model.device)  # for radius, centre and cell; thrown away later
+    def __init__(self, model, token: dict[str, int], seed: int, tally: Tally, share):
+        self.model, self.seed, self.tally, self.share = model, seed, tally, share
+        use_packed_attention(model)
+        self.head = nn.Linear(model.config.text_config.hidden_size, 4).to(model.device)  # for centre and cell; thrown away later
         self.rows = {
             "colour": torch.tensor([token[word] for word in (*COLOURS, NOTHING)], device=model.device),
             "shape": torch.tensor([token[word] for word in (*SHAPES, NOTHING)], device=model.device),
+            "size": torch.tensor([token[word] for word in SIZE_WORDS], device=model.device),
         }
+        self.signs = torch.tensor(list(SIZE_WORDS.values()), device=model.device, dtype=torch.float32)
 
     def parameter_groups(self) -> list[dict]:
         """What is trained, for the optimizer: the vision tower, the projector, the word embeddings and the head."""
@@ -52,7 +63,7 @@ class VisionStage:
             frames.append(picture[0])
             colours.append([list(COLOURS).index(item.colour_at(moment)) if item else len(COLOURS) for item in items])
             shapes.append([SHAPES.index(item.shape) if item else len(SHAPES) for item in items])
-            places.append([(10 * item.radius_at(moment), *item.centre(moment)) if item else (0, 0, 0) for item in items])
+            places.append([(bigness(item.radius_at(moment)), *item.centre(moment)) if item else (0, 0, 0) for item in items])
         device = self.model.device
         truth = {"colour": torch.tensor(colours, device=device), "shape": torch.tensor(shapes, device=device)}
         geometry = torch.tensor(places, device=device, dtype=torch.float32)
@@ -64,12 +75,17 @@ class VisionStage:
             logits = tokens @ words[self.rows[name]].T
             each = cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view_as(target)
             loss = loss + each[shown].mean() + each[~shown].mean()  # apart, since items fill only a sixth
-            self.note(name, (logits.argmax(-1) == target)[shown].float().mean().item())
+            self.tally.note(name, (logits.argmax(-1) == target)[shown])
+        sizes = tokens[shown] @ words[self.rows["size"]].T * self.signs / SIZE_SCALE
+        size = geometry[shown][:, :1]
+        loss = loss + 2 * ((sizes - size) ** 2).mean()
+        known = torch.tensor([bigness(radius) for radius in RADII], device=device)
+        self.tally.note("size", (sizes.mean(-1, keepdim=True) - known).abs().argmin(-1) == (size - known).abs().argmin(-1))
         guess = self.head(tokens)
         cells = torch.stack(torch.meshgrid(torch.arange(GRID), torch.arange(GRID), indexing="ij"), -1).view(-1, 2)
         cells = (cells.to(device) / GRID - 0.5) * 4
-        loss = loss + 0.5 * ((guess[..., :3] - geometry)[shown] ** 2).mean()
-        return loss + 0.2 * ((guess[..., 3:] - cells) ** 2).mean()
+        loss = loss + 0.5 * ((guess[..., :2] - geometry[..., 1:])[shown] ** 2).mean()
+        return loss + 0.2 * ((guess[..., 2:] - cells) ** 2).mean()
 
     def finish(self) -> None:
         """Bring visual tokens to the norm of word embeddings: about 0.6, where the products left them near 14."""
@@ -77,3 +93,8 @@ class VisionStage:
         with torch.no_grad():
             last.weight.mul_(0.1)
             last.bias.mul_(0.1)
+
+
+def bigness(radius: float) -> float:
+    """A radius on an even scale: about -1 for the smallest items, and 1 for the largest."""
+    return math.log(radius / 0.112) / 0.4
