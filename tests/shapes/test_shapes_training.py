@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from aim.runtime.checkpoints import load_checkpoint
-from aim.shapes import answer_stage, train, vision_stage
+from aim.shapes import answer_stage, pointing, told, train, vision_stage
 from aim.shapes.drawing import owner_of_tokens, render, render_masks
 from aim.shapes.model import GRID, TOKENS_PER_FRAME, build_model, build_tokenizer
 from aim.shapes.packing import NO_LABEL, pack, packed_forward, to_pixels, use_packed_attention, visual_embeddings
-from aim.shapes.questions import Question, ask_about
-from aim.shapes.scenes import COLOURS, DIRECTIONS, frame_times
-from aim.shapes.world import make_scene
+from aim.shapes.questions import Question, ask_about, choose
+from aim.shapes.scenes import COLOURS, DIRECTIONS, SHAPES, frame_times
+from aim.shapes.tally import Tally
+from aim.shapes.world import RADII, make_scene
 
 FRAMES = 4
 PLACEHOLDERS = FRAMES * TOKENS_PER_FRAME + 1
@@ -41,22 +42,24 @@ def test_a_packed_row_gives_each_question_the_logits_it_has_alone(packed_rows):
                 ids = tokenizer(text, return_tensors="pt")["input_ids"]
                 alone.append(model(input_ids=ids, pixel_values_videos=pixels[row : row + 1]).logits[0, -2:])
         use_packed_attention(model)
-        packed, _ = packed_forward(model, batch, visual_embeddings(model, pixels))
+        packed, _, _ = packed_forward(model, batch, visual_embeddings(model, pixels))
     torch.testing.assert_close(packed, torch.cat(alone), atol=2e-4, rtol=1e-4)
     assert (batch.types >= 0).sum() == 10
     assert (batch.labels != NO_LABEL).sum() == 20
 
 
-def test_the_patches_read_halfway_are_those_a_hook_on_that_layer_sees(packed_rows):
+def test_what_is_read_halfway_is_what_a_hook_on_that_layer_sees(packed_rows):
     model, _, _, pixels, batch = packed_rows
     use_packed_attention(model)
     seen = []
     model.model.language_model.layers[4].register_forward_hook(lambda _module, _arguments, output: seen.append(output))
     with torch.no_grad():
         visual = visual_embeddings(model, pixels)
-        _, tokens = packed_forward(model, batch, visual, layers=5)
-        _, first = packed_forward(model, batch, visual, layers=0)
+        _, tokens, places = packed_forward(model, batch, visual, layers=5)
+        _, first, _ = packed_forward(model, batch, visual, layers=0)
     torch.testing.assert_close(tokens, seen[0][:, 2 : 2 + PLACEHOLDERS - 1])
+    answers = [[place for place, type in enumerate(row) if type >= 0] for row in batch.types.tolist()]
+    torch.testing.assert_close(places, torch.cat([seen[0][row][answers[row]] for row in range(2)]))
     torch.testing.assert_close(first, visual[:, :-1])
 
 
@@ -72,11 +75,11 @@ def test_the_dense_targets_tell_what_each_item_has_done_so_far():
     for index in range(120):
         scene = make_scene("train", index)
         owners = owner_of_tokens(render_masks(scene, times, 112), GRID)
-        told = answer_stage.so_far(scene, times, owners).reshape(*owners.shape, -1)
-        assert (told[owners < 0] == NO_LABEL).all()
+        facts = told.so_far(scene, times, owners).reshape(*owners.shape, -1)
+        assert (facts[owners < 0] == NO_LABEL).all()
         for frame, token in zip(*np.nonzero(owners >= 0), strict=True):
             item = scene.items[owners[frame, token]]
-            way, former, late, grows, extreme = told[frame, token]
+            way, former, late, grows, extreme = facts[frame, token]
             first = next(f for f in range(8) if item.is_visible(times[f]))
             assert late == (first > 0)
             assert former == (list(COLOURS).index(item.colour) if item.colour_at(times[frame]) != item.colour_at(times[first]) else 8)
@@ -93,21 +96,127 @@ def test_the_dense_targets_tell_what_each_item_has_done_so_far():
 
 def test_frames_come_as_often_as_the_curriculum_says():
     luck = (np.arange(1000) + 0.5) / 1000
-    for progress, (_, shares) in zip((0.0, 0.2, 0.5, 0.99), answer_stage.CURRICULUM, strict=True):
+    for progress, (_, shares) in zip((0.0, 0.2, 0.4, 0.99), answer_stage.CURRICULUM, strict=True):
         counts = Counter(answer_stage.frames_of_step(progress, value) for value in luck)
         assert {frames: count / 1000 for frames, count in counts.items()} == pytest.approx(shares, abs=0.002)
 
 
-def test_training_runs_from_scratch_stops_resumes_and_writes_a_loadable_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(vision_stage, "FRAMES_PER_STEP", 6)
+def test_hard_types_are_asked_more_and_none_is_dropped():
+    weights = answer_stage.question_weights({"size": 0.5, "colour": 1.0, "shape": 1.0})
+    assert weights["size"] > 4 * weights["shape"] > 0
+    rng, asked = np.random.default_rng(0), [Question(kind, kind, "yes") for kind in ("size", "shape")]
+    picked = Counter(choose(asked, 1, rng, weights)[0].type for _ in range(400))
+    assert picked["size"] > 4 * picked["shape"] > 0
+
+
+def test_a_question_points_at_the_tokens_of_the_item_that_answers_it():
+    checked = Counter()
+    for index in range(40):
+        scene = make_scene("train", index)
+        owners = owner_of_tokens(render_masks(scene, frame_times(8), 112), GRID)
+        asked = ask_about(scene, np.random.default_rng(index), frame_times(8))
+        for question, row in zip(asked, pointing.evidence(scene, asked, owners), strict=True):
+            pointed = {scene.items[owner].shape for owner in owners.reshape(-1)[row]}
+            checked[question.type] += 1
+            if question.answer == "none" or (question.type, question.answer) == ("exist", "no"):
+                assert not pointed
+            elif question.type == "size":
+                extreme = max if any(word in question.text for word in ("largest", "biggest", "bigger", "larger")) else min
+                assert pointed == {extreme(scene.items, key=lambda item: item.radius).shape}
+            elif question.type in ("shape", "order") and question.answer in SHAPES:
+                assert pointed <= {question.answer}
+            elif question.type == "colour":
+                assert pointed <= {shape for shape in SHAPES if shape in question.text}
+    assert min(checked[name] for name in ("exist", "size", "shape", "order", "colour")) > 10
+
+
+def test_the_pointers_loss_is_minus_the_log_of_the_attention_on_the_evidence():
+    torch.manual_seed(0)
+    pointer, tokens, places = pointing.Pointer(12), torch.randn(2, 5, 12), torch.randn(2, 3, 12)
+    targets = torch.rand(2, 3, 5) < 0.4
+    targets[0, 1] = False  # a question about nothing, such as one about a shape that is not there
+    loss, right = pointer(tokens, places, targets)
+    expected, hits = [], []
+    for clip, question in (targets.any(-1)).nonzero().tolist():
+        query = pointer.asked(torch.nn.functional.layer_norm(places[clip, question], (12,)))
+        keys = pointer.shown(torch.nn.functional.layer_norm(tokens[clip], (12,)))
+        attention = torch.softmax(keys @ query / 8, 0)
+        expected.append(-attention[targets[clip, question]].sum().log())
+        hits.append(bool(targets[clip, question, attention.argmax()]))
+    torch.testing.assert_close(loss, torch.stack(expected).mean())
+    assert right.tolist() == hits
+    nothing, none = pointer(tokens, places, torch.zeros_like(targets))
+    assert nothing.item() == 0 and none.numel() == 0
+
+
+def test_a_size_is_told_on_an_even_scale_that_keeps_the_four_apart():
+    steps = np.diff([vision_stage.bigness(radius) for radius in RADII])
+    assert steps.min() > 0.5 and steps.max() < 1.2 * steps.min()
+
+
+def test_the_learning_rate_rises_and_falls_to_nothing():
+    rates = [train.rate_at(step, 1000, 50) for step in range(1000)]
+    assert np.argmax(rates) in range(45, 55) and max(rates) > 0.98
+    assert rates[-1] < 1e-5 and all(np.diff(rates[60:]) < 0)
+
+
+class Stopped(Exception):
+    """What stops a run here."""
+
+
+def small_run(monkeypatch, folder, *options):
+    """One run in one process of two vision steps and three answer steps, with few clips in each. A state is stored after every step."""
+    monkeypatch.setattr(train, "SAVE_EVERY", -1)
+    monkeypatch.setattr(vision_stage, "FRAMES_PER_STEP", 4)
     monkeypatch.setattr(answer_stage, "CLIPS_PER_STEP", dict.fromkeys(answer_stage.CLIPS_PER_STEP, 2))
-    options = ["--out", str(tmp_path / "out"), "--work", str(tmp_path / "work"), "--vision-steps", "2", "--processes", "1", "--no-bfloat16"]
-    train.main([*options, "--steps", "1"])
-    train.main([*options, "--steps", "3"])
-    lines = [json.loads(line) for line in (tmp_path / "out" / "training.jsonl").read_text().splitlines()]
-    assert [(line["stage"], line["step"]) for line in lines] == [(0, 0), (0, 1), (1, 0), (1, 2)]
+    fixed = ["--out", str(folder / "out"), "--work", str(folder / "work"), "--vision-steps", "2", "--processes", "1", "--no-bfloat16"]
+    train.main([*fixed, *(options or ("--steps", "3"))])
+
+
+def lines_of(folder):
+    return [json.loads(line) for line in (folder / "out" / "training.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """The folder of a run that was never stopped."""
+    folder = tmp_path_factory.mktemp("straight")
+    with pytest.MonkeyPatch.context() as patch:
+        small_run(patch, folder)
+    return folder
+
+
+def test_a_run_that_is_stopped_and_resumed_writes_the_same_weights_and_one_whole_log(tmp_path, monkeypatch, straight):
+    loss, stopped_at = answer_stage.AnswerStage.loss, []
+
+    def stop_once(stage, step, progress):
+        if step == 2 and not stopped_at:
+            stopped_at.append(step)
+            raise Stopped
+        return loss(stage, step, progress)
+
+    monkeypatch.setattr(answer_stage.AnswerStage, "loss", stop_once)
+    with pytest.raises(Stopped):
+        small_run(monkeypatch, tmp_path)
+    small_run(monkeypatch, tmp_path)
+    weights = [(folder / "out" / "model.safetensors").read_bytes() for folder in (straight, tmp_path)]
+    assert weights[0] == weights[1]
+    whole, resumed = lines_of(straight), lines_of(tmp_path)
+    assert [(line["stage"], line["step"]) for line in whole] == [(0, 0), (0, 1), (1, 0), (1, 2)]
+    assert [{**line, "seconds": 0} for line in resumed] == [{**line, "seconds": 0} for line in whole]
     checkpoint = load_checkpoint(str(tmp_path / "out"))
     assert checkpoint.model.num_parameters() == build_model().num_parameters()
+
+
+def test_the_running_accuracy_counts_guesses_and_keeps_most_of_the_old_mean():
+    alone, shares = Tally(("a", "b")), [torch.tensor([True, False, True]), torch.tensor([False, False])]
+    for share in shares:
+        alone.note("a", share)
+    alone.settle()
+    assert alone.means == {"a": pytest.approx(2 / 5)}
+    alone.note("a", torch.tensor([True]))
+    alone.settle()
+    assert alone.means["a"] == pytest.approx(0.97 * 2 / 5 + 0.03)
 
 
 @pytest.mark.long
