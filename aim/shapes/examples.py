@@ -1,56 +1,98 @@
 """Write the example clips: `python -m aim.shapes.examples --out assets/examples`.
 
-Scenes of the "validation" split are drawn larger than in training and encoded as H.264. For each kind of question scenes are tried in turn
-until the bundled model gives the right answer from the finished file, both in full and reduced as the app reduces it by default. The
-examples thus show the model where it is right; aim/evaluation/README.md tells its accuracy. Encoding needs PyAV (`av`).
+Scenes of the "validation" split are drawn larger than in training and encoded as H.264. For each of the `STORIES`, scenes are tried in turn
+until the bundled model answers as the story says, from the finished file: right under the settings that must be right, and wrong under
+those that must be wrong. The examples thus show what a setting does where the model itself is right; aim/evaluation/README.md tells its
+accuracy. `--check` asks the examples that are there again. Encoding needs PyAV (`av`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from aim.methods import AIM, Full
+from aim.kernels.refusal import Refusal
+from aim.methods import AIM
 from aim.runtime.vlm import VLM, load
 from aim.shapes.drawing import render
-from aim.shapes.questions import NUMBERS, Question
 from aim.shapes.scenes import Scene, frame_times
+from aim.shapes.stories import STORIES, Story, knobs
 from aim.shapes.world import make_scene
 from aim.video.clip import Clip, clip_from_frames, read_video
 
 SIZE, SECONDS, RATE = 336, 4, 24
+MOST_SCENES = 3000
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write the clips and `examples.json` as the flags say."""
+    """Write the clips and `examples.json` as the flags say, or check those that are there.
+
+    Raises:
+        SystemExit: with code 2, no scene tells one of the stories; nothing was written. With code 1, `--check` found an example whose
+            answers are not as its story says.
+    """
     parser = argparse.ArgumentParser(description="Write the example clips and their questions.")
     parser.add_argument("--out", type=Path, default=Path("assets/examples"))
     parser.add_argument("--model", default="bundled")
+    parser.add_argument("--check", action="store_true", help="write nothing; ask the examples in --out again")
     options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    vlm, listed, index = load(options.model), [], 0
-    for name, (question_about, frames) in EXAMPLES.items():
-        while True:
-            scene = make_scene("validation", index)
+    vlm = load(options.model)
+    if options.check:
+        failed = [name for name, told in check(vlm, options.out).items() if not told]
+        print(f"Not as told: {', '.join(failed)}." if failed else "All examples are as told.")
+        raise SystemExit(1 if failed else 0)
+    try:
+        write_examples(vlm, options.out, STORIES)
+    except Refusal as error:
+        print(f"aim.shapes.examples: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def write_examples(vlm: VLM, out: Path, stories: dict[str, Story]) -> None:
+    """Choose a scene for each story, and write the clips and `examples.json` to a folder once there is one for all.
+
+    Raises:
+        Refusal: for a story, none of the first `MOST_SCENES` scenes from where the story before ended has the answers it needs.
+    """
+    listed, index = [], 0
+    with TemporaryDirectory() as folder:
+        for name, story in stories.items():
+            path = Path(folder) / f"{name}.mp4"
+            last = index + MOST_SCENES
+            while not _is_told(vlm, story, index, path):
+                index += 1
+                if index == last:
+                    raise Refusal(f"No scene of {MOST_SCENES:,} tells the story “{name}” with this model; change the story or the model.")
+            question = story.ask(make_scene("validation", index))
+            listed.append(
+                {"file": path.name, "question": question.text, "answer": question.answer, "frames": story.frames, "shows": story.shows}
+            )
+            print(f"{path.name}: scene {index}, {question.text} {question.answer}")
             index += 1
-            question = question_about(scene)
-            if question is None:
-                continue
-            drawn = clip_from_frames(render(scene, frame_times(frames), SIZE)[0], frames / SECONDS)
-            if not _is_answered(vlm, drawn, question):  # before the slower way through a file
-                continue
-            path = options.out / f"{name}.mp4"
-            write_clip(scene, path)
-            if _is_answered(vlm, read_video(path, frames), question):
-                listed.append({"file": path.name, "question": question.text, "answer": question.answer, "frames": frames})
-                print(f"{path.name}: scene {index - 1}, {question.text} {question.answer}")
-                break
-    (options.out / "examples.json").write_text(json.dumps(listed, indent=2) + "\n")
+        out.mkdir(parents=True, exist_ok=True)
+        for entry in listed:
+            shutil.copy(Path(folder) / entry["file"], out / entry["file"])
+    (out / "examples.json").write_text(json.dumps(listed, indent=2) + "\n")
+
+
+def check(vlm: VLM, folder: Path) -> dict[str, bool]:
+    """Whether the answers to each example in a folder are as its story says, by name. A clip without a story counts as not told."""
+    told = {}
+    for entry in json.loads((folder / "examples.json").read_text()):
+        name, path = Path(entry["file"]).stem, folder / entry["file"]
+        story = STORIES.get(name)
+        told[name] = story is not None and _holds(
+            vlm, story, entry["question"], entry["answer"], lambda frames, path=path: read_video(path, frames)
+        )
+    return told
 
 
 def write_clip(scene: Scene, path: Path) -> None:
@@ -68,75 +110,33 @@ def write_clip(scene: Scene, path: Path) -> None:
         container.mux(stream.encode())
 
 
-def _is_answered(vlm: VLM, clip: Clip, question: Question) -> bool:
-    return all(vlm.ask(clip, question.text, method, max_new_tokens=4).text == question.answer for method in (AIM(), Full()))
+def _is_told(vlm: VLM, story: Story, index: int, path: Path) -> bool:
+    """Whether a scene tells the story. If so, its clip is in the file."""
+    scene = make_scene("validation", index)
+    question = story.ask(scene)
+    if question is None:
+        return False
+
+    def drawn(frames: int) -> Clip:
+        return clip_from_frames(render(scene, frame_times(frames), SIZE)[0], frames / SECONDS)
+
+    if not _holds(vlm, story, question.text, question.answer, drawn):  # before the slower way through a file
+        return False
+    write_clip(scene, path)
+    return _holds(vlm, story, question.text, question.answer, lambda frames: read_video(path, frames))
 
 
-def _colour(scene: Scene) -> Question | None:
-    if len(scene.items) < 3 or any(item.becomes for item in scene.items):
-        return None
-    item = scene.items[0]
-    return Question("colour", f"What color is the {item.shape}?", item.colour) if item.moment == "always" else None
-
-
-def _count(scene: Scene) -> Question | None:
-    if len(scene.items) != 4 or any(item.moment == "needle" for item in scene.items):
-        return None
-    return Question("count", "How many shapes are there?", NUMBERS[3])
-
-
-def _direction(scene: Scene) -> Question | None:
-    moving = [item for item in scene.items if item.direction != "nowhere" and item.moment == "always" and not item.bounces]
-    if len(scene.items) < 3 or len({item.direction for item in moving}) < 2:
-        return None
-    return Question("direction", f"Which way does the {moving[0].shape} move?", moving[0].direction)
-
-
-def _when(scene: Scene) -> Question | None:
-    brief = [item for item in scene.items if item.moment == "end"]
-    return Question("when", f"When does the {brief[0].shape} appear?", "end") if brief else None
-
-
-def _order(scene: Scene) -> Question | None:
-    late = [item for item in scene.items if item.moment == "late"]
-    steady = [item for item in scene.items if item.moment == "always"]
-    if not late or not steady:
-        return None
-    return Question("order", f"Which appears first, the {late[0].shape} or the {steady[0].shape}?", steady[0].shape)
-
-
-def _change(scene: Scene) -> Question | None:
-    changing = [(item.shape, item.becomes) for item in scene.items if item.becomes]
-    if not changing or len(scene.items) < 2:
-        return None
-    shape, becomes = changing[0]
-    return Question("change", f"What color does the {shape} become?", becomes)
-
-
-def _largest(scene: Scene) -> Question | None:
-    if len(scene.items) != 3 or any(item.growth > 1 or item.moment == "needle" for item in scene.items):
-        return None
-    return Question("size", "Which shape is the largest?", max(scene.items, key=lambda item: item.radius).shape)
-
-
-def _needle(scene: Scene) -> Question | None:
-    flashes = [item for item in scene.items if item.moment == "needle"]
-    # The flash is unseen at eight frames, so that the clip shows what more frames buy.
-    if not flashes or any(flashes[0].is_visible(time) for time in frame_times(8)):
-        return None
-    return Question("needle", f"What color is the {flashes[0].shape} that flashes?", flashes[0].colour)
-
-
-EXAMPLES: dict[str, tuple[Callable[[Scene], Question | None], int]] = {
-    "colour": (_colour, 8),
-    "count": (_count, 8),
-    "direction": (_direction, 8),
-    "change": (_change, 8),
-    "order": (_order, 8),
-    "when": (_when, 8),
-    "largest": (_largest, 8),
-    "needle": (_needle, 32),
-}
+def _holds(vlm: VLM, story: Story, question: str, answer: str, clip_of: Callable[[int], Clip]) -> bool:
+    """Whether the answer is right under all settings that must be right, and wrong under all that must be wrong."""
+    clips: dict[int, Clip] = {}
+    for settings, expected in ((story.right, True), (story.wrong, False)):
+        for setting, frames in settings:
+            if frames not in clips:
+                clips[frames] = clip_of(frames)
+            said = vlm.ask(clips[frames], question, AIM(**knobs(setting, vlm.num_layers)), max_new_tokens=4).text
+            if (said == answer) != expected:
+                return False
+    return True
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The example clips: a folder with an `examples.json`, a list of {"file", "question", "answer"} and, where it matters, "frames"."""
+"""The example clips: a folder with an `examples.json`, a list of {"file", "question", "answer"}, "frames" and "shows"."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ FOLDER = Path(__file__).resolve().parents[2] / "assets" / "examples"
 
 @dataclass(frozen=True)
 class Example:
-    """A clip with a question. `frames` is how many frames the question needs, None where any number will do."""
+    """A clip with a question. `frames` is how many frames the question needs, None where any number will do.
+
+    `shows` is what is to be seen in it, in a sentence.
+    """
 
     path: Path
     question: str
     frames: int | None = None
+    shows: str = ""
 
 
 def load_examples(folder: Path) -> list[Example]:
@@ -24,7 +28,9 @@ def load_examples(folder: Path) -> list[Example]:
     index = folder / "examples.json"
     entries = json.loads(index.read_text(encoding="utf-8")) if index.exists() else []
     return [
-        Example(folder / entry["file"], entry["question"], entry.get("frames")) for entry in entries if (folder / entry["file"]).exists()
+        Example(folder / entry["file"], entry["question"], entry.get("frames"), entry.get("shows", ""))
+        for entry in entries
+        if (folder / entry["file"]).exists()
     ]
 
 
