@@ -26,7 +26,7 @@ def run(model, method, scores="pruning"):
     return output.sequences, trace, [str(layer.keys.device) for layer in output.past_key_values.layers]
 
 
-@pytest.mark.parametrize("first", [1, 4])
+@pytest.mark.parametrize("first", [pytest.param(1, marks=pytest.mark.whole), 4])
 @pytest.mark.parametrize("method", [*SETTINGS, *UNWATCHED], ids=str)
 def test_answer_lengths_and_scores_are_those_of_one_device(method, first):
     expected, whole, _ = run(llava_onevision(), method, "all")

@@ -49,7 +49,7 @@ def test_two_processes_write_the_very_file_that_one_writes(vlm, whole, tmp_path)
     assert (tmp_path / "records.jsonl").read_bytes() == (whole[1] / "records.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("kept", [0.0, 0.3, 0.5, 0.95])
+@pytest.mark.parametrize("kept", [*(pytest.param(kept, marks=pytest.mark.whole) for kept in (0.0, 0.3, 0.95)), 0.5])
 def test_a_run_killed_in_the_middle_of_a_line_ends_as_one_in_one_go(vlm, whole, tmp_path, kept):
     for name in ("of.json", "times.jsonl", "records.jsonl"):
         content = (whole[1] / name).read_bytes()
