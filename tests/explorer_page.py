@@ -96,9 +96,12 @@ class Explorer:
         self.tab.get_by_role("button", name="nothing").click()
         self.frames.get_by_text("After a run").wait_for()
 
-    def show(self, name: str = "run") -> Explorer:
+    def show(self, name: str = "run", frame: int | None = 0) -> Explorer:
+        """Show a run and turn to a frame; None stays on the one that it opens with."""
         self.tab.get_by_role("button", name=name, exact=True).click()
         self.frames.locator("[data-ready]").wait_for()
+        if frame is not None:
+            self.scrub("Frame", frame)
         self.settle()
         return self
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from aim.views.colour import Scale, colour_map
 from aim.views.fates import places
+from aim.views.mosaic import most_divided
 from tests.explorer_page import ASSIGNMENT, LAST, OTHER, RUN, patch_colours, pixels
 from tests.made_run import last_layers
 from tests.visitor import needs_browser
@@ -70,7 +71,6 @@ def test_layers_without_scores_say_so(explore, layer, words):
 
 def test_merged_regions_are_filled_with_their_mean_colour_and_their_outlines_can_be_seen_alone(explore):
     explorer = explore().show()
-    explorer.scrub("Frame", 0)
     flat = RUN.colours.reshape(-1, 3).astype(float)
     means = np.stack([flat[(token == ASSIGNMENT).ravel()].mean(axis=0) for token in ASSIGNMENT[0]])
     dotted = np.isin(np.arange(len(means)), places(RUN.trace))  # of frame 0; there the mean has a dot in it
@@ -88,9 +88,13 @@ def test_merged_regions_are_filled_with_their_mean_colour_and_their_outlines_can
     assert np.abs(patch_colours(outlined) - RUN.colours[0].reshape(-1, 3))[~dotted].max() < 25
 
 
+def test_it_opens_on_the_frame_that_merging_divided_most(explore):
+    explorer = explore().show(frame=None)
+    assert int(explorer.frames.get_by_role("slider", name="Frame").input_value()) == most_divided(RUN.trace, RUN.colours) > 0
+
+
 def test_a_dot_marks_the_place_of_every_token_that_others_were_merged_into(explore):
     explorer = explore().show()
-    explorer.scrub("Frame", 0)
     shown, rows, columns = pixels(explorer.large), RUN.trace.rows, RUN.trace.columns
     stands = set(places(RUN.trace)[np.bincount(ASSIGNMENT.ravel()) > 1].tolist())
     for place in range(rows * columns):

@@ -67,15 +67,15 @@ def counts(vlm, frames: int) -> tuple[int, int, int]:
     return steps, steps * TOKENS[name], steps * merged_per_frame(KNOBS["merge_ratio"], TOKENS[name])
 
 
-def dotted(svg: str) -> list[str]:
+def dashed(svg: str) -> list[str]:
     """Heights of the planned line of a report, one for each layer."""
-    path = re.search(r'<path d="M\S+ \S+ ([^"]*)" fill="none"', svg)[1]
-    return re.findall(r"V(\S+)", path)
+    path = re.search(r'<path d="M\S+ \S+?(V[^"]*)" fill="none"', svg)[1]
+    return re.findall(r"V([\d.]+)", path)
 
 
 def tops(svg: str) -> list[str]:
-    """Heights of the bars, text on top of visual tokens."""
-    return [re.findall(r' y="(\S+)"', bars)[1] for bars in re.findall(r"<g><title>.*?</g>", svg)]
+    """Heights of the bars, visual tokens on top of text."""
+    return [re.findall(r' y="(\S+)"', bars)[1] for bars in re.findall(r"<g(?: class=\"shown\")?>(<rect.*?)<g class=\"tip\">", svg)]
 
 
 @pytest.mark.parametrize("frames", [1, 3, 8])
@@ -101,8 +101,9 @@ def test_everything_a_run_shows_is_what_it_executed(vlm, frames, tmp_path, caplo
     assert [count + text for count, _ in executed] == planned
 
     report = Path(save_report(finished, None, tmp_path)).read_text(encoding="utf-8")
-    svg = re.search(r'<svg class="aim-layers".*?</svg>', report, re.S)[0]
-    assert dotted(svg) == tops(svg) and f"{visual:,} → {merged:,}" in report
+    svg = re.search(r'<svg class="aim-curve".*?</svg>', report, re.S)[0]
+    assert dashed(svg) == tops(svg) and len(tops(svg)) == len(executed) and f"{visual:,} → {merged:,}" in report
+    assert re.findall(r"Layer \d+: ([\d,]+) visual \+ ([\d,]+) text", svg) == [(f"{count:,}", f"{words:,}") for count, words in executed]
 
     account = json.loads(Path(save_trace(finished, tmp_path)).read_text(encoding="utf-8"))
     assert (account["frames"], account["steps"], account["visual_tokens"], account["merged_tokens"]) == (frames, steps, visual, merged)
