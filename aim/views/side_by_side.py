@@ -10,7 +10,6 @@ import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 
-from aim.views.colour import colour_map
 from aim.views.fates import Fate, fates
 from aim.views.frames import Stack, kept_places, sources
 from aim.views.html_tables import head_row, row, scrolling, table
@@ -42,10 +41,6 @@ READING = (
     "KL is how far the first word's distribution strays from the full model's, in nats: 0 is the same. "
     "Times are medians of rounds in which the methods took turns; on a small model they follow FLOPs only roughly."
 )
-OVERLAP = (
-    "Of the patches that at least one of the two methods keeps in that layer, how many both keep (intersection over union). "
-    "A merged token holds one patch."
-)
 
 
 def comparison_table(comparison: Comparison) -> str:
@@ -71,10 +66,11 @@ def _row(run: Compared, reference: Compared) -> str:
         size(answer.trace.key_value_bytes),
         f"{pairs[0][0]:,} → {pairs[-1][0]:,}",
     )
-    return row(f"{escape(_title(run))}<small>{escape(setting(run))}</small>", texts)
+    return row(f"{escape(title(run))}<small>{escape(setting(run))}</small>", texts)
 
 
-def _title(run: Compared) -> str:
+def title(run: Compared) -> str:
+    """The method's name, as every table, chart and sheet has it."""
     return type(run.answer.method).__name__
 
 
@@ -97,7 +93,7 @@ def comparison_text(comparison: Comparison) -> str:
         answer, spent = run.answer, median(run.prefill_seconds)
         figures = (f"{flops(answer.cost['prefill_tflops'])}", seconds(spent), f"{base / spent:.2f}", size(answer.trace.key_value_bytes))
         rows.append(
-            (_title(run), " ".join(answer.text.split())[:40], "yes" if run.agrees else "no", number(run.divergence), *figures, setting(run))
+            (title(run), " ".join(answer.text.split())[:40], "yes" if run.agrees else "no", number(run.divergence), *figures, setting(run))
         )
     note = f"budget {flops(comparison.tflops)}; KL and the first word against the full model; prefill: medians, taking turns"
     return f"{plain_table(rows, figures=False)}\n{note}"
@@ -109,7 +105,7 @@ def comparison_chart(comparison: Comparison) -> go.Figure:
     for place, run in enumerate(comparison.runs):
         visual = [pair[0] for pair in run.answer.trace.tokens_per_layer]
         line = {"color": COLOURS[place % len(COLOURS)], "width": 2.5, "shape": "hvh", "dash": DASHES[place // len(COLOURS) % len(DASHES)]}
-        name = _title(run)
+        name = title(run)
         figure.add_scatter(
             x=list(range(len(visual))), y=visual, name=name, mode="lines", line=line, hovertemplate=f"{name}: %{{y:,}}<extra></extra>"
         )
@@ -119,32 +115,6 @@ def comparison_chart(comparison: Comparison) -> go.Figure:
     }
     figure.update_layout(layout(360, hovermode="x unified", **axes))
     return figure
-
-
-def overlap_table(comparison: Comparison, layer: int) -> str:
-    """How much of what two methods keep in a layer is the same, as an HTML table coloured by share."""
-    names = [_title(run) for run in comparison.runs]
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>{"".join(map(_shaded, shares))}</tr>'
-        for name, shares in zip(names, comparison.overlap(layer).tolist(), strict=True)
-    )
-    overlaps = (
-        f'<table class="aim-table aim-overlap"><caption>Patches kept in layer {layer}: overlap</caption>'
-        f"<thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    )
-    return f'{scrolling("Overlap", overlaps)}<p class="aim-reading">{OVERLAP}</p>'
-
-
-def _shaded(share: float) -> str:
-    if share != share:
-        return "<td>–</td>"
-    red, green, blue = (int(value) for value in colour_map(np.array(share)))
-    # Relative luminance as WCAG 2 defines it; from 0.179 on, black has the greater contrast.
-    light = np.array([red, green, blue]) / 255
-    linear = np.where(light <= 0.04045, light / 12.92, ((light + 0.055) / 1.055) ** 2.4)
-    ink = "#000" if linear @ (0.2126, 0.7152, 0.0722) > 0.179 else "#fff"
-    return f'<td style="background:rgb({red},{green},{blue});color:{ink}">{100 * share:.0f} %</td>'
 
 
 def kept_sheet(frames: np.ndarray, timestamps: np.ndarray, comparison: Comparison, layer: int) -> Image.Image:
@@ -161,7 +131,7 @@ def kept_sheet(frames: np.ndarray, timestamps: np.ndarray, comparison: Compariso
     for run in comparison.runs:
         record = run.answer.trace
         painted = [image(pixels) for pixels in kept_places(stack, record, layer)]
-        rows.append((_title(run), counted(len(record.survivors[layer])), painted))
+        rows.append((title(run), counted(len(record.survivors[layer])), painted))
         seen |= set(np.unique(fates(record, layer, just=False)).tolist())
     times = timestamps[sources(len(frames), trace.frames)][shown]
     keys = [fate for fate in (Fate.MERGED, Fate.DROPPED, Fate.LEFT_OUT) if fate in seen]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import threading
 from math import log
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +12,8 @@ import torch
 import aim
 from aim.kernels.refusal import Refusal
 from aim.runtime.compare import compare, divergence
-from aim.views.side_by_side import comparison_chart, comparison_table, comparison_text, kept_sheet, overlap_table
+from aim.views.overlap import overlap_table
+from aim.views.side_by_side import comparison_chart, comparison_table, comparison_text, kept_sheet
 from tests.visitor import EXAMPLES
 
 QUESTION = "How many shapes are there?"
@@ -155,23 +154,6 @@ class TestViews:
         assert [trace.name for trace in figure.data] == [type(run.answer.method).__name__ for run in comparison.runs]
         for line, run in zip(figure.data, comparison.runs, strict=True):
             assert list(line.y) == [visual for visual, _ in run.answer.trace.tokens_per_layer]
-
-    def test_every_share_of_the_overlap_can_be_read_on_its_colour(self):
-        """4.5 to 1 is what WCAG 2 asks of text; the contrast is computed here from its definition."""
-
-        def luminance(red, green, blue):
-            parts = [
-                value / 255 / 12.92 if value / 255 <= 0.03928 else ((value / 255 + 0.055) / 1.055) ** 2.4 for value in (red, green, blue)
-            ]
-            return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
-
-        shares = torch.linspace(0, 1, 101)[None]
-        shaded = SimpleNamespace(runs=[SimpleNamespace(answer=SimpleNamespace(method=aim.Full()))], overlap=lambda layer: shares)
-        cells = re.findall(r"rgb\((\d+),(\d+),(\d+)\);color:#(\w+)", overlap_table(shaded, 0))
-        assert len(cells) == 101
-        for *background, ink in cells:
-            light, dark = sorted((luminance(*map(int, background)), {"000": 0.0, "fff": 1.0}[ink]), reverse=True)
-            assert (light + 0.05) / (dark + 0.05) >= 4.5
 
     def test_the_overlap_of_nothing_with_nothing_is_a_dash(self, comparison):
         assert "<td>–</td>" in overlap_table(comparison, comparison.runs[0].answer.trace.num_layers - 1)

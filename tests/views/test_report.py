@@ -12,7 +12,7 @@ import aim
 from aim.runtime.vlm import Answer
 from aim.views.report import write_report
 from tests.fakes import COST
-from tests.made_run import make_run
+from tests.made_run import leave_out, make_run
 from tests.visitor import PATIENCE, needs_browser
 
 QUESTION = "which <b>shape</b> & when?</script><script>document.title = 'broken in'</script>"
@@ -78,6 +78,45 @@ def test_its_explorer_scrubs_on_a_phone_in_the_dark(opened, run):
     assert f"{left} of " in opened.locator("#frames .aim-x-caption").inner_text()
     background = opened.evaluate("getComputedStyle(document.body).backgroundColor")
     assert np.mean([int(part) for part in re.findall(r"\d+", background)]) < 64
+
+
+@needs_browser
+def test_patches_dropped_before_the_language_model_are_told_apart_in_every_part(browser, tmp_path):
+    run = leave_out(make_run(seed=4))
+    assignment, survivors = run.trace.assignment, run.trace.survivors
+    tab = browser.new_page(viewport={"width": 1000, "height": 900})
+    tab.set_default_timeout(PATIENCE)
+    complaints = []
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto(write_report(answer_of(run), run, PLAN, tmp_path).as_uri())
+    tab.locator("#frames [data-ready]").wait_for()
+    tab.get_by_role("slider", name="Frame").fill("1")
+    tab.locator("#frames .aim-x-sheet[aria-busy=false]").wait_for()
+    own = set(assignment[1].tolist()) - {-1}
+    assert tab.locator("#frames .aim-x-caption").inner_text() == f"Frame 2 at 0:00.8: 28 patches in {len(own)} tokens"
+    assert "dropped before the language model" in tab.locator("#frames .aim-x-legend").inner_text()
+
+    large = tab.locator("#frames .aim-x-large")
+    box = large.bounding_box()
+    for patch in (int((assignment[1] == -1).nonzero()[0]), int((assignment[1] >= 0).nonzero()[0])):
+        row, column = divmod(patch, 7)
+        large.click(position={"x": (column + 0.5) * box["width"] / 7, "y": (row + 0.5) * box["height"] / 4})
+        said = tab.locator("#frames .aim-x-said").inner_text()
+        token = int(assignment[1, patch])
+        size = int((assignment == token).sum())
+        merged = "a token of its own" if size == 1 else f"1 of {size} patches in one merged token"
+        expected = "dropped before the language model, so it belongs to no token" if token < 0 else merged
+        assert said.startswith(f"This patch: {expected}")
+
+    tab.locator("#time .aim-x-heat").focus()
+    for _ in range(3):
+        tab.keyboard.press("ArrowDown")
+    for frame in range(1, 5):
+        tab.keyboard.press("ArrowRight")
+        entered, left = (len(set(assignment[frame].tolist()) & set(survivors[layer].tolist())) for layer in (0, 3))
+        assert f"layer 3: {left} of {entered} token" in tab.locator("#time .aim-x-said").inner_text()
+    tab.close()
+    assert complaints == []
 
 
 def test_sixteen_frames_of_a_large_grid_fit_in_three_megabytes(tmp_path):

@@ -24,8 +24,9 @@ from aim.ui.tab import Page, Tab
 from aim.ui.turn import turn
 from aim.video.clip import Clip
 from aim.views.html_tables import scrolling
+from aim.views.overlap import overlap_table
 from aim.views.sheet import jpeg_url
-from aim.views.side_by_side import comparison_chart, comparison_table, kept_sheet, overlap_table
+from aim.views.side_by_side import comparison_chart, comparison_table, kept_sheet
 
 LEAST, MOST = 1.2, 20.0
 HELP = """<p class="aim-help">Every method answers the same question about the same clip. Each one is set so that its prefill costs about
