@@ -18,10 +18,10 @@ from aim.methods import Method
 from aim.views.planned import in_words
 
 QUANTILES = (0, 25, 50, 75, 100)
-SCORE_DECADES = 8
+SCORE_DECADES = 16  # the axis of the scores is no longer than that
 LAYER_KNOBS = ("l1", "l2", "layer")  # knobs of the methods that name a layer
 # Units of the view box; the letters are 12 units high, which are 10 pixels where the drawing is 358 pixels wide.
-WIDTH, LEFT, RIGHT, TOP, BARS, GAP, SCORES = 430, 46, 8, 38, 112, 52, 78
+WIDTH, LEFT, RIGHT, TOP, BARS, GAP, SCORES = 430, 52, 8, 38, 112, 52, 78
 LETTER = 6.6  # a letter's width, at most
 VISUAL, SCORE, QUIET = "#2f83c5", "#c4528c", "#868b95"
 STYLE = (
@@ -80,7 +80,7 @@ def curve_svg(
     layers, step = len(executed), (WIDTH - LEFT - RIGHT) / len(executed)
     full = patches + max(text for _, text in executed)
     highest = max([full, 1, *(sum(pair) for pair in [*executed, *(planned or [])])])
-    tall, deep, label = (BARS // 2, SCORES // 2, 0) if compact else (BARS, SCORES, 22)
+    tall, deep, label = (BARS // 2, SCORES // 2, 8) if compact else (BARS, SCORES, 22)
     floor_y = TOP + tall
     height = floor_y + GAP + (deep + label if quantiles else 0) - (14 if not (marks or quantiles) else 0)
 
@@ -147,7 +147,8 @@ class _Scale:
         positive = table[table > 0]  # a score can underflow to 0, for which a logarithmic axis has no place
         low, high = (float(positive.min()), float(positive.max())) if positive.size else (1e-12, 1.0)
         self.high = ceil(log10(high))
-        self.low = max(floor(log10(low)), self.high - SCORE_DECADES)  # what is smaller stands at the end of the axis
+        self.low = max(floor(log10(low)), self.high - SCORE_DECADES)
+        self.clipped = float(table.min()) < 10.0**self.low  # what is smaller stands at the end of the axis
         self.high += self.low == self.high
         self.top, self.deep = top, deep
 
@@ -160,7 +161,8 @@ class _Scale:
         for power in (self.high, self.low):
             place = self.y(10.0**power)
             ends.append(f'<path d="M{LEFT} {place:.1f}H{WIDTH - RIGHT}" stroke="currentColor" stroke-opacity=".3"/>')
-            ends.append(_text(LEFT - 5, place + 4, f"1e{power}" if power else "1", "end"))
+            less = "≤" if self.clipped and power == self.low else ""
+            ends.append(_text(LEFT - 5, place + 4, f"{less}1e{power}" if power else "1", "end"))
         return ends
 
     def box(self, values: np.ndarray, x: float, wide: float) -> str:

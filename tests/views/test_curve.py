@@ -76,7 +76,7 @@ def test_scores_of_nothing_and_of_very_little_do_not_leave_the_drawing():
     trace.scores[1][:] = 0
     trace.scores[2][0] = 1e-30
     svg = token_curve(trace)
-    assert "nan" not in svg and "inf" not in svg
+    assert "nan" not in svg and "inf" not in svg and ">≤1e-" in svg and "≤" not in token_curve(make_trace())
     box, hit = (bars(layers(svg)[1])[part] for part in ("box", "hit"))
     ends = [float(part.get("y")) + float(part.get("height")) for part in (box, hit)]
     assert ends[0] <= ends[1] + 2
