@@ -34,7 +34,7 @@ _ENTERING = Lock()
 
 
 @contextmanager
-def reduce(model: nn.Module, method: Method, scores: str = "pruning") -> Iterator[Trace]:
+def reduce(model: nn.Module, method: Method, scores: str = "pruning", attention: bool = False) -> Iterator[Trace]:
     """Run a stock multimodal model with fewer visual tokens, for as long as the block lasts.
 
     Inside the block use `model.generate(...)` or a plain forward as usual, with one prompt or a batch. Each prefill fills the yielded
@@ -47,6 +47,8 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning") -> Iterato
         method: what to merge and prune, for example `aim.AIM(merge_ratio=0.25, l1=14, l2=22)`.
         scores: "pruning" scores only the layers whose scores decide something. "all" scores every layer that still has visual tokens, so
             that the scores can be looked at; the time this takes is reported apart, as `inspection`.
+        attention: record for each generated token what it looked at, in `trace.attention` (`aim.engine.attended`). It costs one row of
+            attention a layer and token, and nothing where it is left out.
 
     Yields:
         The record of the latest prefill; it is empty before the first one.
@@ -55,8 +57,8 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning") -> Iterato
         Refusal: `scores` is neither; the family is not supported, or the method reads its vision tower and that cannot be watched; SDPA
             cannot serve the text model on fewer tokens; the model is compiled, or being reduced already. At a forward: a prompt without a
             picture or not whole, padding elsewhere than on the left, a cache that already holds tokens or cannot grow, several tokens after
-            the prompt, labels, attention maps, layers that run again in the backward pass, or a method that needs what the vision tower
-            attended to where that is not known.
+            the prompt, labels, attention maps, layers that run again in the backward pass, several rows with `attention`, or a method that
+            needs what the vision tower attended to where that is not known.
         aim.engine.finite.NotFinite: a Refusal; NaN or infinity in what tokens are merged or scored by.
     """
     if scores not in ("pruning", "all"):
@@ -67,7 +69,7 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning") -> Iterato
     watch_tower = family.watch_tower if method.needs_tower else None
     refuse_model(parts, with_tower=watch_tower is not None)
     trace = Trace(num_layers=len(parts.layers))
-    session = Session(parts, family, method, trace, score_all=scores == "all")
+    session = Session(parts, family, method, trace, score_all=scores == "all", attention=attention)
     hooks: list[RemovableHandle] = []
     with ExitStack() as block:
         with _ENTERING:

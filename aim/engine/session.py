@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from aim.engine import seams
+from aim.engine.attended import Attended
 from aim.engine.decoding import Decoding
 from aim.engine.prefill import Prefill
 from aim.engine.prompt import Prompt, read_prompts
@@ -29,9 +30,10 @@ class Session:
         prefill: the one that runs now, None outside one.
         decoding: None before the end of the first prefill.
         cache: the KV cache of the last prompt.
+        attended: what the tokens of the last prompt's answer look at; None where nobody asked.
     """
 
-    def __init__(self, parts: seams.Parts, family: Family, method: Method, trace: Trace, score_all: bool):
+    def __init__(self, parts: seams.Parts, family: Family, method: Method, trace: Trace, score_all: bool, attention: bool = False):
         self.parts, self.family, self.method, self.trace, self.score_all = parts, family, method, trace, score_all
         self.inputs: dict = {}
         self.tower: list[TowerAttention] = []
@@ -39,6 +41,8 @@ class Session:
         self.prefill: Prefill | None = None
         self.decoding: Decoding | None = None
         self.cache: Any = None
+        self.wants_attention = attention
+        self.attended: Attended | None = None
 
     def on_forward(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
         """Before the whole model.
@@ -68,6 +72,11 @@ class Session:
         if ids is None:
             raise Refusal("The prompt came as embeddings; give `input_ids`, in which the placeholders of pictures can be found.")
         self.prompts = read_prompts(ids, inputs.get(seams.MASK), inputs, self.parts.whole.config, self.family)
+        if self.wants_attention and len(self.prompts) > 1:
+            raise Refusal(
+                f"The batch has {len(self.prompts)} rows; what each word looked at is recorded for one prompt without beams. "
+                "Give one prompt at a time, or leave `attention` out."
+            )
 
     def on_tower(self, seen: TowerAttention) -> None:
         """After a pass of the vision tower."""
@@ -84,6 +93,7 @@ class Session:
             rotary = self.parts.rotary
             self.prefill = Prefill(self.method, self.trace, self.score_all, self.prompts, embeddings, rotary)
             kwargs = self.prefill.enter(kwargs, self._tower_attention())
+            self.attended = Attended(self.trace, self.prefill.watch) if self.wants_attention else None
             self.inputs, self.tower, self.prompts = {}, [], None
             return args, kwargs
         if self.decoding is None:
@@ -114,17 +124,24 @@ class Session:
     def on_layer(self, index: int, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """Before a text layer: drop tokens in a prefill, or mask padding in a decoding step."""
         if self.prefill is None:
-            return args, self.decoding.layer(index, kwargs)
+            kwargs = self.decoding.layer(index, kwargs)
+            return args, kwargs if self.attended is None else self.attended.in_step(index, kwargs)
         hidden, further, kwargs = seams.take_hidden(args, kwargs)
         hidden, kwargs = self.prefill.layer(index, module, hidden, kwargs)
+        if self.attended is not None:
+            kwargs = self.attended.in_prefill(index, self.prefill.rows[0].visual, kwargs)
         return (hidden, *further), kwargs
 
     def on_output(self, _module: nn.Module, _args: tuple, output: Any) -> None:
         """After the text model: end the prefill."""
         if self.prefill is None:
+            if self.attended is not None:
+                self.attended.end()
             return
         self.prefill.watch.wait(seams.last_hidden(output).device)  # the last GPU of a model that is spread over several
         if self.cache is None:
             self.cache = seams.cache_of(output)
         prefill, self.prefill = self.prefill, None
         self.decoding = prefill.leave(self.cache)
+        if self.attended is not None:
+            self.attended.end()

@@ -31,11 +31,14 @@ class Trace:
         survivors: for each layer, the merged tokens it ran on, long [visual], ascending.
         scores: for each layer, the importance of those survivors as that layer's attention gives it, float32 [visual], or None where none
             was computed. Text tokens take part in the PageRank, so a layer's scores need not sum to 1.
+        attention: for each token generated so far, for each layer, the attention that the token before it paid to those survivors, float16
+            [visual], the mean over heads; what is missing to 1 went to text. It is None for a layer without softmax attention. It is empty
+            unless `aim.reduce(..., attention=True)` asked for it, and ends where its memory is full; see `attended`.
         key_value_lengths: entries each layer holds in the KV cache after the prefill, without padding.
         key_value_bytes: what the cache takes, read off the cache itself; of a batch, all of it.
         positions: for each merged token the position its rotary embedding was given, [M] (or [axes, M] for multi-axis models).
-        timings: seconds by stage. The engine writes `merge`, `importance`, with `scores="all"` also `inspection` (the scores that decide
-            nothing), and `llm_prefill` (without the others).
+        timings: seconds by stage. The engine writes `merge`, `importance`, `inspection` (what is computed to be looked at, with
+            `scores="all"` or `attention`), and `llm_prefill` (without the others).
         peak_memory_bytes: see `aim.runtime.memory`; None outside the runtime.
         further: of a batch, the records of the second and later prompts.
     """
@@ -51,6 +54,7 @@ class Trace:
     anchors: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     survivors: list[Tensor] = field(default_factory=list)
     scores: list[Tensor | None] = field(default_factory=list)
+    attention: list[list[Tensor | None]] = field(default_factory=list)
     key_value_lengths: list[int] = field(default_factory=list)
     key_value_bytes: int = 0
     positions: Tensor | None = None
@@ -82,6 +86,24 @@ class Trace:
         """Patches whose places the visual tokens of a layer hold, long [visual], in the order of `survivors`."""
         return self.anchors[self.survivors[layer]]
 
+    def attended(self, token: int, layer: int) -> Tensor:
+        """What a generated token looked at in a layer, place by place, float32 in the shape of `assignment`.
+
+        The attention that a visual token was paid is shared out evenly over the patches that were merged into it, so that the sum over all
+        places is what the layer's visual tokens were paid. Patches that are not in the layer any more have 0.
+
+        Raises:
+            IndexError: the token has no record.
+            ValueError: the layer has no attention to show.
+        """
+        row = self.attention[token][layer]
+        if row is None:
+            raise ValueError(f"Layer {layer} has no softmax attention, so there is nothing to show; choose another layer.")
+        shares = torch.zeros(self.merged_tokens)
+        alive = self.survivors[layer]
+        shares[alive] = row.float() / self.group_sizes[alive]
+        return torch.where(self.assignment >= 0, shares[self.assignment.clamp(min=0)], 0.0)
+
     @property
     def scored_layers(self) -> list[int]:
         """The layers that have scores, ascending."""
@@ -109,6 +131,7 @@ class Trace:
             "anchors": self.anchors.tolist(),
             "survivors": [alive.tolist() for alive in self.survivors],
             "scores": [None if score is None else score.tolist() for score in self.scores],
+            "attention": [[None if row is None else rounded(row) for row in rows] for rows in self.attention],
             "key_value_lengths": self.key_value_lengths,
             "key_value_bytes": self.key_value_bytes,
             "positions": None if self.positions is None else self.positions.tolist(),
@@ -119,3 +142,8 @@ class Trace:
     def to_json(self) -> str:
         """`to_dict` as one JSON object."""
         return json.dumps(self.to_dict())
+
+
+def rounded(values: Tensor) -> list[float]:
+    """Numbers with three digits, for JSON: as many as a float16 tells."""
+    return [float(f"{value:.3g}") for value in values.tolist()]

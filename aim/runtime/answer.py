@@ -9,6 +9,7 @@ from torch import Tensor
 
 from aim.kernels.trace import Trace
 from aim.methods import Method
+from aim.runtime.words import Word
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,14 @@ class Answer:
         frames: how many frames the clip has. The trace counts steps instead, which are fewer where the model joins frames in time.
         trace: the record of the prefill, see `aim.Trace`.
         timings: seconds by stage: `decode_video`, `preprocess`, `vision_tower` (these three only when they ran), `merge`, `importance`,
-            `inspection` (only where `scores="all"` was asked for), `llm_prefill`, `first_token` (from the start of generation), `decode`,
-            `total` (of the question, without decoding the video).
+            `inspection` (only where `scores="all"` or `words` was asked for), `llm_prefill`, `first_token` (from the start of generation),
+            `decode`, `total` (of the question, without decoding the video).
         cost: modelled cost of the executed token counts, see `aim.planning.plan.cost_of`.
         features_reused: whether the clip's vision features came from an earlier question.
         new_tokens: how many tokens were generated, the end token included.
         next_token: log probabilities of the first token, float32 [vocabulary] on the CPU, before sampling changes them; None until there is
             one. `account` and `to_dict` leave it out.
+        words: the words of a complete answer with their probabilities and what each looked at; empty unless they were asked for.
         note: what the reader should know before trusting the text, such as words of the question that the model does not know.
     """
 
@@ -43,6 +45,7 @@ class Answer:
     new_tokens: int = 0
     next_token: Tensor | None = field(default=None, repr=False, compare=False)
     note: str = ""
+    words: tuple[Word, ...] = field(default=(), repr=False)
 
     def account(self) -> dict:
         """The answer with its counts, times and costs as plain numbers and lists, without the trace's tensors."""
@@ -62,11 +65,12 @@ class Answer:
             "features_reused": self.features_reused,
             "new_tokens": self.new_tokens,
             "note": self.note,
+            "words": [word.to_dict(attention=False) for word in self.words],
         }
 
     def to_dict(self) -> dict:
-        """`account`, and under "trace" the whole trace, as plain numbers and lists."""
-        return self.account() | {"trace": (self.trace or Trace()).to_dict()}
+        """`account`, under "trace" the whole trace, and what each word looked at, as plain numbers and lists."""
+        return self.account() | {"trace": (self.trace or Trace()).to_dict(), "words": [word.to_dict() for word in self.words]}
 
     def to_json(self) -> str:
         """`to_dict` as one JSON object."""

@@ -34,19 +34,20 @@ class Generation(threading.Thread):
         arguments: dict[str, Any],
         streamer: TimedStreamer,
         ended: Callable[[], bool],
+        attention: bool = False,
     ):
         super().__init__(daemon=True)
-        self._work = (model, method, scores, arguments, streamer, ended)
+        self._work = (model, method, scores, arguments, streamer, ended, attention)
         self.trace: Trace | None = None
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        model, method, scores, arguments, streamer, ended = self._work
+        model, method, scores, arguments, streamer, ended, attention = self._work
         try:
             with (
                 running_on(model.device),
                 torch.inference_mode(),
-                reduce(model, method, scores) as self.trace,
+                reduce(model, method, scores, attention) as self.trace,
                 stoppable(model, ended),
             ):
                 model.generate(**arguments)  # type: ignore[operator]  # the models of every family have it, but not their common base
@@ -59,12 +60,17 @@ class Generation(threading.Thread):
 
 
 class TimedStreamer(TextIteratorStreamer):
-    """Notes when each token arrived. The first `put` is the prompt."""
+    """Notes when each token arrived. The first `put` is the prompt.
+
+    Attributes:
+        ids: of the tokens that were generated so far.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, **options: bool):
         super().__init__(tokenizer, **options)
         self._start = time.perf_counter()
         self._times: list[float] = []
+        self.ids: list[int] = []
 
     @property
     def tokens(self) -> int:
@@ -73,6 +79,8 @@ class TimedStreamer(TextIteratorStreamer):
 
     def put(self, value: Tensor) -> None:
         """Take the prompt's ids, and then each token's."""
+        if self._times:
+            self.ids += value.flatten().tolist()
         self._times.append(time.perf_counter())
         super().put(value)
 

@@ -33,6 +33,7 @@ from aim.runtime.lock import ModelLock
 from aim.runtime.memory import Peak
 from aim.runtime.precision import in_a_type_that_holds
 from aim.runtime.question import check_context, inputs_for, note_on, prompt_ids
+from aim.runtime.words import NextTokens, words_of
 from aim.video.clip import Clip
 
 
@@ -126,7 +127,9 @@ class VLM:
         grid = self.grid(num_frames)
         return len(self.prompt_ids(question, grid)) - grid.tokens
 
-    def ask(self, clip: Clip, question: str, method: Method | None = None, max_new_tokens: int = 64, **generation) -> Answer:
+    def ask(
+        self, clip: Clip, question: str, method: Method | None = None, max_new_tokens: int = 64, words: bool = False, **generation
+    ) -> Answer:
         """Answer a question about a clip.
 
         Args:
@@ -134,6 +137,7 @@ class VLM:
             question: 1 to 2,000 characters.
             method: what to merge and prune; by default `aim.AIM()`, the paper's setting scaled to this model.
             max_new_tokens: at least 1.
+            words: tell in `Answer.words` what each word looked at, and which words were next best. It costs nothing where it is left out.
             **generation: passed to `generate`, for example `do_sample=True, temperature=0.7`. It is greedy by default.
 
         Returns:
@@ -145,7 +149,7 @@ class VLM:
             aim.runtime.faults.NotEnoughMemory: a Refusal; the run does not fit into memory here. The next one starts from freed memory.
             aim.engine.finite.NotFinite: a Refusal; the model gave NaN or infinity.
         """
-        last = deque(self.stream(clip, question, method, max_new_tokens, **generation), maxlen=1)
+        last = deque(self.stream(clip, question, method, max_new_tokens, words=words, **generation), maxlen=1)
         return last[0] if last else Answer(model=self.name)
 
     def stream(
@@ -156,6 +160,7 @@ class VLM:
         max_new_tokens: int = 64,
         stop: threading.Event | None = None,
         scores: str = "pruning",
+        words: bool = False,
         **generation,
     ) -> Iterator[Answer]:
         """As `ask`, but it yields the answer while it grows.
@@ -179,7 +184,7 @@ class VLM:
             with (
                 self.lock.held("an answer", stop.is_set) as holder,
                 self.within_memory(len(clip.frames), method),
-                closing(self._answers(clip, question, method, max_new_tokens, stop, scores, generation)) as answers,
+                closing(self._answers(clip, question, method, max_new_tokens, stop, scores, words, generation)) as answers,
             ):
                 for answer in answers:
                     with holder.resting():
@@ -195,6 +200,7 @@ class VLM:
         max_new_tokens: int,
         stop: threading.Event,
         scores: str,
+        words: bool,
         generation: dict[str, Any],
     ) -> Generator[Answer]:
         """What `stream` yields. The caller holds the model. Raises Stopped where the vision tower was stopped."""
@@ -217,16 +223,16 @@ class VLM:
         )
         yield answer
         streamer = TimedStreamer(self.checkpoint.tokenizer, skip_prompt=True, skip_special_tokens=True)
-        first = FirstToken()
+        first, next_tokens = FirstToken(), NextTokens()
         arguments = {
             **self.inputs(question, encoded),
             "max_new_tokens": max_new_tokens,
             "streamer": streamer,
-            "logits_processor": LogitsProcessorList([first]),
+            "logits_processor": LogitsProcessorList([first, next_tokens] if words else [first]),
             "do_sample": False,
             **generation,
         }
-        worker = Generation(self.model, method, scores, arguments, streamer, ended)
+        worker = Generation(self.model, method, scores, arguments, streamer, ended, attention=words)
         worker.start()
         try:
             for text in streamer:
@@ -243,24 +249,18 @@ class VLM:
         trace.peak_memory_bytes = peak.read()
         timings = timings | trace.timings | streamer.timings() | {"total": time.perf_counter() - started}
         trace.timings = timings
-        cost = cost_of(
-            self.model.config,
-            trace.tokens_per_layer,
-            trace.frames,
-            trace.visual_tokens,
-            method,
-            self.dtype.itemsize,
-            new_tokens=streamer.tokens,
-            grid=encoded.grid,
-        )
+        executed = trace.tokens_per_layer, trace.frames, trace.visual_tokens
+        cost = cost_of(self.model.config, *executed, method, self.dtype.itemsize, new_tokens=streamer.tokens, grid=encoded.grid)
+        text = answer.text.strip()
         yield replace(
             answer,
-            text=answer.text.strip(),
+            text=text,
             trace=trace,
             timings=timings,
             cost=cost,
             new_tokens=streamer.tokens,
             next_token=first.log_probabilities,
+            words=words_of(text, streamer.ids, next_tokens, trace, self.checkpoint.tokenizer) if words else (),
         )
 
     def within_memory(self, frames: int, method: Method) -> AbstractContextManager[None]:
