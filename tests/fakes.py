@@ -85,6 +85,9 @@ class FakeVlm:
     def grid(self, num_frames: int, height: int = 360, width: int = 640) -> Grid:
         return Grid(num_frames, ROWS, COLUMNS)
 
+    def grid_of(self, clip: Clip) -> Grid:
+        return self.grid(len(clip.frames))
+
     def check_context(self, length: int, grid: Grid, method: Method) -> None:
         """Everything fits."""
 

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from aim.commands.arguments import add_json, add_question
-from aim.methods import METHODS
+from aim.methods import COMPARABLE
 
 SUMMARY = "answer it with every method at equal cost"
 
@@ -14,7 +14,7 @@ SUMMARY = "answer it with every method at equal cost"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the command."""
     add_question(parser)
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), help="(default: all)")
+    parser.add_argument("--methods", nargs="+", choices=list(COMPARABLE), help="(default: all)")
     parser.add_argument("--tflops", type=float, help="modelled TFLOP of the prefill (default: what the paper's setting takes)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each prefill is timed, in turns (default: %(default)s)")
     add_json(parser)

@@ -63,7 +63,7 @@ class Sequence:
                 assignment, size, anchors, kept = own.view(grid.frames, -1), torch.ones_like(own), own, visual.flatten(0, 1)
             else:
                 assignment, size, anchors, kept, changed = result.assignment, result.sizes, result.anchors, result.tokens, True
-            assignments.append(assignment + merged)
+            assignments.append(torch.where(assignment < 0, assignment, assignment + merged))
             sizes.append(size)
             tokens.append(kept)
             origins.append(places[anchors])

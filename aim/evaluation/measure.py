@@ -124,7 +124,7 @@ def localisation(trace: Trace, evidence: Tensor) -> list[float | None] | None:
         if scores is None:
             ratios.append(None)
             continue
-        of_group = torch.zeros(trace.merged_tokens, dtype=torch.float64).scatter_(0, alive, scores.double())
+        of_group = torch.zeros(trace.merged_tokens + 1, dtype=torch.float64).scatter_(0, alive, scores.double())
         there, score = _present(alive, trace.merged_tokens)[trace.assignment], of_group[trace.assignment]
         on, elsewhere = score[there & evidence], score[there & ~evidence]
         usable = len(on) > 0 and len(elsewhere) > 0 and elsewhere.mean() > 0
@@ -133,5 +133,5 @@ def localisation(trace: Trace, evidence: Tensor) -> list[float | None] | None:
 
 
 def _present(alive: Tensor, merged_tokens: int) -> Tensor:
-    """bool [M], which merged tokens are among `alive`."""
-    return torch.zeros(merged_tokens, dtype=torch.bool).scatter_(0, alive, True)
+    """bool [M + 1], which merged tokens are among `alive`. The last one, which index -1 reads, is what was dropped before the LLM."""
+    return torch.zeros(merged_tokens + 1, dtype=torch.bool).scatter_(0, alive, True)

@@ -44,6 +44,11 @@ def plain_picture(frames: int, rows: int, columns: int, separators: int = 0) -> 
     return Picture((grid,), (torch.arange(grid.tokens),), grid.tokens + separators)
 
 
+def whole_picture(_picture_settings: dict, height: int, width: int) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) of what a model sees of a picture that it does not crop."""
+    return 0, 0, width, height
+
+
 # It is called with the number of placeholders that the run still holds, and gives the next picture in it. It raises a Refusal where these
 # are not whole pictures.
 Reader = Callable[[int], Picture]
@@ -88,6 +93,7 @@ class Family:
         picture_settings: the picture settings of their checkpoints, as in `preprocessor_config.json`; for models with random weights.
         unquantised: paths of the modules that keep their weights where the LLM is quantised: the vision tower, its projector, the head.
         ramp: AIM's l1 and l2 that the paper has for the family; LLaVA-OneVision's where it has none of the family's own.
+        shown: (picture settings, height, width) → (left, top, right, bottom): the pixels of such a frame that the grid covers.
         suggested_for_video: the app names the family's models where it says which ones would take real videos on this machine.
     """
 
@@ -110,6 +116,7 @@ class Family:
     picture_settings: dict[str, Any] = field(default_factory=dict)
     unquantised: tuple[str, ...] = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
     ramp: StatedRamp = PAPER_RAMP
+    shown: Callable[[dict, int, int], tuple[float, float, float, float]] = whole_picture
     suggested_for_video: bool = False
 
     def fit(self, method: Method, num_layers: int) -> Method:

@@ -33,6 +33,14 @@ def _pixel_values(_config, frames: np.ndarray, picture_settings: dict) -> dict[s
     return {"pixel_values": cropped(normalised_frames(frames, picture_settings, height, width), crop["height"], crop["width"])}
 
 
+def _shown(picture_settings: dict, height: int, width: int) -> tuple[float, float, float, float]:
+    """The middle that is cut out, in pixels of the frame before it is resized."""
+    scale = min(height, width) / picture_settings["size"]["shortest_edge"]
+    sides = (picture_settings["crop_size"]["width"] * scale, picture_settings["crop_size"]["height"] * scale)
+    left, top = ((have - seen) / 2 for have, seen in zip((width, height), sides, strict=True))
+    return left, top, left + sides[0], top + sides[1]
+
+
 def _watch_tower(model, callback: Callable) -> list:
     config, tower = model.config, model.model.vision_tower
     has_cls = hasattr(tower.embeddings, "class_embedding")  # CLIP has one, SigLIP has none
@@ -109,5 +117,6 @@ FAMILY = image_frames(
         "image_std": OPENAI_CLIP_STD,
     },
     ramp=StatedRamp(13, 21, 32),
+    shown=_shown,
     joined=lambda parts: list(chain.from_iterable(parts)),
 )

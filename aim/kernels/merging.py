@@ -41,8 +41,8 @@ class MergedClip:
 
     Attributes:
         tokens: merged embeddings [M, C], window after window.
-        assignment: long [F, T], token → index of its merged token in the clip, 0...M-1.
-        sizes: long [M], tokens in each merged token; they sum to F·T.
+        assignment: long [F, T], token → index of its merged token in the clip, 0...M-1; -1 for a token that is dropped.
+        sizes: long [M], tokens in each merged token; they sum to F·T where none is dropped.
         anchors: long [M], frame · T + token whose place each merged token keeps; ascending with merge_order "raster".
     """
 

@@ -25,7 +25,8 @@ class Trace:
         grids: (frames, rows, columns) of each grid in the prompt, in order.
         tokens_per_layer: (visual, text) tokens each layer really ran on. Text is everything that is not a patch: words, chat markers,
             and the separators some models put after a video.
-        assignment: long [F, T], patch → index of its merged token, 0...M-1; with several grids long [patches], one grid after the other.
+        assignment: long [F, T], patch → index of its merged token, 0...M-1, or -1 where the patch was dropped before the LLM; with several
+            grids long [patches], one grid after the other.
         group_sizes: long [M], patches in each merged token.
         anchors: long [M], the patch (0...F·T-1, one grid after the other) whose place each merged token keeps.
         survivors: for each layer, the merged tokens it ran on, long [visual], ascending.

@@ -22,14 +22,16 @@ _FILES = {
     "PruMerge": "prumerge",
     "ToMe": "tome",
     "Random": "random_drop",
+    "Mask": "mask",
 }
 
 _CLASSES: dict[str, type[Method]] = {name: getattr(import_module(f"aim.methods.{file}"), name) for name, file in _FILES.items()}
 METHODS: dict[str, type[Method]] = {method.name: method for method in _CLASSES.values()}
+COMPARABLE: dict[str, type[Method]] = {name: method for name, method in METHODS.items() if method.comparable}
 for _method in _CLASSES.values():
     _method.__doc__ = documented(_method)  # their knobs, for help(aim.AIM)
 
-__all__ = ["METHODS", "Method", *_CLASSES]
+__all__ = ["COMPARABLE", "METHODS", "Method", *_CLASSES]
 
 
 def __getattr__(name: str) -> type[Method]:

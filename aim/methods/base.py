@@ -36,6 +36,7 @@ class Method:
         positions: how kept tokens are placed: "compact" numbers what merging leaves 0, 1, 2..., "renumbered" does so again after every
             drop inside the LLM, and "original" leaves each where it was. Models with several position axes (M-RoPE) always keep "original".
         needs_tower: `merge` has to know what the vision tower attended to.
+        comparable: it takes part where methods are compared at one budget.
         looks_ahead: scores come from the query and key projections of the layer that is about to run, not from the layer before.
     """
 
@@ -44,6 +45,7 @@ class Method:
     positions = "original"
     needs_tower = False
     looks_ahead = False
+    comparable = True
 
     def __post_init__(self) -> None:
         """Check every knob. A method with rules between its knobs calls this first.
@@ -59,7 +61,7 @@ class Method:
         return self
 
     def merge(self, patches: Tensor, tower: TowerAttention | None = None) -> MergedClip | None:
-        """The projected visual tokens [F, T, C], merged, or None to leave them as they are.
+        """The projected visual tokens [F, T, C], merged or some of them dropped, or None to leave them as they are.
 
         `tower` is given where `needs_tower` asks for it.
         """

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from aim.kernels.refusal import Refusal
-from aim.methods import AIM, METHODS, Full, Method
+from aim.methods import AIM, COMPARABLE, Full, Method
 from aim.planning.match import match
 from aim.runtime.answer import Answer
 from aim.runtime.vlm import VLM
@@ -93,7 +93,7 @@ def compare(
     Args:
         clip: from `aim.read_video`.
         question: 1 to 2,000 characters.
-        methods: keys of `METHODS`, by default all. The full model always comes first, and is the reference.
+        methods: keys of `COMPARABLE`, by default all. The full model always comes first, and is the reference.
         tflops: the budget, in modelled TFLOP of the LLM's prefill, > 0. By default it is what the paper's AIM setting takes on this clip.
         max_new_tokens: for each answer, at least 1.
         rounds: how often each prefill is timed, at least 1.
@@ -103,17 +103,18 @@ def compare(
         The comparison after each run, and once more when all rounds are timed.
 
     Raises:
-        Refusal: a method is unknown, there is none, no setting of a method meets the budget, `rounds` is below 1, or `VLM.ask` refuses.
+        Refusal: a method is unknown or not comparable, there is none, no setting of a method meets the budget, `rounds` is below 1, or
+            `VLM.ask` refuses.
     """
-    names = list(dict.fromkeys(METHODS if methods is None else methods))
-    unknown = [name for name in names if name not in METHODS]
+    names = list(dict.fromkeys(COMPARABLE if methods is None else methods))
+    unknown = [name for name in names if name not in COMPARABLE]
     others = [name for name in names if name != Full.name]
     if unknown or not others:
-        raise Refusal(f"methods is {methods!r}; choose one or more of {', '.join(name for name in METHODS if name != Full.name)}.")
+        raise Refusal(f"methods is {methods!r}; choose one or more of {', '.join(name for name in COMPARABLE if name != Full.name)}.")
     if rounds < 1:
         raise Refusal(f"rounds is {rounds}; each prefill is timed at least once. Use {ROUNDS}, for example.")
     stop = stop or threading.Event()
-    grid = vlm.grid(len(clip.frames), *clip.frames.shape[1:3])
+    grid = vlm.grid_of(clip)
     text_tokens = len(vlm.prompt_ids(question, grid)) - grid.tokens
     tflops = tflops or vlm.plan(len(clip.frames), text_tokens, AIM(), grid).prefill_tflops
     shape = vlm.model.config

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,6 +16,7 @@ from transformers import LogitsProcessorList
 
 from aim.engine.stopping import Stopped, stoppable
 from aim.families import Encoded
+from aim.families.regions import Region, places_in
 from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
 from aim.kernels.schedule import StatedRamp
@@ -115,6 +116,14 @@ class VLM:
         """
         return self.checkpoint.family.grid(self.model.config, self.checkpoint.pictures, num_frames, height, width)
 
+    def grid_of(self, clip: Clip) -> Grid:
+        """The grid of a clip's visual tokens, before merging. A size that the family does not take is refused."""
+        return self.grid(len(clip.frames), *clip.frames.shape[1:3])
+
+    def places_in(self, clip: Clip, regions: Iterable[Region]) -> tuple[int, ...]:
+        """The places of the visual tokens that show a part of any of the regions, for `aim.Mask`; see `aim.places_in`."""
+        return places_in(self.model.config, self.grid_of(clip), clip, regions, self.checkpoint.pictures)
+
     def plan(self, num_frames: int, text_tokens: int, method: Method, grid: Grid | None = None) -> Plan:
         """What a run would cost, in the model's own bytes per value. Nothing is run; see `aim.plan`.
 
@@ -177,7 +186,7 @@ class VLM:
         method = self.fit(method or AIM())
         if max_new_tokens < 1:
             raise Refusal(f"max_new_tokens is {max_new_tokens}; at least one token must be generated. Use 64, for example.")
-        grid = self.grid(len(clip.frames), *clip.frames.shape[1:3])
+        grid = self.grid_of(clip)
         self.check_context(len(self.prompt_ids(question, grid)), grid, method)
         stop = stop or threading.Event()
         try:

@@ -16,6 +16,7 @@ NOTHING = {
     "prumerge": aim.PruMerge(keep_ratio=1.0),
     "tome": aim.ToMe(merge_ratio=1.0),
     "random": aim.Random(layer=LAYERS),
+    "mask": aim.Mask(),
 }
 REDUCED = {
     "aim": aim.AIM(merge_ratio=0.5, l1=2, l2=5),
@@ -26,6 +27,7 @@ REDUCED = {
     "prumerge": aim.PruMerge(keep_ratio=0.4),
     "tome": aim.ToMe(merge_ratio=0.3),
     "random": aim.Random(layer=1, keep_ratio=0.3),
+    "mask": aim.Mask(mask_places=(0, 3, 7, 11), mask_mode="without"),
 }
 
 

@@ -124,7 +124,7 @@ def test_the_warning_takes_one_prefill_and_knows_every_method(vlm, clip):
         own = method(**knobs.get(name, {}))
         milder = milder_than(own, vlm.num_layers)
         cost, milder_cost = (vlm.plan(8, 20, one).prefill_tflops for one in (own, milder))
-        assert milder_cost > cost if name != "full" else milder == own
+        assert milder_cost > cost if name not in ("full", "mask") else milder == own
     for l1 in range(0, 15):
         milder_than(aim.AIM(merge_ratio=0.7, l1=l1, l2=l1 + 1), vlm.num_layers)
     with pytest.raises(Refusal, match="no first token"):

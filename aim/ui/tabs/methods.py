@@ -11,7 +11,7 @@ import gradio as gr
 
 from aim.engine.stopping import Stopped
 from aim.kernels.refusal import Refusal
-from aim.methods import AIM, METHODS, Full
+from aim.methods import AIM, COMPARABLE, Full
 from aim.runtime.compare import Comparison
 from aim.runtime.limits import TYPICAL_TEXT_TOKENS
 from aim.ui.errors import politely
@@ -48,7 +48,7 @@ class Methods(Tab):
     title = "Methods"
 
     def build(self, vlm) -> None:
-        names = [(method.__name__, name) for name, method in METHODS.items() if name != Full.name]
+        names = [(method.__name__, name) for name, method in COMPARABLE.items() if name != Full.name]
         gr.HTML(HELP)
         self.methods = gr.CheckboxGroup(names, value=[name for _, name in names], label="Methods", elem_id="compare-methods")
         self.budget = gr.Slider(LEAST, MOST, usual_budget(vlm), step=0.1, label="FLOPs reduction (×)", elem_id="compare-budget")
