@@ -30,6 +30,9 @@ _HOMES = {
     "Clip": "aim.video.clip",
     "clip_from_frames": "aim.video.clip",
     "read_video": "aim.video.clip",
+    "read_media": "aim.video.media",
+    "read_image": "aim.video.image",
+    "image_from_pixels": "aim.video.image",
     "load": "aim.runtime.vlm",
 }
 

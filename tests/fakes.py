@@ -79,7 +79,7 @@ class FakeVlm:
         self.seen: set[str] = set()
         self.features = SimpleNamespace(bytes=0)
 
-    def text_tokens(self, question: str, num_frames: int = 1) -> int:
+    def text_tokens(self, question: str, num_frames: int = 1, grid: Grid | None = None) -> int:
         return 3 + len(question.split())
 
     def grid(self, num_frames: int, height: int = 360, width: int = 640) -> Grid:

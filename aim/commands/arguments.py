@@ -11,7 +11,7 @@ from aim.runtime.limits import QUANTIZATIONS
 
 def add_question(parser: argparse.ArgumentParser) -> None:
     """A clip, a question, and the model that answers it."""
-    parser.add_argument("clip", help="a video file")
+    parser.add_argument("clip", help="a video file; ask and compare take a picture too")
     parser.add_argument("question")
     add_model(parser)
     add_frames(parser)

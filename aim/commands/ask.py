@@ -1,4 +1,4 @@
-"""`python -m aim ask`: one question about one clip, with its account."""
+"""`python -m aim ask`: one question about one clip or picture, with its account."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from aim.commands.arguments import add_json, add_question
 from aim.commands.knobs import add_knobs, methods_of
 
-SUMMARY = "answer a question about a clip with fewer visual tokens"
+SUMMARY = "answer a question about a clip or picture with fewer visual tokens"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +26,10 @@ def run(options: argparse.Namespace) -> str:
     """
     # Imported here, since torch and transformers take seconds, for which --help need not wait.
     from aim.runtime.vlm import load
-    from aim.video.clip import read_video
+    from aim.video.media import read_media
 
     [method] = methods_of(options)
-    clip = read_video(options.clip, options.frames)
+    clip = read_media(options.clip, options.frames)
     answer = load(options.model, options.device, quantization=options.quantization).ask(
         clip, options.question, method, options.max_new_tokens
     )

@@ -28,10 +28,10 @@ def run(options: argparse.Namespace) -> str:
     """
     from aim.runtime.compare import compare
     from aim.runtime.vlm import load
-    from aim.video.clip import read_video
+    from aim.video.media import read_media
     from aim.views.side_by_side import comparison_text
 
-    clip = read_video(options.clip, options.frames)
+    clip = read_media(options.clip, options.frames)
     vlm = load(options.model, options.device, quantization=options.quantization)
     *_, comparison = compare(vlm, clip, options.question, options.methods, options.tflops, options.max_new_tokens, options.rounds)
     return json.dumps(comparison.to_dict()) if options.json else comparison_text(comparison)

@@ -94,6 +94,9 @@ class Family:
         unquantised: paths of the modules that keep their weights where the LLM is quantised: the vision tower, its projector, the head.
         ramp: AIM's l1 and l2 that the paper has for the family; LLaVA-OneVision's where it has none of the family's own.
         shown: (picture settings, height, width) → (left, top, right, bottom): the pixels of such a frame that the grid covers.
+        for_images: (this family) → the family with the fields that differ where one picture goes in through the model's own image prompt:
+            as a clip of one frame, which is the picture as a whole. None where pictures are not taken.
+        tiles: the model's own processor also shows a picture enlarged in tiles, which `for_images` leaves out.
         suggested_for_video: the app names the family's models where it says which ones would take real videos on this machine.
     """
 
@@ -118,6 +121,20 @@ class Family:
     ramp: StatedRamp = PAPER_RAMP
     shown: Callable[[dict, int, int], tuple[float, float, float, float]] = whole_picture
     suggested_for_video: bool = False
+    for_images: Callable[[Family], Family] | None = None
+    tiles: bool = False
+
+    def taking(self, is_image: bool) -> Family:
+        """This family, or where `is_image` the one that takes a single picture through the family's own image prompt.
+
+        Raises:
+            Refusal: the family takes no pictures here.
+        """
+        if not is_image:
+            return self
+        if self.for_images is None:
+            raise Refusal(f"{self.title} takes only clips here, not single pictures. Give a video, or choose another model.")
+        return self.for_images(self)
 
     def fit(self, method: Method, num_layers: int) -> Method:
         """A method for a model of this family with that many layers, with every knob filled in that depends on these two.

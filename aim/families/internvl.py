@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
 from transformers import InternVLConfig
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from aim.families.base import Family
 from aim.families.image_frames import image_frames
 from aim.families.pixels import normalised_frames
 from aim.families.published import Published
@@ -60,6 +62,11 @@ def _prompt(grid: Grid) -> list[str | int]:
     return parts
 
 
+def _for_images(family: Family) -> Family:
+    """One tile, between the markers and without a number."""
+    return replace(family, clip_text="<IMG_CONTEXT>", clip_type="image", prompt=lambda grid: ["<img>", grid.tokens_per_frame, "</img>"])
+
+
 def _vision_shape(config, grid: Grid) -> VisionShape:
     vision, together = config.vision_config, _factor(config) ** 2
     return VisionShape(
@@ -105,6 +112,8 @@ FAMILY = image_frames(
     vision_shape=_vision_shape,
     watch_tower=_watch_tower,
     published=(_published("1B", QWEN2_0_5B), _published("2B", QWEN2_1_5B), _published("8B", QWEN2_7B)),
+    for_images=_for_images,
+    tiles=True,
     picture_settings={
         "size": {"height": 448, "width": 448},
         "image_mean": IMAGENET_DEFAULT_MEAN,

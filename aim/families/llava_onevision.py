@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -201,6 +202,44 @@ def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
     return Encoded({"video": features(tokens, seen)}, {}, grid)
 
 
+def _image_grid(config, _picture_settings: dict, _frames: int, _height: int, _width: int) -> Grid:
+    """The tower's patches, which are not pooled: 27 x 27."""
+    return Grid(1, _side(config), _side(config))
+
+
+def _image_values(_config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
+    """The whole view of one image, without tiles: float32 [1, 1, 3, height, width], and its size before."""
+    size = picture_settings["size"]
+    pixels = normalised_frames(frames[:1], picture_settings, size["height"], size["width"])
+    return {"pixel_values": pixels[None], "image_sizes": torch.tensor([frames.shape[1:3]])}
+
+
+def _encode_image(model, pixels: dict[str, Tensor]) -> Encoded:
+    """Projected tokens with the newline, [side · side + 1, hidden]."""
+    grid = _image_grid(model.config, {}, 1, 0, 0)
+    sizes = pixels["image_sizes"].to(model.device)
+    # The model shows an image in tiles where it is alone in its prompt. As one of two it has the whole view only.
+    counts = torch.tensor([2], device=model.device)
+
+    def run(part: Tensor) -> list[Tensor]:
+        return model.model.get_image_features(part[None], sizes, batch_num_images=counts, return_dict=True).pooler_output
+
+    [[tokens]], seen = encode_batches(model, _watch_patches, pixels["pixel_values"][0], _vision_shape(model.config, grid), run)
+    return Encoded({"image": features([tokens], seen)}, {}, grid)
+
+
+def _for_images(family: Family) -> Family:
+    return replace(
+        family,
+        video_token=lambda _config: None,
+        grid=_image_grid,
+        pixel_values=_image_values,
+        encode=_encode_image,
+        clip_text="<image>",
+        clip_type="image",
+    )
+
+
 def _vision_shape(config, _grid: Grid) -> VisionShape:
     vision = config.vision_config
     return VisionShape(
@@ -256,4 +295,6 @@ FAMILY = Family(
     ),
     picture_settings={"size": {"height": 384, "width": 384}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
     suggested_for_video=True,
+    for_images=_for_images,
+    tiles=True,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,9 +25,12 @@ from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
 from aim.kernels.tower_attention import TowerAttention
 
+PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}
 # The video processor's own limits for a frame. A checkpoint's settings may name others. Those of its image processor allow 12.8 million
 # pixels, too many for a frame of a clip, so the upper limit always holds.
 MIN_PIXELS, MAX_PIXELS = 128 * 28 * 28, 768 * 28 * 28
+# Of a single picture: 1,280 tokens, as many as the model card suggests. Its processor would make up to 16,384.
+MAX_IMAGE_PIXELS = 1280 * 28 * 28
 MAX_ASPECT = 200
 
 
@@ -48,16 +52,16 @@ def smart_size(height: int, width: int, factor: int, min_pixels: int, max_pixels
     return rounded
 
 
-def frame_size(config, picture_settings: dict, height: int, width: int) -> tuple[int, int]:
-    """(height, width) to which a clip's frames are resized.
+def frame_size(config, picture_settings: dict, height: int, width: int, limit: int = MAX_PIXELS) -> tuple[int, int]:
+    """(height, width) to which a clip's frames are resized, with `limit` pixels at most.
 
     Raises:
         Refusal: as `smart_size`.
     """
     size, vision = picture_settings.get("size", {}), config.vision_config
     least = picture_settings.get("min_pixels") or size.get("shortest_edge") or MIN_PIXELS
-    most = picture_settings.get("max_pixels") or size.get("longest_edge") or MAX_PIXELS
-    return smart_size(height, width, vision.patch_size * vision.spatial_merge_size, least, min(most, MAX_PIXELS))
+    most = picture_settings.get("max_pixels") or size.get("longest_edge") or limit
+    return smart_size(height, width, vision.patch_size * vision.spatial_merge_size, least, min(most, limit))
 
 
 def _grid(config, picture_settings: dict, frames: int, height: int, width: int) -> Grid:
@@ -107,35 +111,75 @@ def _sizes_by_position(ids: Tensor, positions: Tensor | None, token: int) -> Ite
 
 
 def _pixel_values(config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
-    """Patches [steps · rows · columns, 3 · 2 · side²], those of a token together. The last of an odd number of frames is repeated."""
+    """The patches of a clip's frames, and their numbers along time, height and width; see `patches_of`."""
+    height, width = frame_size(config, picture_settings, *frames.shape[1:3])
+    patches, sizes = patches_of(config, frames, picture_settings, height, width)
+    return {"pixel_values_videos": patches, "video_grid_thw": sizes}
+
+
+def patches_of(config, frames: np.ndarray, picture_settings: dict, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """(patches [steps · rows · columns, 3 · 2 · side²], [[steps, rows, columns]]) of frames resized to height x width.
+
+    The patches of a token lie together. The last of an odd number of frames is repeated.
+    """
     vision = config.vision_config
     time, merge, side = vision.temporal_patch_size, vision.spatial_merge_size, vision.patch_size
-    height, width = frame_size(config, picture_settings, *frames.shape[1:3])
     pixels = normalised_frames(frames, picture_settings, height, width)
     pixels = torch.cat([pixels, pixels[-1:].expand(-len(pixels) % time, -1, -1, -1)])
     steps, rows, columns = len(pixels) // time, height // side, width // side
     parts = pixels.view(steps, time, 3, rows // merge, merge, side, columns // merge, merge, side)
     patches = parts.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(steps * rows * columns, -1)
-    return {"pixel_values_videos": patches, "video_grid_thw": torch.tensor([[steps, rows, columns]])}
+    return patches, torch.tensor([[steps, rows, columns]])
 
 
-def encoder(watch: Callable, vision_shape: Callable) -> Callable[..., Encoded]:
-    """The family's `encode`, which keeps what `watch` sees of the tower. It may take parts, as no step of a clip attends to another."""
+def encoder(watch: Callable, vision_shape: Callable, kind: str = "video") -> Callable[..., Encoded]:
+    """The family's `encode`, which keeps what `watch` sees of the tower. It may take parts, as no step of a clip attends to another.
+
+    `kind` is "image" where the pixels are those of one picture.
+    """
 
     def encode(model, pixels: dict[str, Tensor]) -> Encoded:
-        sizes, merge = pixels["video_grid_thw"], model.config.vision_config.spatial_merge_size
+        sizes, merge = pixels[f"{kind}_grid_thw"], model.config.vision_config.spatial_merge_size
         steps, rows, columns = sizes[0].tolist()
         grid = Grid(steps, rows // merge, columns // merge)
 
         def run(part: Tensor) -> Tensor:
             size = torch.tensor([[len(part), rows, columns]], device=model.device)
-            return torch.cat(model.model.get_video_features(part.flatten(0, 1), size, return_dict=True).pooler_output)
+            run_tower = getattr(model.model, f"get_{kind}_features")
+            return torch.cat(run_tower(part.flatten(0, 1), size, return_dict=True).pooler_output)
 
-        frames = pixels["pixel_values_videos"].unflatten(0, (steps, -1))
+        frames = pixels[PIXELS[kind]].unflatten(0, (steps, -1))
         outputs, seen = encode_batches(model, watch, frames, vision_shape(model.config, grid), run)
-        return Encoded({"video": features([torch.cat(outputs)], seen)}, {"video_grid_thw": sizes}, grid)
+        return Encoded({kind: features([torch.cat(outputs)], seen)}, {f"{kind}_grid_thw": sizes}, grid)
 
     return encode
+
+
+def _image_grid(config, picture_settings: dict, _frames: int, height: int, width: int) -> Grid:
+    """One step, of a picture that may have more tokens than a clip's frame."""
+    side = config.vision_config.patch_size * config.vision_config.spatial_merge_size
+    height, width = frame_size(config, picture_settings, height, width, MAX_IMAGE_PIXELS)
+    return Grid(1, height // side, width // side)
+
+
+def _image_values(config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
+    """The patches of one picture, each twice in time as the processor has them; see `patches_of`."""
+    height, width = frame_size(config, picture_settings, *frames.shape[1:3], MAX_IMAGE_PIXELS)
+    patches, sizes = patches_of(config, frames[:1], picture_settings, height, width)
+    return {"pixel_values": patches, "image_grid_thw": sizes}
+
+
+def _for_images(family: Family) -> Family:
+    return replace(
+        family,
+        video_token=lambda _config: None,
+        grid=_image_grid,
+        pixel_values=_image_values,
+        encode=encoder(family.watch_tower, family.vision_shape, "image"),
+        clip_text="<|image_pad|>",
+        clip_type="image",
+        timing=None,
+    )
 
 
 def tower_watcher(order: Callable[[Tensor, object], Tensor] | None = None) -> Callable[..., list]:
@@ -237,4 +281,5 @@ FAMILY = Family(
     picture_settings={"image_mean": OPENAI_CLIP_MEAN, "image_std": OPENAI_CLIP_STD},
     unquantised=("model.visual", "lm_head"),
     suggested_for_video=True,
+    for_images=_for_images,
 )

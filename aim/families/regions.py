@@ -52,7 +52,7 @@ def places_in(config: Any, grid: Grid, clip: Any, regions: Iterable[Region], pic
         config: the model's.
         grid: the clip's visual tokens, before any merging (`VLM.grid_of`, or the trace's frames, rows and columns).
         clip: from `aim.read_video`; its frames' size and its duration are read.
-        pictures: the checkpoint's picture settings; without them the published ones of the family.
+        pictures: the checkpoint's settings for clips, or for a picture those; without them the published ones of the family.
 
     Raises:
         Refusal: a model family that is not supported, or regions in which no token lies.

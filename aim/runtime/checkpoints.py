@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ class Checkpoint:
 
     Attributes:
         name: the one it was loaded by.
-        pictures: the settings by which frames become pixel values, as in `preprocessor_config.json`.
+        pictures: the settings by which the frames of a clip become pixel values, as in `video_preprocessor_config.json`.
+        images: those of a single picture, as in `preprocessor_config.json`; empty where the checkpoint has one set for both.
     """
 
     name: str
@@ -45,6 +46,15 @@ class Checkpoint:
     chat_template: str
     pictures: dict
     family: Family
+    images: dict = field(default_factory=dict)
+
+    def taking(self, is_image: bool) -> Checkpoint:
+        """This checkpoint, or where `is_image` with the family and settings that take a single picture.
+
+        Raises:
+            Refusal: the family takes no pictures here.
+        """
+        return replace(self, family=self.family.taking(True), pictures=self.images or self.pictures) if is_image else self
 
 
 def load_checkpoint(
@@ -98,9 +108,12 @@ def load_checkpoint(
         if loaded["missing_keys"]:  # transformers would make them up
             raise Unusable(WEIGHTS)
         tokenizer = AutoTokenizer.from_pretrained(source, **safely)
-        chat_template, pictures = _chat_template(source, tokenizer), _picture_settings(source)
+        chat_template, pictures = _chat_template(source, tokenizer), _picture_settings(source, _CLIPS)
+        images = _picture_settings(source, _IMAGES)
+        if not pictures:
+            raise Unusable(PICTURES)
     model = (model if placed else model.to(device)).eval()
-    return Checkpoint(name=name, model=model, tokenizer=tokenizer, chat_template=chat_template, pictures=pictures, family=family)
+    return Checkpoint(name, model, tokenizer, chat_template, pictures, family, images)
 
 
 def check_quantization(quantization: str, device: torch.device) -> None:
@@ -136,16 +149,21 @@ def _chat_template(source: str, tokenizer: PreTrainedTokenizerBase) -> str:
     return tokenizer.chat_template
 
 
-def _picture_settings(source: str) -> dict:
-    """How frames become pixel values: size, mean, standard deviation, resampling."""
-    places = (("video_preprocessor_config.json", None), ("processor_config.json", "video_processor"), ("preprocessor_config.json", None))
+# Where a checkpoint may say how frames or pictures become pixel values: (file, part of it).
+_OWN = ("preprocessor_config.json", None)
+_CLIPS = (("video_preprocessor_config.json", None), ("processor_config.json", "video_processor"), _OWN)
+_IMAGES = (_OWN, ("processor_config.json", "image_processor"))
+
+
+def _picture_settings(source: str, places: tuple[tuple[str, str | None], ...]) -> dict:
+    """Size, mean, standard deviation and resampling, by the first of `places` that names a size; empty where none does."""
     for file, part in places:
         path = _find(source, file)
         settings = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
         settings = settings.get(part, {}) if part else settings
         if "size" in settings or "max_pixels" in settings:
             return settings
-    raise Unusable(PICTURES)
+    return {}
 
 
 def _find(source: str, file: str) -> str | None:

@@ -61,18 +61,20 @@ class Features:
         """(the clip's features, the seconds spent on them by stage). The seconds are empty where the features were kept.
 
         Raises:
-            Refusal: the family does not take frames of this shape.
+            Refusal: the family does not take frames of this shape, or no pictures.
         """
         if (kept := self._kept.pop(clip.digest, None)) is not None:
             self._kept[clip.digest] = kept  # it is the last one now
             return kept[0], {}
-        family, model, timings = self.checkpoint.family, self.checkpoint.model, {"decode_video": clip.decode_seconds}
+        checkpoint, timings = self.checkpoint.taking(clip.is_image), {"decode_video": clip.decode_seconds}
+        family, model = checkpoint.family, checkpoint.model
         start = time.perf_counter()
-        pixels = family.pixel_values(model.config, clip.frames, self.checkpoint.pictures)
+        pixels = family.pixel_values(model.config, clip.frames, checkpoint.pictures)
         timings["preprocess"] = time.perf_counter() - start
         start = time.perf_counter()
         with torch.inference_mode(), running_on(model.device):
             encoded = family.encode(model, pixels)
+        encoded = replace(encoded, grid=replace(encoded.grid, is_image=clip.is_image))
         if family.timing is not None:
             encoded = replace(encoded, inputs=encoded.inputs | family.timing(clip.duration / len(clip.frames)))
         wait_for(gpus_of(model))

@@ -21,9 +21,9 @@ def prompt_ids(checkpoint: Checkpoint, question: str, grid: Grid, longest: int) 
     """The chat prompt's ids for a question of at most `longest` characters about one clip of this grid.
 
     Raises:
-        Refusal: the question is empty or too long, or the checkpoint's chat template cannot be used.
+        Refusal: the question is empty or too long, the checkpoint's chat template cannot be used, or the family takes no pictures.
     """
-    tokenizer, family, config = checkpoint.tokenizer, checkpoint.family, checkpoint.model.config
+    tokenizer, family, config = checkpoint.tokenizer, checkpoint.family.taking(grid.is_image), checkpoint.model.config
     for marker in [family.clip_text, *tokenizer.get_added_vocab()]:  # a "<video>" in the question must not become a placeholder
         question = question.replace(marker, " ")
     question = question.strip()
@@ -94,9 +94,17 @@ def unknown_words(tokenizer: PreTrainedTokenizerBase, question: str) -> list[str
     return [word for word in words if tokenizer.unk_token_id in tokenizer(word, add_special_tokens=False)["input_ids"]]
 
 
-def note_on(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
-    """A sentence on the words of a question that the model does not know; "" where it knows them all."""
-    unknown = unknown_words(tokenizer, question)
-    if not unknown:
-        return ""
-    return f"Outside this model's world: it does not know {', '.join(f'“{word}”' for word in unknown[:5])}."
+def note_on(checkpoint: Checkpoint, question: str, is_image: bool) -> str:
+    """What the reader should know before trusting an answer, in whole sentences; "" where there is nothing.
+
+    That is the words of the question that the model does not know, and how little of a picture it gets.
+    """
+    notes = []
+    unknown = unknown_words(checkpoint.tokenizer, question)
+    if unknown:
+        notes.append(f"Outside this model's world: it does not know {', '.join(f'“{word}”' for word in unknown[:5])}.")
+    if is_image and checkpoint.name == "bundled":
+        notes.append("This tiny model has learnt from clips alone, so what it says of a single picture is a guess.")
+    elif is_image and checkpoint.family.tiles:
+        notes.append("The model saw the whole picture once; its own processor would also show it enlarged in tiles, which AIM leaves out.")
+    return " ".join(notes)

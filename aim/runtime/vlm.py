@@ -109,20 +109,22 @@ class VLM:
         fitting = (frames for frames in range(MAX_FRAMES_OFFERED, 1, -1) if self.grid(frames).tokens <= room)
         return next(fitting, 1)
 
-    def grid(self, num_frames: int, height: int = 360, width: int = 640) -> Grid:
-        """The grid of visual tokens, before merging, of so many frames of that size in pixels.
+    def grid(self, num_frames: int, height: int = 360, width: int = 640, is_image: bool = False) -> Grid:
+        """The grid of visual tokens, before merging, of so many frames of that size in pixels, or of a single picture.
 
-        Raises Refusal for a size that the family does not take.
+        Raises Refusal for a size that the family does not take, and for a picture where it takes none.
         """
-        return self.checkpoint.family.grid(self.model.config, self.checkpoint.pictures, num_frames, height, width)
+        checkpoint = self.checkpoint.taking(is_image)
+        grid = checkpoint.family.grid(self.model.config, checkpoint.pictures, num_frames, height, width)
+        return replace(grid, is_image=is_image)
 
     def grid_of(self, clip: Clip) -> Grid:
-        """The grid of a clip's visual tokens, before merging. A size that the family does not take is refused."""
-        return self.grid(len(clip.frames), *clip.frames.shape[1:3])
+        """The grid of a clip's or a picture's visual tokens, before merging. It refuses what `grid` refuses."""
+        return self.grid(len(clip.frames), *clip.frames.shape[1:3], clip.is_image)
 
     def places_in(self, clip: Clip, regions: Iterable[Region]) -> tuple[int, ...]:
         """The places of the visual tokens that show a part of any of the regions, for `aim.Mask`; see `aim.places_in`."""
-        return places_in(self.model.config, self.grid_of(clip), clip, regions, self.checkpoint.pictures)
+        return places_in(self.model.config, self.grid_of(clip), clip, regions, self.checkpoint.taking(clip.is_image).pictures)
 
     def plan(self, num_frames: int, text_tokens: int, method: Method, grid: Grid | None = None) -> Plan:
         """What a run would cost, in the model's own bytes per value. Nothing is run; see `aim.plan`.
@@ -131,9 +133,9 @@ class VLM:
         """
         return plan_for(self.model.config, num_frames, text_tokens, method, self.dtype.itemsize, grid or self.grid(num_frames))
 
-    def text_tokens(self, question: str, num_frames: int = 1) -> int:
-        """How many tokens of the prompt are no patches: words, chat markers, separators."""
-        grid = self.grid(num_frames)
+    def text_tokens(self, question: str, num_frames: int = 1, grid: Grid | None = None) -> int:
+        """How many tokens of the prompt are no patches: words, chat markers, separators. `grid` is as for `plan`."""
+        grid = grid or self.grid(num_frames)
         return len(self.prompt_ids(question, grid)) - grid.tokens
 
     def ask(
@@ -142,7 +144,8 @@ class VLM:
         """Answer a question about a clip.
 
         Args:
-            clip: from `aim.read_video`.
+            clip: from `aim.read_video`, or a picture from `aim.read_image`, which goes in through the model's own image prompt, as a whole
+                and without tiles.
             question: 1 to 2,000 characters.
             method: what to merge and prune; by default `aim.AIM()`, the paper's setting scaled to this model.
             max_new_tokens: at least 1.
@@ -154,7 +157,7 @@ class VLM:
 
         Raises:
             Refusal: the question or a limit is out of range, the prompt is longer than the model's context, the family does not take these
-                frames, or the model is held (`aim.runtime.lock`).
+                frames or a picture, or the model is held (`aim.runtime.lock`).
             aim.runtime.faults.NotEnoughMemory: a Refusal; the run does not fit into memory here. The next one starts from freed memory.
             aim.engine.finite.NotFinite: a Refusal; the model gave NaN or infinity.
         """
@@ -228,7 +231,7 @@ class VLM:
             frames=len(clip.frames),
             timings=timings,
             features_reused="vision_tower" not in timings,
-            note=note_on(self.checkpoint.tokenizer, question),
+            note=note_on(self.checkpoint, question, clip.is_image),
         )
         yield answer
         streamer = TimedStreamer(self.checkpoint.tokenizer, skip_prompt=True, skip_special_tokens=True)

@@ -23,7 +23,7 @@ class Costs:
 
     def __init__(self, vlm: VLM, question: str, clips: dict[int, Clip]):
         self.vlm = vlm
-        self.grids = {count: vlm.grid(count, *clip.frames.shape[1:3]) for count, clip in clips.items()}
+        self.grids = {count: vlm.grid_of(clip) for count, clip in clips.items()}
         self.lengths = {count: len(vlm.prompt_ids(question, grid)) for count, grid in self.grids.items()}
 
     def plan(self, method: Method, frames: int) -> Plan:

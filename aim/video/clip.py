@@ -25,15 +25,16 @@ __all__ = ["LIMITS", "MAX_FRAMES_READ", "Clip", "clip_from_frames", "read_video"
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames taken from a video.
+    """Frames taken from a video, or one picture.
 
     Attributes:
         frames: uint8 [F, H, W, 3], upright RGB with square pixels.
         timestamps: float64 [F], the second at which each frame appears, counted from the clip's first frame; never negative, ascending.
         duration: seconds from the appearance of the first frame to the disappearance of the last.
         decode_seconds: wall time that reading took.
-        digest: hexadecimal SHA-256 of frames, timestamps and duration, which are all that a model's answer can depend on. Clips are equal
-            when their digests are.
+        digest: hexadecimal SHA-256 of frames, timestamps, duration and `is_image`, which are all that a model's answer can depend on.
+            Clips are equal when their digests are.
+        is_image: it is a single picture, which has one frame, no duration, and goes in through the model's own image prompt.
     """
 
     frames: np.ndarray = field(compare=False, repr=False)
@@ -41,6 +42,7 @@ class Clip:
     duration: float
     decode_seconds: float = field(compare=False)
     digest: str
+    is_image: bool = False
 
 
 def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, stop: threading.Event | None = None) -> Clip:
@@ -57,9 +59,9 @@ def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, s
         Refusal: arguments out of range, a file that cannot be read or is over the `LIMITS`, or `stop`. It names the file, not its folder.
         ImportError: PyAV is not installed.
     """
-    if not _whole(num_frames) or not 1 <= num_frames <= MAX_FRAMES_READ:
+    if not whole(num_frames) or not 1 <= num_frames <= MAX_FRAMES_READ:
         raise Refusal(f"num_frames is {num_frames!r}; accepted: a whole number from 1 to {MAX_FRAMES_READ}. Set it within that range.")
-    if not _whole(max_side) or max_side < MIN_SIDE:
+    if not whole(max_side) or max_side < MIN_SIDE:
         raise Refusal(f"max_side is {max_side!r}; accepted: a whole number of pixels, {MIN_SIDE} or more. Set it to 640 if in doubt.")
     name, file, demuxer = checked_file(path)
     began = time.perf_counter()
@@ -76,7 +78,7 @@ def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, s
         ) from None
     if refused is not None:  # outside the except block, so that the Refusal has no other exception behind it
         refuse(name, refused.reason, refused.given)
-    return Clip(frames, timestamps, duration, time.perf_counter() - began, _digest(frames, timestamps, duration))
+    return Clip(frames, timestamps, duration, time.perf_counter() - began, digest_of(frames, timestamps, duration))
 
 
 def clip_from_frames(frames: np.ndarray, frames_per_second: float) -> Clip:
@@ -98,16 +100,19 @@ def clip_from_frames(frames: np.ndarray, frames_per_second: float) -> Clip:
     frames = np.array(frames, order="C")
     timestamps = np.arange(len(frames)) / float(frames_per_second)
     duration = len(frames) / float(frames_per_second)
-    return Clip(frames, timestamps, duration, 0.0, _digest(frames, timestamps, duration))
+    return Clip(frames, timestamps, duration, 0.0, digest_of(frames, timestamps, duration))
 
 
-def _whole(value: object) -> bool:
+def whole(value: object) -> bool:
+    """Whether it is a whole number."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _digest(frames: np.ndarray, timestamps: np.ndarray, duration: float) -> str:
+def digest_of(frames: np.ndarray, timestamps: np.ndarray, duration: float, is_image: bool = False) -> str:
+    """The digest of a clip with these values; see `Clip`."""
     digest = hashlib.sha256(repr(frames.shape).encode())
     digest.update(frames.data)
     digest.update(timestamps.data)
     digest.update(np.float64(duration).tobytes())
+    digest.update(b"image" * is_image)
     return digest.hexdigest()

@@ -17,6 +17,7 @@ _HEAD = 1024  # bytes
 _SHOWN = 80  # letters of a name
 _QUICKTIME_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _PICTURE_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis", b"jp2 ", b"crx ")
+_PICTURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"BM": "BMP"}
 _PATTERN = frozenset("%*?[]{}")
 
 
@@ -39,21 +40,63 @@ def demuxer_of(head: bytes) -> str | None:
     return None
 
 
+def picture_of(head: bytes) -> str | None:
+    """Pillow's name of the picture format that a file's first bytes announce; None for anything that is not accepted."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    return next((kind for start, kind in _PICTURES.items() if head.startswith(start)), None)
+
+
+def begins_as_image(head: bytes) -> bool:
+    """Whether a file's first bytes announce a single picture, accepted or not."""
+    return picture_of(head) is not None or _is_phone_picture(head) or head.startswith((b"II*\0", b"MM\0*"))
+
+
 def checked_file(path: str | Path) -> tuple[str, str, str]:
     """(name to show, absolute path, demuxer) of a local file that a decoder may open.
 
     Raises:
         aim.kernels.refusal.Refusal: `path` is anything else.
     """
+    name, file, head = _checked(path, picture=False)
+    demuxer = demuxer_of(head)
+    if demuxer is None:
+        refuse(name, "unknown format")
+    return name, file, demuxer
+
+
+def checked_image(path: str | Path) -> tuple[str, str, str]:
+    """(name to show, absolute path, Pillow's name of the format) of a local picture that may be decoded.
+
+    Raises:
+        aim.kernels.refusal.Refusal: `path` is anything else.
+    """
+    name, file, head = _checked(path, picture=True)
+    kind = picture_of(head)
+    if kind is None:
+        refuse(name, "phone picture" if _is_phone_picture(head) else "unknown picture", picture=True)
+    return name, file, kind
+
+
+def _is_phone_picture(head: bytes) -> bool:
+    return head[4:8] == b"ftyp" and head[8:12] in _PICTURE_BRANDS
+
+
+def _checked(path: str | Path, picture: bool) -> tuple[str, str, bytes]:
+    """(name to show, absolute path, first bytes) of a local file that is not too large.
+
+    Raises:
+        aim.kernels.refusal.Refusal: `path` is anything else.
+    """
     if not isinstance(path, (str, Path)):
-        refuse("What was given", "no path", type(path).__name__)
+        refuse("What was given", "no path", type(path).__name__, picture)
     text = str(path)
     if not text.strip():
-        refuse("What was given", "no name")
+        refuse("What was given", "no name", picture=picture)
     link = re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) is not None
     name = shown_name(re.split(r"[?#]", text)[0] if link else text)
     if link:
-        refuse(name, "link")
+        refuse(name, "link", picture=picture)
     file, head, size = Path(path), None, 0
     with contextlib.suppress(OSError, ValueError, RuntimeError):
         file = file.resolve()
@@ -61,17 +104,14 @@ def checked_file(path: str | Path) -> tuple[str, str, str]:
             with file.open("rb") as stream:
                 head, size = stream.read(_HEAD), file.stat().st_size
     if head is None:
-        refuse(name, "missing")
+        refuse(name, "missing", picture=picture)
     if not head:
-        refuse(name, "empty")
+        refuse(name, "empty", picture=picture)
     if _misleads(file):
-        refuse(name, "unspeakable name")
+        refuse(name, "unspeakable name", picture=picture)
     if size > MAX_MEGABYTES * 1e6:
-        refuse(name, "megabytes", size / 1e6)
-    demuxer = demuxer_of(head)
-    if demuxer is None:
-        refuse(name, "unknown format")
-    return name, str(file), demuxer
+        refuse(name, "megabytes", size / 1e6, picture)
+    return name, str(file), head
 
 
 def shown_name(text: str) -> str:

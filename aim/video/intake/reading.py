@@ -12,7 +12,7 @@ import contextlib
 import numpy as np
 
 from aim.video.edit_list import stretches
-from aim.video.intake import decord_frames, pyav_frames
+from aim.video.intake import decord_frames, pyav_frames, still
 from aim.video.intake.facts import Facts, facts_of
 from aim.video.intake.index import Index, counted, promised
 from aim.video.intake.sampling import choose
@@ -24,13 +24,15 @@ def read(file: str, demuxer: str, num_frames: int, max_side: int, decord: bool) 
     """(frames, timestamps, duration); see `aim.video.clip.Clip`.
 
     Args:
-        demuxer: FFmpeg's name of the container that the header check found.
+        demuxer: FFmpeg's name of the container that the header check found, or Pillow's of a picture.
         decord: whether decord may read it.
 
     Raises:
         Refused: the file cannot be read.
         ImportError: PyAV is not installed.
     """
+    if demuxer in still.FORMATS:
+        return still.read(file, demuxer, max_side)
     facts = facts_of(file, demuxer)
     edits = stretches(file) if demuxer == "mov" else []
     index = promised(file, demuxer)

@@ -1,0 +1,164 @@
+"""A single picture through every family's own image prompt: ids and pixel values are those of its official processor for the whole view."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import InternVLProcessor, LlavaOnevisionProcessor, LlavaProcessor, Qwen2_5_VLProcessor, Qwen2VLProcessor
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+import aim
+from aim.families import FAMILIES
+from aim.families.qwen2_vl import MAX_IMAGE_PIXELS
+from aim.kernels.refusal import Refusal
+from aim.video.clip import clip_from_frames
+from tests.tiny import TINY
+from tests.tiny_checkpoints import COMMON, FOLDERS, SQUARE, build_tokenizer, save_checkpoint
+
+QUESTION = "what is it?"
+PIXELS = np.random.default_rng(0).integers(0, 256, (36, 60, 3), np.uint8)
+INTERNVL_TOKENS = {
+    "start_image_token": "<img>",
+    "end_image_token": "</img>",
+    "context_image_token": "<IMG_CONTEXT>",
+    "video_token": "<video>",
+    "start_image_token_id": 95,
+    "end_image_token_id": 96,
+    "context_image_token_id": 97,
+    "video_token_id": 98,
+}
+
+
+def processor_of(name: str):
+    """The family's official processor with the tiny checkpoint's settings. Its video half, which needs torchvision, is left out."""
+    settings = next(iter(FOLDERS[name][2].values()))
+    qwen = Qwen2VLImageProcessorPil(**COMMON, min_pixels=64, max_pixels=12845056, patch_size=4, temporal_patch_size=2, merge_size=2)
+    kind, images, further = {
+        "llava": (
+            LlavaProcessor,
+            LlavaImageProcessorPil(**settings) if name == "llava" else None,
+            {"patch_size": 4, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1},
+        ),
+        "llava_onevision": (
+            LlavaOnevisionProcessor,
+            LlavaOnevisionImageProcessorPil(**SQUARE, image_grid_pinpoints=[[40, 40]]),
+            {"num_image_tokens": 100, "vision_feature_select_strategy": "full"},
+        ),
+        "qwen2_vl": (Qwen2VLProcessor, qwen, {}),
+        "qwen2_5_vl": (Qwen2_5_VLProcessor, qwen, {}),
+        "internvl": (InternVLProcessor, GotOcr2ImageProcessorPil(**SQUARE), {"image_seq_length": 25}),
+    }[name]
+    tokenizer = build_tokenizer(FOLDERS[name][1])
+    if name == "internvl":
+        for token, value in INTERNVL_TOKENS.items():
+            setattr(tokenizer, token, value)
+    processor = kind.__new__(kind)
+    processor.check_argument_for_proper_class = lambda *_given: None
+    processor.__init__(images, tokenizer, *([] if kind is LlavaProcessor else [None]), chat_template=FOLDERS[name][0], **further)
+    return processor
+
+
+def official(name: str) -> dict[str, torch.Tensor]:
+    """What the processor makes of the question and the picture, in its whole view."""
+    processor, picture = processor_of(name), Image.fromarray(PIXELS)
+    count = 2 if name == "llava_onevision" else 1  # one of several images has no tiles
+    content = [*[{"type": "image"}] * count, {"type": "text", "text": QUESTION}]
+    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    options = {"crop_to_patches": False} if name == "internvl" else {}
+    made = processor(images=[[picture] * count], text=[text], return_tensors="pt", add_special_tokens=False, **options)
+    made = {key: torch.as_tensor(np.asarray(value)) for key, value in made.items()}
+    if count == 2:
+        ids = made["input_ids"][0]
+        second = int((ids == 97).nonzero().flatten()[101])
+        made["input_ids"] = torch.cat([ids[:second], ids[second + 102 :]])[None]  # without the second image and the new line behind it
+        del made["attention_mask"]
+        # An image that is alone has its whole view in front of its tiles; one of several is padded to a square.
+        alone = processor.image_processor(picture, return_tensors="pt")
+        made["pixel_values"], made["image_sizes"] = alone["pixel_values"][:, :1], alone["image_sizes"]
+    return made
+
+
+@pytest.fixture(scope="module", params=FOLDERS)
+def vlm(request, tmp_path_factory):
+    return aim.load(save_checkpoint(request.param, tmp_path_factory.mktemp(request.param)))
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return aim.image_from_pixels(PIXELS)
+
+
+def test_prompt_and_pixels_are_the_official_processors_and_the_answer_is_stock_generates(vlm, picture):
+    name = vlm.model.config.model_type
+    expected = official(name)
+    taking = vlm.checkpoint.taking(is_image=True)
+    pixels = taking.family.pixel_values(vlm.model.config, picture.frames, taking.pictures)
+    assert pixels.keys() == expected.keys() - {"input_ids", "attention_mask", "mm_token_type_ids", "batch_num_images"}
+    for key, value in pixels.items():
+        torch.testing.assert_close(value, expected[key].to(value.dtype), rtol=0, atol=1e-5)
+    with vlm.encoded(picture) as encoded:
+        inputs = vlm.inputs(QUESTION, encoded)
+    assert inputs["input_ids"].tolist() == expected["input_ids"].tolist()
+    if "mm_token_type_ids" in inputs:
+        assert inputs["mm_token_type_ids"].tolist() == expected["mm_token_type_ids"].tolist()
+    answer = vlm.ask(picture, QUESTION, aim.Full(), max_new_tokens=12)
+    with torch.no_grad():
+        stock = vlm.model.generate(**expected, max_new_tokens=12, do_sample=False)
+    length = expected["input_ids"].shape[1]
+    assert answer.text == vlm.checkpoint.tokenizer.decode(stock[0, length:], skip_special_tokens=True).strip()
+    grid, trace = vlm.grid_of(picture), answer.trace
+    assert (trace.frames, trace.rows, trace.columns) == (1, grid.rows, grid.columns)
+    assert sum(trace.tokens_per_layer[0]) == length
+
+
+@pytest.mark.parametrize("method", [aim.AIM(merge_ratio=0.5, l1=2, l2=5), aim.PruMerge(), aim.Mask(mask_places=(0, 5))], ids=str)
+def test_a_picture_is_reduced_as_planned(vlm, picture, method):
+    answer, grid = vlm.ask(picture, QUESTION, method, max_new_tokens=3, words=True), vlm.grid_of(picture)
+    assert answer.trace.merged_tokens < answer.trace.visual_tokens == grid.tokens
+    assert answer.words[0].looked_at(answer.trace, 0).shape == (1, grid.tokens)
+    if method.name != "prumerge":
+        planned = vlm.plan(1, vlm.text_tokens(QUESTION, grid=grid), method, grid)
+        assert planned.tokens_per_layer == answer.trace.tokens_per_layer
+        assert planned.vision_tflops == answer.cost["vision_tflops"]
+
+
+def test_a_picture_and_a_clip_of_one_frame_are_told_apart(vlm, picture):
+    clip = clip_from_frames(PIXELS[None], 1.0)
+    assert picture.digest != clip.digest
+    vlm.features.clear()
+    assert not vlm.ask(picture, QUESTION, max_new_tokens=1).features_reused
+    assert not vlm.ask(clip, QUESTION, max_new_tokens=1).features_reused
+    assert vlm.ask(picture, "and now?", max_new_tokens=1).features_reused
+
+
+def test_it_is_told_where_tiles_are_left_out_and_only_there(vlm, picture):
+    tiled = vlm.model.config.model_type in ("llava_onevision", "internvl")
+    assert ("in tiles" in vlm.ask(picture, QUESTION, max_new_tokens=1).note) == tiled
+    assert vlm.ask(clip_from_frames(PIXELS[None], 1.0), QUESTION, max_new_tokens=1).note == ""
+
+
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])
+def test_a_huge_picture_is_bounded_where_a_family_takes_any_size(name):
+    entry, config = FAMILIES[name].taking(is_image=True), TINY[name].model().config
+    for settings in ({}, {"min_pixels": 64, "max_pixels": 12845056}):
+        grid = entry.grid(config, settings, 1, 3000, 4000)
+        assert 0.9 * MAX_IMAGE_PIXELS < grid.tokens * 8 * 8 <= MAX_IMAGE_PIXELS  # a token of the tiny tower is 8 x 8 pixels
+
+
+def test_a_family_without_pictures_refuses_them_in_a_sentence(vlm, picture, monkeypatch):
+    without = replace(vlm.checkpoint, family=replace(vlm.checkpoint.family, for_images=None))
+    monkeypatch.setattr(vlm, "checkpoint", without)
+    monkeypatch.setattr(vlm.features, "checkpoint", without)
+    other = aim.image_from_pixels(255 - PIXELS)
+    for ask in (
+        lambda: vlm.ask(picture, QUESTION),
+        lambda: vlm.grid_of(picture),
+        lambda: vlm.features.of(other),
+    ):
+        with pytest.raises(Refusal, match="takes only clips here, not single pictures"):
+            ask()
