@@ -75,7 +75,7 @@ class Session:
         if self.wants_attention and len(self.prompts) > 1:
             raise Refusal(
                 f"The batch has {len(self.prompts)} rows; what each word looked at is recorded for one prompt without beams. "
-                "Give one prompt at a time, or leave `attention` out."
+                "Give one prompt at a time, or record no attention."
             )
 
     def on_tower(self, seen: TowerAttention) -> None:

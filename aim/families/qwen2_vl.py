@@ -164,7 +164,7 @@ def _image_grid(config, picture_settings: dict, _frames: int, height: int, width
 
 def _image_values(config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
     """The patches of one picture, each twice in time as the processor has them; see `patches_of`."""
-    height, width = frame_size(config, picture_settings, *frames.shape[1:3], MAX_IMAGE_PIXELS)
+    height, width = frame_size(config, picture_settings, *frames.shape[1:3], limit=MAX_IMAGE_PIXELS)
     patches, sizes = patches_of(config, frames[:1], picture_settings, height, width)
     return {"pixel_values": patches, "image_grid_thw": sizes}
 
@@ -175,7 +175,7 @@ def _for_images(family: Family) -> Family:
         video_token=lambda _config: None,
         grid=_image_grid,
         pixel_values=_image_values,
-        encode=encoder(family.watch_tower, family.vision_shape, "image"),
+        encode=encoder(family.watch_tower or watch_tower, family.vision_shape, "image"),
         clip_text="<|image_pad|>",
         clip_type="image",
         timing=None,

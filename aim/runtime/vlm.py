@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,12 +16,11 @@ from transformers import LogitsProcessorList
 
 from aim.engine.stopping import Stopped, stoppable
 from aim.families import Encoded
-from aim.families.regions import Region, places_in
 from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
-from aim.kernels.schedule import StatedRamp
+from aim.kernels.trace import Trace
 from aim.methods import AIM, Method
-from aim.planning.plan import Plan, cost_of, plan_for
+from aim.planning.plan import cost_of
 from aim.runtime.answer import Answer
 from aim.runtime.byte_sizes import size_from_environment
 from aim.runtime.checkpoints import Checkpoint, load_checkpoint
@@ -29,7 +28,8 @@ from aim.runtime.faults import within_memory
 from aim.runtime.features import FEATURES_MEMORY, VARIABLE, Features
 from aim.runtime.generation import FirstToken, Generation, TimedStreamer
 from aim.runtime.gpus import gpus_of, running_on
-from aim.runtime.limits import MAX_FRAMES_OFFERED, MAX_QUESTION
+from aim.runtime.limits import MAX_QUESTION
+from aim.runtime.loaded import LoadedModel
 from aim.runtime.lock import ModelLock
 from aim.runtime.memory import Peak
 from aim.runtime.precision import in_a_type_that_holds
@@ -51,8 +51,8 @@ def load(
     return in_a_type_that_holds(lambda picked: VLM(load_checkpoint(name, device, picked, quantization)), dtype)
 
 
-class VLM:
-    """A loaded model. It does one run at a time, and a second caller waits.
+class VLM(LoadedModel):
+    """A loaded model that can be asked. It does one run at a time, and a second caller waits.
 
     Attributes:
         features: those of the last clips, bounded by the environment's AIM_FEATURES_MEMORY, 512 MiB by default.
@@ -63,75 +63,9 @@ class VLM:
     max_question = MAX_QUESTION
 
     def __init__(self, checkpoint: Checkpoint):
-        self.checkpoint = checkpoint
-        self.name, self.model = checkpoint.name, checkpoint.model
+        super().__init__(checkpoint)
         self.features = Features(checkpoint, size_from_environment(VARIABLE, FEATURES_MEMORY))
         self.lock = ModelLock()
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the model's first weights."""
-        return self.model.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The number type that the model computes in."""
-        return self.model.dtype
-
-    @property
-    def is_bundled(self) -> bool:
-        """Whether it is the small model that comes with this project."""
-        return self.name == "bundled"
-
-    @property
-    def num_layers(self) -> int:
-        """How many layers the LLM has."""
-        return self.model.config.text_config.num_hidden_layers
-
-    @property
-    def ramp(self) -> StatedRamp:
-        """AIM's l1 and l2 that the paper has for the model's family."""
-        return self.checkpoint.family.ramp
-
-    def fit(self, method: Method) -> Method:
-        """A method with every knob filled in that depends on this model. Refused where it reads a vision tower that cannot be watched."""
-        return self.checkpoint.family.fit(method, self.num_layers)
-
-    @property
-    def tokens_per_frame(self) -> int:
-        """Visual tokens of a frame. Where they depend on its size, it is a frame of 640 x 360 pixels."""
-        return self.grid(1).tokens
-
-    @property
-    def max_frames(self) -> int:
-        """The most frames whose unmerged tokens fit the trained context with room for a question, 1 to `MAX_FRAMES_OFFERED`."""
-        room = self.model.config.text_config.max_position_embeddings - 512
-        fitting = (frames for frames in range(MAX_FRAMES_OFFERED, 1, -1) if self.grid(frames).tokens <= room)
-        return next(fitting, 1)
-
-    def grid(self, num_frames: int, height: int = 360, width: int = 640, is_image: bool = False) -> Grid:
-        """The grid of visual tokens, before merging, of so many frames of that size in pixels, or of a single picture.
-
-        Raises Refusal for a size that the family does not take, and for a picture where it takes none.
-        """
-        checkpoint = self.checkpoint.taking(is_image)
-        grid = checkpoint.family.grid(self.model.config, checkpoint.pictures, num_frames, height, width)
-        return replace(grid, is_image=is_image)
-
-    def grid_of(self, clip: Clip) -> Grid:
-        """The grid of a clip's or a picture's visual tokens, before merging. It refuses what `grid` refuses."""
-        return self.grid(len(clip.frames), *clip.frames.shape[1:3], clip.is_image)
-
-    def places_in(self, clip: Clip, regions: Iterable[Region]) -> tuple[int, ...]:
-        """The places of the visual tokens that show a part of any of the regions, for `aim.Mask`; see `aim.places_in`."""
-        return places_in(self.model.config, self.grid_of(clip), clip, regions, self.checkpoint.taking(clip.is_image).pictures)
-
-    def plan(self, num_frames: int, text_tokens: int, method: Method, grid: Grid | None = None) -> Plan:
-        """What a run would cost, in the model's own bytes per value. Nothing is run; see `aim.plan`.
-
-        `grid` is the clip's; None is that of frames of 640 x 360 pixels. A number below 1 is refused.
-        """
-        return plan_for(self.model.config, num_frames, text_tokens, method, self.dtype.itemsize, grid or self.grid(num_frames))
 
     def text_tokens(self, question: str, num_frames: int = 1, grid: Grid | None = None) -> int:
         """How many tokens of the prompt are no patches: words, chat markers, separators. `grid` is as for `plan`."""
@@ -257,7 +191,7 @@ class VLM:
             raise worker.error
         if streamer.tokens == 0:
             return
-        trace = worker.trace
+        trace = worker.trace or Trace()
         trace.peak_memory_bytes = peak.read()
         timings = timings | trace.timings | streamer.timings() | {"total": time.perf_counter() - started}
         trace.timings = timings

@@ -27,6 +27,21 @@ def test_a_picture_is_answered_as_one_frame_and_the_note_says_what_to_think_of_i
     assert "has learnt from clips alone" in said["note"]
 
 
+def test_words_are_told_with_their_probabilities_where_they_are_asked_for(picture, capsys):
+    main(["ask", str(picture), QUESTION, "--words", "--json"])
+    [word] = json.loads(capsys.readouterr().out)["words"]
+    main(["ask", str(picture), QUESTION, "--words"])
+    told = capsys.readouterr().out.splitlines()
+    second = word["tokens"][0]["next_best"][0]
+    [line] = [line for line in told if ", then " in line]
+    start, rest = line.split(", then ")
+    assert told[0] == word["text"] and start.split("  ")[0] == word["text"]
+    assert float(start.split("  ")[1].rstrip("%")) == pytest.approx(100 * word["probability"], abs=0.1)
+    assert rest.startswith(f"{second['text']} ") and rest.count("%") == 5
+    main(["ask", str(picture), QUESTION])
+    assert ", then " not in capsys.readouterr().out
+
+
 def test_a_mask_that_leaves_nothing_is_one_line(picture, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["ask", str(picture), QUESTION, "--method", "mask", "--mask-frames", "0"])

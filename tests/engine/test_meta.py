@@ -95,6 +95,20 @@ def test_a_prefill_waits_for_nothing_before_the_record_is_copied(family, model, 
     assert blocking.count == 0
 
 
+def test_recording_attention_waits_for_nothing_before_the_record_is_copied_either(family, model, monkeypatch):
+    def copied(_vectors):
+        raise Waited
+
+    monkeypatch.setattr(sequence, "on_cpu", copied)
+    inputs = family.video_inputs()
+    kind = "video" if "pixel_values_videos" in inputs else "image"
+    seen = without_values(model, family.tokens(4) // family.per_frame, family.per_frame, monkeypatch)
+    method = aim.AIM(merge_ratio=0.5, l1=2, l2=5)
+    with pytest.raises(Waited), aim.reduce(model, method, attention=True) as trace, torch.no_grad(), BlockingCopies() as blocking:
+        model.model(**words_of(inputs), mm_encoder_outputs={kind: seen})
+    assert (len(trace.tokens_per_layer), blocking.count) == (6, 0)
+
+
 @pytest.mark.parametrize("method", SETTINGS[:-2], ids=lambda method: method.name)
 def test_a_padded_batch_and_its_decoding_wait_for_nothing_but_that_copy(family, model, method, monkeypatch):
     copied = []
