@@ -26,12 +26,31 @@ from aim.methods.knob import knob
 class AIM(Method):
     """Adaptive inference by merging and pruning.
 
-    The official code masks tokens and computes them all the same. This method deviates from it: tokens are removed, merged tokens stay in
-    raster order, and layer i runs on int(keep(i) · N) visual tokens, as the paper's FLOPs table counts them (the code drops one layer
-    later).
-
     Where l1 and l2 are left out, they are the paper's, scaled to the model's depth: 13 and 21 of 32 layers for LLaVA-1.5, and the 14 and 22
     of 28 of LLaVA-OneVision-7B for every other family.
+
+    The official code masks tokens and computes them all the same; here they are removed. Merging differs from it as follows, and each point
+    but the last has a knob. The overlaps are intersection over union.
+
+    - Counts: a frame keeps ⌊merge_ratio · T⌋ tokens, as the paper's FLOPs table counts (196 → 24, 12, 6, 3 below 25 %); the code, whose
+      step k removes ⌊T / 2^k⌋, keeps 25, 13, 7, 4, and at 50 % of 7 x 7 it keeps 25, not 24. `merge_order="official"` does so, and its
+      plans count so.
+    - Order: tokens go on by their places; the code goes on with [unlinked A from the most to the least similar; B]. At 50 and 25 % of 196
+      the result is the same, order included. On odd grids and below it is not: pairs of patches that share a token overlap by 0.61 at 13 of
+      196, 0.42 at 7, and 0.45 to 0.84 on 13 x 23. `merge_order="official"` does so. Finding 7 measures what that does to answers.
+    - LLaVA-1.5: tokens are compared by their projected embeddings; the code compares the keys of CLIP's last layer, and pairs overlap by
+      0.15 to 0.30. `metric="keys"` does so.
+    - Qwen2-VL: the code shrinks the grid to half its sides and merges down to 66 tokens of 13 x 23, and their positions with them; here 74
+      are left (76 with "official"), each at a position it had. As published its script never prunes, since it loads SDPA.
+
+    Pruning differs as follows, without a knob.
+
+    - Layer: layer i runs on ⌊keep(i) · N⌋ visual tokens, as the FLOPs table counts; the code drops one layer later (14/22 then executes
+      15.53 TFLOP, not the table's 14.76).
+    - Votes: a dropped token is gone; the code's masked tokens keep voting in PageRank. The first cut is the same, and later ones overlap by
+      0.97 to 0.83.
+    - Newline: the token that ends a LLaVA-OneVision clip is text, which is never dropped; the code counts it as visual and may drop it, so
+      counts differ by 1.
     """
 
     merge_ratio: float = knob(

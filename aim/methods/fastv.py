@@ -26,8 +26,8 @@ class FastV(Method):
     kept tokens keep their three positions. `FastV(layer=1, keep_ratio=0.199)`, 1,248 of 6,272 tokens, costs 21.235 TFLOP; AIM's table has
     21.24. Like every figure there, this one leaves out the scoring, which `Plan.importance_tflops` counts.
 
-    With layer ≥ the number of layers nothing is dropped. ⌊keep_ratio · N⌋ of N visual tokens are kept, at least 1. The defaults are
-    the paper's, at any depth.
+    With layer ≥ the number of layers nothing is dropped. ⌊keep_ratio · N⌋ of N visual tokens are kept, as in the official code, and at
+    least 1. The defaults are the paper's, at any depth.
     """
 
     layer: int = knob(

@@ -23,9 +23,11 @@ class ToMe(Method):
 
     The paper merges a few tokens in every block of the vision tower. There it would break the grid that video models pool, so here the
     projected tokens are merged, all at once. This method therefore deviates from the paper: similarity is that of the embeddings, not of
-    the keys; log(size) is not added to any attention; a step removes half of the tokens, or as many as the target asks for. Kept tokens are
-    numbered 0, 1, 2… in raster order, as AIM's are. The weights are the only difference from AIM's merging. The default ratio is AIM's,
-    because the paper only states how many tokens each block removes.
+    the keys; log(size) is not added to any attention; a step removes half of the tokens, or as many as the target asks for; tokens go on by
+    their places, where the official code goes on with [unmerged; merged into]. Of 196 tokens the pairs that share one are then the same at
+    49, and overlap by 0.56 (intersection over union) at 13. Kept tokens are numbered 0, 1, 2… in raster order, as AIM's are. The weights
+    are the only difference from AIM's merging. The default ratio is AIM's, because the paper only states how many tokens each block
+    removes.
     """
 
     merge_ratio: float = knob(

@@ -17,8 +17,8 @@ class VTW(Method):
     """Every visual token is withdrawn before layer K, so there is nothing to score. The text keeps its positions.
 
     The paper searches K on a few samples, by the divergence from the full model's output; that search is not part of this method. K = 6
-    costs the 22.38 TFLOP of AIM's table (LLaVA-OneVision-7B, 32 frames). With K ≥ the number of layers nothing is withdrawn. Half of the
-    depth, the default, is about where the search ends in the official repository (15 of 32 for LLaVA-1.5-7B).
+    costs the 22.38 TFLOP of AIM's table (LLaVA-OneVision-7B, 32 frames). With K ≥ the number of layers nothing is withdrawn. The default
+    deviates from the official code: it is half of the depth, 16 of 32, where the repository's search ended at 15 of 32 for LLaVA-1.5-7B.
     """
 
     layer: int | None = knob(

@@ -17,9 +17,9 @@ from tests.tiny import TINY
 
 SETTINGS = [
     *(kind() for name, kind in aim.METHODS.items() if name != "prumerge"),
-    aim.PruMerge(keep_ratio=0.4),
+    aim.PruMerge(keep_ratio=0.4, plus=True),
     aim.AIM(merge_ratio=0.5, l1=2, l2=5, damping=0.2, restart="question"),
-    aim.AIM(merge_ratio=0.5, l1=2, l2=5, positions="original", merge_window=3, merge_order="official"),
+    aim.AIM(merge_ratio=0.5, l1=2, l2=5, positions="original", merge_window=3, merge_order="official", metric="keys"),
 ]
 
 

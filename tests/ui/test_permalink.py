@@ -39,6 +39,7 @@ TURNED = {
     "merge_window": 4,
     "positions": "original",
     "merge_order": "official",
+    "metric": "keys",
     "max_new_tokens": 17,
     "score_every_layer": True,
     "compare": True,
