@@ -212,8 +212,8 @@ def _order(config) -> Finding:
     return Finding(
         number=7,
         title="The official chain against the raster chain",
-        claim="The paper's figures come from the official code. There a merging step takes the tokens in the order in which the step "
-        "before ranked them, where ours takes them by their places. The paper gives no figures for this.",
+        claim="The figures come from the official code, whose merging steps take the tokens in the order in which the step before ranked "
+        "them. Ours take them by their places. No figures are given for the difference.",
         axis="visual tokens kept by merging",
         points=[Point(name, _percent(ratio), setting) for name, row in rows.items() for ratio, setting in row.items()],
         checks=[
