@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from aim.kernels.versions import advice
+
 _HOMES = {
     "AIM": "aim.methods",
     "FastV": "aim.methods",
@@ -42,4 +44,10 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module 'aim' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        home = import_module(_HOMES[name])
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "transformers":
+            raise
+        raise ImportError(f"aim.{name} cannot be imported. {advice()}", name="transformers") from error
+    return getattr(home, name)

@@ -76,6 +76,7 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning", attention:
             if parts.attention == seams.ATTENTION:
                 raise Refusal("The model is already inside `aim.reduce`; leave that block first, or load a second model.")
             block.enter_context(seams.attending(parts))
+        block.enter_context(seams.taking_features(parts.core))
         try:
             if watch_tower is not None:
                 hooks += watch_tower(whole, session.on_tower)

@@ -1,7 +1,7 @@
 """Every internal of transformers that the engine depends on. The rest of the engine asks here and names none of them itself.
 
 Each has a test in tests/engine/test_seams.py, which says in one line what broke when transformers changed it. Code that differs between
-releases of transformers belongs here too.
+releases of transformers belongs here too (`aim.kernels.versions` names the range); it asks what a release has, and not which one it is.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch._dynamo.eval_frame import OptimizedModule
 from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from aim.kernels.refusal import Refusal
 
@@ -27,7 +28,7 @@ ATTENTION = "aim"
 
 # Keyword arguments of the forwards: of the whole model and of the model without its head...
 IDS = "input_ids"
-FEATURES = "mm_encoder_outputs"
+FEATURES = "mm_encoder_outputs"  # since transformers 5.18; before, `Made` stands where the pixels are given
 PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}
 LABELS = "labels"
 LOGITS_TO_KEEP = "logits_to_keep"
@@ -35,7 +36,8 @@ ATTENTION_MAPS = "output_attentions"
 # ... of these two, the text model and its layers...
 MASK = "attention_mask"
 POSITIONS = "position_ids"
-CACHE = "past_key_values"
+OLD_CACHE = "past_key_values"
+CACHE = "cache" if "cache" in {item.name for item in fields(BaseModelOutputWithPast)} else OLD_CACHE  # "cache" since transformers 5.24
 # ... of the text model...
 EMBEDDINGS = "inputs_embeds"
 # ... and of its layers: hidden states [B, n, C], and the cosines and sines [B, n, d] of the rotary embedding.
@@ -135,6 +137,61 @@ def parts_of(model: PreTrainedModel) -> Parts:
     return Parts(model, core, language_model, language_model.layers, language_model.rotary_emb)
 
 
+def missing(parts: Parts) -> list[str]:
+    """Arguments under which the engine finds and passes on tensors, and which this release of transformers no longer has."""
+    wanted = {
+        parts.core: (IDS, MASK, POSITIONS, CACHE),
+        parts.language_model: (EMBEDDINGS, MASK, POSITIONS, CACHE),
+        parts.layers[0]: (HIDDEN, TABLES, MASK, CACHE),
+    }
+    return [name for module, names in wanted.items() for name in names if name not in inspect.signature(type(module).forward).parameters]
+
+
+@dataclass(frozen=True)
+class Made:
+    """Stands where a model is given pixels, and carries the features that were made of them: one sequence for each prompt, no beams."""
+
+    output: Any
+
+
+def takes_features(model: nn.Module) -> bool:
+    """Whether a model's forward and `generate` take features that were made before, under `FEATURES`."""
+    return FEATURES in inspect.signature(type(model).forward).parameters
+
+
+def feature_inputs(model: nn.Module, features: dict[str, Any]) -> dict[str, Any]:
+    """The arguments by which a model takes features that were made before, by kind of picture, inside `taking_features`."""
+    return {FEATURES: features} if takes_features(model) else {PIXELS[kind]: Made(output) for kind, output in features.items()}
+
+
+def features_in(given: dict) -> dict[str, Any]:
+    """The features that a forward is given, by kind of picture."""
+    carried = {kind: given[name].output for kind, name in PIXELS.items() if isinstance(given.get(name), Made)}
+    return {**(given.get(FEATURES) or {}), **carried}
+
+
+@contextmanager
+def taking_features(core: nn.Module) -> Iterator[None]:
+    """A block in which a model of any release takes what `feature_inputs` gives. `core` is the model without its head."""
+    encoders = {} if takes_features(core) else {name: getattr(core, name, None) for name in map("get_{}_features".format, PIXELS)}
+    replaced = {name: encode for name, encode in encoders.items() if encode is not None}
+
+    def taking(encode: Callable) -> Callable:
+        def take(*args: Any, **kwargs: Any) -> Any:
+            made = next((value for value in (*args, *kwargs.values()) if isinstance(value, Made)), None)
+            return encode(*args, **kwargs) if made is None else made.output
+
+        return take
+
+    for name, encode in replaced.items():
+        setattr(core, name, taking(encode))
+    try:
+        yield
+    finally:
+        for name in replaced:
+            delattr(core, name)
+
+
 def is_compiled(module: nn.Module) -> bool:
     """Whether `torch.compile` made this module, its call or its forward."""
     forward = module.__dict__.get("forward")
@@ -153,8 +210,9 @@ def attending(parts: Parts, name: str = ATTENTION) -> Iterator[None]:
 
 
 def named(module: nn.Module, args: tuple, kwargs: dict) -> dict:
-    """The arguments of a module's forward by name, including those that were given by place."""
-    return {**dict(zip(inspect.signature(module.forward).parameters, args, strict=False)), **kwargs} if args else kwargs
+    """The arguments of a module's forward by name, including those that were given by place or by a name that transformers still takes."""
+    given = {**dict(zip(inspect.signature(module.forward).parameters, args, strict=False)), **kwargs} if args else kwargs
+    return {CACHE if name == OLD_CACHE else name: value for name, value in given.items()}
 
 
 def take_hidden(args: tuple, kwargs: dict) -> tuple[Tensor, tuple, dict]:
@@ -177,7 +235,7 @@ def last_hidden(output: Any) -> Tensor:
 
 def cache_of(output: Any) -> DynamicCache | None:
     """The cache that the text model filled. It makes one where it was given none; None where it keeps none."""
-    return output.past_key_values
+    return getattr(output, CACHE)
 
 
 def grows(cache: Any) -> bool:

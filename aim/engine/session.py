@@ -114,7 +114,7 @@ class Session:
         """What the vision tower attended to, by kind of picture. It was seen in this forward, or recorded when the features were made."""
         if not self.method.needs_tower:
             return {}
-        made = self.inputs.get(seams.FEATURES) or {}
+        made = seams.features_in(self.inputs)
         known = {kind: output.attentions[0] for kind, output in made.items() if getattr(output, "attentions", None)}
         # A forward encodes the pixels that it is given. `generate` has encoded them before it calls the forward, and passes features on.
         kinds = [kind for kind, name in seams.PIXELS.items() if kind not in known and (kind in made or self.inputs.get(name) is not None)]

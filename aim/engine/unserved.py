@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from aim.engine import seams
 from aim.kernels.refusal import Refusal
+from aim.kernels.versions import advice
 
 INSTEAD = "or run it without `aim.reduce`."
 
@@ -36,8 +37,11 @@ def refuse_model(parts: seams.Parts, with_tower: bool) -> None:
         with_tower: whether the vision tower is hooked too, so that it may not be compiled either.
 
     Raises:
-        Refusal: the model is one of these.
+        Refusal: the model is one of these, or this release of transformers has changed what the engine stands on.
     """
+    missing = seams.missing(parts)
+    if missing:
+        raise Refusal(f"The forwards of {type(parts.whole).__name__} have no argument {missing[0]!r}, which `aim.reduce` needs. {advice()}")
     reasons = _attention_of(parts)
     if reasons:
         raise Refusal(

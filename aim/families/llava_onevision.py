@@ -197,8 +197,9 @@ def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
         return model.model.get_video_features(part[None], return_dict=True).pooler_output
 
     outputs, seen = encode_batches(model, watch, frames, _vision_shape(model.config, grid), run)
-    # Every part ends with the newline, and only the last one's is kept.
-    tokens = torch.cat([*(part[:, :-1] for part in outputs[:-1]), outputs[-1]], dim=1)
+    # Every part ends with the newline, and only the last one's is kept. Before transformers 5.18 none does: the model adds it later.
+    newlines = outputs[-1].shape[1] % grid.tokens_per_frame
+    tokens = torch.cat([*(part[:, : part.shape[1] - newlines] for part in outputs[:-1]), outputs[-1]], dim=1)
     return Encoded({"video": features(tokens, seen)}, {}, grid)
 
 

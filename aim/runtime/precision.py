@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from aim.engine.seams import taking_features
 from aim.runtime.failure import shown_name
 from aim.runtime.gpus import running_on
 from aim.runtime.memory import release
@@ -58,7 +59,7 @@ def is_finite(vlm: VLM) -> bool:
     frames = np.random.default_rng(0).integers(0, 256, (_FRAMES, _SIDE, _SIDE, 3))
     frames[1] = np.linspace(0, 255, _SIDE)[None, :, None]
     options = {"max_new_tokens": 1, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
-    with running_on(vlm.device), torch.inference_mode():
+    with running_on(vlm.device), torch.inference_mode(), taking_features(vlm.model.model):
         encoded = vlm.encode(frames.astype(np.uint8))
         inputs = vlm.inputs(_QUESTION, encoded)
         output = vlm.model.generate(**inputs, **options)  # type: ignore[operator]  # as in aim.runtime.generation

@@ -10,6 +10,7 @@ import torch
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from aim.engine.seams import feature_inputs
 from aim.families import Encoded
 from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
@@ -52,12 +53,12 @@ def prompt_ids(checkpoint: Checkpoint, question: str, grid: Grid, longest: int) 
 
 
 def inputs_for(checkpoint: Checkpoint, ids: list[int], encoded: Encoded) -> dict[str, Any]:
-    """The arguments of the model's forward and `generate` for one prompt's ids and the encoded clip in it."""
+    """The arguments of the model's forward and `generate`, inside `aim.reduce`, for one prompt's ids and the encoded clip in it."""
     family, model = checkpoint.family, checkpoint.model
     prompt = torch.tensor([ids], device=model.device)
     # `generate` writes into what it is given where it makes several sequences, so the kept features themselves are not given away.
     features = {kind: copy(output) for kind, output in encoded.features.items()}
-    inputs: dict[str, Any] = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt), "mm_encoder_outputs": features}
+    inputs: dict[str, Any] = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt), **feature_inputs(model, features)}
     if family.token_types:
         inputs["mm_token_type_ids"] = kinds = torch.zeros_like(prompt, dtype=torch.int)
         for kind, token in ((1, family.image_token(model.config)), (2, family.video_token(model.config))):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import aim
-from tests.tiny import clip_inputs, llava_onevision
+from tests.tiny import clip_inputs, llava_onevision, takes_features
 
 METHODS = [
     aim.Full(),
@@ -37,6 +37,7 @@ def encoded(model, prompts):
     return {"video": BaseModelOutputWithPooling(pooler_output=torch.cat(features, dim=1))}
 
 
+@takes_features
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_a_left_padded_batch_answers_as_each_prompt_alone(model, method):
     prompts = [clip_inputs(**options) for options in PROMPTS]
@@ -59,6 +60,7 @@ def test_a_left_padded_batch_answers_as_each_prompt_alone(model, method):
         assert all(map(torch.equal, record.survivors, one.survivors))
 
 
+@takes_features
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_the_logits_of_a_batch_are_those_of_each_prompt_alone(model, method):
     prompts = [clip_inputs(**options) for options in PROMPTS]
@@ -91,6 +93,7 @@ def test_beams_are_rows_of_one_prompt_and_equal_stock_where_nothing_is_dropped(m
     assert [record.tokens_per_layer for record in trace.prompts] == [trace.tokens_per_layer] * 3
 
 
+@takes_features
 def test_a_batch_tells_each_prompt_apart_in_its_record(model):
     prompts = [clip_inputs(frames=4), clip_inputs(frames=3, seed=2)]
     with torch.no_grad(), aim.reduce(model, aim.AIM(merge_ratio=0.5, l1=2, l2=5)) as trace:
@@ -99,6 +102,7 @@ def test_a_batch_tells_each_prompt_apart_in_its_record(model):
     assert [record.merged_tokens for record in trace.prompts] == [4 * 12, 3 * 12]
 
 
+@takes_features
 def test_two_clips_in_one_prompt_are_one_clip_with_all_frames(model):
     inputs = clip_inputs(frames=4)
     ids = inputs["input_ids"]

@@ -7,7 +7,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 import aim
 from aim.kernels.merging import merge_clip
 from aim.kernels.schedule import merged_per_clip, ramp
-from tests.tiny import VIDEO, clip_inputs, fingerprint, llava_onevision
+from tests.tiny import VIDEO, clip_inputs, fingerprint, llava_onevision, takes_features
 
 GREEDY = {"max_new_tokens": 12, "do_sample": False}
 SETTINGS = [
@@ -133,6 +133,7 @@ def test_slicing_tokens_away_equals_masking_them(model, l1, l2):
     assert (sliced - masked).abs().max() <= 1e-5
 
 
+@takes_features
 def test_compact_positions_equal_a_prompt_with_fewer_placeholders(model):
     inputs, frames = clip_inputs(), 4
     with torch.no_grad():

@@ -87,8 +87,42 @@ def test_the_core_sees_the_ids_and_generate_its_features_and_positions(parts, fa
     calls = seen_by(parts.core, lambda: parts.whole.generate(**inputs, max_new_tokens=3, do_sample=False))
     assert len(calls) == 3, "`generate` no longer runs one forward a token."
     made = [kind for kind, name in seams.PIXELS.items() if name in inputs]
-    assert list(calls[0][1][seams.FEATURES]) == made, "`generate` no longer hands on features: methods that watch the tower lose them."
+    if seams.takes_features(parts.whole):
+        assert list(calls[0][1][seams.FEATURES]) == made, "`generate` no longer hands on features: methods that watch the tower lose them."
+    else:
+        assert all(seams.PIXELS[kind] in calls[0][1] for kind in made), "`generate` no longer hands on pixels, nor features in their place."
     assert all(given.get(seams.POSITIONS) is not None for _, given in calls), "`generate` no longer says where positions go on."
+
+
+def test_features_made_before_are_those_that_the_model_makes_of_pixels(parts, family):
+    inputs = family.video_inputs()
+    kind = next(kind for kind, name in seams.PIXELS.items() if name in inputs)
+    others = {name: value for name, value in inputs.items() if name != seams.PIXELS[kind]}
+    made = []
+
+    def watched(*args, **kwargs):
+        made.append(encode(*args, **kwargs))
+        return made[-1]
+
+    name = f"get_{kind}_features"
+    encode = getattr(parts.core, name)
+    with torch.no_grad():
+        setattr(parts.core, name, watched)
+        stock = parts.whole(**inputs).logits
+        delattr(parts.core, name)
+        with seams.taking_features(parts.core):
+            given = seams.feature_inputs(parts.whole, {kind: made[0]})
+            assert seams.features_in(given) == {kind: made[0]}
+            again = parts.whole(**others, **given).logits
+    assert len(made) == 1, "get_image_features or get_video_features: a forward no longer encodes its pixels by them."
+    assert torch.equal(stock, again), "A forward no longer takes features in place of pixels: the tower would run at each question."
+    assert name not in vars(parts.core)
+
+
+def test_an_argument_that_transformers_has_renamed_is_missed(parts, monkeypatch):
+    assert seams.missing(parts) == [], "An argument under which the engine finds tensors has another name."
+    monkeypatch.setattr(seams, "CACHE", "kv")
+    assert set(seams.missing(parts)) == {"kv"}
 
 
 def test_the_text_model_receives_embeddings_and_gives_hidden_states_and_cache(parts, family):

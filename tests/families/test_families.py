@@ -99,6 +99,7 @@ def test_a_batch_padded_on_the_left_equals_its_prompts_one_by_one(tiny, method):
 
 
 def test_features_made_once_give_the_same_answer_as_pixels(tiny):
+    from aim.engine.seams import feature_inputs
     from aim.families import family_of
 
     family, model = tiny
@@ -108,7 +109,7 @@ def test_features_made_once_give_the_same_answer_as_pixels(tiny):
         encoded = entry.encode(model, {k: v for k, v in inputs.items() if "pixel" in k or "grid" in k})
     given = {k: v for k, v in inputs.items() if "pixel" not in k}
     with aim.reduce(model, REDUCED) as trace:
-        ours = generate(model, given | encoded.inputs | {"mm_encoder_outputs": encoded.features})
+        ours = generate(model, given | encoded.inputs | feature_inputs(model, encoded.features))
     assert (encoded.grid.frames, encoded.grid.rows, encoded.grid.columns) == (trace.frames, trace.rows, trace.columns)
     with aim.reduce(model, REDUCED):
         assert torch.equal(ours, generate(model, inputs))

@@ -54,7 +54,8 @@ def test_an_answer_equals_stock_generate_on_the_prompt_written_out(vlm, clip):
         inputs["second_per_grid_ts"] = [0.5]  # two frames of a quarter of a second
     with torch.no_grad():
         stock = vlm.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **inputs, max_new_tokens=20, do_sample=False)
-    assert answer.text == vlm.checkpoint.tokenizer.decode(stock[0, ids.shape[1] :], skip_special_tokens=True).strip()
+    # By words, because transformers' streamer decodes line by line, and this tokenizer drops the space in front of a line's first word.
+    assert answer.text.split() == vlm.checkpoint.tokenizer.decode(stock[0, ids.shape[1] :], skip_special_tokens=True).split()
     assert answer.trace.frames == STEPS.get(name, FRAMES)
     assert sum(answer.trace.tokens_per_layer[0]) == ids.shape[1]
 

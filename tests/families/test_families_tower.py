@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import aim
+from aim.engine.seams import feature_inputs
 from aim.families import FAMILIES
 from aim.families.towers import received
 from aim.methods import METHODS
@@ -187,7 +188,8 @@ def test_a_method_that_asks_the_tower_gets_the_same_by_pixels_and_by_features(na
         with torch.inference_mode(), aim.reduce(model, method):
             encoded = entry.encode(model, {key: value for key, value in inputs.items() if "pixel" in key or "grid" in key})
             given = {key: value for key, value in inputs.items() if "pixel" not in key and "grid" not in key}
-            again = model.generate(**given, **encoded.inputs, mm_encoder_outputs=encoded.features, max_new_tokens=8, do_sample=False)
+            given |= encoded.inputs | feature_inputs(model, encoded.features)
+            again = model.generate(**given, max_new_tokens=8, do_sample=False)
         assert torch.equal(first, again)
 
 
