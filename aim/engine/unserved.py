@@ -39,6 +39,10 @@ def refuse_model(parts: seams.Parts, with_tower: bool) -> None:
     Raises:
         Refusal: the model is one of these, or this release of transformers has changed what the engine stands on.
     """
+    # A compiled module's forward names no arguments, so this is looked at before them.
+    hooked = parts.whole.modules() if with_tower else [parts.core, *parts.language_model.modules()]
+    if any(seams.is_compiled(module) for module in hooked):
+        raise Refusal(_compiled("A part of the model"))
     missing = seams.missing(parts)
     if missing:
         raise Refusal(f"The forwards of {type(parts.whole).__name__} have no argument {missing[0]!r}, which `aim.reduce` needs. {advice()}")
@@ -48,9 +52,6 @@ def refuse_model(parts: seams.Parts, with_tower: bool) -> None:
             f"The text model ({parts.text_config.model_type}) has {' and '.join(reasons)}; `aim.reduce` takes text models whose layers "
             f"all attend to the whole prompt, by a plain softmax. Choose another checkpoint, {INSTEAD}"
         )
-    hooked = parts.whole.modules() if with_tower else [parts.core, *parts.language_model.modules()]
-    if any(seams.is_compiled(module) for module in hooked):
-        raise Refusal(_compiled("A part of the model"))
 
 
 def _attention_of(parts: seams.Parts) -> list[str]:
