@@ -64,7 +64,12 @@ def _prompt(grid: Grid) -> list[str | int]:
 
 def _for_images(family: Family) -> Family:
     """One tile, between the markers and without a number."""
-    return replace(family, clip_text="<IMG_CONTEXT>", clip_type="image", prompt=lambda grid: ["<img>", grid.tokens_per_frame, "</img>"])
+    return replace(
+        family,
+        clip_text="<IMG_CONTEXT>",
+        clip_type="image",
+        prompt=lambda grid, *_further: ["<img>", grid.tokens_per_frame, "</img>"],
+    )
 
 
 def _vision_shape(config, grid: Grid) -> VisionShape:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,11 +26,10 @@ from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
 from aim.kernels.tower_attention import TowerAttention
 
-PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}
 # The video processor's own limits for a frame. A checkpoint's settings may name others. Those of its image processor allow 12.8 million
 # pixels, too many for a frame of a clip, so the upper limit always holds.
 MIN_PIXELS, MAX_PIXELS = 128 * 28 * 28, 768 * 28 * 28
-# Of a single picture: 1,280 tokens, as many as the model card suggests. Its processor would make up to 16,384.
+# Of a single picture: 1,280 tokens of Qwen2-VL, as many as its model card suggests. Its processor would make up to 16,384.
 MAX_IMAGE_PIXELS = 1280 * 28 * 28
 MAX_ASPECT = 200
 
@@ -52,24 +52,45 @@ def smart_size(height: int, width: int, factor: int, min_pixels: int, max_pixels
     return rounded
 
 
-def frame_size(config, picture_settings: dict, height: int, width: int, limit: int = MAX_PIXELS) -> tuple[int, int]:
-    """(height, width) to which a clip's frames are resized, with `limit` pixels at most.
+def frame_size(config, picture_settings: dict, _frames: int, height: int, width: int) -> tuple[int, int]:
+    """(height, width) to which a clip's frames are resized.
 
     Raises:
         Refusal: as `smart_size`.
     """
+    return _size_within(MAX_PIXELS, config, picture_settings, height, width)
+
+
+def _image_size(config, picture_settings: dict, _frames: int, height: int, width: int) -> tuple[int, int]:
+    """(height, width) to which a single picture is resized, which may be larger than a frame.
+
+    Raises:
+        Refusal: as `smart_size`.
+    """
+    return _size_within(MAX_IMAGE_PIXELS, config, picture_settings, height, width)
+
+
+def _size_within(limit: int, config, picture_settings: dict, height: int, width: int) -> tuple[int, int]:
     size, vision = picture_settings.get("size", {}), config.vision_config
     least = picture_settings.get("min_pixels") or size.get("shortest_edge") or MIN_PIXELS
     most = picture_settings.get("max_pixels") or size.get("longest_edge") or limit
     return smart_size(height, width, vision.patch_size * vision.spatial_merge_size, least, min(most, limit))
 
 
-def _grid(config, picture_settings: dict, frames: int, height: int, width: int) -> Grid:
-    """Half as many steps in time as frames, rounded up, each of tokens of 2 x 2 patches."""
-    vision = config.vision_config
-    side = vision.patch_size * vision.spatial_merge_size
-    height, width = frame_size(config, picture_settings, height, width)
-    return Grid(math.ceil(frames / vision.temporal_patch_size), height // side, width // side)
+# (config, picture settings, frames, height, width) → (height, width) to which frames are resized.
+FrameSize = Callable[[Any, dict, int, int, int], tuple[int, int]]
+
+
+def gridder(frame_size: FrameSize) -> Callable[..., Grid]:
+    """The family's `grid`: half as many steps in time as frames, rounded up, each of tokens of 2 x 2 patches."""
+
+    def grid(config, picture_settings: dict, frames: int, height: int, width: int) -> Grid:
+        vision = config.vision_config
+        side = vision.patch_size * vision.spatial_merge_size
+        height, width = frame_size(config, picture_settings, frames, height, width)
+        return Grid(math.ceil(frames / vision.temporal_patch_size), height // side, width // side)
+
+    return grid
 
 
 def _reader(kind: str) -> Callable[..., Reader]:
@@ -110,74 +131,70 @@ def _sizes_by_position(ids: Tensor, positions: Tensor | None, token: int) -> Ite
                 yield part.shape[1] // (rows * columns), rows, columns
 
 
-def _pixel_values(config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
-    """The patches of a clip's frames, and their numbers along time, height and width; see `patches_of`."""
-    height, width = frame_size(config, picture_settings, *frames.shape[1:3])
-    patches, sizes = patches_of(config, frames, picture_settings, height, width)
-    return {"pixel_values_videos": patches, "video_grid_thw": sizes}
+def pixel_maker(frame_size: FrameSize) -> Callable[..., dict[str, Tensor]]:
+    """The family's `pixel_values`: patches [steps · rows · columns, 3 · 2 · side²], those of a token together.
 
-
-def patches_of(config, frames: np.ndarray, picture_settings: dict, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """(patches [steps · rows · columns, 3 · 2 · side²], [[steps, rows, columns]]) of frames resized to height x width.
-
-    The patches of a token lie together. The last of an odd number of frames is repeated.
+    The last of an odd number of frames is repeated.
     """
-    vision = config.vision_config
-    time, merge, side = vision.temporal_patch_size, vision.spatial_merge_size, vision.patch_size
-    pixels = normalised_frames(frames, picture_settings, height, width)
-    pixels = torch.cat([pixels, pixels[-1:].expand(-len(pixels) % time, -1, -1, -1)])
-    steps, rows, columns = len(pixels) // time, height // side, width // side
-    parts = pixels.view(steps, time, 3, rows // merge, merge, side, columns // merge, merge, side)
-    patches = parts.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(steps * rows * columns, -1)
-    return patches, torch.tensor([[steps, rows, columns]])
+
+    def pixel_values(config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
+        vision = config.vision_config
+        time, merge, side = vision.temporal_patch_size, vision.spatial_merge_size, vision.patch_size
+        height, width = frame_size(config, picture_settings, *frames.shape[:3])
+        pixels = normalised_frames(frames, picture_settings, height, width)
+        pixels = torch.cat([pixels, pixels[-1:].expand(-len(pixels) % time, -1, -1, -1)])
+        steps, rows, columns = len(pixels) // time, height // side, width // side
+        parts = pixels.view(steps, time, 3, rows // merge, merge, side, columns // merge, merge, side)
+        patches = parts.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(steps * rows * columns, -1)
+        return {"pixel_values_videos": patches, "video_grid_thw": torch.tensor([[steps, rows, columns]])}
+
+    return pixel_values
 
 
-def encoder(watch: Callable, vision_shape: Callable, kind: str = "video") -> Callable[..., Encoded]:
-    """The family's `encode`, which keeps what `watch` sees of the tower. It may take parts, as no step of a clip attends to another.
-
-    `kind` is "image" where the pixels are those of one picture.
-    """
+def encoder(watch: Callable, vision_shape: Callable) -> Callable[..., Encoded]:
+    """The family's `encode`, which keeps what `watch` sees of the tower. It may take parts, as no step of a clip attends to another."""
 
     def encode(model, pixels: dict[str, Tensor]) -> Encoded:
-        sizes, merge = pixels[f"{kind}_grid_thw"], model.config.vision_config.spatial_merge_size
+        sizes, merge = pixels["video_grid_thw"], model.config.vision_config.spatial_merge_size
         steps, rows, columns = sizes[0].tolist()
         grid = Grid(steps, rows // merge, columns // merge)
 
         def run(part: Tensor) -> Tensor:
             size = torch.tensor([[len(part), rows, columns]], device=model.device)
-            run_tower = getattr(model.model, f"get_{kind}_features")
-            return torch.cat(run_tower(part.flatten(0, 1), size, return_dict=True).pooler_output)
+            return torch.cat(model.model.get_video_features(part.flatten(0, 1), size, return_dict=True).pooler_output)
 
-        frames = pixels[PIXELS[kind]].unflatten(0, (steps, -1))
+        frames = pixels["pixel_values_videos"].unflatten(0, (steps, -1))
         outputs, seen = encode_batches(model, watch, frames, vision_shape(model.config, grid), run)
-        return Encoded({kind: features([torch.cat(outputs)], seen)}, {f"{kind}_grid_thw": sizes}, grid)
+        return Encoded({"video": features([torch.cat(outputs)], seen)}, {"video_grid_thw": sizes}, grid)
 
     return encode
 
 
-def _image_grid(config, picture_settings: dict, _frames: int, height: int, width: int) -> Grid:
-    """One step, of a picture that may have more tokens than a clip's frame."""
-    side = config.vision_config.patch_size * config.vision_config.spatial_merge_size
-    height, width = frame_size(config, picture_settings, height, width, MAX_IMAGE_PIXELS)
-    return Grid(1, height // side, width // side)
+# What the processor calls a picture's inputs, and what it calls the same of a clip. A picture is a step whose two frames are alike.
+IMAGE_INPUTS = {"pixel_values": "pixel_values_videos", "image_grid_thw": "video_grid_thw"}
 
 
-def _image_values(config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
-    """The patches of one picture, each twice in time as the processor has them; see `patches_of`."""
-    height, width = frame_size(config, picture_settings, *frames.shape[1:3], limit=MAX_IMAGE_PIXELS)
-    patches, sizes = patches_of(config, frames[:1], picture_settings, height, width)
-    return {"pixel_values": patches, "image_grid_thw": sizes}
+def for_images(family: Family) -> Family:
+    """The family, or one that was made of it, where one picture goes in: the same tower and features under an image's names."""
+    made = pixel_maker(_image_size)
 
+    def pixel_values(config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
+        clip = made(config, frames[:1], picture_settings)
+        return {name: clip[same] for name, same in IMAGE_INPUTS.items()}
 
-def _for_images(family: Family) -> Family:
+    def encode(model, pixels: dict[str, Tensor]) -> Encoded:
+        encoded = family.encode(model, {same: pixels[name] for name, same in IMAGE_INPUTS.items()})
+        return Encoded({"image": encoded.features["video"]}, {"image_grid_thw": pixels["image_grid_thw"]}, encoded.grid)
+
     return replace(
         family,
         video_token=lambda _config: None,
-        grid=_image_grid,
-        pixel_values=_image_values,
-        encode=encoder(family.watch_tower or watch_tower, family.vision_shape, "image"),
+        grid=gridder(_image_size),
+        pixel_values=pixel_values,
+        encode=encode,
         clip_text="<|image_pad|>",
         clip_type="image",
+        prompt=lambda grid, *_further: [grid.tokens],
         timing=None,
     )
 
@@ -269,8 +286,8 @@ FAMILY = Family(
     video_token=lambda config: config.video_token_id,
     images=_reader("image"),
     videos=_reader("video"),
-    grid=_grid,
-    pixel_values=_pixel_values,
+    grid=gridder(frame_size),
+    pixel_values=pixel_maker(frame_size),
     encode=encoder(watch_tower, _vision_shape),
     clip_text="<|video_pad|>",
     prompt=lambda grid: [grid.tokens],
@@ -281,5 +298,5 @@ FAMILY = Family(
     picture_settings={"image_mean": OPENAI_CLIP_MEAN, "image_std": OPENAI_CLIP_STD},
     unquantised=("model.visual", "lm_head"),
     suggested_for_video=True,
-    for_images=_for_images,
+    for_images=for_images,
 )
