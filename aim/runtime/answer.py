@@ -69,8 +69,8 @@ class Answer:
         }
 
     def to_dict(self) -> dict:
-        """`account`, under "trace" the whole trace, and what each word looked at, as plain numbers and lists."""
-        return self.account() | {"trace": (self.trace or Trace()).to_dict(), "words": [word.to_dict() for word in self.words]}
+        """`account`, and under "trace" the whole trace, what each token looked at with it, as plain numbers and lists."""
+        return self.account() | {"trace": (self.trace or Trace()).to_dict()}
 
     def to_json(self) -> str:
         """`to_dict` as one JSON object."""

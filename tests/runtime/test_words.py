@@ -86,11 +86,13 @@ def test_words_change_nothing_else_and_are_off_by_default(vlm, clip, answer):
     assert torch.equal(plain.next_token, answer.next_token)
 
 
-def test_the_account_has_words_and_the_whole_json_their_attention(answer):
+def test_the_account_has_words_and_the_whole_json_the_attention_of_their_tokens_once(answer):
     account, whole = json.loads(json.dumps(answer.account())), json.loads(answer.to_json())
     assert [word["text"] for word in account["words"]] == [word.text for word in answer.words]
-    assert "attention" not in account["words"][0]
-    assert len(whole["words"][0]["attention"]) == len(whole["trace"]["attention"][0]) == len(answer.trace.survivors)
+    assert account["words"] == whole["words"] and "attention" not in account["words"][0]
+    rows = whole["trace"]["attention"][answer.words[0].tokens[0].number]
+    assert [len(row) for row in rows] == [len(alive) for alive in answer.trace.survivors]
+    assert len(json.loads(json.dumps(answer.words[0].to_dict()))["attention"]) == len(rows)
 
 
 def test_memory_that_is_full_leaves_words_without_attention(vlm, clip, monkeypatch):
