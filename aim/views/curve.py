@@ -113,9 +113,9 @@ def curve_svg(
         parts.append(f'<path d="M{LEFT} {y(sum(planned[0])):.1f}{corners}" fill="none" stroke="currentColor" stroke-dasharray="4 3"/>')
     parts += _numbers(layers, step, floor_y)
     parts += _marks([(min(layer, layers), name) for layer, name in marks], step, floor_y)
-    visual = [count for count, _ in executed]
+    counts = [count for count, _ in executed]
     described = (
-        f"{patches:,} patches became {visual[0]:,} visual tokens. {in_words(visual)} Each layer also has {executed[0][1]:,} text tokens."
+        f"{patches:,} patches became {counts[0]:,} visual tokens. {in_words(counts)} Each layer also has {executed[0][1]:,} text tokens."
     )
     return (
         f'<svg class="aim-curve" viewBox="0 0 {WIDTH} {height}" role="img"><title>Tokens in each layer of the language model</title>'

@@ -15,7 +15,7 @@ from PIL import Image
 from aim.kernels.trace import Trace
 from aim.views.colour import VIRIDIS
 from aim.views.fates import places
-from aim.views.frames import LARGEST, score_scale, sources
+from aim.views.frames import LARGEST, first_of, score_scale
 from aim.views.mosaic import most_divided, patch_colours, token_colours
 from aim.views.sheet import jpeg_url
 
@@ -63,8 +63,7 @@ def payload(frames: np.ndarray, timestamps: np.ndarray, trace: Trace, picture_pi
             f"There are {len(frames)} frames, {len(timestamps)} timestamps and a trace of {trace.frames} frames; "
             "pass the frames of that run and a timestamp for each."
         )
-    shown = sources(len(frames), trace.frames)
-    own = frames[shown]
+    own = first_of(frames, trace.frames)
     colours = patch_colours(own, trace.rows, trace.columns)
     layers = len(trace.tokens_per_layer)
     numbers = "int16" if trace.merged_tokens <= 32768 else "int32"
@@ -73,7 +72,7 @@ def payload(frames: np.ndarray, timestamps: np.ndarray, trace: Trace, picture_pi
         "rows": trace.rows,
         "columns": trace.columns,
         "layers": layers,
-        "times": [round(float(timestamps[index]), 3) for index in shown],
+        "times": [round(float(time), 3) for time in first_of(timestamps, trace.frames)],
         "picture": picture_of(own, picture_pixels, picture),
         "start_frame": most_divided(trace, colours),
         "assignment": pack(np.asarray(trace.assignment), numbers),

@@ -58,7 +58,7 @@ class Stack:
             size: pixels of the longer side. None keeps the frames' own within 384 to 640.
             shown: which of the grid's frames; None is all of them.
         """
-        own = frames[sources(len(frames), grid.frames)]
+        own = first_of(frames, grid.frames)
         picked = np.arange(grid.frames) if shown is None else np.asarray(shown, int)
         longest = max(own.shape[1:3])
         scale = (size or min(max(longest, SMALLEST), LARGEST)) / longest
@@ -193,14 +193,14 @@ def draw_frames(
     layer, shown = shown_layer(trace, view, layer), VIEWS[view]
     painted = shown.paint(Stack.of(frames, trace), trace, layer)
     counts = tokens_by_frame(trace, layer if shown.layered else None)
-    times = timestamps[sources(len(frames), trace.frames)]
+    times = first_of(timestamps, trace.frames)
     return [(image(pixels), caption(float(time), int(count))) for pixels, time, count in zip(painted, times, counts, strict=True)]
 
 
-def sources(count: int, traced: int) -> list[int]:
-    """For each of a trace's `traced` frames, the index of the frame it shows among the clip's `count`: the first of those it joined."""
-    joined = -(-count // traced)  # the last step may hold fewer
-    return [index * joined for index in range(traced)]
+def first_of(values: np.ndarray, traced: int) -> np.ndarray:
+    """Of a clip's frames or times [N, ...] those that a trace's `traced` frames show: each the first of those it joined. No copy."""
+    joined = -(-len(values) // traced)  # the last step may hold fewer
+    return values[::joined]
 
 
 def caption(seconds: float, tokens: int) -> str:

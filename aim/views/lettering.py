@@ -32,14 +32,14 @@ def legible(text: str) -> str:
 
 def font(text: str, size: int) -> ImageFont.FreeTypeFont:
     """The font that a text is written in at this size in pixels."""
-    return _load(_face(text), size)
+    return ImageFont.truetype(BUNDLED, size) if (own := _load(_face(text), size)) is None else own
 
 
 def wrapped(text: str, size: int, width: float, lines: int) -> list[str]:
     """The text as at most so many lines of that width in pixels, at least one; a word too long is broken, and what is left out is "…"."""
     text = legible(text)
-    face, done = font(text, size), []
-    rest = text
+    face, rest = font(text, size), text
+    done: list[str] = []
     while rest and len(done) < lines:
         count = _fitting(rest, face, width)
         if count < len(rest):
@@ -53,13 +53,13 @@ def wrapped(text: str, size: int, width: float, lines: int) -> list[str]:
     return done or [""]
 
 
-def write(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, size: int, ink: tuple, width: float, lines: int = 1) -> float:
+def write(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, size: int, ink: tuple, width: float, lines: int = 1) -> int:
     """Write a wrapped text whose top left corner is at `place`; text that runs from right to left ends at its right edge.
 
     Returns:
         Where the next text may begin, below.
     """
-    left, top = place
+    left, top = place[0], round(place[1])
     shown = wrapped(text, size, width, lines)
     face = font("".join(shown), size)
     for line in shown:

@@ -11,7 +11,7 @@ import numpy as np
 from aim.views.colour import colour_map
 from aim.views.fates import Fate, fates
 from aim.views.html_tables import scrolling
-from aim.views.side_by_side import title
+from aim.views.side_by_side import title, trace_of
 
 if TYPE_CHECKING:
     from aim.kernels.trace import Trace
@@ -27,7 +27,7 @@ COVERED = "Small: the same of all patches in these tokens. A token stands at one
 def overlap_table(comparison: Comparison, layer: int) -> str:
     """The overlaps of every two methods in a layer, as an HTML table coloured by the share of places."""
     names = [title(run) for run in comparison.runs]
-    traces = [run.answer.trace for run in comparison.runs]
+    traces = [trace_of(run) for run in comparison.runs]
     places, covered = (overlap(traces, layer, upto) for upto in (Fate.STANDS, Fate.MERGED))
     merged = not np.array_equal(places, covered, equal_nan=True)  # without merging both are the same
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw
 
 from aim.views.fates import Fate, fates, telling_layer, tokens_by_frame
-from aim.views.frames import VIEWS, Stack, clock, sources
+from aim.views.frames import VIEWS, Stack, clock, first_of
 from aim.views.lettering import write
 from aim.views.mosaic import most_divided
 from aim.views.patterns import image
@@ -62,15 +62,15 @@ def share_picture(run: ShownRun, answer: Answer, question: str, full: Answer | N
     for line in filter(None, (address, words.unwritten)):
         top = write(draw, (MARGIN, top), line, 17, FAINT, inner, lines=3)
     data = io.BytesIO()
-    canvas.crop((0, 0, WIDTH, round(top) + MARGIN // 2)).save(data, "PNG", compress_level=6)
+    canvas.crop((0, 0, WIDTH, top + MARGIN // 2)).save(data, "PNG", compress_level=6)
     return data.getvalue()
 
 
-def draw_answers(draw: ImageDraw.ImageDraw, place: tuple[float, float], width: float, words: SharedWords, size: int) -> float:
+def draw_answers(draw: ImageDraw.ImageDraw, place: tuple[float, float], width: float, words: SharedWords, size: int) -> int:
     """Both answers side by side under their names, and below them whether they agree. Returns where the next text may begin."""
     (left, top), half = place, (width - BETWEEN) / 2
     said = [(words.method, words.answer)] + ([("Full model", words.full_answer)] if words.full_answer is not None else [])
-    below = top
+    below = round(top)
     for column, (name, text) in enumerate(said):
         across = left + column * (half + BETWEEN)
         wide = half if len(said) > 1 else width
@@ -97,16 +97,15 @@ def draw_bars(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float],
         draw.line((dash, top, dash + 4, top), AXIS, 1)
 
 
-def _three_pictures(canvas: Image.Image, draw: ImageDraw.ImageDraw, run: ShownRun, top: float) -> float:
+def _three_pictures(canvas: Image.Image, draw: ImageDraw.ImageDraw, run: ShownRun, top: int) -> int:
     trace, layer = run.trace, telling_layer(run.trace)
-    own = run.frames[sources(len(run.frames), trace.frames)]
     everywhere = Stack.of(run.frames, trace, 64)
     shown = most_divided(trace, everywhere.colours)
-    tall, wide = own.shape[1:3]
+    tall, wide = run.frames.shape[1:3]
     size = round(PICTURE * max(1, tall / wide)) if tall <= 1.4 * wide else round(1.4 * PICTURE)
     stack = Stack.of(run.frames, trace, size, [shown])
     entered, left = (int(tokens_by_frame(trace, at)[shown]) for at in (None, layer))
-    time = clock(float(run.timestamps[sources(len(run.frames), trace.frames)[shown]]))
+    time = clock(float(first_of(run.timestamps, trace.frames)[shown]))
     named = [
         (stack.pixels, f"Frame {shown + 1} of {trace.frames}, at {time}"),
         (VIEWS["Merged regions"].paint(stack, trace, layer), f"What the language model gets: {counted(entered)}"),
@@ -116,7 +115,7 @@ def _three_pictures(canvas: Image.Image, draw: ImageDraw.ImageDraw, run: ShownRu
     for column, (pixels, words) in enumerate(named):
         picture = image(pixels[0])
         across = MARGIN + column * (PICTURE + BETWEEN)
-        canvas.paste(picture, (across + (PICTURE - picture.width) // 2, round(top)))
+        canvas.paste(picture, (across + (PICTURE - picture.width) // 2, top))
         below = write(draw, (across, top + picture.height + 6), words, 17, INK, PICTURE, lines=2)
     keys = [fate for fate in (Fate.JUST_DROPPED, Fate.DROPPED, Fate.LEFT_OUT) if fate in fates(trace, layer)[shown]]
     draw_keys(canvas, (MARGIN, below + 4), keys)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from html import escape
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 
 from aim.views.fates import Fate, fates
-from aim.views.frames import Stack, kept_places, sources
+from aim.views.frames import Stack, first_of, kept_places
 from aim.views.html_tables import head_row, row, scrolling, table
 from aim.views.look import GRID, LINES, PLANNED, layout
 from aim.views.patterns import image
@@ -20,6 +20,7 @@ from aim.views.text_tables import plain_table
 from aim.views.units import counted, flops, number, seconds, size, times
 
 if TYPE_CHECKING:
+    from aim.kernels.trace import Trace
     from aim.runtime.compare import Compared, Comparison
 
 # The full model first, in grey; dashes tell apart what shares a colour.
@@ -67,6 +68,11 @@ def _row(run: Compared, reference: Compared) -> str:
         f"{pairs[0][0]:,} → {pairs[-1][0]:,}",
     )
     return row(f"{escape(title(run))}<small>{escape(setting(run))}</small>", texts)
+
+
+def trace_of(run: Compared) -> Trace:
+    """The record of a compared run, which is always a finished one."""
+    return cast("Trace", run.answer.trace)
 
 
 def title(run: Compared) -> str:
@@ -125,14 +131,14 @@ def kept_sheet(frames: np.ndarray, timestamps: np.ndarray, comparison: Compariso
     Args:
         frames: uint8 [N, H, W, 3], those of the runs; `timestamps` [N] in seconds.
     """
-    trace = comparison.runs[0].answer.trace
+    trace = trace_of(comparison.runs[0])
     shown = [round(place) for place in np.linspace(0, trace.frames - 1, min(FRAMES_SHOWN, trace.frames))]
     stack, rows, seen = Stack.of(frames, trace, ROW_CELL, shown), [], set()
     for run in comparison.runs:
-        record = run.answer.trace
+        record = trace_of(run)
         painted = [image(pixels) for pixels in kept_places(stack, record, layer)]
         rows.append((title(run), counted(len(record.survivors[layer])), painted))
         seen |= set(np.unique(fates(record, layer, just=False)).tolist())
-    times = timestamps[sources(len(frames), trace.frames)][shown]
+    times = first_of(timestamps, trace.frames)[shown]
     keys = [fate for fate in (Fate.MERGED, Fate.DROPPED, Fate.LEFT_OUT) if fate in seen]
     return row_sheet([f"{float(time):.1f} s" for time in times], rows, keys)

@@ -133,7 +133,7 @@ def _stack(run: ShownRun, inner: int) -> tuple[Stack, int]:
 
 
 def _written(pictures: Sequence[Image.Image], lasts: Sequence[int], kind: str, scale: float, quality: int) -> bytes:
-    size = tuple(round(scale * side) for side in pictures[0].size)
+    size = round(scale * pictures[0].width), round(scale * pictures[0].height)
     first, *others = pictures if scale == 1 else [picture.resize(size, Image.Resampling.LANCZOS) for picture in pictures]
     options = {"quality": quality, "method": 2} if kind == "WEBP" else {"optimize": False, "disposal": 1}
     data = io.BytesIO()
