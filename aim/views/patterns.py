@@ -18,6 +18,7 @@ from aim.views.mosaic import borders
 
 VEIL, INK = (26, 28, 36), (226, 230, 240)
 INKED = 0.5  # opacity of a pattern's lines
+ROOM = 20  # pixels of a patch that has room for lines of two colours
 
 
 class Look(NamedTuple):
@@ -103,12 +104,16 @@ def starts(count: int, length: int) -> np.ndarray:
 def draw_borders(pixels: np.ndarray, labels: np.ndarray) -> None:
     """Draw lines on pixels [F, height, width], in place, between neighbouring patches whose labels [F, rows, columns] differ.
 
-    The lines are light within dark ones, so that they show on any ground.
+    The lines are light within dark ones, so that they show on any ground; between patches of few pixels, where lines are many, they are
+    grey and alone.
     """
     height, width = pixels.shape[1:]
     thin = max(1, round(max(width, height) / 400))
     right, below = borders(labels)
-    for ink, thick in ((_one((0, 0, 0)), thin + 2), (_one((255, 255, 255)), thin)):
+    room = min(height / labels.shape[1], width / labels.shape[2]) >= ROOM
+    lines = (((0, 0, 0), thin + 2), ((255, 255, 255), thin)) if room else (((150, 150, 150), 1),)
+    for colour, thick in lines:
+        ink = _one(colour)
         _lines(pixels, right, starts(labels.shape[2], width)[1:], thick, ink)
         _lines(pixels.swapaxes(1, 2), below.swapaxes(1, 2), starts(labels.shape[1], height)[1:], thick, ink)
 

@@ -165,9 +165,10 @@ function makePainter(trace, pictures, colours) {
     const longest = Math.max(canvas.width, canvas.height);
     const thick = Math.max(1, longest / 400);
     const large = longest > THUMBNAIL;
+    const ink = Math.min(0.9, Math.max(0.45, canvas.width / trace.columns / 70)); // of lines, which are many where patches are small
     for (const name of Object.values(PATTERNS)) lay(context, name, (group) => view.pattern(trace, group, look), frame);
     if (large || look.view === "merged") {
-      twice(context, borders(canvas, frame, (group) => view.number(trace, group, look)), thick, "rgba(255, 255, 255, 0.9)");
+      twice(context, borders(canvas, frame, (group) => view.number(trace, group, look)), thick, `rgba(255, 255, 255, ${ink})`);
     }
     if (large && view.dots) dots(context, frame, thick, (group) => view.dots(trace, group, look));
     if (look.chosen.size) {

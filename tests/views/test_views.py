@@ -131,6 +131,13 @@ def test_lines_run_exactly_where_neighbours_differ():
     assert (drawn[0] == 0).sum() > 4 * 100  # each between two dark ones
 
 
+def test_between_patches_of_few_pixels_lines_are_thin_and_grey():
+    pixels = np.full((1, 20, 30), packed(np.array([90, 90, 90], np.uint8)))
+    draw_borders(pixels, np.array([[[0, 0, 1], [0, 0, 1]]]))
+    drawn = unpacked(pixels)[0, :, :, 0]
+    assert (drawn[:, 20] == 150).all() and (np.delete(drawn, 20, axis=1) == 90).all()
+
+
 def test_patches_that_do_not_divide_the_pixels_cover_them_all():
     values = np.arange(35).reshape(1, 5, 7)
     pixels = stretched(values, 101, 83)[0]
