@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -79,7 +79,7 @@ class FakeVlm:
         self.seen: set[str] = set()
         self.features = SimpleNamespace(bytes=0)
 
-    def text_tokens(self, question: str, num_frames: int = 1, grid: Grid | None = None) -> int:
+    def text_tokens(self, question: str, num_frames: int = 1, grid: Grid | None = None, times: Sequence[float] = ()) -> int:
         return 3 + len(question.split())
 
     def grid(self, num_frames: int, height: int = 360, width: int = 640) -> Grid:

@@ -20,6 +20,10 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLMoeConfig,
+    Qwen3VLMoeForConditionalGeneration,
 )
 
 takes_features = pytest.mark.skipif(
@@ -129,6 +133,41 @@ def qwen2_5_vl(layers=6, seed=0, full=(1, 3), **text):
     return _ready(Qwen2_5_VLForConditionalGeneration, config, seed)
 
 
+INTERLEAVED = {**MROPE, "mrope_interleaved": True}
+QWEN3_VISION = {
+    **QWEN_VISION,
+    "depth": 4,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "out_hidden_size": 32,
+    "num_position_embeddings": 36,
+}
+
+
+def qwen3_vl(layers=6, seed=0, **text):
+    """Qwen3-VL: as Qwen2-VL, with features of the tower's layers 0, 1 and 2 for the LLM's."""
+    config = Qwen3VLConfig(
+        text_config={**TEXT, "head_dim": 8, "rope_parameters": dict(INTERLEAVED), "num_hidden_layers": layers, **text},
+        vision_config={**QWEN3_VISION, "deepstack_visual_indexes": [0, 1, 2]},
+        **QWEN,
+    )
+    return _ready(Qwen3VLForConditionalGeneration, config, seed)
+
+
+EXPERTS = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+
+
+def qwen3_vl_moe(layers=6, seed=0, **text):
+    """Qwen3-VL with 5 experts a layer, of which a token uses 2."""
+    experts = {**EXPERTS, "mlp_only_layers": [], "tie_word_embeddings": False}
+    config = Qwen3VLMoeConfig(
+        text_config={**TEXT, **experts, "head_dim": 8, "rope_parameters": dict(INTERLEAVED), "num_hidden_layers": layers, **text},
+        vision_config={**QWEN3_VISION, "deepstack_visual_indexes": [0, 1, 2]},
+        **QWEN,
+    )
+    return _ready(Qwen3VLMoeForConditionalGeneration, config, seed)
+
+
 # A picture as a processor returns it: (ids, further inputs with the pictures along the first axis).
 Part = tuple[list[int], dict[str, torch.Tensor]]
 
@@ -166,6 +205,17 @@ def _qwen_clip(frames: int, generator) -> Part:
     patches = torch.randn(steps * 140, 96, generator=generator)
     sizes = torch.tensor([[steps, 10, 14]])
     return [95, *[VIDEO] * (steps * 35), 96], {"pixel_values_videos": patches, "video_grid_thw": sizes}
+
+
+def _timed_clip(frames: int, generator) -> Part:
+    """As `_qwen_clip`, with two words for the time before each step, and markers around it."""
+    ids, inputs = _qwen_clip(frames, generator)
+    steps = int(inputs["video_grid_thw"][0, 0])
+    return [95, *(token for step in range(steps) for token in [3 + step, 50, 95, *[VIDEO] * 35, 96]), 96], inputs
+
+
+def _timed_words(frames: int) -> int:
+    return 2 + 4 * -(-frames // 2)
 
 
 def _qwen_image(generator) -> Part:
@@ -245,6 +295,8 @@ TINY: dict[str, TinyFamily] = {
     "llava": TinyFamily(llava, _llava_clip, _llava_image, 25, lambda frames: frames),
     "qwen2_vl": TinyFamily(qwen2_vl, _qwen_clip, _qwen_image, 35, lambda frames: 2, step=2, token_types=True),
     "qwen2_5_vl": TinyFamily(qwen2_5_vl, _qwen_clip, _qwen_image, 35, lambda frames: 2, step=2, token_types=True),
+    "qwen3_vl": TinyFamily(qwen3_vl, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types=True),
+    "qwen3_vl_moe": TinyFamily(qwen3_vl_moe, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types=True),
     "internvl": TinyFamily(internvl, _internvl_clip, _internvl_image, 25, lambda frames: 4 * frames),
 }
 
@@ -265,3 +317,8 @@ def fingerprint(model):
         modules.append((name, hooks, tuple(sorted(module.__dict__)), module.forward.__func__))
     configs = (model.config, model.config.text_config, model.config.vision_config, model.generation_config)
     return modules, [c.to_dict() for c in configs], [c._attn_implementation for c in configs[:3]]
+
+
+# Families whose tests differ from another family's in little: their part of a table is `whole`.
+ALIKE = {"qwen3_vl_moe"}
+EACH = [pytest.param(name, marks=pytest.mark.whole if name in ALIKE else ()) for name in TINY]

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.tiny import IMAGE, NEWLINE, PAD, TINY, VIDEO
 
-LETTERS = " abcdefghijklmnopqrstuvwxyz0123456789:.?!"
+LETTERS = " abcdefghijklmnopqrstuvwxyz0123456789:.?!<>"
 START, END = "<|im_start|>", "<|im_end|>"
 
 # What the templates on the Hub say for a user's turn with one clip and one text, in short.
@@ -37,8 +37,12 @@ ONEVISION_TEMPLATE = (
     "{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+QWEN3_TEMPLATE = QWEN_TEMPLATE.replace(
+    "{% if loop.first and message['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}", ""
+)
 QWEN_MARKERS = {95: "<|vision_start|>", 96: "<|vision_end|>", IMAGE: "<|image_pad|>", VIDEO: "<|video_pad|>"}
 COMMON = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.3, 0.3, 0.2], "resample": 3, "rescale_factor": 1 / 255}
+QWEN3_PICTURES = {**COMMON, "size": {"shortest_edge": 64, "longest_edge": 25165824}}
 SQUARE = {**COMMON, "size": {"height": 40, "width": 40}}
 
 # name: (template, special tokens by id, picture settings by file).
@@ -51,6 +55,8 @@ FOLDERS = {
     ),
     "qwen2_vl": (QWEN_TEMPLATE, QWEN_MARKERS, {"preprocessor_config.json": {**COMMON, "min_pixels": 64, "max_pixels": 12845056}}),
     "qwen2_5_vl": (QWEN_TEMPLATE, QWEN_MARKERS, {"preprocessor_config.json": {**COMMON, "min_pixels": 64, "max_pixels": 12845056}}),
+    "qwen3_vl": (QWEN3_TEMPLATE, QWEN_MARKERS, {"video_preprocessor_config.json": QWEN3_PICTURES}),
+    "qwen3_vl_moe": (QWEN3_TEMPLATE, QWEN_MARKERS, {"video_preprocessor_config.json": QWEN3_PICTURES}),
     "internvl": (
         INTERNVL_TEMPLATE,
         {95: "<img>", 96: "</img>", IMAGE: "<IMG_CONTEXT>", VIDEO: "<video>"},

@@ -43,7 +43,7 @@ def workload(model: PreTrainedModel, pictures: dict, frames: int, text_tokens: i
     grid = family.grid(config, pictures, frames, HEIGHT, WIDTH)
     token = family.video_token(config)
     token = family.image_token(config) if token is None else token
-    clip = [number for part in family.prompt(grid) for number in ([WORD] if isinstance(part, str) else [token] * part)]
+    clip = [number for part in family.prompt(grid, ()) for number in ([WORD] if isinstance(part, str) else [token] * part)]
     words = text_tokens - (len(clip) - grid.tokens)
     if words < 2:
         least = text_tokens - words + 2

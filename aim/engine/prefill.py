@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from aim.engine import seams
 from aim.engine.copies import moved
 from aim.engine.decoding import Continuation, Decoding
+from aim.engine.deepstack import DeepStack
 from aim.engine.finite import FiniteCheck
 from aim.engine.prompt import Prompt
 from aim.engine.sequence import Sequence
@@ -73,6 +74,7 @@ class Prefill:
                 row.targets = self.method.kept(row.trace.num_layers, len(row.alive))
             untouched = len(self.rows) == 1 and entered[0].shape[0] == embeddings.shape[1]
             embeddings = embeddings if untouched else _padded(entered, dim=0)
+        kwargs, self.deepstack = DeepStack.taken(kwargs, self.rows)
         self.entry = [row.length for row in self.rows]
         positions = self._positions(kwargs.get(seams.POSITIONS), origins, kwargs[seams.EMBEDDINGS])
         mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
@@ -117,7 +119,7 @@ class Prefill:
         Returns:
             The hidden states of the tokens that stay, and the layer's other arguments cut to match.
         """
-        kwargs = {**kwargs, **self.changed}
+        kwargs, hidden = {**kwargs, **self.changed}, self.deepstack.before(index, hidden)
         falling = [row for row in self.rows if row.targets[index] < len(row.alive)]
         if falling:
             if self.method.looks_ahead and any(row.targets[index] for row in falling):

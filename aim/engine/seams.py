@@ -38,8 +38,9 @@ MASK = "attention_mask"
 POSITIONS = "position_ids"
 OLD_CACHE = "past_key_values"
 CACHE = "cache" if "cache" in {item.name for item in fields(BaseModelOutputWithPast)} else OLD_CACHE  # "cache" since transformers 5.24
-# ... of the text model...
+# ... of the text model, some of which add further visual features (DeepStack) to the tokens that a mask names, layer by layer...
 EMBEDDINGS = "inputs_embeds"
+DEEPSTACK, DEEPSTACK_MASK = "deepstack_visual_embeds", "visual_pos_masks"
 # ... and of its layers: hidden states [B, n, C], and the cosines and sines [B, n, d] of the rotary embedding.
 HIDDEN = "hidden_states"
 TABLES = "position_embeddings"

@@ -28,6 +28,7 @@ class Sequence:
         alive: long [v], which merged tokens these are.
         targets: for each layer, how many visual tokens it runs on.
         score: float32 [v], the importance of the visual tokens by the last layer that was scored; None before.
+        untouched: whether merging left every visual token as it was.
     """
 
     def __init__(self, prompt: Prompt, trace: Trace, device: torch.device):
@@ -36,6 +37,7 @@ class Sequence:
         self.visual = self.alive = self.text[:0]
         self.targets: list[int] = []
         self.score: Tensor | None = None
+        self.untouched = True
 
     @property
     def length(self) -> int:
@@ -80,7 +82,8 @@ class Sequence:
         self.trace.group_sizes, self.trace.anchors = torch.cat(sizes), torch.cat(all_anchors)
         self.alive = torch.arange(merged, device=device)
         origin = torch.cat(origins)
-        if not changed:
+        self.untouched = not changed
+        if self.untouched:
             self.visual = origin
             return None
         # A merged token stands where its anchor stood.

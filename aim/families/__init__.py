@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aim.families import internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl
+from aim.families import internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl, qwen3_vl, qwen3_vl_moe
 from aim.families.base import Encoded, Family, Picture, Reader
 from aim.families.published import Published
 from aim.kernels.refusal import Refusal
@@ -12,6 +12,8 @@ FAMILIES: dict[str, Family] = {
     "llava": llava.FAMILY,
     "qwen2_vl": qwen2_vl.FAMILY,
     "qwen2_5_vl": qwen2_5_vl.FAMILY,
+    "qwen3_vl": qwen3_vl.FAMILY,
+    "qwen3_vl_moe": qwen3_vl_moe.FAMILY,
     "internvl": internvl.FAMILY,
 }
 
@@ -40,8 +42,6 @@ _CONVOLUTIONS = (
 
 # model type → why it cannot be reduced, or not yet (read off its code in transformers 5.23).
 REFUSED: dict[str, str] = {
-    "qwen3_vl": _DEEPSTACK,
-    "qwen3_vl_moe": _DEEPSTACK,
     "qwen3_omni_moe": _DEEPSTACK,
     "granite4_vision": _DEEPSTACK,
     "mllama": _CROSS_ATTENTION,

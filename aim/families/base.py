@@ -5,7 +5,7 @@ The engine reads everything else off the uniform shape that transformers gives i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aim.families.language import dense
 from aim.families.published import Published
-from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
 from aim.kernels.schedule import PAPER_RAMP, StatedRamp
+from aim.kernels.shape import ModelShape, VisionShape
 from aim.methods import METHODS, Method
 from aim.methods.knob import in_short
 
@@ -63,11 +64,13 @@ class Encoded:
             entry hold one `aim.kernels.tower_attention.TowerAttention` where the family's tower can be watched.
         inputs: further keyword arguments of `generate`, such as the grid's size.
         grid: the clip's visual tokens.
+        times: the second at which each frame appears; empty where the frames have none.
     """
 
     features: dict[str, Any]
     inputs: dict[str, Tensor]
     grid: Grid
+    times: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,10 @@ class Family:
         pixel_values: (config, frames uint8 [F, H, W, 3], picture settings) → what `encode` takes, by keyword.
         encode: (model, pixel values) → `Encoded`.
         clip_text: what the chat template writes for a clip; `prompt` replaces it.
-        prompt: (grid) → what stands for a clip in the prompt: strings, and numbers of placeholders.
+        prompt: (grid, times) → what stands for a clip in the prompt: strings, and numbers of placeholders. The times are the seconds at
+            which its frames appear, and empty where they are not known.
         vision_shape: (config, grid) → `VisionShape`, what the vision tower's cost is made of.
+        language_shape: (text config) → `ModelShape`, what the LLM's cost is made of.
         token_types: the model's forward wants `mm_token_type_ids`: 0 for text, 1 for images, 2 for videos.
         clip_type: what a clip is called in a conversation: "video", or "image" where the family knows no videos and frames go in as images.
         timing: (seconds from one frame to the next) → further inputs that say so, or None where the model is not told.
@@ -109,8 +114,9 @@ class Family:
     pixel_values: Callable[[Any, np.ndarray, dict], dict[str, Tensor]]
     encode: Callable[..., Encoded]
     clip_text: str
-    prompt: Callable[[Grid], list[str | int]]
+    prompt: Callable[[Grid, Sequence[float]], list[str | int]]
     vision_shape: Callable[[Any, Grid], VisionShape]
+    language_shape: Callable[[Any], ModelShape] = dense
     token_types: bool = False
     clip_type: str = "video"
     timing: Callable[[float], dict[str, Tensor]] | None = None

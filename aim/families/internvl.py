@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -54,7 +54,7 @@ def _watch_tower(model, callback: Callable) -> list:
     return watch_projections(attention, attention.q_norm, attention.k_norm, callback, pool, first, by_cls=True)
 
 
-def _prompt(grid: Grid) -> list[str | int]:
+def _prompt(grid: Grid, _times: Sequence[float]) -> list[str | int]:
     """One line for each frame, with its number."""
     parts: list[str | int] = []
     for frame in range(grid.frames):

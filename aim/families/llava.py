@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 
 import numpy as np
@@ -49,7 +49,7 @@ def _watch_tower(model, callback: Callable) -> list:
     return watch_projections(attention, attention.q_proj, attention.k_proj, callback, first=first, by_cls=has_cls)
 
 
-def _prompt(grid: Grid) -> list[str | int]:
+def _prompt(grid: Grid, _times: Sequence[float]) -> list[str | int]:
     parts: list[str | int] = [grid.tokens_per_frame]
     for _ in range(1, grid.frames):
         parts += ["\n", grid.tokens_per_frame]

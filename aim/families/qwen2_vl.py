@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import Qwen2VLConfig
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
 
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
@@ -34,29 +37,11 @@ MAX_IMAGE_PIXELS = 1280 * 28 * 28
 MAX_ASPECT = 200
 
 
-def smart_size(height: int, width: int, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """(height, width) in multiples of `factor` nearest to the given ones, with min_pixels to max_pixels in all and the aspect kept.
+def frame_size(config, picture_settings: dict, _frames: int, height: int, width: int) -> tuple[int, int]:
+    """(height, width) to which a clip's frames are resized, by transformers' own rule.
 
     Raises:
         Refusal: one side is more than 200 times the other.
-    """
-    if max(height, width) > MAX_ASPECT * min(height, width):
-        raise Refusal(f"The frames are {width} x {height} pixels; sides up to {MAX_ASPECT} : 1 are accepted. Crop the clip.")
-    rounded = round(height / factor) * factor, round(width / factor) * factor
-    if rounded[0] * rounded[1] > max_pixels:
-        shrink = math.sqrt(height * width / max_pixels)
-        return max(factor, math.floor(height / shrink / factor) * factor), max(factor, math.floor(width / shrink / factor) * factor)
-    if rounded[0] * rounded[1] < min_pixels:
-        grow = math.sqrt(min_pixels / (height * width))
-        return math.ceil(height * grow / factor) * factor, math.ceil(width * grow / factor) * factor
-    return rounded
-
-
-def frame_size(config, picture_settings: dict, _frames: int, height: int, width: int) -> tuple[int, int]:
-    """(height, width) to which a clip's frames are resized.
-
-    Raises:
-        Refusal: as `smart_size`.
     """
     return _size_within(MAX_PIXELS, config, picture_settings, height, width)
 
@@ -65,7 +50,7 @@ def _image_size(config, picture_settings: dict, _frames: int, height: int, width
     """(height, width) to which a single picture is resized, which may be larger than a frame.
 
     Raises:
-        Refusal: as `smart_size`.
+        Refusal: as `frame_size`.
     """
     return _size_within(MAX_IMAGE_PIXELS, config, picture_settings, height, width)
 
@@ -74,7 +59,21 @@ def _size_within(limit: int, config, picture_settings: dict, height: int, width:
     size, vision = picture_settings.get("size", {}), config.vision_config
     least = picture_settings.get("min_pixels") or size.get("shortest_edge") or MIN_PIXELS
     most = picture_settings.get("max_pixels") or size.get("longest_edge") or limit
-    return smart_size(height, width, vision.patch_size * vision.spatial_merge_size, least, min(most, limit))
+    with no_ribbon(height, width):
+        return smart_resize(height, width, vision.patch_size * vision.spatial_merge_size, least, min(most, limit))
+
+
+@contextmanager
+def no_ribbon(height: int, width: int) -> Iterator[None]:
+    """A block in which transformers' rules for sizes say no to frames of a shape that they do not take.
+
+    Raises:
+        Refusal: one side is more than 200 times the other.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise Refusal(f"The frames are {width} x {height} pixels; sides up to {MAX_ASPECT} : 1 are accepted. Crop the clip.") from error
 
 
 # (config, picture settings, frames, height, width) → (height, width) to which frames are resized.
@@ -93,12 +92,16 @@ def gridder(frame_size: FrameSize) -> Callable[..., Grid]:
     return grid
 
 
-def _reader(kind: str) -> Callable[..., Reader]:
+def reader(kind: str, step_by_step: bool = False) -> Callable[..., Reader]:
+    """The family's `images` or `videos`. `step_by_step`: every step of a clip is a picture of its own, with text between them."""
+
     def read(config, inputs: dict) -> Reader:
         given = inputs.get(f"{kind}_grid_thw")
         merge, token = config.vision_config.spatial_merge_size, getattr(config, f"{kind}_token_id")
         if given is not None:
-            sizes = iter([(steps, rows // merge, columns // merge) for steps, rows, columns in given.tolist()])
+            rows_given = [(steps, rows // merge, columns // merge) for steps, rows, columns in given.tolist()]
+            each_step = [(1, rows, columns) for steps, rows, columns in rows_given for _ in range(steps)]
+            sizes = iter(each_step if step_by_step else rows_given)
         else:
             sizes = _sizes_by_position(inputs["input_ids"], inputs.get("position_ids"), token)
 
@@ -151,21 +154,34 @@ def pixel_maker(frame_size: FrameSize) -> Callable[..., dict[str, Tensor]]:
     return pixel_values
 
 
-def encoder(watch: Callable, vision_shape: Callable) -> Callable[..., Encoded]:
-    """The family's `encode`, which keeps what `watch` sees of the tower. It may take parts, as no step of a clip attends to another."""
+def _picked(output: Any) -> Tensor:
+    return torch.cat(output.pooler_output)
+
+
+def _joined(parts: list[Tensor], seen: tuple[TowerAttention, ...]) -> Any:
+    return features([torch.cat(parts)], seen)
+
+
+def encoder(watch: Callable, vision_shape: Callable, picked: Callable = _picked, joined: Callable = _joined) -> Callable[..., Encoded]:
+    """The family's `encode`, which keeps what `watch` sees of the tower. It may take parts, as no step of a clip attends to another.
+
+    Args:
+        picked: what the model's own `get_video_features` gives for a part → what is kept of it.
+        joined: (what was kept of each part, what the tower attended to) → what `get_video_features` gives for the clip.
+    """
 
     def encode(model, pixels: dict[str, Tensor]) -> Encoded:
         sizes, merge = pixels["video_grid_thw"], model.config.vision_config.spatial_merge_size
         steps, rows, columns = sizes[0].tolist()
         grid = Grid(steps, rows // merge, columns // merge)
 
-        def run(part: Tensor) -> Tensor:
+        def run(part: Tensor) -> Any:
             size = torch.tensor([[len(part), rows, columns]], device=model.device)
-            return torch.cat(model.model.get_video_features(part.flatten(0, 1), size, return_dict=True).pooler_output)
+            return picked(model.model.get_video_features(part.flatten(0, 1), size, return_dict=True))
 
         frames = pixels["pixel_values_videos"].unflatten(0, (steps, -1))
         outputs, seen = encode_batches(model, watch, frames, vision_shape(model.config, grid), run)
-        return Encoded({"video": features([torch.cat(outputs)], seen)}, {"video_grid_thw": sizes}, grid)
+        return Encoded({"video": joined(outputs, seen)}, {"video_grid_thw": sizes}, grid)
 
     return encode
 
@@ -174,9 +190,13 @@ def encoder(watch: Callable, vision_shape: Callable) -> Callable[..., Encoded]:
 IMAGE_INPUTS = {"pixel_values": "pixel_values_videos", "image_grid_thw": "video_grid_thw"}
 
 
-def for_images(family: Family) -> Family:
-    """The family, or one that was made of it, where one picture goes in: the same tower and features under an image's names."""
-    made = pixel_maker(_image_size)
+def image_taker(image_size: FrameSize) -> Callable[[Family], Family]:
+    """`for_images` of the family, or of one that was made of it: the same tower and features under an image's names."""
+    return partial(_for_images, image_size)
+
+
+def _for_images(image_size: FrameSize, family: Family) -> Family:
+    made = pixel_maker(image_size)
 
     def pixel_values(config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
         clip = made(config, frames[:1], picture_settings)
@@ -189,7 +209,7 @@ def for_images(family: Family) -> Family:
     return replace(
         family,
         video_token=lambda _config: None,
-        grid=gridder(_image_size),
+        grid=gridder(image_size),
         pixel_values=pixel_values,
         encode=encode,
         clip_text="<|image_pad|>",
@@ -284,13 +304,13 @@ FAMILY = Family(
     title="Qwen2-VL",
     image_token=lambda config: config.image_token_id,
     video_token=lambda config: config.video_token_id,
-    images=_reader("image"),
-    videos=_reader("video"),
+    images=reader("image"),
+    videos=reader("video"),
     grid=gridder(frame_size),
     pixel_values=pixel_maker(frame_size),
     encode=encoder(watch_tower, _vision_shape),
     clip_text="<|video_pad|>",
-    prompt=lambda grid: [grid.tokens],
+    prompt=lambda grid, _times: [grid.tokens],
     vision_shape=_vision_shape,
     token_types=True,
     watch_tower=watch_tower,
@@ -298,5 +318,5 @@ FAMILY = Family(
     picture_settings={"image_mean": OPENAI_CLIP_MEAN, "image_std": OPENAI_CLIP_STD},
     unquantised=("model.visual", "lm_head"),
     suggested_for_video=True,
-    for_images=for_images,
+    for_images=image_taker(_image_size),
 )

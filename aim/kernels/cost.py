@@ -7,58 +7,12 @@ and never added to it. Biases, rotary embeddings and data movement are not count
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from aim.kernels.schedule import merge_steps
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """The numbers of a decoder-only LLM with gated MLPs and grouped-query attention (Qwen2, Llama)."""
-
-    num_layers: int
-    hidden_size: int
-    intermediate_size: int
-    num_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    vocab_size: int
-
-    @property
-    def layer_weights(self) -> int:
-        """Weights in one layer's seven matrices: q, k, v, o and gate, up, down."""
-        attention = 2 * self.num_heads * self.head_dim + 2 * self.num_key_value_heads * self.head_dim
-        return self.hidden_size * (attention + 3 * self.intermediate_size)
-
-
-@dataclass(frozen=True)
-class VisionShape:
-    """The numbers of a ViT with two-matrix MLPs (SigLIP, CLIP) and of the two-matrix projector behind it.
-
-    Attributes:
-        intermediate_size: of a two-matrix MLP; a gated MLP, which has three matrices, is given with 1.5 times its own width.
-        patch_pixels: inputs of one patch: channels · patch side², times the frames it spans.
-        projector_size: the LLM's hidden size, which the projector maps to; 0 counts no projector.
-        projector_patches: patches the projector takes together as one token.
-        projector_middle: width between its two matrices; 0 stands for `projector_size`.
-        other_tokens: tokens of a frame that are no patches and that the projector does not get, such as CLS.
-        attention_pairs: pairs of tokens that attend to each other, over all layers and one frame; 0 stands for all pairs in every layer.
-    """
-
-    num_layers: int
-    hidden_size: int
-    intermediate_size: int
-    patches_per_frame: int
-    patch_pixels: int
-    projector_size: int = 0
-    projector_patches: int = 1
-    projector_middle: int = 0
-    other_tokens: int = 0
-    attention_pairs: int = 0
+from aim.kernels.shape import ModelShape, VisionShape
 
 
 def layer_flops(shape: ModelShape, tokens: int) -> int:
-    """FLOPs of one decoder layer on n tokens, as the paper counts them, without causal halving.
+    """FLOPs of one decoder layer that attends to keys on n tokens, as the paper counts them, without causal halving.
 
     2n · weights (linears) + 4n²·H·d (q·kᵀ and attention · v) + 5·H·n² (softmax) + 14·n·h (two norms) + n·h (one residual add)
     + 2·n·h (activation), with H query heads of size d and hidden size h.
@@ -67,6 +21,16 @@ def layer_flops(shape: ModelShape, tokens: int) -> int:
     attention = 4 * tokens**2 * shape.num_heads * shape.head_dim
     softmax = 5 * shape.num_heads * tokens**2
     return linears + attention + softmax + 17 * tokens * shape.hidden_size
+
+
+def linear_layer_flops(shape: ModelShape, tokens: int) -> int:
+    """FLOPs of one layer of linear attention on n tokens, which grow with n alone.
+
+    2n · weights (linears and convolution) + 7n · state (a token decays the matrices, reads them twice and adds an outer product), and
+    17·n·h as in `layer_flops`. The recurrence is counted token by token; kernels that take tokens in chunks compute more at once.
+    """
+    state = shape.linear.state if shape.linear else 0
+    return tokens * (2 * shape.linear_weights + 7 * state + 17 * shape.hidden_size)
 
 
 def prefill_flops(shape: ModelShape, lengths: list[int]) -> int:
@@ -79,30 +43,35 @@ def prefill_flops(shape: ModelShape, lengths: list[int]) -> int:
         ValueError: not one length for each layer.
     """
     head = shape.hidden_size * shape.vocab_size
-    return head + sum(layer_flops(shape, tokens) for tokens in _checked(shape, lengths))
+    full, linear = _by_kind(shape, lengths)
+    return head + sum(layer_flops(shape, tokens) for tokens in full) + sum(linear_layer_flops(shape, tokens) for tokens in linear)
 
 
 def causal_prefill_flops(shape: ModelShape, lengths: list[int]) -> int:
     """FLOPs of the matrix products of a prefill with causal kernels, which skip what lies in the future.
 
     A layer: 2n · weights + 2·n·(n + 1)·H·d (q·kᵀ and attention · v, half of what `layer_flops` counts), and the output head for one
-    position. Softmax, norms and activations are left out.
+    position. Softmax, norms and activations are left out. Layers of linear attention count as in `linear_layer_flops`, without the norms.
 
     Raises:
         ValueError: not one length for each layer.
     """
     pair = 2 * shape.num_heads * shape.head_dim
-    layers = sum(2 * tokens * shape.layer_weights + pair * tokens * (tokens + 1) for tokens in _checked(shape, lengths))
-    return layers + lm_head_flops(shape)
+    full, linear = _by_kind(shape, lengths)
+    layers = sum(2 * tokens * shape.layer_weights + pair * tokens * (tokens + 1) for tokens in full)
+    norms = 17 * shape.hidden_size * sum(linear)
+    return layers + sum(linear_layer_flops(shape, tokens) for tokens in linear) - norms + lm_head_flops(shape)
 
 
 def kv_bytes(shape: ModelShape, lengths: list[int], bytes_per_value: int = 2) -> int:
-    """Bytes of keys and values after the prefill: 2 · KV heads · d · n · bytes, summed over the layers.
+    """Bytes of keys and values after the prefill: 2 · KV heads · d · n · bytes, summed over the layers that have them.
+
+    Layers of linear attention keep matrices of a fixed size instead, which are not counted.
 
     Raises:
         ValueError: not one length for each layer.
     """
-    return 2 * shape.num_key_value_heads * shape.head_dim * bytes_per_value * sum(_checked(shape, lengths))
+    return 2 * shape.num_key_value_heads * shape.head_dim * bytes_per_value * sum(_by_kind(shape, lengths)[0])
 
 
 def lm_head_flops(shape: ModelShape) -> int:
@@ -114,23 +83,25 @@ def decode_flops(shape: ModelShape, lengths: list[int], steps: int) -> int:
     """FLOPs of `steps` decoding steps after a prefill that left `lengths` entries in the layers' KV caches.
 
     A step runs every layer on one token, which attends to the cache and itself, n entries in all: 2 · weights + 4·n·H·d + 5·H·n + 17·h (the
-    terms of `layer_flops`), and the output head.
+    terms of `layer_flops`), and the output head. A layer of linear attention costs the same in every step.
 
     Raises:
         ValueError: not one length for each layer.
     """
-    attended = steps * sum(_checked(shape, lengths)) + shape.num_layers * steps * (steps + 1) // 2
+    full, linear = _by_kind(shape, lengths)
+    attended = steps * sum(full) + len(full) * steps * (steps + 1) // 2
     for_each_entry = 4 * shape.num_heads * shape.head_dim + 5 * shape.num_heads
     for_each_layer = 2 * shape.layer_weights + 17 * shape.hidden_size
-    return steps * (shape.num_layers * for_each_layer + lm_head_flops(shape)) + attended * for_each_entry
+    layers = len(full) * for_each_layer + len(linear) * linear_layer_flops(shape, 1)
+    return steps * (layers + lm_head_flops(shape)) + attended * for_each_entry
 
 
 def vision_flops(vision: VisionShape, frames: int) -> int:
     """FLOPs of the vision tower and projector on `frames` frames, each of P patches and n tokens (patches and CLS).
 
     A frame: 2·P·patch_pixels·h (patch embedding) + layers · 2·n·(4·h² + 2·h·intermediate) (q, k, v, o and the MLP's two matrices)
-    + 4·h·pairs (q·kᵀ and attention · v) + 2·(P / k)·(k·h·m + m·p) (projector of k patches, to m and then p). Only matrix products are
-    counted: norms, softmax and activations, around 1 %, are left out.
+    + 4·h·pairs (q·kᵀ and attention · v) + 2·(P / k)·(k·h·m + m·p) for each projector (of k patches, to m and then p). Only matrix products
+    are counted: norms, softmax and activations, around 1 %, are left out.
     """
     patches, hidden, projected = vision.patches_per_frame, vision.hidden_size, vision.projector_size
     tokens, together, middle = patches + vision.other_tokens, vision.projector_patches, vision.projector_middle or projected
@@ -138,7 +109,7 @@ def vision_flops(vision: VisionShape, frames: int) -> int:
     linears = 2 * tokens * (4 * hidden**2 + 2 * hidden * vision.intermediate_size)
     attention = 4 * hidden * (vision.attention_pairs or vision.num_layers * tokens**2)
     projector = 2 * (patches // together) * (together * hidden * middle + middle * projected) if projected else 0
-    return frames * (embedding + vision.num_layers * linears + attention + projector)
+    return frames * (embedding + vision.num_layers * linears + attention + vision.projectors * projector)
 
 
 def merge_flops(
@@ -213,3 +184,16 @@ def _checked(shape: ModelShape, lengths: list[int]) -> list[int]:
     if len(lengths) != shape.num_layers:
         raise ValueError(f"lengths holds {len(lengths)} numbers; the model has {shape.num_layers} layers. Pass the tokens of each layer.")
     return lengths
+
+
+def _by_kind(shape: ModelShape, lengths: list[int]) -> tuple[list[int], list[int]]:
+    """The lengths of the layers that attend to keys, and of those of linear attention.
+
+    Raises:
+        ValueError: not one length for each layer.
+    """
+    full: list[int] = []
+    linear: list[int] = []
+    for layer, tokens in enumerate(_checked(shape, lengths)):
+        (linear if layer in shape.linear_layers else full).append(tokens)
+    return full, linear

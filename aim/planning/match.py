@@ -60,7 +60,7 @@ def match(
     if isinstance(model_shape, ModelShape):
         shape, own_tokens, ramp = model_shape, USUAL_TOKENS_PER_FRAME, PAPER_RAMP
     else:
-        planned = look_up(model_shape)
+        planned = look_up(model_shape, frames)
         shape, own_tokens, ramp = planned.shape, planned.tokens_per_frame, planned.family.ramp
         planned.fit(chosen)
         if tokens_per_frame is None:

@@ -96,7 +96,8 @@ def plan(model: str, num_frames: int = 32, text_tokens: int = PAPER_TEXT_TOKENS,
         Refusal: an unknown model, a folder without a usable config.json, numbers out of range, a method whose count of tokens depends on
             the clip, or one that reads a vision tower which cannot be watched.
     """
-    return _plan(look_up(model), num_frames, text_tokens, method)
+    _check_frames(num_frames)
+    return _plan(look_up(model, num_frames), num_frames, text_tokens, method)
 
 
 def plan_for(
@@ -124,8 +125,10 @@ def plan_for(
     )
 
 
-def look_up(model: str | PretrainedConfig) -> PlannedModel:
+def look_up(model: str | PretrainedConfig, num_frames: int = 2) -> PlannedModel:
     """The shapes of a model: a name in `PUBLISHED` (or its Hub id), "bundled", a checkpoint folder, or a transformers config.
+
+    The frames are those of a video of `num_frames`. A few families make them smaller in a very long one.
 
     Raises:
         Refusal: an unknown model, a folder without a usable config.json, or a family that is not supported.
@@ -133,8 +136,8 @@ def look_up(model: str | PretrainedConfig) -> PlannedModel:
     if isinstance(model, str):
         published = find_published(model)
         model = published.config() if published else _config_of(model)
-    pair = grid_of(model, 2)
-    return PlannedModel(*shape_of(model, pair), pair.tokens_per_frame, 2 // pair.frames, family_of(model))
+    grid = grid_of(model, num_frames)
+    return PlannedModel(*shape_of(model, grid), grid.tokens_per_frame, 2 // grid_of(model, 2).frames, family_of(model))
 
 
 def cost_of(
@@ -174,18 +177,8 @@ def shape_of(config: PretrainedConfig, grid: Grid | None = None) -> tuple[ModelS
     Raises:
         Refusal: a model family that is not supported.
     """
-    family, text = family_of(config), config.text_config
-    head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    shape = ModelShape(
-        num_layers=text.num_hidden_layers,
-        hidden_size=text.hidden_size,
-        intermediate_size=text.intermediate_size,
-        num_heads=text.num_attention_heads,
-        num_key_value_heads=text.num_key_value_heads,
-        head_dim=head_dim,
-        vocab_size=text.vocab_size,
-    )
-    return shape, family.vision_shape(config, grid or grid_of(config, 1))
+    family = family_of(config)
+    return family.language_shape(config.text_config), family.vision_shape(config, grid or grid_of(config, 1))
 
 
 def grid_of(config: PretrainedConfig, num_frames: int, picture_settings: dict | None = None, height: int = 360, width: int = 640) -> Grid:
@@ -205,7 +198,6 @@ def tokens_per_frame(config: PretrainedConfig) -> int:
 
 
 def _plan(model: PlannedModel, num_frames: int, text_tokens: int, method: Method | None, bytes_per_value: int = 2) -> Plan:
-    _check_frames(num_frames)
     FROM_1.check("text_tokens", text_tokens, f"Use {PAPER_TEXT_TOKENS}, for example.")
     method = model.fit(method or AIM())
     frames = model.steps(num_frames)

@@ -115,7 +115,7 @@ def compare(
         raise Refusal(f"rounds is {rounds}; each prefill is timed at least once. Use {ROUNDS}, for example.")
     stop = stop or threading.Event()
     grid = vlm.grid_of(clip)
-    text_tokens = vlm.text_tokens(question, grid=grid)
+    text_tokens = vlm.text_tokens(question, grid=grid, times=clip.timestamps.tolist())
     tflops = tflops or vlm.plan(len(clip.frames), text_tokens, AIM(), grid).prefill_tflops
     shape = vlm.model.config
     chosen = [match(name, shape, grid.frames, tflops, grid.tokens_per_frame, text_tokens, tolerance=None) for name in others]

@@ -74,9 +74,9 @@ class Features:
         start = time.perf_counter()
         with torch.inference_mode(), running_on(model.device):
             encoded = family.encode(model, pixels)
-        encoded = replace(encoded, grid=replace(encoded.grid, is_image=clip.is_image))
-        if family.timing is not None:
-            encoded = replace(encoded, inputs=encoded.inputs | family.timing(clip.duration / len(clip.frames)))
+        timing = {} if family.timing is None else family.timing(clip.duration / len(clip.frames))
+        grid = replace(encoded.grid, is_image=clip.is_image)
+        encoded = replace(encoded, grid=grid, inputs=encoded.inputs | timing, times=clip.timestamps.tolist())
         wait_for(gpus_of(model))
         timings["vision_tower"] = time.perf_counter() - start
         self._keep(clip.digest, encoded)

@@ -41,4 +41,4 @@ def weights(model: PlannedModel) -> int:
     tower = vision.num_layers * vision.hidden_size * (4 * vision.hidden_size + 2 * vision.intermediate_size)
     projector = (vision.hidden_size + vision.projector_size) * vision.projector_size
     patches = vision.hidden_size * vision.patch_pixels
-    return shape.num_layers * shape.layer_weights + 2 * shape.vocab_size * shape.hidden_size + tower + projector + patches
+    return shape.weights + 2 * shape.vocab_size * shape.hidden_size + tower + vision.projectors * projector + patches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
@@ -18,8 +19,10 @@ from aim.methods import Method
 from aim.runtime.checkpoints import Checkpoint
 
 
-def prompt_ids(checkpoint: Checkpoint, question: str, grid: Grid, longest: int) -> list[int]:
+def prompt_ids(checkpoint: Checkpoint, question: str, grid: Grid, longest: int, times: Sequence[float] = ()) -> list[int]:
     """The chat prompt's ids for a question of at most `longest` characters about one clip of this grid.
+
+    `times` are the seconds at which its frames appear, for the families that write them into the prompt; empty where they are not known.
 
     Raises:
         Refusal: the question is empty or too long, the checkpoint's chat template cannot be used, or the family takes no pictures.
@@ -43,7 +46,7 @@ def prompt_ids(checkpoint: Checkpoint, question: str, grid: Grid, longest: int) 
         )
     token = next(token for token in (family.video_token(config), family.image_token(config)) if token is not None)
     placeholder = str(tokenizer.convert_ids_to_tokens(token))
-    parts = family.prompt(grid)
+    parts = family.prompt(grid, times)
     stands = "".join(part if isinstance(part, str) else placeholder for part in parts)
     counts = iter([part for part in parts if not isinstance(part, str)])
     ids: list[int] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -67,10 +67,13 @@ class VLM(LoadedModel):
         self.features = Features(checkpoint, size_from_environment(VARIABLE, FEATURES_MEMORY))
         self.lock = ModelLock()
 
-    def text_tokens(self, question: str, num_frames: int = 1, grid: Grid | None = None) -> int:
-        """How many tokens of the prompt are no patches: words, chat markers, separators. `grid` is as for `plan`."""
+    def text_tokens(self, question: str, num_frames: int = 1, grid: Grid | None = None, times: Sequence[float] = ()) -> int:
+        """How many tokens of the prompt are no patches: words, chat markers, separators. `grid` is as for `plan`.
+
+        `times` are the seconds at which the frames appear. Where a model is told them and they are not known, it may be some tokens off.
+        """
         grid = grid or self.grid(num_frames)
-        return len(self.prompt_ids(question, grid)) - grid.tokens
+        return len(self.prompt_ids(question, grid, times)) - grid.tokens
 
     def ask(
         self, clip: Clip, question: str, method: Method | None = None, max_new_tokens: int = 64, words: bool = False, **generation
@@ -124,7 +127,7 @@ class VLM(LoadedModel):
         if max_new_tokens < 1:
             raise Refusal(f"max_new_tokens is {max_new_tokens}; at least one token must be generated. Use 64, for example.")
         grid = self.grid_of(clip)
-        self.check_context(len(self.prompt_ids(question, grid)), grid, method)
+        self.check_context(len(self.prompt_ids(question, grid, clip.timestamps.tolist())), grid, method)
         stop = stop or threading.Event()
         try:
             with (
@@ -235,15 +238,15 @@ class VLM(LoadedModel):
 
     def inputs(self, question: str, encoded: Encoded) -> dict[str, Any]:
         """The arguments of the model's forward and `generate` for a question about an encoded clip, as a batch of 1."""
-        return inputs_for(self.checkpoint, self.prompt_ids(question, encoded.grid), encoded)
+        return inputs_for(self.checkpoint, self.prompt_ids(question, encoded.grid, encoded.times), encoded)
 
-    def prompt_ids(self, question: str, grid: Grid) -> list[int]:
-        """The chat prompt's ids for a question about one clip of this grid.
+    def prompt_ids(self, question: str, grid: Grid, times: Sequence[float] = ()) -> list[int]:
+        """The chat prompt's ids for a question about one clip of this grid. `times` are the seconds at which its frames appear, if known.
 
         Raises:
             Refusal: the question is empty or too long.
         """
-        return prompt_ids(self.checkpoint, question, grid, self.max_question)
+        return prompt_ids(self.checkpoint, question, grid, self.max_question, times)
 
     def check_context(self, length: int, grid: Grid, method: Method) -> None:
         """Refuse a prompt of `length` tokens whose positions would run past what the model was trained on.

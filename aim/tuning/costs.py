@@ -24,7 +24,7 @@ class Costs:
     def __init__(self, vlm: VLM, question: str, clips: dict[int, Clip]):
         self.vlm = vlm
         self.grids = {count: vlm.grid_of(clip) for count, clip in clips.items()}
-        self.lengths = {count: len(vlm.prompt_ids(question, grid)) for count, grid in self.grids.items()}
+        self.lengths = {count: len(vlm.prompt_ids(question, grid, clips[count].timestamps.tolist())) for count, grid in self.grids.items()}
 
     def plan(self, method: Method, frames: int) -> Plan:
         """The modelled cost of a method on so many frames, with the model's own bytes per value."""

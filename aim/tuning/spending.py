@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
-from functools import partial
 
 from aim.kernels.refusal import Refusal
 from aim.methods import Full, Method
@@ -84,5 +83,10 @@ def spend(
     """
     clip = read(frames)
     full = vlm.ask(clip, question, Full(), max_new_tokens)
-    more = frames_for(vlm, method, full.cost["prefill_tflops"], max_frames, partial(vlm.text_tokens, question), *clip.frames.shape[1:3])
+
+    def text_tokens(count: int) -> int:
+        times = [(number + 0.5) * clip.duration / count for number in range(count)]  # where `aim.read_video` takes them
+        return vlm.text_tokens(question, count, times)
+
+    more = frames_for(vlm, method, full.cost["prefill_tflops"], max_frames, text_tokens, *clip.frames.shape[1:3])
     return full, vlm.ask(read(more), question, method, max_new_tokens)

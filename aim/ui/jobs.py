@@ -70,7 +70,7 @@ def compare(
     """Methods side by side, at a prefill that costs `reduction` times less than the full model's. See `aim.runtime.compare.compare`."""
     rounds = ROUNDS if sum(weight.numel() for weight in vlm.model.parameters()) < 1e9 else FEW_ROUNDS
     grid = vlm.grid(len(clip.frames), *clip.frames.shape[1:3])
-    text_tokens = len(vlm.prompt_ids(question, grid)) - grid.tokens
+    text_tokens = len(vlm.prompt_ids(question, grid, clip.timestamps.tolist())) - grid.tokens
     budget = vlm.plan(len(clip.frames), text_tokens, Full(), grid).prefill_tflops / reduction
     yield from compare_methods(vlm, clip, question, names, budget, max_new_tokens, rounds, stop)
 

@@ -34,7 +34,9 @@ def family(request):
 
 @pytest.fixture(scope="module")
 def model(family):
-    return family.model().to("meta")
+    model = family.model().to("meta")
+    # On this device the product of all experts at once takes bfloat16 alone.
+    return model.bfloat16() if hasattr(model.config.text_config, "num_experts") else model
 
 
 def without_values(model, frames: int, per_frame: int, monkeypatch):
@@ -42,18 +44,27 @@ def without_values(model, frames: int, per_frame: int, monkeypatch):
 
     def forward(input_ids, past_key_values=None, **_given):
         rows, length = input_ids.shape
+        further = deepstack(model, frames * per_frame, rows, length) if past_key_values is None else {}
         several = (4, rows, length) if model.config.model_type.startswith("qwen") else (rows, length)
         return model.model.language_model(
-            inputs_embeds=torch.empty(rows, length, 32, device="meta"),
+            inputs_embeds=torch.empty(rows, length, 32, device="meta", dtype=model.dtype),
             position_ids=torch.empty(several, dtype=torch.long, device="meta"),
             attention_mask=torch.empty(rows, length, dtype=torch.long, device="meta"),
             past_key_values=past_key_values,
             use_cache=True,
+            **further,
         )
 
     monkeypatch.setattr(model.model, "forward", forward)
     attended = TowerAttention(torch.empty(frames, per_frame, device="meta"), torch.empty(frames, per_frame, 8, device="meta"))
     return SimpleNamespace(attentions=(attended,), pooler_output=None)
+
+
+def deepstack(model, patches: int, rows: int, length: int) -> dict:
+    """What some text models are given besides."""
+    levels = getattr(model.config.vision_config, "deepstack_visual_indexes", ())
+    features = [torch.empty(patches, 32, device="meta") for _ in levels]
+    return {"deepstack_visual_embeds": features, "visual_pos_masks": torch.empty(rows, length, device="meta")} if features else {}
 
 
 def words_of(inputs: dict) -> dict:

@@ -7,12 +7,12 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from aim.engine import seams
-from tests.tiny import TINY
+from tests.tiny import EACH, TINY
 
 LAYERS = 3
 
 
-@pytest.fixture(scope="module", params=TINY)
+@pytest.fixture(scope="module", params=EACH)
 def family(request):
     return TINY[request.param]
 
@@ -183,7 +183,8 @@ def test_a_further_argument_of_a_layer_reaches_the_attention_and_a_look_ahead_se
     assert query.shape[:2] == (1, 4) and key.shape[:2] == (1, 2), "Queries and keys are no longer [B, heads, n, d]."
     assert scaling == pytest.approx(query.shape[-1] ** -0.5), "`scaling` is no longer the factor on the logits."
     layer = parts.layers[1]
-    raw = layer.self_attn.k_proj(layer.input_layernorm(tables["hidden"])).unflatten(-1, (2, 8)).transpose(1, 2)
+    normed = getattr(layer.self_attn, "k_norm", torch.nn.Identity())
+    raw = normed(layer.self_attn.k_proj(layer.input_layernorm(tables["hidden"])).unflatten(-1, (2, 8))).transpose(1, 2)
     cosines, sines = (table.reshape(-1, *table.shape[-2:])[:1] for table in tables["given"])
     first, second = raw.chunk(2, dim=-1)
     rotated = raw * cosines + torch.cat([-second, first], dim=-1) * sines

@@ -5,13 +5,13 @@ import torch
 
 import aim
 from aim.kernels.schedule import merged_per_clip, ramp
-from tests.tiny import TINY, fingerprint
+from tests.tiny import EACH, TINY, fingerprint
 
 NOTHING = [aim.Full(), aim.AIM(merge_ratio=1.0, l1=6, l2=7)]
 REDUCED = aim.AIM(merge_ratio=0.5, l1=2, l2=5)
 
 
-@pytest.fixture(scope="module", params=TINY)
+@pytest.fixture(scope="module", params=EACH)
 def tiny(request):
     """(inputs of the family, a model of it)."""
     family = TINY[request.param]

@@ -5,14 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen2VLConfig
+from transformers import Qwen2VLConfig, Qwen3VLConfig
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
 
 from aim.families import FAMILIES
-from aim.families.qwen2_vl import MAX_PIXELS, smart_size
+from aim.families.pixels import normalised_frames
+from aim.families.qwen2_vl import MAX_PIXELS
 from aim.kernels.refusal import Refusal
 from tests.tiny import TINY
 
@@ -80,11 +82,35 @@ def test_the_grid_is_known_before_the_pixels_are(name):
         assert (grid.frames, grid.rows, grid.columns) == (steps, rows // 2, columns // 2)
 
 
-def test_sizes_follow_the_official_rule():
-    generator = np.random.default_rng(0)
-    for height, width in generator.integers(1, 2000, (300, 2)).tolist():
-        if max(height, width) <= 200 * min(height, width):
-            assert smart_size(height, width, 28, 3136, 400_000) == smart_resize(height, width, 28, 3136, 400_000)
+@pytest.mark.parametrize("limits", [(64, 10**7), (64, 20_000), (40_000, 10**7)])
+@pytest.mark.parametrize("capped", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_qwen3_sizes_and_lays_a_clip_as_its_own_video_processor_does(limits, capped, shape):
+    size = {"shortest_edge": limits[0], "longest_edge": limits[1]}
+    settings = {**COMMON, "size": size, "cap_pixels_per_frame": capped, "max_video_tokens": 12}
+    config, entry, frames = TINY["qwen3_vl"].model().config, FAMILIES["qwen3_vl"], frames_of(shape)
+    processor = Qwen3VLVideoProcessor(**settings, patch_size=4)
+    made, grid = entry.pixel_values(config, frames, settings), entry.grid(config, settings, *shape)
+    steps, rows, columns = made["video_grid_thw"][0].tolist()
+    assert (grid.frames, grid.rows, grid.columns) == (math.ceil(shape[0] / 2), rows // 2, columns // 2)
+    assert steps * rows * columns == processor.get_num_of_video_patches(*shape)
+    # Its own resizing needs torchvision; rounding apart, it is pillow's.
+    pixels = normalised_frames(frames, settings, 4 * rows, 4 * columns)
+    official, *lengths = processor.patchify(pixels[None], patch_size=4, merge_size=2, temporal_patch_size=2)
+    assert lengths == [steps, rows, columns] and torch.equal(made["pixel_values_videos"], official[0])
+
+
+def test_a_single_frame_is_a_step_of_its_own():
+    config, entry = TINY["qwen3_vl"].model().config, FAMILIES["qwen3_vl"]
+    for limits in ({}, {"size": {"shortest_edge": 64, "longest_edge": 2 * 16 * 24}}):
+        one, pair = (entry.grid(config, {**COMMON, **limits}, frames, 37, 61) for frames in (1, 2))
+        assert one == pair and one.frames == 1
+
+
+def test_a_long_clip_of_qwen3_shares_its_pixels_among_its_frames():
+    entry, config = FAMILIES["qwen3_vl"], Qwen3VLConfig()
+    short, long = (entry.grid(config, {}, frames, 360, 640) for frames in (100, 400))
+    assert (short.rows, short.columns) == (11, 20) and 400 * long.tokens_per_frame * 32 * 32 <= 25165824 < 400 * 220 * 32 * 32
 
 
 def test_a_clip_of_640_by_360_is_299_tokens_and_a_huge_one_is_capped():
@@ -94,6 +120,7 @@ def test_a_clip_of_640_by_360_is_299_tokens_and_a_huge_one_is_capped():
     assert entry.grid(config, published, 2, 2160, 3840).tokens * 28 * 28 <= MAX_PIXELS
 
 
-def test_a_ribbon_is_refused():
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen3_vl"])
+def test_a_ribbon_is_refused(name):
     with pytest.raises(Refusal, match="sides up to 200 : 1 are accepted"):
-        smart_size(5, 2000, 28, 3136, 10**6)
+        FAMILIES[name].grid(TINY[name].model().config, {}, 4, 5, 2000)

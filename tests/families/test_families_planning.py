@@ -4,17 +4,34 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from aim.families import FAMILIES
+from aim.families import FAMILIES, PUBLISHED
 from aim.kernels.cost import vision_flops
 from aim.kernels.grid import Grid
 from aim.methods import AIM, Full
-from aim.planning.plan import plan, shape_of
-from tests.tiny import TINY
+from aim.planning.plan import grid_of, plan, plan_for, shape_of
+from tests.tiny import EACH, TINY
 
 
 def test_two_frames_of_qwen2_vl_are_one_step():
     planned = plan("qwen2-vl-7b", 15, 100, Full())
     assert planned.tokens_per_layer == [(8 * 299, 100)] * 28
+
+
+@pytest.mark.parametrize("frames", [3, 100, 400])
+def test_a_long_clip_of_qwen3_vl_is_planned_with_the_smaller_frames_it_gets(frames):
+    config = PUBLISHED["qwen3-vl-8b"].config()
+    planned = plan("qwen3-vl-8b", frames, 100, Full())
+    assert planned.tokens_per_layer[0][0] == grid_of(config, frames).tokens
+    assert planned.vision_tflops == plan_for(config, frames, 100, Full()).vision_tflops
+
+
+def test_a_token_costs_the_experts_it_uses_and_memory_all_of_them():
+    shape = shape_of(TINY["qwen3_vl_moe"].model().config)[0]
+    layer = TINY["qwen3_vl_moe"].model().model.language_model.layers[0]
+    stored = sum(parameter.numel() for parameter in layer.parameters() if parameter.dim() > 1)
+    assert shape.weights == 6 * stored
+    unused = 3 * 3 * 24 * 32  # three of five experts
+    assert shape.layer_weights == stored - unused
 
 
 @pytest.mark.parametrize(("visual", "tflops"), [(None, 8.18), (252 / 576, 2.22), (72 / 576, 1.00)])
@@ -26,7 +43,7 @@ def test_llava_1_5_costs_what_the_paper_says(visual, tflops):
     assert round(planned.prefill_tflops + second, 2) == tflops
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", EACH)
 def test_the_vision_towers_flops_equal_pytorchs_count(name):
     family, model = TINY[name], TINY[name].model()
     inputs, frames = family.video_inputs(6), 6 // family.step
@@ -43,7 +60,7 @@ def test_the_vision_towers_flops_equal_pytorchs_count(name):
     assert vision_flops(vision, frames) == counter.get_total_flops()
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", EACH)
 def test_a_checkpoint_folder_can_be_planned(name, tmp_path):
     model = TINY[name].model()
     model.config.save_pretrained(tmp_path)

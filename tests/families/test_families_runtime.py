@@ -7,12 +7,12 @@ import torch
 import aim
 from aim.runtime.precision import is_finite
 from aim.video.clip import clip_from_frames
-from tests.tiny import IMAGE, VIDEO
+from tests.tiny import EACH, IMAGE, VIDEO
 from tests.tiny_checkpoints import END, FOLDERS, START, build_tokenizer, save_checkpoint
 
 QUESTION = "what is it?"
 FRAMES = 5
-STEPS = {"qwen2_vl": 3, "qwen2_5_vl": 3}
+STEPS = {"qwen2_vl": 3, "qwen2_5_vl": 3, "qwen3_vl": 3, "qwen3_vl_moe": 3}
 
 
 def expected_prompt(name):
@@ -26,10 +26,14 @@ def expected_prompt(name):
         frames = (f"Frame{number}: <img>{'<IMG_CONTEXT>' * 25}</img>" for number in range(1, FRAMES + 1))
         return chat % ("\n".join(frames) + "\n")
     tokens = 3 * 4 * 8  # 36 x 60 pixels are 4.5 x 7.5 tokens of 8 x 8, rounded to even: three steps of 4 x 8
+    if name.startswith("qwen3"):
+        # Four frames a second: steps of the frames at 0 and 0.25, at 0.5 and 0.75, and at 1 twice.
+        steps = (f"<{time} seconds><|vision_start|>{'<|video_pad|>' * (tokens // 3)}<|vision_end|>" for time in ("0.1", "0.6", "1.0"))
+        return chat % f"<|vision_start|>{''.join(steps)}<|vision_end|>"
     return f"{START}system\nYou are a helpful assistant.{END}\n" + chat % f"<|vision_start|>{'<|video_pad|>' * tokens}<|vision_end|>"
 
 
-@pytest.fixture(scope="module", params=FOLDERS)
+@pytest.fixture(scope="module", params=EACH)
 def vlm(request, tmp_path_factory):
     return aim.load(save_checkpoint(request.param, tmp_path_factory.mktemp(request.param)))
 
@@ -86,9 +90,11 @@ def test_markers_typed_into_a_question_are_no_placeholders(vlm, clip):
 
 def test_frames_of_one_clip_at_another_rate_are_told_apart_by_seconds(vlm):
     frames = np.random.default_rng(1).integers(0, 256, (4, 36, 60, 3), np.uint8)
-    timing = vlm.checkpoint.family.timing
-    spread = [vlm.ask(clip_from_frames(frames, rate), QUESTION, aim.Full(), max_new_tokens=1).trace.positions for rate in (8.0, 0.5)]
-    assert torch.equal(*spread) == (timing is None)
+    clips = [clip_from_frames(frames, rate) for rate in (8.0, 0.5)]
+    spread = [vlm.ask(clip, QUESTION, aim.Full(), max_new_tokens=1).trace.positions for clip in clips]
+    words = [vlm.prompt_ids(QUESTION, vlm.grid(4, 36, 60), clip.timestamps.tolist()) for clip in clips]
+    assert torch.equal(*spread) == (vlm.checkpoint.family.timing is None)
+    assert (words[0] == words[1]) == (not name_of(vlm).startswith("qwen3"))
 
 
 def test_the_check_of_float16_runs_the_whole_model(vlm):

@@ -10,7 +10,7 @@ from aim.engine.seams import feature_inputs
 from aim.families import FAMILIES
 from aim.families.towers import received
 from aim.methods import METHODS
-from tests.tiny import IMAGE, TINY, fingerprint, qwen2_5_vl
+from tests.tiny import EACH, IMAGE, TINY, fingerprint, qwen2_5_vl
 
 FRAMES = 3
 
@@ -131,6 +131,19 @@ def test_qwen2_vl_sums_what_the_patches_of_a_token_receive(monkeypatch):
     assert seen.keys.shape == (3, 35, 32)
 
 
+def test_qwen3_vl_sums_what_the_patches_of_a_token_receive_in_the_last_layer_alone(monkeypatch):
+    model, inputs = TINY["qwen3_vl"].model(), TINY["qwen3_vl"].video_inputs(6)
+
+    def run():
+        return model.model.get_video_features(inputs["pixel_values_videos"], inputs["video_grid_thw"])
+
+    (seen,) = watched(model, run)
+    maps = eager_chunks(model, "qwen3_vl", monkeypatch, run)
+    assert len(maps) == 4 * 3  # layers, steps
+    expected = torch.stack([chunk.mean((0, 1)).view(35, 4).sum(1) for chunk in maps[-3:]])
+    torch.testing.assert_close(seen.received, expected, rtol=1e-4, atol=1e-7)
+
+
 @pytest.mark.parametrize(("full", "pieces"), [((1, 3), 3), ((1,), 3 * 12)])
 def test_qwen2_5_vl_undoes_the_order_of_its_windows(full, pieces, monkeypatch):
     model, inputs = qwen2_5_vl(full=full), TINY["qwen2_5_vl"].video_inputs(6)
@@ -169,7 +182,7 @@ def test_a_map_made_piece_by_piece_equals_the_whole(monkeypatch):
         torch.testing.assert_close(received(query, key, 0.5), whole)
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize("kind", ["video", "images"])
 def test_a_method_that_asks_the_tower_gets_the_same_by_pixels_and_by_features(name, kind):
     family, model = TINY[name], TINY[name].model()

@@ -1,5 +1,7 @@
 """What the families state of their published models, against figures written down by hand and against transformers itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 from aim.families import FAMILIES, PUBLISHED, family_of, find_published
 from aim.kernels.cost import ModelShape, VisionShape
 from aim.planning.plan import PlannedModel, look_up
-from tests.tiny import TINY
+from tests.tiny import EACH, TINY
 
 
 def llm(layers, hidden, intermediate, heads, key_value_heads, vocabulary):
@@ -47,6 +49,19 @@ def internvl3(shape):
     return PlannedModel(shape, vision, 16 * 16)
 
 
+def experts(shape, number, used, size):
+    """`used` of `number` experts of that size run for a token; a matrix of `number` outputs chooses them."""
+    return replace(shape, intermediate_size=used * size, router=number, unused_size=(number - used) * size)
+
+
+def qwen3_vl(shape, depth, hidden, intermediate):
+    """640 x 360 pixels become 640 x 352, two frames of which are 22 x 40 patches and 11 x 20 tokens. Each of three levels of DeepStack has
+    its projector. A head has 128 numbers, whatever the hidden size."""
+    pixels = 3 * 2 * 16 * 16
+    tower = VisionShape(depth, hidden, intermediate, 22 * 40, pixels, shape.hidden_size, 4, 4 * hidden, projectors=4)
+    return PlannedModel(replace(shape, head_dim=128), tower, 11 * 20, frames_joined=2)
+
+
 # name → what is planned with, and the billions of parameters that its page on the Hub states.
 STATED = {
     "llava-onevision-qwen2-0.5b": (llava_onevision(llm(24, 896, 4864, 14, 2, 152000)), 0.89),
@@ -58,6 +73,12 @@ STATED = {
     "qwen2-vl-7b": (qwen2_vl(llm(28, 3584, 18944, 28, 4, 152064)), 8.29),
     "qwen2.5-vl-3b": (qwen2_5_vl(llm(36, 2048, 11008, 16, 2, 151936)), 3.75),
     "qwen2.5-vl-7b": (qwen2_5_vl(llm(28, 3584, 18944, 28, 4, 152064)), 8.29),
+    "qwen3-vl-2b": (qwen3_vl(llm(28, 2048, 6144, 16, 8, 151936), 24, 1024, 4096), 2.13),
+    "qwen3-vl-4b": (qwen3_vl(llm(36, 2560, 9728, 32, 8, 151936), 24, 1024, 4096), 4.44),
+    "qwen3-vl-8b": (qwen3_vl(llm(36, 4096, 12288, 32, 8, 151936), 27, 1152, 4304), 8.77),
+    "qwen3-vl-32b": (qwen3_vl(llm(64, 5120, 25600, 64, 8, 151936), 27, 1152, 4304), 33.4),
+    "qwen3-vl-30b-a3b": (qwen3_vl(experts(llm(48, 2048, 0, 32, 4, 151936), 128, 8, 768), 27, 1152, 4304), 31.1),
+    "qwen3-vl-235b-a22b": (qwen3_vl(experts(llm(94, 4096, 0, 64, 4, 151936), 128, 8, 1536), 27, 1152, 4304), 236),
     "internvl3-1b": (internvl3(llm(24, 896, 4864, 14, 2, 151674)), 0.938),
     "internvl3-2b": (internvl3(llm(28, 1536, 8960, 12, 2, 151674)), 2.09),
     "internvl3-8b": (internvl3(llm(28, 3584, 18944, 28, 4, 151674)), 7.94),
@@ -125,7 +146,7 @@ def test_other_names_find_nothing(model):
     assert find_published(model) is None
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", EACH)
 def test_under_quantisation_the_matrices_of_the_llms_layers_change_and_no_others(name):
     model, kept = TINY[name].model(), list(FAMILIES[name].unquantised)
     matrices = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]

@@ -26,16 +26,16 @@ from aim.ui.stop import StopSignal
 from aim.ui.texts import model_line
 from aim.video.clip import Clip, clip_from_frames
 from aim.views.charts import layer_chart
-from tests.tiny import TINY
+from tests.tiny import EACH, TINY
 from tests.tiny_checkpoints import save_checkpoint
 
 QUESTION, KNOBS = "what is it?", {"merge_ratio": 0.5, "l1": 2, "l2": 5}
 HEIGHT, WIDTH = 36, 60
 # Visual tokens of a frame of that size, or of two: Qwen's are 4.5 x 7.5 tokens of 8 x 8 pixels, rounded to even. The others resize frames.
-TOKENS = {"llava_onevision": 25, "llava": 25, "internvl": 25, "qwen2_vl": 4 * 8, "qwen2_5_vl": 4 * 8}
+TOKENS = {name: 4 * 8 if name.startswith("qwen") else 25 for name in TINY}
 
 
-@pytest.fixture(scope="module", params=TINY)
+@pytest.fixture(scope="module", params=EACH)
 def vlm(request, tmp_path_factory):
     return aim.load(save_checkpoint(request.param, tmp_path_factory.mktemp(request.param), max_position_embeddings=32768))
 

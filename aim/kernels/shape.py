@@ -1,0 +1,115 @@
+"""The numbers of a model that its cost is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LinearShape:
+    """The numbers of a layer of linear attention, a gated delta net: it keeps one matrix a head in place of keys and values.
+
+    Attributes:
+        key_heads, key_dim: of queries and of keys, each of key_heads · key_dim numbers a token.
+        value_heads, value_dim: of values, of the gate on them, and of the matrices [key_dim, value_dim], one a value head.
+        kernel: tokens that the convolution over queries, keys and values spans.
+    """
+
+    key_heads: int
+    value_heads: int
+    key_dim: int
+    value_dim: int
+    kernel: int
+
+    @property
+    def state(self) -> int:
+        """Numbers in the matrices of one layer."""
+        return self.value_heads * self.key_dim * self.value_dim
+
+    def weights(self, hidden: int) -> int:
+        """Weights that a token of size `hidden` meets: q, k, v, gate, output, the two numbers a head for decay and step, convolution."""
+        values = self.value_heads * self.value_dim
+        channels = 2 * self.key_heads * self.key_dim + values
+        return hidden * (channels + 2 * values + 2 * self.value_heads) + self.kernel * channels
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The numbers of a decoder-only LLM with gated MLPs and grouped-query attention (Qwen2, Llama), and of what some have besides.
+
+    Attributes:
+        intermediate_size: of the MLP. Where a layer has several (experts), of those together that one token uses.
+        router: outputs of the matrices that choose experts for a token; 0 where there are none.
+        unused_size: width of the experts together that one token does not use. They take memory and no time.
+        gate: whether queries bring a gate of the same size on what attention gives.
+        linear: what the layers `linear_layers` have in place of attention to keys; None where there are none.
+        linear_layers: their indices, ascending.
+    """
+
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    num_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    vocab_size: int
+    router: int = 0
+    unused_size: int = 0
+    gate: bool = False
+    linear: LinearShape | None = None
+    linear_layers: tuple[int, ...] = ()
+
+    @property
+    def layer_weights(self) -> int:
+        """Weights that one token meets in a layer that attends to keys: q, k, v, o and gate, up, down, seven matrices in most models."""
+        attention = (2 + self.gate) * self.num_heads * self.head_dim + 2 * self.num_key_value_heads * self.head_dim
+        return self.hidden_size * attention + self.mlp_weights
+
+    @property
+    def mlp_weights(self) -> int:
+        """Weights that one token meets in a layer's MLP."""
+        return self.hidden_size * (3 * self.intermediate_size + self.router)
+
+    @property
+    def linear_weights(self) -> int:
+        """Weights that one token meets in a layer of linear attention; those of the MLP alone where there is no such layer."""
+        return self.mlp_weights + (self.linear.weights(self.hidden_size) if self.linear else 0)
+
+    @property
+    def full_layers(self) -> int:
+        """How many layers attend to keys."""
+        return self.num_layers - len(self.linear_layers)
+
+    @property
+    def weights(self) -> int:
+        """Weights in the matrices of all layers."""
+        unused = self.num_layers * 3 * self.hidden_size * self.unused_size
+        return self.full_layers * self.layer_weights + len(self.linear_layers) * self.linear_weights + unused
+
+
+@dataclass(frozen=True)
+class VisionShape:
+    """The numbers of a ViT with two-matrix MLPs (SigLIP, CLIP) and of the two-matrix projector behind it.
+
+    Attributes:
+        intermediate_size: of a two-matrix MLP; a gated MLP, which has three matrices, is given with 1.5 times its own width.
+        patch_pixels: inputs of one patch: channels · patch side², times the frames it spans.
+        projector_size: the LLM's hidden size, which the projector maps to; 0 counts no projector.
+        projector_patches: patches the projector takes together as one token.
+        projector_middle: width between its two matrices; 0 stands for `projector_size`.
+        other_tokens: tokens of a frame that are no patches and that the projector does not get, such as CLS.
+        attention_pairs: pairs of tokens that attend to each other, over all layers and one frame; 0 stands for all pairs in every layer.
+        projectors: projectors of this size in all; more than one where layers inside the tower have their own (DeepStack).
+    """
+
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    patches_per_frame: int
+    patch_pixels: int
+    projector_size: int = 0
+    projector_patches: int = 1
+    projector_middle: int = 0
+    other_tokens: int = 0
+    attention_pairs: int = 0
+    projectors: int = 1

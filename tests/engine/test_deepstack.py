@@ -1,0 +1,138 @@
+"""DeepStack under `aim.reduce`: the features of the tower's depths reach the tokens they belong to, merged and cut with them."""
+
+import pytest
+import torch
+
+import aim
+from aim.bench.masked import masked
+from aim.kernels.merging import MergedClip
+from tests.tiny import TINY
+
+LEVELS = 3
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return TINY["qwen3_vl"]
+
+
+@pytest.fixture(scope="module")
+def model(tiny):
+    return tiny.model()
+
+
+def both_kinds(tiny):
+    """A clip and an image in one prompt."""
+    clip, image = tiny.video_inputs(), tiny.image_inputs(images=1, seed=1)
+    inputs = {**clip, **image}
+    for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+        inputs[name] = torch.cat([clip[name], image[name]], dim=1)
+    return inputs
+
+
+def stock_arguments(model, inputs) -> dict:
+    """What the stock model gives its text model."""
+    seen = {}
+    hook = model.model.language_model.register_forward_pre_hook(lambda _module, _args, kwargs: seen.update(kwargs), with_kwargs=True)
+    with torch.no_grad():
+        model(**inputs, use_cache=False)
+    hook.remove()
+    return seen
+
+
+def stock_logits(model, stock, keep, embeddings, levels):
+    """The stock text model, called by hand on the tokens `keep` [n]."""
+    with torch.no_grad():
+        hidden = model.model.language_model(
+            inputs_embeds=embeddings,
+            position_ids=stock["position_ids"][..., keep],
+            attention_mask=torch.ones(1, len(keep), dtype=torch.long),
+            visual_pos_masks=stock["visual_pos_masks"][:, keep],
+            deepstack_visual_embeds=levels,
+            use_cache=False,
+        ).last_hidden_state
+        return model.lm_head(hidden)
+
+
+@pytest.mark.parametrize("kind", ["video", "images", "both"])
+@pytest.mark.parametrize("method", [aim.AIM(merge_ratio=0.4, l1=6, l2=7), aim.PruMerge(keep_ratio=0.4)], ids=lambda method: method.name)
+def test_merged_levels_are_means_over_the_patches_of_a_token(tiny, model, method, kind):
+    inputs = {"video": tiny.video_inputs, "images": tiny.image_inputs, "both": lambda: both_kinds(tiny)}[kind]()
+    stock, entered = stock_arguments(model, inputs), []
+    with torch.no_grad(), aim.reduce(model, method) as trace:
+        first = model.model.language_model.layers[0]
+        hook = first.register_forward_pre_hook(lambda _module, args, _kwargs: entered.append(args[0]), with_kwargs=True)
+        reduced = model(**inputs, use_cache=False).logits
+        hook.remove()
+    visual = stock["visual_pos_masks"][0]
+    anchors = visual.nonzero().flatten()[trace.anchors].tolist()
+    keep = sorted((~visual).nonzero().flatten().tolist() + anchors)
+    order = [anchors.index(place) for place in keep if place in anchors]
+    groups = trace.assignment.flatten().tolist()
+    members = [[patch for patch, group in enumerate(groups) if group == merged] for merged in order]
+    levels = [torch.stack([level[patches].mean(0) for patches in members]) for level in stock["deepstack_visual_embeds"]]
+    assert len(levels) == LEVELS and len(members) < len(groups)
+    expected = stock_logits(model, stock, torch.tensor(keep), entered[0], levels)
+    torch.testing.assert_close(reduced, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("layer", range(1, LEVELS + 2))
+@pytest.mark.parametrize("kind", ["video", "both"])
+def test_a_cut_between_two_levels_equals_hiding_the_tokens(tiny, model, layer, kind):
+    inputs = tiny.video_inputs() if kind == "video" else both_kinds(tiny)
+    method = aim.FastV(layer=layer, keep_ratio=0.4)
+    with torch.no_grad():
+        with masked(model, method) as attended:
+            hidden = model(**inputs).logits[:, -1]
+        with aim.reduce(model, method) as trace:
+            removed = model(**inputs).logits[:, -1]
+    assert attended == [visual for visual, _ in trace.tokens_per_layer] and attended[layer] < attended[layer - 1]
+    torch.testing.assert_close(removed, hidden, atol=1e-4, rtol=1e-4)
+
+
+def test_every_level_reaches_the_answer(tiny, model):
+    inputs = tiny.video_inputs()
+    given = {name: value for name, value in inputs.items() if name != "pixel_values_videos"}
+    with torch.no_grad(), aim.reduce(model, aim.AIM(merge_ratio=0.5, l1=4, l2=9)):
+        features = model.model.get_video_features(inputs["pixel_values_videos"], inputs["video_grid_thw"], return_dict=True)
+        levels = features.deepstack_features
+        answers = []
+        for left_out in range(LEVELS + 1):
+            features.deepstack_features = [
+                tuple(torch.zeros_like(part) for part in level) if number == left_out else level for number, level in enumerate(levels)
+            ]
+            answers.append(model(**given, mm_encoder_outputs={"video": features}).logits[:, -1])
+    assert not any(torch.allclose(answer, answers[LEVELS], atol=1e-3) for answer in answers[:LEVELS])
+
+
+def test_patches_that_a_method_drops_are_in_no_mean(tiny, model, monkeypatch):
+    def every_third(_self, patches, tower=None):
+        frames, per_frame, _ = patches.shape
+        anchors = torch.arange(0, frames * per_frame, 3)
+        assignment = torch.full((frames * per_frame,), -1).scatter(0, anchors, torch.arange(len(anchors)))
+        return MergedClip(patches.flatten(0, 1)[anchors], assignment.view(frames, -1), torch.ones_like(anchors), anchors)
+
+    monkeypatch.setattr(aim.ToMe, "merge", every_third)
+    inputs = tiny.video_inputs()
+    stock = stock_arguments(model, inputs)
+    visual = stock["visual_pos_masks"][0]
+    keep = torch.cat([(~visual).nonzero().flatten(), visual.nonzero().flatten()[::3]]).sort().values
+    with torch.no_grad(), aim.reduce(model, aim.ToMe()):
+        reduced = model(**inputs, use_cache=False).logits
+    levels = [level[::3] for level in stock["deepstack_visual_embeds"]]
+    expected = stock_logits(model, stock, keep, stock["inputs_embeds"][:, keep], levels)
+    torch.testing.assert_close(reduced, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"num_beams": 3}, {"num_return_sequences": 2, "do_sample": True}], ids=str)
+def test_beams_and_several_answers_equal_stock_where_nothing_is_dropped(tiny, model, options):
+    options, inputs, answers = {"max_new_tokens": 8, "do_sample": False, **options}, both_kinds(tiny), []
+    with torch.no_grad():
+        torch.manual_seed(3)
+        stock = model.generate(**inputs, **options)
+        for method in (aim.Full(), aim.AIM(merge_ratio=0.5, l1=2, l2=5)):
+            torch.manual_seed(3)
+            with aim.reduce(model, method) as trace:
+                answers.append(model.generate(**inputs, **options))
+    assert torch.equal(answers[0], stock) and answers[1].shape == stock.shape
+    assert len({str(record.tokens_per_layer) for record in trace.prompts}) == 1 < len(trace.prompts)
