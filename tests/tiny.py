@@ -20,6 +20,10 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
+    Qwen3_5MoeConfig,
+    Qwen3_5MoeForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLMoeConfig,
@@ -168,6 +172,40 @@ def qwen3_vl_moe(layers=6, seed=0, **text):
     return _ready(Qwen3VLMoeForConditionalGeneration, config, seed)
 
 
+LINEAR = {
+    "head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "full_attention_interval": 2,
+}
+# Half of a head's numbers are turned by their position.
+HALF = {**INTERLEAVED, "mrope_section": [1, 1, 0], "partial_rotary_factor": 0.5}
+
+
+def qwen3_5(layers=6, seed=0, **text):
+    """Qwen3.5: as Qwen3-VL without DeepStack; every second layer of its LLM, the first too, is linear attention."""
+    config = Qwen3_5Config(
+        text_config={**TEXT, **LINEAR, "rope_parameters": dict(HALF), "num_hidden_layers": layers, **text},
+        vision_config=dict(QWEN3_VISION),
+        **QWEN,
+    )
+    return _ready(Qwen3_5ForConditionalGeneration, config, seed)
+
+
+def qwen3_5_moe(layers=6, seed=0, **text):
+    """Qwen3.5 with 5 experts a layer, of which a token uses 2, and one more that all use."""
+    experts = {**EXPERTS, "shared_expert_intermediate_size": 16}
+    plain = {name: value for name, value in TEXT.items() if name != "intermediate_size"}
+    config = Qwen3_5MoeConfig(
+        text_config={**plain, **LINEAR, **experts, "rope_parameters": dict(HALF), "num_hidden_layers": layers, **text},
+        vision_config=dict(QWEN3_VISION),
+        **QWEN,
+    )
+    return _ready(Qwen3_5MoeForConditionalGeneration, config, seed)
+
+
 # A picture as a processor returns it: (ids, further inputs with the pictures along the first axis).
 Part = tuple[list[int], dict[str, torch.Tensor]]
 
@@ -233,6 +271,7 @@ class TinyFamily:
     Attributes:
         per_frame: visual tokens of a frame of a clip, or of a step of `step` frames.
         separators: text tokens a clip brings by itself: (frames) → number.
+        linear: the even layers of its LLM are linear attention, which caches no tokens.
     """
 
     model: Callable
@@ -243,6 +282,11 @@ class TinyFamily:
     step: int = 1
     token_types: bool = False
     counts_images: bool = False
+    linear: bool = False
+
+    def cached(self, lengths: list[int]) -> list[int]:
+        """How many entries the layers' caches hold where the layers ran on so many tokens."""
+        return [0 if self.linear and layer % 2 == 0 else length for layer, length in enumerate(lengths)]
 
     def tokens(self, frames: int) -> int:
         """Visual tokens of a clip."""
@@ -297,6 +341,8 @@ TINY: dict[str, TinyFamily] = {
     "qwen2_5_vl": TinyFamily(qwen2_5_vl, _qwen_clip, _qwen_image, 35, lambda frames: 2, step=2, token_types=True),
     "qwen3_vl": TinyFamily(qwen3_vl, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types=True),
     "qwen3_vl_moe": TinyFamily(qwen3_vl_moe, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types=True),
+    "qwen3_5": TinyFamily(qwen3_5, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types=True, linear=True),
+    "qwen3_5_moe": TinyFamily(qwen3_5_moe, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types=True, linear=True),
     "internvl": TinyFamily(internvl, _internvl_clip, _internvl_image, 25, lambda frames: 4 * frames),
 }
 
@@ -320,5 +366,5 @@ def fingerprint(model):
 
 
 # Families whose tests differ from another family's in little: their part of a table is `whole`.
-ALIKE = {"qwen3_vl_moe"}
+ALIKE = {"qwen3_vl_moe", "qwen3_5_moe"}
 EACH = [pytest.param(name, marks=pytest.mark.whole if name in ALIKE else ()) for name in TINY]

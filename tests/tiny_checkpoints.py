@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, Qwen3_5Tokenizer
 
 from tests.tiny import IMAGE, NEWLINE, PAD, TINY, VIDEO
 
-LETTERS = " abcdefghijklmnopqrstuvwxyz0123456789:.?!<>"
+LETTERS = " abcdefghijklmnopqrstuvwxyz0123456789:.?!<>/"
 START, END = "<|im_start|>", "<|im_end|>"
 
 # What the templates on the Hub say for a user's turn with one clip and one text, in short.
@@ -40,6 +40,11 @@ ONEVISION_TEMPLATE = (
 QWEN3_TEMPLATE = QWEN_TEMPLATE.replace(
     "{% if loop.first and message['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}", ""
 )
+THINKING_TEMPLATE = QWEN3_TEMPLATE.replace(
+    "<|im_start|>assistant\n{% endif %}",
+    "<|im_start|>assistant\n{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n"
+    "{% else %}<think>\n{% endif %}{% endif %}",
+)
 QWEN_MARKERS = {95: "<|vision_start|>", 96: "<|vision_end|>", IMAGE: "<|image_pad|>", VIDEO: "<|video_pad|>"}
 COMMON = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.3, 0.3, 0.2], "resample": 3, "rescale_factor": 1 / 255}
 QWEN3_PICTURES = {**COMMON, "size": {"shortest_edge": 64, "longest_edge": 25165824}}
@@ -57,6 +62,8 @@ FOLDERS = {
     "qwen2_5_vl": (QWEN_TEMPLATE, QWEN_MARKERS, {"preprocessor_config.json": {**COMMON, "min_pixels": 64, "max_pixels": 12845056}}),
     "qwen3_vl": (QWEN3_TEMPLATE, QWEN_MARKERS, {"video_preprocessor_config.json": QWEN3_PICTURES}),
     "qwen3_vl_moe": (QWEN3_TEMPLATE, QWEN_MARKERS, {"video_preprocessor_config.json": QWEN3_PICTURES}),
+    "qwen3_5": (THINKING_TEMPLATE, QWEN_MARKERS, {"video_preprocessor_config.json": QWEN3_PICTURES}),
+    "qwen3_5_moe": (THINKING_TEMPLATE, QWEN_MARKERS, {"video_preprocessor_config.json": QWEN3_PICTURES}),
     "internvl": (
         INTERNVL_TEMPLATE,
         {95: "<img>", 96: "</img>", IMAGE: "<IMG_CONTEXT>", VIDEO: "<video>"},
@@ -76,11 +83,22 @@ def build_tokenizer(special):
     return PreTrainedTokenizerFast(tokenizer_object=letters, pad_token="<pad>", eos_token=END, extra_special_tokens=named)
 
 
+def build_byte_tokenizer(special):
+    """The same letters for the families whose tokenizer transformers takes for one of bytes, whatever the checkpoint says."""
+    names = dict(build_tokenizer(special).get_vocab())
+    vocabulary = {{" ": "\u0120", "\n": "\u010a"}.get(token, token): number for token, number in names.items()}
+    named = [START, END, *special.values()]
+    return Qwen3_5Tokenizer(vocab=vocabulary, merges=[], pad_token="<pad>", eos_token=END, unk_token="<pad>", extra_special_tokens=named)
+
+
+BUILDERS = {"qwen3_5": build_byte_tokenizer, "qwen3_5_moe": build_byte_tokenizer}
+
+
 def save_checkpoint(name: str, folder: Path, **text) -> str:
     """Write the tiny model of a family, a key of `TINY`, to a folder that `aim.load` takes; its path. `text` is for the LLM's config."""
     template, special, files = FOLDERS[name]
     TINY[name].model(**text).save_pretrained(folder)
-    build_tokenizer(special).save_pretrained(folder)
+    BUILDERS.get(name, build_tokenizer)(special).save_pretrained(folder)
     (folder / "chat_template.jinja").write_text(template)
     for file, settings in files.items():
         (folder / file).write_text(json.dumps(settings))

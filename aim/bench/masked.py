@@ -1,7 +1,8 @@
 """Pruning by masks alone, as the method's published code does it: every layer computes every token, and attends to those that are left.
 
 It is a reference to measure against. The tokens it hides are those that `aim.reduce` would remove, by its own bookkeeping, so the answer is
-the same but neither time nor memory is saved. It takes one prompt, and merges nothing.
+the same but neither time nor memory is saved. It takes one prompt, and merges nothing. A layer of linear attention knows no masks that hide
+a token wholly. So it is given the tokens in view alone, and what it makes of them is put back in their places.
 """
 
 from __future__ import annotations
@@ -32,12 +33,17 @@ def masked(model: PreTrainedModel, method: Method) -> Iterator[list[int]]:
         Refusal: at the prefill, whatever `aim.engine.prompt.read_prompts` refuses.
     """
     parts = seams.parts_of(model)
-    session = _Masks(model.config, family_of(model.config).fit(method, len(parts.layers)), len(parts.layers))
+    fitted = family_of(model.config).fit(method, len(parts.layers))
+    session = _Masks(model.config, fitted, [seams.attends(layer) for layer in parts.layers])
     hooks = []
     with seams.attending(parts):
         try:
             hooks.append(parts.core.register_forward_pre_hook(session.on_prompt, with_kwargs=True))
             for index, layer in enumerate(parts.layers):
+                if not seams.attends(layer):
+                    linear = seams.linear_attention(layer)
+                    hooks.append(linear.register_forward_pre_hook(session.on_linear, with_kwargs=True))
+                    hooks.append(linear.register_forward_hook(session.after_linear))
                 hooks.append(layer.register_forward_pre_hook(partial(session.on_layer, index), with_kwargs=True))
             yield session.attended
         finally:
@@ -46,10 +52,10 @@ def masked(model: PreTrainedModel, method: Method) -> Iterator[list[int]]:
 
 
 class _Masks:
-    def __init__(self, config, method: Method, num_layers: int):
+    def __init__(self, config, method: Method, attends: list[bool]):
         if method.merged_tokens(1, 100) != 100:
             raise ValueError("Masks cannot merge tokens; give a method that only prunes, such as AIM(merge_ratio=1).")
-        self.config, self.method, self.num_layers = config, method, num_layers
+        self.config, self.method, self.attends = config, method, attends
         self.attended: list[int] = []
         self.visible: list[Tensor] = []
         self.mask: Tensor | None = None
@@ -65,13 +71,14 @@ class _Masks:
         self.question = torch.zeros(prompt.length, dtype=torch.bool, device=ids.device)
         self.question[self.text] = prompt.question.to(ids.device)
         self.alive = torch.cat([block.places for block in prompt.blocks]).to(ids.device)
-        self.targets = self.method.kept(self.num_layers, len(self.alive))
+        self.targets = self.method.runs_on(len(self.attends), len(self.alive), self.attends.index(True))
         self.attended.clear()
         self.visible, self.mask = [], None
 
     def on_layer(self, index: int, _module: nn.Module, args: tuple, kwargs: dict):
+        attends = self.attends[index]
         if not self.prefilling:
-            return args, {**kwargs, seams.MASK: self._decoding_mask(index, kwargs[seams.CACHE])}
+            return args, {**kwargs, seams.MASK: self._decoding_mask(index, kwargs[seams.CACHE]) if attends else None}
         length = len(self.question)
         if self.targets[index] < len(self.alive):
             self._hide(self.targets[index], length)
@@ -79,15 +86,30 @@ class _Masks:
         visible[torch.cat([self.text, self.alive])] = True
         self.visible.append(visible)
         self.attended.append(len(self.alive))
-        kwargs = {**kwargs, seams.MASK: self.mask}
-        if index + 1 < self.num_layers and 0 < self.targets[index + 1] < len(self.alive):
+        kwargs = {**kwargs, seams.MASK: self.mask if attends else None}
+        later = self.attends[index + 1 :]
+        until = index + 2 + later.index(True) if True in later else None
+        if attends and any(0 < target < len(self.alive) for target in self.targets[index + 1 : until]):
             kwargs["observe"] = self._observe
         return args, kwargs
+
+    def on_linear(self, _module: nn.Module, args: tuple, kwargs: dict):
+        if self.prefilling:
+            kwargs = {**kwargs, seams.HIDDEN: kwargs[seams.HIDDEN][:, self.visible[-1]]}
+        return args, kwargs
+
+    def after_linear(self, _module: nn.Module, _args: tuple, output: Tensor) -> Tensor:
+        if not self.prefilling:
+            return output
+        whole = output.new_zeros(output.shape[0], len(self.visible[-1]), output.shape[2])
+        whole[:, self.visible[-1]] = output
+        return whole
 
     def _hide(self, target: int, length: int) -> None:
         """Keep `target` visual tokens in view; bool mask [1, 1, n, n]. A hidden token sees itself, since an empty row would give NaN."""
         if target:
-            self.alive = self.alive[self.score.argsort(descending=True, stable=True)[:target].sort().values]
+            chosen = self.score.argsort(descending=True, stable=True)[:target].sort().values
+            self.alive, self.score = self.alive[chosen], self.score[chosen]
         else:
             self.alive = self.alive[:0]
         shown = torch.zeros(length, dtype=torch.bool, device=self.text.device)

@@ -2,6 +2,12 @@
 
 `Prefill` is a batch, and each prompt in it is an `aim.engine.sequence.Sequence`. Prompts of different length are padded on the left. The
 method says how many visual tokens a layer runs on, and the scores say which.
+
+Some text models have layers of linear attention between those that attend to keys. Such a layer keeps a state that it makes of its own
+input, token by token, and a convolution over the last few. So tokens that are sliced away before it are tokens that its state has never
+met, and the rest follow one another as in a shorter prompt. That is what the layer computes here, and it is not what a mask would give: a
+masked token enters as zeros, which still stand in the convolution and let the state decay. Such layers give no scores. A cut goes by those
+of the last layer before it that attends to keys, or looks ahead to the next one, and several cuts may share them.
 """
 
 from __future__ import annotations
@@ -29,8 +35,9 @@ from aim.methods import Method
 class Prefill:
     """A batch of B prompts, and what each layer keeps of it."""
 
-    def __init__(self, method: Method, trace: Trace, score_all: bool, prompts: list[Prompt], embeddings: Tensor, rotary: nn.Module):
-        self.method, self.score_all, self.rotary = method, score_all, rotary
+    def __init__(self, method: Method, trace: Trace, score_all: bool, prompts: list[Prompt], embeddings: Tensor, parts: seams.Parts):
+        self.method, self.score_all, self.parts = method, score_all, parts
+        self.attending = [index for index, layer in enumerate(parts.layers) if seams.attends(layer)]
         self.watch = Stopwatch(embeddings.device)
         self.started = self.watch.now()
         for item in fields(Trace):
@@ -42,7 +49,7 @@ class Prefill:
         self.changed: dict = {}
         self.paddings: list[list[int]] = []
         self.lengths: list[list[int]] = []
-        self.masks: dict[tuple[int, ...], Tensor] = {}
+        self.masks: dict[tuple[bool, tuple[int, ...]], Tensor] = {}
 
     def enter(self, kwargs: dict, tower: dict[str, TowerAttention]) -> dict:
         """Before layer 0: merge, and give every remaining token its position.
@@ -71,14 +78,15 @@ class Prefill:
                     merged = patches[padding:], torch.arange(row.prompt.length, device=patches.device)
                 entered.append(merged[0])
                 origins.append(merged[1])
-                row.targets = self.method.kept(row.trace.num_layers, len(row.alive))
+                row.targets = self.method.runs_on(row.trace.num_layers, len(row.alive), self.attending[0])
             untouched = len(self.rows) == 1 and entered[0].shape[0] == embeddings.shape[1]
             embeddings = embeddings if untouched else _padded(entered, dim=0)
         kwargs, self.deepstack = DeepStack.taken(kwargs, self.rows)
         self.entry = [row.length for row in self.rows]
         positions = self._positions(kwargs.get(seams.POSITIONS), origins, kwargs[seams.EMBEDDINGS])
         mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)
-        return {**kwargs, seams.EMBEDDINGS: embeddings, seams.POSITIONS: positions, seams.MASK: mask}
+        masks = seams.layer_masks(self.parts, mask)
+        return {**kwargs, seams.EMBEDDINGS: embeddings, seams.POSITIONS: positions, seams.MASK: masks}
 
     def _encoded(self, kind: str) -> int:
         """How many visual tokens pictures of one kind have in the whole batch."""
@@ -123,11 +131,12 @@ class Prefill:
         falling = [row for row in self.rows if row.targets[index] < len(row.alive)]
         if falling:
             if self.method.looks_ahead and any(row.targets[index] for row in falling):
-                observe = partial(self.observe, index, "importance")
-                seams.look_ahead(module, hidden, kwargs[seams.TABLES], observe)  # recorded as scores of the layer before
+                probed = next((after for after in self.attending if after >= index), self.attending[-1])
+                observe = partial(self.observe, probed, "importance")
+                seams.look_ahead(self.parts.layers[probed], hidden, kwargs[seams.TABLES], observe)  # as scores of the layer before
             hidden, kwargs = self._cut(index, hidden, kwargs)
         self._record(hidden)
-        mask = self._mask(tuple(self.paddings[-1]), hidden) if any(self.paddings[-1]) else None
+        mask = self._mask(index in self.attending, tuple(self.paddings[-1]), hidden) if any(self.paddings[-1]) else None
         if mask is not None:
             kwargs = {**kwargs, seams.MASK: mask}
         stage = self._wants_score(index)
@@ -146,7 +155,7 @@ class Prefill:
         renumber = self.method.positions == "renumbered" and not self.several_axes
         if renumber:
             positions = _padded([torch.arange(row.length, device=hidden.device) for row in self.rows], dim=-1)
-            tables = self.rotary(hidden, positions)
+            tables = self.parts.rotary(hidden, positions)
         else:
             tables = tuple(_taken(table, here, dim=-2) for table in kwargs[seams.TABLES])
         self.changed = {seams.TABLES: tables}
@@ -168,9 +177,11 @@ class Prefill:
 
         It is "importance" where the scores decide which tokens stay, and "inspection" where they are only looked at.
         """
-        if index + 1 < self.rows[0].trace.num_layers and not self.method.looks_ahead:
-            following = [(row.targets[index + 1], len(row.alive)) for row in self.rows]
-            if any(0 < target < alive for target, alive in following):
+        if index not in self.attending:
+            return None
+        if not self.method.looks_ahead:
+            following = next((after + 1 for after in self.attending if after > index), None)
+            if any(0 < target < len(row.alive) for row in self.rows for target in row.targets[index + 1 : following]):
                 return "importance"
         return "inspection" if self.score_all and any(len(row.alive) for row in self.rows) else None
 
@@ -186,14 +197,16 @@ class Prefill:
                     if row.trace.scores:
                         row.trace.scores[-1] = row.score
 
-    def _mask(self, paddings: tuple[int, ...], hidden: Tensor) -> Tensor:
-        """The causal mask without the padding, bool [B, 1, n, n]. Padding sees itself, because a row that sees nothing would give NaN."""
-        if paddings not in self.masks:
+    def _mask(self, attends: bool, paddings: tuple[int, ...], hidden: Tensor) -> Tensor:
+        """The mask of a layer that attends to keys: causal and without the padding, bool [B, 1, n, n]. Padding sees itself, because a row
+        that sees nothing would give NaN. A layer of linear attention is told which tokens are no padding, bool [B, n]."""
+        if (attends, paddings) not in self.masks:
             place = torch.arange(hidden.shape[1], device=hidden.device)
             shown = place >= moved(torch.tensor(paddings), hidden.device)[:, None]  # [B, n]
             causal = place[:, None] >= place
-            self.masks[paddings] = (causal & shown[:, None, :] | (place[:, None] == place))[:, None]
-        return self.masks[paddings].to(hidden.device)
+            whole = (causal & shown[:, None, :] | (place[:, None] == place))[:, None] if attends else shown
+            self.masks[attends, paddings] = whole
+        return self.masks[attends, paddings].to(hidden.device)
 
     def leave(self, cache: Any) -> Decoding:
         """After the last layer: complete the record, and prepare the decoding. `cache` is the KV cache, or None where none is kept.
@@ -204,12 +217,14 @@ class Prefill:
         self.watch.add("llm_prefill", self.started)
         seconds = {"merge": 0.0, "importance": 0.0, **self.watch.seconds()}
         seconds["llm_prefill"] -= seconds["merge"] + seconds["importance"] + seconds.get("inspection", 0.0)
+        # A layer without keys has no padding among them.
+        paddings = [padding if layer in self.attending else [0] * len(self.rows) for layer, padding in enumerate(self.paddings)]
         for number, row in enumerate(self.rows):
-            row.finish(seconds, cache, [padding[number] for padding in self.paddings])
+            row.finish(seconds, cache, [padding[number] for padding in paddings])
         self.finite.settle()
         renumbered = self.method.positions == "renumbered" and not self.several_axes
         behind = [[(before - row) * renumbered for before, row in zip(self.entry, lengths, strict=True)] for lengths in self.lengths]
-        return Decoding(cache, self.rotary, self.continuation, self.paddings, behind)
+        return Decoding(cache, self.parts.rotary, self.continuation, paddings, behind)
 
 
 def _padded(rows: list[Tensor], dim: int) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch._dynamo.eval_frame import OptimizedModule
 from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
+from transformers.cache_utils import CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
@@ -47,7 +48,7 @@ TABLES = "position_embeddings"
 
 # Arguments that an attention layer may hand to its attention function, and that SDPA would silently ignore.
 UNSERVED_ARGUMENTS = {"s_aux": "attention sinks", "softcap": "soft-capping", "sliding_window": "a sliding window"}
-WHOLE_PROMPT, WINDOW = "full_attention", "sliding_attention"
+WHOLE_PROMPT, WINDOW, LINEAR = "full_attention", "sliding_attention", "linear_attention"
 
 
 def attention(
@@ -223,10 +224,30 @@ def take_hidden(args: tuple, kwargs: dict) -> tuple[Tensor, tuple, dict]:
     return kwargs[HIDDEN], (), {name: value for name, value in kwargs.items() if name != HIDDEN}
 
 
+def attends(layer: Any) -> bool:
+    """Whether a text layer attends to keys. Else it is linear attention (a gated delta net), which keeps a state instead."""
+    return hasattr(layer, "self_attn")
+
+
+def linear_attention(layer: Any) -> nn.Module:
+    """What a layer that does not attend to keys has instead: (`HIDDEN` [B, n, C], `MASK` bool [B, n] or None) → [B, n, C]."""
+    return layer.linear_attn
+
+
+def layer_masks(parts: Parts, ones: Tensor) -> Any:
+    """What the text model takes for "no token is masked", `ones` [B, n] telling so.
+
+    A text model with linear layers gets no mask for each kind of layer, because it would wait for the device to see that all are ones.
+    """
+    kinds = set(getattr(parts.text_config, "layer_types", None) or [])
+    return dict.fromkeys(kinds) if LINEAR in kinds else ones
+
+
 def look_ahead(layer: Any, hidden: Tensor, tables: tuple[Tensor, Tensor], observe: Observe) -> None:
     """Hand the queries and keys that a layer makes of `hidden` [B, n, C] to `observe` before the layer runs."""
-    given = {MASK: None, CACHE: None, TABLES: tables, "observe": observe, "probe": True}
-    layer.self_attn(**{HIDDEN: layer.input_layernorm(hidden)}, **given)
+    device = next(layer.parameters()).device
+    given = {MASK: None, CACHE: None, TABLES: tuple(table.to(device) for table in tables), "observe": observe, "probe": True}
+    layer.self_attn(**{HIDDEN: layer.input_layernorm(hidden.to(device))}, **given)
 
 
 def last_hidden(output: Any) -> Tensor:
@@ -245,20 +266,20 @@ def grows(cache: Any) -> bool:
 
 
 def tokens_in(cache: DynamicCache, layer: int = 0) -> int:
-    """How many tokens a layer of a cache holds, padding included."""
+    """How many tokens a layer of a cache holds, padding included. It attends to keys; layer 0 stands for the first one that does."""
     return cache.get_seq_length(layer)
 
 
 def tokens_by_layer(cache: DynamicCache | None) -> list[int]:
-    """How many tokens each layer of a cache holds, padding included; empty where there is no cache."""
-    return [] if cache is None else [int(layer.get_seq_length()) for layer in cache.layers]
+    """How many tokens each layer of a cache holds, padding included; 0 for one without keys, and empty where there is no cache."""
+    return [] if cache is None else [int(layer.get_seq_length()) if isinstance(layer, CacheLayerMixin) else 0 for layer in cache.layers]
 
 
 def cache_bytes(cache: DynamicCache | None) -> int:
-    """Bytes of a cache's keys and values; 0 where there is no cache."""
+    """Bytes of a cache's keys and values; 0 where there is no cache. The states of linear layers, which do not grow, are left out."""
     if cache is None:
         return 0
-    sizes: list[int] = [layer.keys.nbytes + layer.values.nbytes for layer in cache.layers]
+    sizes: list[int] = [layer.keys.nbytes + layer.values.nbytes for layer in cache.layers if isinstance(layer, CacheLayerMixin)]
     return sum(sizes)
 
 
@@ -284,14 +305,16 @@ def window_of(parts: Parts, layer: Any) -> int | None:
     Some text models decide that layer by layer. In the others the config's window holds for all layers.
     """
     config = parts.text_config
+    if not attends(layer):
+        return None
     if hasattr(layer.self_attn, "sliding_window"):
         return layer.self_attn.sliding_window
     return getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
 
 
 def other_layer_kinds(parts: Parts) -> list[str]:
-    """The kinds of text layers that have no softmax over keys, such as "linear_attention"."""
-    return sorted(set(getattr(parts.text_config, "layer_types", None) or []) - {WHOLE_PROMPT, WINDOW})
+    """The kinds of text layers that are neither softmax over keys nor linear attention, such as "conv"."""
+    return sorted(set(getattr(parts.text_config, "layer_types", None) or []) - {WHOLE_PROMPT, WINDOW, LINEAR})
 
 
 def has_sinks(layer: nn.Module) -> bool:

@@ -27,7 +27,7 @@ class Sequence:
         visual: long [v], the places of the visual tokens now.
         alive: long [v], which merged tokens these are.
         targets: for each layer, how many visual tokens it runs on.
-        score: float32 [v], the importance of the visual tokens by the last layer that was scored; None before.
+        score: float32 [v], the importance of the visual tokens now, by the last layer that was scored; None before.
         untouched: whether merging left every visual token as it was.
     """
 
@@ -113,6 +113,8 @@ class Sequence:
             chosen = self.score.argsort(descending=True, stable=True)[:target].sort().values.to(self.alive.device)
         before = torch.cat([self.text, self.visual[chosen]])
         self.alive = self.alive[chosen]
+        if self.score is not None:  # a layer of linear attention scores nothing, so the next cut may go by the same scores
+            self.score = self.score[chosen.to(self.score.device)]
         return before[self._settle(self.text, self.visual[chosen])]
 
     def observe(self, method: Method, query: Tensor, key: Tensor, scaling: float) -> None:

@@ -90,8 +90,7 @@ class Session:
         """
         embeddings = kwargs[seams.EMBEDDINGS]
         if self.prompts is not None:
-            rotary = self.parts.rotary
-            self.prefill = Prefill(self.method, self.trace, self.score_all, self.prompts, embeddings, rotary)
+            self.prefill = Prefill(self.method, self.trace, self.score_all, self.prompts, embeddings, self.parts)
             kwargs = self.prefill.enter(kwargs, self._tower_attention())
             self.attended = Attended(self.trace, self.prefill.watch) if self.wants_attention else None
             self.inputs, self.tower, self.prompts = {}, [], None

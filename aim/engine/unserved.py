@@ -59,6 +59,8 @@ def _attention_of(parts: seams.Parts) -> list[str]:
     kinds = seams.other_layer_kinds(parts)
     if kinds:
         return [f"layers of the kind {kind!r}" for kind in kinds]
+    if not any(map(seams.attends, parts.layers)):
+        return ["no layer that attends to keys"]
     total, reasons = len(parts.layers), []
     sinks = sum(seams.has_sinks(layer) for layer in parts.layers)
     if sinks:

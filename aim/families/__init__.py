@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aim.families import internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl, qwen3_vl, qwen3_vl_moe
+from aim.families import internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl, qwen3_5, qwen3_5_moe, qwen3_vl, qwen3_vl_moe
 from aim.families.base import Encoded, Family, Picture, Reader
 from aim.families.published import Published
 from aim.kernels.refusal import Refusal
@@ -14,6 +14,8 @@ FAMILIES: dict[str, Family] = {
     "qwen2_5_vl": qwen2_5_vl.FAMILY,
     "qwen3_vl": qwen3_vl.FAMILY,
     "qwen3_vl_moe": qwen3_vl_moe.FAMILY,
+    "qwen3_5": qwen3_5.FAMILY,
+    "qwen3_5_moe": qwen3_5_moe.FAMILY,
     "internvl": internvl.FAMILY,
 }
 
@@ -25,10 +27,6 @@ _DEEPSTACK = (
     "and AIM cannot yet reduce these features along with the tokens."
 )
 _CROSS_ATTENTION = "Its LLM looks at pictures through cross-attention layers, so its prompt holds no visual tokens to reduce."
-_LINEAR = (
-    "Three in four of its LLM layers are linear attention, which gives no scores to choose tokens by, "
-    "and AIM cannot yet take the scores from the full-attention layers between them."
-)
 _BOTH_DIRECTIONS = (
     "Most of its LLM layers attend within a sliding window and the tokens of an image attend to one another in both directions, "
     "by masks that AIM cannot yet reduce."
@@ -49,8 +47,6 @@ REFUSED: dict[str, str] = {
     "gemma3": _BOTH_DIRECTIONS,
     "paligemma": _PREFIX,
     "gemma3n": _PER_LAYER_INPUTS,
-    "qwen3_5": _LINEAR,
-    "qwen3_5_moe": _LINEAR,
     "lfm2_vl": _CONVOLUTIONS,
 }
 

@@ -9,11 +9,11 @@ from aim.kernels.shape import ModelShape
 
 
 def dense(text: Any) -> ModelShape:
-    """An LLM whose layers all have one gated MLP and attend to keys."""
+    """An LLM whose layers all attend to keys, and have one gated MLP, or none that the config names."""
     return ModelShape(
         num_layers=text.num_hidden_layers,
         hidden_size=text.hidden_size,
-        intermediate_size=text.intermediate_size,
+        intermediate_size=getattr(text, "intermediate_size", 0),
         num_heads=text.num_attention_heads,
         num_key_value_heads=text.num_key_value_heads,
         head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,

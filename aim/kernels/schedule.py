@@ -84,6 +84,14 @@ def tokens_kept(keep: Sequence[Share], visual_tokens: int) -> list[int]:
     return [tokens_of(share, visual_tokens) for share in keep]
 
 
+def once_scored(kept: list[int], merged: int, scored_from: int) -> list[int]:
+    """`kept`, the visual tokens of each layer, where nothing can be chosen before layer `scored_from` has been scored.
+
+    Layers up to that one run on all `merged` tokens wherever some were to stay. Where none was to stay, nothing has to be chosen.
+    """
+    return [merged if layer <= scored_from and count else count for layer, count in enumerate(kept)]
+
+
 def merged_per_frame(merge_ratio: float, tokens_per_frame: int, merge_order: str = "raster") -> int:
     """Tokens merging leaves of one frame of T tokens, at least 1.
 

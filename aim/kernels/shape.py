@@ -76,6 +76,11 @@ class ModelShape:
         return self.mlp_weights + (self.linear.weights(self.hidden_size) if self.linear else 0)
 
     @property
+    def scored_from(self) -> int:
+        """The first layer that attends to keys, which is the first that tokens can be scored in."""
+        return next(layer for layer in range(self.num_layers) if layer not in self.linear_layers)
+
+    @property
     def full_layers(self) -> int:
         """How many layers attend to keys."""
         return self.num_layers - len(self.linear_layers)

@@ -11,7 +11,7 @@ from torch import Tensor
 from aim.kernels.cost import ModelShape, VisionShape
 from aim.kernels.counts import Share
 from aim.kernels.merging import MergedClip
-from aim.kernels.schedule import PAPER_RAMP, StatedRamp, tokens_kept
+from aim.kernels.schedule import PAPER_RAMP, StatedRamp, once_scored, tokens_kept
 from aim.kernels.tower_attention import TowerAttention
 from aim.methods.knob import knobs_of
 
@@ -99,12 +99,20 @@ class Method:
         return 0
 
     def kept(self, num_layers: int, merged_tokens: int) -> list[int]:
-        """Visual tokens each layer runs on when merging has left N = `merged_tokens`: ⌊keep(i) · N⌋ (AIM, section 3.3)."""
+        """Visual tokens each layer is to run on when merging has left N = `merged_tokens`: ⌊keep(i) · N⌋ (AIM, section 3.3)."""
         return tokens_kept(self.keep(num_layers), merged_tokens)
 
-    def visual_per_layer(self, num_layers: int, frames: int, tokens_per_frame: int) -> list[int]:
-        """As `kept`, for a clip whose frames are only planned."""
-        return self.kept(num_layers, self.merged_tokens(frames, tokens_per_frame))
+    def runs_on(self, num_layers: int, merged_tokens: int, scored_from: int = 0) -> list[int]:
+        """As `kept`, in an LLM whose first layer that attends to keys is `scored_from`.
+
+        Nothing can be chosen before that layer has been scored, so all tokens stay up to there. A method that looks ahead need not wait.
+        """
+        kept = self.kept(num_layers, merged_tokens)
+        return kept if self.looks_ahead else once_scored(kept, merged_tokens, scored_from)
+
+    def visual_per_layer(self, num_layers: int, frames: int, tokens_per_frame: int, scored_from: int = 0) -> list[int]:
+        """As `runs_on`, for a clip whose frames are only planned."""
+        return self.runs_on(num_layers, self.merged_tokens(frames, tokens_per_frame), scored_from)
 
     def dials(self, num_layers: int, ramp: StatedRamp = PAPER_RAMP) -> Iterator[Row]:
         """Rows of settings among which one that meets a budget is looked for, the row to try first in front. For `ramp` see `for_depth`.

@@ -68,7 +68,7 @@ def match(
     per_frame = tokens_per_frame or own_tokens
 
     def cost(candidate: Method) -> float:
-        visual = candidate.visual_per_layer(shape.num_layers, frames, per_frame)
+        visual = candidate.visual_per_layer(shape.num_layers, frames, per_frame, shape.scored_from)
         return prefill_flops(shape, [tokens + text_tokens for tokens in visual]) / TERA
 
     def setting(row: Row, tflops: float) -> Method:

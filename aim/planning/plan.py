@@ -201,7 +201,7 @@ def _plan(model: PlannedModel, num_frames: int, text_tokens: int, method: Method
     FROM_1.check("text_tokens", text_tokens, f"Use {PAPER_TEXT_TOKENS}, for example.")
     method = model.fit(method or AIM())
     frames = model.steps(num_frames)
-    visual = method.visual_per_layer(model.shape.num_layers, frames, model.tokens_per_frame)
+    visual = method.visual_per_layer(model.shape.num_layers, frames, model.tokens_per_frame, model.shape.scored_from)
     tokens_per_layer = [(kept, text_tokens) for kept in visual]
     return _cost(model.shape, model.vision, tokens_per_layer, frames, model.tokens_per_frame, method, bytes_per_value)
 
@@ -232,16 +232,23 @@ def _cost(
         vision_tflops=vision_flops(vision, frames) / TERA,
         # Layer 0 runs on all that merging left, in every method.
         merge_tflops=method.merge_flops(shape, vision, frames, per_frame, tokens_per_layer[0][0]) / TERA,
-        importance_tflops=method.score_flops(shape, _scored(tokens_per_layer)) / TERA,
+        importance_tflops=method.score_flops(shape, _scored(shape, method, tokens_per_layer)) / TERA,
         lm_head_tflops=lm_head_flops(shape) / TERA,
         tokens_per_layer=[(visual, text) for visual, text in tokens_per_layer],
     )
 
 
-def _scored(tokens_per_layer: list[tuple[int, int]]) -> list[int]:
-    """Tokens of the layers whose scores decide what the next layer keeps."""
-    following = [visual for visual, _ in tokens_per_layer[1:]]
-    return [visual + text for (visual, text), kept in zip(tokens_per_layer, following, strict=False) if 0 < kept < visual]
+def _scored(shape: ModelShape, method: Method, tokens_per_layer: list[tuple[int, int]]) -> list[int]:
+    """Tokens that are scored to decide what a layer keeps.
+
+    They are those of the layer before, or of the last one before it that attends to keys, which may decide for several.
+    """
+    visual = [pair[0] for pair in tokens_per_layer]
+    cuts = [layer for layer in range(1, len(visual)) if 0 < visual[layer] < visual[layer - 1]]
+    if method.looks_ahead:
+        return [sum(tokens_per_layer[layer - 1]) for layer in cuts]
+    scored = {max(before for before in range(layer) if before not in shape.linear_layers) for layer in cuts}
+    return [sum(tokens_per_layer[layer]) for layer in sorted(scored)]
 
 
 def _config_of(model: str) -> PretrainedConfig:

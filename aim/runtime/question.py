@@ -34,7 +34,9 @@ def prompt_ids(checkpoint: Checkpoint, question: str, grid: Grid, longest: int, 
     if not 1 <= len(question) <= longest:
         raise Refusal(f"The question has {len(question):,} characters; 1 to {longest:,} are accepted. Ask one short question.")
     conversation: list[Any] = [{"role": "user", "content": [{"type": family.clip_type}, {"type": "text", "text": question}]}]
+    # A model that can think first answers at once. Other templates do not read `enable_thinking`.
     template: dict[str, Any] = {"chat_template": checkpoint.chat_template, "add_generation_prompt": True, "tokenize": False}
+    template["enable_thinking"] = False
     try:
         text = str(tokenizer.apply_chat_template(conversation, **template))
     except TemplateError:

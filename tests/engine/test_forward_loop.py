@@ -83,7 +83,7 @@ def test_a_loop_says_what_generate_says(family, model, method):
         with torch.no_grad():
             generated = model.generate(**inputs, max_new_tokens=WORDS, do_sample=False)
     assert torch.equal(words[0], generated[0, -WORDS:])
-    assert lengths == trace.key_value_lengths == [sum(counts) for counts in trace.tokens_per_layer]
+    assert lengths == trace.key_value_lengths == family.cached([sum(counts) for counts in trace.tokens_per_layer])
 
 
 @pytest.mark.parametrize("positions", ["compact", "original"])
@@ -122,6 +122,8 @@ def test_a_padded_batch_goes_on_as_each_of_its_prompts(family, model, method):
 
 @pytest.mark.parametrize("method", [aim.Full(), METHODS[0]], ids=["full", "aim"])
 def test_a_cache_that_was_cut_back_is_refused(family, model, method):
+    if family.linear:
+        pytest.skip("transformers itself refuses to cut back the state of a linear layer")
     with torch.no_grad(), aim.reduce(model, method):
         output = model(**family.video_inputs(), use_cache=True)
         word, cache = output.logits[:, -1].argmax(-1, keepdim=True), output.past_key_values

@@ -126,7 +126,9 @@ def test_gradients_reach_the_weights_through_the_tokens_that_are_left(family):
     model = family.model(layers=LAYERS)
     with aim.reduce(model, METHOD):
         model(**family.video_inputs()).logits[0, -1].sum().backward()
-    assert all(layer.self_attn.k_proj.weight.grad.abs().sum() > 0 for layer in model.model.language_model.layers)
+    layers = model.model.language_model.layers
+    first = [layer.self_attn.k_proj if hasattr(layer, "self_attn") else layer.linear_attn.in_proj_qkv for layer in layers]
+    assert all(projection.weight.grad.abs().sum() > 0 for projection in first)
 
 
 def compiled(model):

@@ -6,7 +6,7 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 import aim
 from aim.engine import seams
-from tests.tiny import IMAGE, TEXT, TINY, VISION, fingerprint, internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl
+from tests.tiny import IMAGE, TEXT, TINY, VISION, fingerprint, internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl, qwen3_5
 
 OLDER = {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 4}
 
@@ -93,8 +93,14 @@ def test_what_a_layer_asks_of_its_attention_and_sdpa_would_forget_is_refused(giv
         seams.attention(torch.nn.Module(), tensor, tensor, tensor, None, scaling=0.5, **{given: 16})
 
 
-def test_layers_that_do_not_attend_to_keys_are_refused():
+def test_layers_that_are_neither_attention_nor_linear_are_refused():
     model = llava()
-    model.config.text_config.layer_types = ["linear_attention", *["full_attention"] * 5]
-    with pytest.raises(ValueError, match="layers of the kind 'linear_attention'"), aim.reduce(model, aim.Full()):
+    model.config.text_config.layer_types = ["conv", *["full_attention"] * 5]
+    with pytest.raises(ValueError, match="layers of the kind 'conv'"), aim.reduce(model, aim.Full()):
+        pytest.fail("the block must not begin")
+
+
+def test_linear_layers_alone_are_refused_since_nothing_scores_a_token():
+    model = qwen3_5(layers=3, full_attention_interval=4)
+    with pytest.raises(ValueError, match="has no layer that attends to keys"), aim.reduce(model, aim.Full()):
         pytest.fail("the block must not begin")

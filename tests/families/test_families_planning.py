@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from aim.families import FAMILIES, PUBLISHED
-from aim.kernels.cost import vision_flops
+from aim.kernels.cost import decode_flops, kv_bytes, linear_layer_flops, prefill_flops, vision_flops
 from aim.kernels.grid import Grid
 from aim.methods import AIM, Full
 from aim.planning.plan import grid_of, plan, plan_for, shape_of
@@ -32,6 +32,26 @@ def test_a_token_costs_the_experts_it_uses_and_memory_all_of_them():
     assert shape.weights == 6 * stored
     unused = 3 * 3 * 24 * 32  # three of five experts
     assert shape.layer_weights == stored - unused
+
+
+@pytest.mark.parametrize("name", ["qwen3_5", "qwen3_5_moe"])
+def test_a_linear_layers_weights_are_the_models_and_its_cost_grows_with_the_tokens_alone(name):
+    model = TINY[name].model()
+    shape, _ = shape_of(model.config)
+    linear, full = (
+        sum(weight.numel() for weight in layer.parameters() if weight.dim() > 1) for layer in model.model.language_model.layers[:2]
+    )
+    unused = 3 * 32 * shape.unused_size
+    assert (shape.linear_weights, shape.layer_weights) == (linear - unused, full - unused)
+    assert shape.weights == 3 * linear + 3 * full and shape.scored_from == 1
+    assert linear_layer_flops(shape, 900) == 9 * linear_layer_flops(shape, 100)
+    lengths = [70, 60, 50, 40, 30, 20]
+    half = [length // 2 if layer % 2 == 0 else length for layer, length in enumerate(lengths)]
+    saved = sum(linear_layer_flops(shape, length) for length in lengths[::2]) // 2
+    assert prefill_flops(shape, lengths) - prefill_flops(shape, half) == saved
+    assert kv_bytes(shape, lengths) == 2 * 2 * 8 * 2 * (60 + 40 + 20)
+    # A step costs a linear layer the same however long the prompt was.
+    assert decode_flops(shape, lengths, 3) == decode_flops(shape, half, 3)
 
 
 @pytest.mark.parametrize(("visual", "tflops"), [(None, 8.18), (252 / 576, 2.22), (72 / 576, 1.00)])

@@ -6,6 +6,8 @@ norms, residual, activation) is checked as a sum by the paper's table, in test_p
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -31,6 +33,7 @@ from aim.kernels.cost import (
 from aim.kernels.importance import last_token_attention, pagerank
 from aim.kernels.merging import merge_tokens
 from aim.kernels.schedule import ramp, tokens_kept
+from aim.kernels.shape import LinearShape
 from aim.kernels.tower_attention import TowerAttention
 
 TINY = ModelShape(num_layers=3, hidden_size=48, intermediate_size=80, num_heads=6, num_key_value_heads=2, head_dim=8, vocab_size=100)
@@ -72,6 +75,14 @@ def test_a_layers_weights_are_the_models():
 def test_the_prefill_is_the_sum_of_its_layers():
     head = TINY.hidden_size * TINY.vocab_size
     assert prefill_flops(TINY, [40, 20, 5]) == layer_flops(TINY, 40) + layer_flops(TINY, 20) + layer_flops(TINY, 5) + head
+
+
+def test_so_does_one_with_layers_of_linear_attention():
+    linear = LinearShape(key_heads=2, value_heads=4, key_dim=8, value_dim=6, kernel=4)
+    shape, tokens = replace(TINY, linear=linear, linear_layers=(0, 2)), 9
+    left_out = 5 * TINY.num_heads * 45 + 9 * 17 * TINY.hidden_size * TINY.num_layers
+    steps = decode_flops(shape, [0] * TINY.num_layers, tokens) - (tokens - 1) * lm_head_flops(TINY)
+    assert causal_prefill_flops(shape, [tokens] * TINY.num_layers) == steps - left_out
 
 
 def test_a_causal_prefill_computes_what_decoding_its_tokens_one_by_one_does():
