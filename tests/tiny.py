@@ -365,6 +365,13 @@ def fingerprint(model):
     return modules, [c.to_dict() for c in configs], [c._attn_implementation for c in configs[:3]]
 
 
-# Families whose tests differ from another family's in little: their part of a table is `whole`.
+def by_default(*, without: Callable[[str], bool]) -> list:
+    """Every family as a parameter; those `without` says no to are `whole`."""
+    return [pytest.param(name, marks=pytest.mark.whole if without(name) else ()) for name in TINY]
+
+
+# Families that differ from another one in little.
 ALIKE = {"qwen3_vl_moe", "qwen3_5_moe"}
-EACH = [pytest.param(name, marks=pytest.mark.whole if name in ALIKE else ()) for name in TINY]
+EACH = by_default(without=ALIKE.__contains__)
+# For tests of what has little to do with the family: the newer ones of Qwen stand back as well.
+FEWER = by_default(without=lambda name: name.startswith("qwen3"))

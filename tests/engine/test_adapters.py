@@ -5,7 +5,7 @@ import torch
 from peft import LoraConfig, PromptTuningConfig, TaskType, get_peft_model
 
 import aim
-from tests.tiny import EACH, TINY, fingerprint
+from tests.tiny import FEWER, TINY, fingerprint
 
 METHODS = [aim.AIM(merge_ratio=0.5, l1=2, l2=5), aim.PyramidDrop(ratio=0.5), aim.PruMerge(keep_ratio=0.4)]
 OPTIONS = {"max_new_tokens": 6, "do_sample": False}
@@ -17,7 +17,7 @@ def adapted(model):
     return get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)).eval()
 
 
-@pytest.fixture(scope="module", params=EACH)
+@pytest.fixture(scope="module", params=FEWER)
 def family(request):
     return TINY[request.param]
 

@@ -6,14 +6,14 @@ import torch
 import aim
 from aim.engine import seams
 from aim.engine.finite import FiniteCheck, NotFinite
-from tests.tiny import EACH, IMAGE, TINY, VIDEO, clip_inputs, fingerprint, llava_onevision
+from tests.tiny import FEWER, IMAGE, TINY, VIDEO, clip_inputs, fingerprint, llava_onevision
 
 METHODS = [aim.AIM(merge_ratio=0.5, l1=2, l2=5), aim.ToMe(merge_ratio=0.3), aim.PruMerge(keep_ratio=0.4), aim.Full()]
 SCORERS = [aim.AIM(merge_ratio=0.5, l1=2, l2=5), aim.FastV(layer=2, keep_ratio=0.3)]
 BAD = [float("nan"), float("inf"), -float("inf")]
 
 
-@pytest.fixture(scope="module", params=EACH)
+@pytest.fixture(scope="module", params=FEWER)
 def family(request):
     return TINY[request.param]
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 import aim
-from tests.tiny import EACH, TINY, fingerprint
+from tests.tiny import FEWER, TINY, fingerprint
 
 METHOD = aim.AIM(merge_ratio=0.5, l1=2, l2=5)
 LAYERS = 6
 
 
-@pytest.fixture(scope="module", params=EACH)
+@pytest.fixture(scope="module", params=FEWER)
 def family(request):
     return TINY[request.param]
 

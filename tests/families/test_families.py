@@ -33,9 +33,9 @@ def inputs_of(family, kind):
 def test_reducing_nothing_equals_stock_generate_token_for_token(tiny, kind, method):
     family, model = tiny
     inputs = inputs_of(family, kind)
-    stock = generate(model, inputs, 60)
+    stock = generate(model, inputs, 30)
     with aim.reduce(model, method):
-        ours = generate(model, inputs, 60)
+        ours = generate(model, inputs, 30)
     assert len(set(stock[0].tolist())) > 5
     assert torch.equal(stock, ours)
 
@@ -65,8 +65,8 @@ def test_several_images_are_merged_image_by_image(tiny):
     family, model = tiny
     inputs = family.image_inputs()
     with aim.reduce(model, REDUCED) as trace:
-        answer = generate(model, inputs, 60)
-    assert answer.shape[1] == 60
+        answer = generate(model, inputs, 30)
+    assert answer.shape[1] == 30
     merged = sum(merged_per_clip(0.5, frames, rows * columns) for frames, rows, columns in trace.grids)
     separators = (trace.tokens_per_layer[0][1]) + trace.visual_tokens
     assert trace.merged_tokens == merged and separators == inputs["input_ids"].shape[1]

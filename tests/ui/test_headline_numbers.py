@@ -26,7 +26,7 @@ from aim.ui.stop import StopSignal
 from aim.ui.texts import model_line
 from aim.video.clip import Clip, clip_from_frames
 from aim.views.charts import layer_chart
-from tests.tiny import EACH, TINY
+from tests.tiny import FEWER, TINY
 from tests.tiny_checkpoints import save_checkpoint
 
 QUESTION, KNOBS = "what is it?", {"merge_ratio": 0.5, "l1": 2, "l2": 5}
@@ -35,7 +35,7 @@ HEIGHT, WIDTH = 36, 60
 TOKENS = {name: 4 * 8 if name.startswith("qwen") else 25 for name in TINY}
 
 
-@pytest.fixture(scope="module", params=EACH)
+@pytest.fixture(scope="module", params=FEWER)
 def vlm(request, tmp_path_factory):
     return aim.load(save_checkpoint(request.param, tmp_path_factory.mktemp(request.param), max_position_embeddings=32768))
 
