@@ -36,13 +36,14 @@ class Attended:
         self._places: list[Tensor] = []
         self._rows: dict[int, Tensor] = {}
 
-    def in_prefill(self, index: int, places: Tensor, kwargs: dict) -> dict:
-        """A layer's arguments in the prefill, in which its visual tokens stand at `places`, long [visual]. The last row is noted too."""
+    def in_prefill(self, index: int, places: Tensor, kwargs: dict, attends: bool) -> dict:
+        """A layer's arguments in the prefill, in which its visual tokens stand at `places`, long [visual]. The last row is noted too, where
+        the layer attends to keys."""
         self._places.append(places)
-        return self._observed(index, kwargs, self._timed)
+        return self._observed(index, kwargs, self._timed) if attends else kwargs
 
     def in_step(self, index: int, kwargs: dict) -> dict:
-        """A layer's arguments in a decoding step, so that its row is noted."""
+        """The arguments of a layer that attends to keys in a decoding step, so that its row is noted."""
         return self._observed(index, kwargs, self._note) if self._left > 0 else kwargs
 
     def end(self) -> None:

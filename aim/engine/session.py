@@ -124,11 +124,12 @@ class Session:
         """Before a text layer: drop tokens in a prefill, or mask padding in a decoding step."""
         if self.prefill is None:
             kwargs = self.decoding.layer(index, kwargs)
-            return args, kwargs if self.attended is None else self.attended.in_step(index, kwargs)
+            watched = self.attended is not None and seams.attends(module)
+            return args, self.attended.in_step(index, kwargs) if watched else kwargs
         hidden, further, kwargs = seams.take_hidden(args, kwargs)
         hidden, kwargs = self.prefill.layer(index, module, hidden, kwargs)
         if self.attended is not None:
-            kwargs = self.attended.in_prefill(index, self.prefill.rows[0].visual, kwargs)
+            kwargs = self.attended.in_prefill(index, self.prefill.rows[0].visual, kwargs, seams.attends(module))
         return (hidden, *further), kwargs
 
     def on_output(self, _module: nn.Module, _args: tuple, output: Any) -> None:

@@ -3,9 +3,7 @@ axes (M-RoPE)."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,9 +18,9 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_
 
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
 from aim.families.batches import encode_batches, features
-from aim.families.pixels import normalised_frames
 from aim.families.published import Published
 from aim.families.qwen2_sizes import QWEN2_1_5B, QWEN2_7B, ROPE
+from aim.families.qwen_pixels import FrameSize, gridder, no_ribbon, pixel_maker
 from aim.families.towers import received
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
@@ -34,7 +32,6 @@ from aim.kernels.tower_attention import TowerAttention
 MIN_PIXELS, MAX_PIXELS = 128 * 28 * 28, 768 * 28 * 28
 # Of a single picture: 1,280 tokens of Qwen2-VL, as many as its model card suggests. Its processor would make up to 16,384.
 MAX_IMAGE_PIXELS = 1280 * 28 * 28
-MAX_ASPECT = 200
 
 
 def frame_size(config, picture_settings: dict, _frames: int, height: int, width: int) -> tuple[int, int]:
@@ -43,7 +40,7 @@ def frame_size(config, picture_settings: dict, _frames: int, height: int, width:
     Raises:
         Refusal: one side is more than 200 times the other.
     """
-    return _size_within(MAX_PIXELS, config, picture_settings, height, width)
+    return size_within(MIN_PIXELS, MAX_PIXELS, config, picture_settings, height, width)
 
 
 def _image_size(config, picture_settings: dict, _frames: int, height: int, width: int) -> tuple[int, int]:
@@ -52,44 +49,20 @@ def _image_size(config, picture_settings: dict, _frames: int, height: int, width
     Raises:
         Refusal: as `frame_size`.
     """
-    return _size_within(MAX_IMAGE_PIXELS, config, picture_settings, height, width)
+    return size_within(MIN_PIXELS, MAX_IMAGE_PIXELS, config, picture_settings, height, width)
 
 
-def _size_within(limit: int, config, picture_settings: dict, height: int, width: int) -> tuple[int, int]:
-    size, vision = picture_settings.get("size", {}), config.vision_config
-    least = picture_settings.get("min_pixels") or size.get("shortest_edge") or MIN_PIXELS
-    most = picture_settings.get("max_pixels") or size.get("longest_edge") or limit
-    with no_ribbon(height, width):
-        return smart_resize(height, width, vision.patch_size * vision.spatial_merge_size, least, min(most, limit))
-
-
-@contextmanager
-def no_ribbon(height: int, width: int) -> Iterator[None]:
-    """A block in which transformers' rules for sizes say no to frames of a shape that they do not take.
+def size_within(least: int, limit: int, config, picture_settings: dict, height: int, width: int) -> tuple[int, int]:
+    """(height, width) to which a picture is resized, of `least` to `limit` pixels. The settings may name others, but never more.
 
     Raises:
         Refusal: one side is more than 200 times the other.
     """
-    try:
-        yield
-    except ValueError as error:
-        raise Refusal(f"The frames are {width} x {height} pixels; sides up to {MAX_ASPECT} : 1 are accepted. Crop the clip.") from error
-
-
-# (config, picture settings, frames, height, width) → (height, width) to which frames are resized.
-FrameSize = Callable[[Any, dict, int, int, int], tuple[int, int]]
-
-
-def gridder(frame_size: FrameSize) -> Callable[..., Grid]:
-    """The family's `grid`: half as many steps in time as frames, rounded up, each of tokens of 2 x 2 patches."""
-
-    def grid(config, picture_settings: dict, frames: int, height: int, width: int) -> Grid:
-        vision = config.vision_config
-        side = vision.patch_size * vision.spatial_merge_size
-        height, width = frame_size(config, picture_settings, frames, height, width)
-        return Grid(math.ceil(frames / vision.temporal_patch_size), height // side, width // side)
-
-    return grid
+    size, vision = picture_settings.get("size", {}), config.vision_config
+    least = picture_settings.get("min_pixels") or size.get("shortest_edge") or least
+    most = picture_settings.get("max_pixels") or size.get("longest_edge") or limit
+    with no_ribbon(height, width):
+        return smart_resize(height, width, vision.patch_size * vision.spatial_merge_size, least, min(most, limit))
 
 
 def reader(kind: str, step_by_step: bool = False) -> Callable[..., Reader]:
@@ -132,26 +105,6 @@ def _sizes_by_position(ids: Tensor, positions: Tensor | None, token: int) -> Ite
             if value == token:
                 rows, columns = (part.amax(1) - part.amin(1) + 1).tolist()
                 yield part.shape[1] // (rows * columns), rows, columns
-
-
-def pixel_maker(frame_size: FrameSize) -> Callable[..., dict[str, Tensor]]:
-    """The family's `pixel_values`: patches [steps · rows · columns, 3 · 2 · side²], those of a token together.
-
-    The last of an odd number of frames is repeated.
-    """
-
-    def pixel_values(config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
-        vision = config.vision_config
-        time, merge, side = vision.temporal_patch_size, vision.spatial_merge_size, vision.patch_size
-        height, width = frame_size(config, picture_settings, *frames.shape[:3])
-        pixels = normalised_frames(frames, picture_settings, height, width)
-        pixels = torch.cat([pixels, pixels[-1:].expand(-len(pixels) % time, -1, -1, -1)])
-        steps, rows, columns = len(pixels) // time, height // side, width // side
-        parts = pixels.view(steps, time, 3, rows // merge, merge, side, columns // merge, merge, side)
-        patches = parts.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(steps * rows * columns, -1)
-        return {"pixel_values_videos": patches, "video_grid_thw": torch.tensor([[steps, rows, columns]])}
-
-    return pixel_values
 
 
 def _picked(output: Any) -> Tensor:

@@ -20,12 +20,15 @@ from transformers.models.qwen3_vl.video_processing_qwen3_vl import smart_resize
 from aim.families import qwen2_vl
 from aim.families.published import Published
 from aim.families.qwen3_sizes import LARGE_TOWER, MROPE, QWEN3_2B, QWEN3_4B, QWEN3_8B, QWEN3_32B, SMALL_TOWER
+from aim.families.qwen_pixels import gridder, no_ribbon, pixel_maker
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
 from aim.kernels.tower_attention import TowerAttention
 
 # Pixels of all frames of a clip together, as the published checkpoints limit them.
 MIN_PIXELS, MAX_PIXELS = 4096, 25165824
+# Of a single picture: as few as its processor's, and 1,280 tokens at most, as for Qwen2-VL.
+MIN_IMAGE_PIXELS, MAX_IMAGE_PIXELS = 65536, 1280 * 32 * 32
 TOKENS_PER_FRAME = 768  # at most, where the checkpoint's settings cap a frame by itself
 
 
@@ -44,8 +47,12 @@ def frame_size(config, picture_settings: dict, frames: int, height: int, width: 
     if picture_settings.get("cap_pixels_per_frame"):
         each = min(picture_settings.get("max_video_tokens", TOKENS_PER_FRAME) * side**2, most // frames)
         most = frames * max(each, int(1.05 * least))
-    with qwen2_vl.no_ribbon(height, width):
+    with no_ribbon(height, width):
         return smart_resize(frames, height, width, time, side, least, most)
+
+
+def _image_size(config, picture_settings: dict, _frames: int, height: int, width: int) -> tuple[int, int]:
+    return qwen2_vl.size_within(MIN_IMAGE_PIXELS, MAX_IMAGE_PIXELS, config, picture_settings, height, width)
 
 
 def _prompt(grid: Grid, times: Sequence[float]) -> list[str | int]:
@@ -108,10 +115,11 @@ FAMILY = replace(
     qwen2_vl.FAMILY,
     title="Qwen3-VL",
     videos=qwen2_vl.reader("video", step_by_step=True),
-    grid=qwen2_vl.gridder(frame_size),
-    pixel_values=qwen2_vl.pixel_maker(frame_size),
+    grid=gridder(frame_size),
+    pixel_values=pixel_maker(frame_size),
     encode=qwen2_vl.encoder(qwen2_vl.watch_tower, vision_shape, _picked, _joined),
     prompt=_prompt,
+    for_images=qwen2_vl.image_taker(_image_size),
     vision_shape=vision_shape,
     published=(
         _published("2B", QWEN3_2B, SMALL_TOWER, [5, 11, 17], tied=True),

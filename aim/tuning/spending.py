@@ -86,7 +86,7 @@ def spend(
 
     def text_tokens(count: int) -> int:
         times = [(number + 0.5) * clip.duration / count for number in range(count)]  # where `aim.read_video` takes them
-        return vlm.text_tokens(question, count, times)
+        return vlm.text_tokens(question, count, times=times)
 
     more = frames_for(vlm, method, full.cost["prefill_tflops"], max_frames, text_tokens, *clip.frames.shape[1:3])
     return full, vlm.ask(read(more), question, method, max_new_tokens)

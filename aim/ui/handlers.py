@@ -170,5 +170,5 @@ def _ending(answer: Answer, stop: StopSignal) -> str:
 def _plan(vlm: AppModel, clip: Clip, request: Request) -> Plan:
     """What this run was to cost, on the clip's own grid."""
     frames = len(clip.frames)
-    text_tokens = vlm.text_tokens(request.question, frames, clip.timestamps.tolist())
+    text_tokens = vlm.text_tokens(request.question, frames, times=clip.timestamps.tolist())
     return vlm.plan(frames, text_tokens, request.method(), vlm.grid(frames, *clip.frames.shape[1:3]))
