@@ -44,7 +44,7 @@ def frames_for(
         if vlm.plan(frames, text, method, grid).prefill_tflops > budget_tflops:
             return True
         try:
-            vlm.check_context(grid.tokens + text, grid, vlm.fit(method))
+            vlm.check_context(grid.tokens + text, grid, method.for_depth(vlm.num_layers, vlm.ramp))
         except Refusal:
             return True
         return False
