@@ -6,11 +6,13 @@ another run) is a `Refusal`.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 from pathlib import Path
 from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
+from typing import IO
 
 import torch
 from safetensors import SafetensorError
@@ -52,6 +54,21 @@ class RunState:
         self.folder, self.plan, self.kept = folder, plan, kept
         self.lines: list[str] = []
         self.seconds = 0.0
+        self._lock: IO | None = None
+
+    def claim(self) -> None:
+        """Keep other runs out of the folder, until this process ends.
+
+        Raises:
+            Refusal: another run works in the folder.
+        """
+        if not self.kept:
+            return
+        self._lock = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refusal("Another run works in the --work folder; wait until it has ended, or give another folder.") from None
 
     def load(self, model: torch.nn.Module) -> dict:
         """The stored state, or that of a run that has not begun. The log is cut back to where the state was stored.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -80,6 +81,8 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _worker(rank: int, options: argparse.Namespace) -> None:
+    # When the parent ends, torch sends this to its workers. Those of a command that a shell started in the background would ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=options.processes)
     try:
@@ -132,8 +135,10 @@ class Trainer:
         """Train to the end, write the checkpoint, return each stage's losses (those of this run).
 
         Raises:
-            Refusal: a stored state of another run, or a disk that cannot be written to.
+            Refusal: a stored state of another run, a folder that another run works in, or a disk that cannot be written to.
         """
+        if self.rank == 0:
+            self.run_state.claim()
         state, losses = self.run_state.load(self.model), []
         self.started = time.monotonic() - self.run_state.seconds
         for number in range(len(STAGES)):

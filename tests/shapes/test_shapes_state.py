@@ -78,6 +78,15 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path, mon
     assert [(file.name, file.read_text()) for file in out.iterdir()] == [("model.safetensors", "earlier weights")]
 
 
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    first = RunState(tmp_path, PLAN)
+    first.claim()
+    with pytest.raises(Refusal, match="Another run works in the --work folder"):
+        RunState(tmp_path, PLAN).claim()
+    del first  # as when its process ends
+    RunState(tmp_path, PLAN).claim()
+
+
 def test_folders_without_write_access_are_named_by_their_flag(tmp_path):
     check_folders({"--out": tmp_path / "new" / "folder"})
     (tmp_path / "file").write_text("")
