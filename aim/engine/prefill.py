@@ -208,6 +208,11 @@ class Prefill:
             self.masks[attends, paddings] = whole
         return self.masks[attends, paddings].to(hidden.device)
 
+    @property
+    def shortened(self) -> bool:
+        """Whether a layer ran on fewer tokens than its prompt has."""
+        return any(length < row.prompt.length for lengths in self.lengths for row, length in zip(self.rows, lengths, strict=True))
+
     def leave(self, cache: Any) -> Decoding:
         """After the last layer: complete the record, and prepare the decoding. `cache` is the KV cache, or None where none is kept.
 

@@ -39,7 +39,8 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning", attention:
 
     Inside the block use `model.generate(...)` or a plain forward as usual, with one prompt or a batch. Each prefill fills the yielded
     trace anew. However the block is left, the model is then as it was before. Decode inside the block as well: a cache that was filled
-    in it holds fewer tokens than the model outside expects. One thread at a time runs the model.
+    in it holds fewer tokens than the model outside expects, and refuses more of them after the block. Any thread may run the model, one
+    at a time.
 
     Args:
         model: a supported `...ForConditionalGeneration` (see `aim.families.FAMILIES`), also one with PEFT adapters, on any device. No other
@@ -55,10 +56,10 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning", attention:
 
     Raises:
         Refusal: `scores` is neither; the family is not supported, or the method reads its vision tower and that cannot be watched; SDPA
-            cannot serve the text model on fewer tokens; the model is compiled, or being reduced already. At a forward: a prompt without a
-            picture or not whole, padding elsewhere than on the left, a cache that already holds tokens or cannot grow, several tokens after
-            the prompt, labels, attention maps, layers that run again in the backward pass, several rows with `attention`, or a method that
-            needs what the vision tower attended to where that is not known.
+            cannot serve the text model on fewer tokens; the model is compiled, or being reduced already. At a forward: another thread's
+            forward runs, a prompt without a picture or not whole, padding elsewhere than on the left, a cache that already holds tokens or
+            cannot grow, several tokens after the prompt, labels, attention maps, layers that run again in the backward pass, several rows
+            with `attention`, or a method that needs what the vision tower attended to where that is not known.
         aim.engine.finite.NotFinite: a Refusal; NaN or infinity in what tokens are merged or scored by.
     """
     if scores not in ("pruning", "all"):
@@ -77,11 +78,13 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning", attention:
                 raise Refusal("The model is already inside `aim.reduce`; leave that block first, or load a second model.")
             block.enter_context(seams.attending(parts))
         block.enter_context(seams.taking_features(parts.core))
+        block.enter_context(seams.counting_on(parts))
         try:
             if watch_tower is not None:
                 hooks += watch_tower(whole, session.on_tower)
             hooks.append(whole.register_forward_pre_hook(session.on_forward, with_kwargs=True))
             hooks.append(parts.core.register_forward_pre_hook(session.on_prompt, with_kwargs=True))
+            hooks.append(parts.core.register_forward_hook(session.on_end, always_call=True))
             hooks.append(parts.language_model.register_forward_pre_hook(session.on_embeddings, with_kwargs=True))
             hooks.append(parts.language_model.register_forward_hook(session.on_output))
             for index, layer in enumerate(parts.layers):
@@ -90,3 +93,4 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning", attention:
         finally:
             for hook in hooks:
                 hook.remove()
+            session.close()

@@ -211,6 +211,17 @@ def attending(parts: Parts, name: str = ATTENTION) -> Iterator[None]:
         parts.whole.set_attn_implementation({"text_config": before})
 
 
+@contextmanager
+def counting_on(parts: Parts) -> Iterator[None]:
+    """A block after which the model counts the positions of new tokens on as it would have before. M-RoPE models keep that themselves."""
+    kept = {name: getattr(parts.core, name) for name in ("rope_deltas",) if hasattr(parts.core, name)}
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(parts.core, name, value)
+
+
 def named(module: nn.Module, args: tuple, kwargs: dict) -> dict:
     """The arguments of a module's forward by name, including those that were given by place or by a name that transformers still takes."""
     given = {**dict(zip(inspect.signature(module.forward).parameters, args, strict=False)), **kwargs} if args else kwargs
@@ -273,6 +284,11 @@ def tokens_in(cache: DynamicCache, layer: int = 0) -> int:
 def tokens_by_layer(cache: DynamicCache | None) -> list[int]:
     """How many tokens each layer of a cache holds, padding included; 0 for one without keys, and empty where there is no cache."""
     return [] if cache is None else [int(layer.get_seq_length()) if isinstance(layer, CacheLayerMixin) else 0 for layer in cache.layers]
+
+
+def close_cache(cache: DynamicCache, refuse: Callable[..., Any]) -> None:
+    """Let `refuse` answer whoever brings a cache new keys and values. What it holds can still be read."""
+    cache.update = refuse  # type: ignore[method-assign]
 
 
 def cache_bytes(cache: DynamicCache | None) -> int:

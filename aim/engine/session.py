@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
+from weakref import WeakSet
 
 from torch import Tensor, nn
 
@@ -11,7 +13,7 @@ from aim.engine.attended import Attended
 from aim.engine.decoding import Decoding
 from aim.engine.prefill import Prefill
 from aim.engine.prompt import Prompt, read_prompts
-from aim.engine.unserved import refuse_forward, refuse_outputs
+from aim.engine.unserved import refuse_forward, refuse_left_cache, refuse_outputs
 from aim.families import Family
 from aim.kernels.refusal import Refusal
 from aim.kernels.tower_attention import TowerAttention
@@ -25,24 +27,35 @@ class Session:
     Attributes:
         score_all: whether every layer is scored, or only those whose scores decide something.
         inputs: keyword arguments of the present forward.
-        tower: what the vision tower attended to in the present forward, one for each of its passes.
+        runner: the thread whose forward runs now; None between two forwards.
+        tower: by thread, what the vision tower attended to since that thread's last prompt, one for each of its passes. `generate` encodes
+            pixels before it calls the forward, so another thread's passes may come in between.
         prompts: the prompts that wait for their embeddings; None in decoding.
         prefill: the one that runs now, None outside one.
         decoding: None before the end of the first prefill.
         cache: the KV cache of the last prompt.
         attended: what the tokens of the last prompt's answer look at; None where nobody asked.
+        caches: every KV cache that holds fewer tokens than its prompt had.
     """
 
     def __init__(self, parts: seams.Parts, family: Family, method: Method, trace: Trace, score_all: bool, attention: bool = False):
         self.parts, self.family, self.method, self.trace, self.score_all = parts, family, method, trace, score_all
         self.inputs: dict = {}
-        self.tower: list[TowerAttention] = []
+        self.runner: threading.Thread | None = None
+        self.entering = threading.Lock()
+        self.tower: dict[int, list[TowerAttention]] = {}
         self.prompts: list[Prompt] | None = None
         self.prefill: Prefill | None = None
         self.decoding: Decoding | None = None
         self.cache: Any = None
         self.wants_attention = attention
         self.attended: Attended | None = None
+        self.caches: WeakSet = WeakSet()
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the forward that runs now is one of this thread's."""
+        return self.runner is threading.current_thread()
 
     def on_forward(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
         """Before the whole model.
@@ -56,8 +69,16 @@ class Session:
         """Before the model without its head: read the prompts. The vision tower has not run yet, so the host waits for nothing.
 
         Raises:
-            Refusal: the forward asks for what cannot be had, its cache is not ours, or the prompts are not whole.
+            Refusal: another thread runs a forward, the forward asks for what cannot be had, its cache is not ours, or the prompts are not
+                whole.
         """
+        with self.entering:
+            if self.runner is not None and not self.runs_here and self.runner.is_alive():
+                raise Refusal(
+                    "Another thread runs the model at this moment; inside `aim.reduce` one forward runs at a time, since they share the "
+                    "trace. Let the threads take turns, each to the end of its answer, or give each a model of its own."
+                )
+            self.runner = threading.current_thread()
         self.inputs = inputs = seams.named(module, args, kwargs)
         refuse_forward(self.parts, inputs)
         cache, ids = inputs.get(seams.CACHE), inputs.get(seams.IDS)
@@ -65,7 +86,8 @@ class Session:
         if cache is not None and seams.tokens_in(cache) > 0:
             if self.decoding is None or self.cache is not cache:
                 raise Refusal(
-                    "The cache already holds tokens, and not those of the last prompt inside `aim.reduce`. Start from an empty one."
+                    "The cache already holds tokens, and not those of the last prompt inside `aim.reduce`. Start from an empty one, and "
+                    "take each answer to its end before the next prompt."
                 )
             return
         self.decoding, self.cache = None, cache
@@ -80,7 +102,7 @@ class Session:
 
     def on_tower(self, seen: TowerAttention) -> None:
         """After a pass of the vision tower."""
-        self.tower.append(seen)
+        self.tower.setdefault(threading.get_ident(), []).append(seen)
 
     def on_embeddings(self, _module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """Before the text model: merge a prompt, or set the positions of a decoding step.
@@ -89,13 +111,13 @@ class Session:
             Refusal: the text model was called by itself, or several tokens come after the prompt.
         """
         embeddings = kwargs[seams.EMBEDDINGS]
-        if self.prompts is not None:
+        if self.runs_here and self.prompts is not None:
             self.prefill = Prefill(self.method, self.trace, self.score_all, self.prompts, embeddings, self.parts)
             kwargs = self.prefill.enter(kwargs, self._tower_attention())
             self.attended = Attended(self.trace, self.prefill.watch) if self.wants_attention else None
-            self.inputs, self.tower, self.prompts = {}, [], None
+            self.inputs, self.prompts = {}, None
             return args, kwargs
-        if self.decoding is None:
+        if not self.runs_here or self.decoding is None:
             raise Refusal("The text model was called by itself; inside `aim.reduce` call the whole model, which sees the prompt's ids.")
         if embeddings.shape[1] != 1:
             raise Refusal(
@@ -111,17 +133,20 @@ class Session:
 
     def _tower_attention(self) -> dict[str, TowerAttention]:
         """What the vision tower attended to, by kind of picture. It was seen in this forward, or recorded when the features were made."""
+        passes = self.tower.pop(threading.get_ident(), [])
         if not self.method.needs_tower:
             return {}
         made = seams.features_in(self.inputs)
         known = {kind: output.attentions[0] for kind, output in made.items() if getattr(output, "attentions", None)}
         # A forward encodes the pixels that it is given. `generate` has encoded them before it calls the forward, and passes features on.
         kinds = [kind for kind, name in seams.PIXELS.items() if kind not in known and (kind in made or self.inputs.get(name) is not None)]
-        latest = self.tower[-len(kinds) :] if kinds else []
+        latest = passes[-len(kinds) :] if kinds else []
         return known | (dict(zip(kinds, latest, strict=True)) if len(latest) == len(kinds) else {})
 
     def on_layer(self, index: int, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        """Before a text layer: drop tokens in a prefill, or mask padding in a decoding step."""
+        """Before a text layer: drop tokens in a prefill, or mask padding in a decoding step. A layer called by itself runs as it is."""
+        if not self.runs_here or self.prefill is None and self.decoding is None:
+            return args, kwargs
         if self.prefill is None:
             kwargs = self.decoding.layer(index, kwargs)
             watched = self.attended is not None and seams.attends(module)
@@ -134,6 +159,8 @@ class Session:
 
     def on_output(self, _module: nn.Module, _args: tuple, output: Any) -> None:
         """After the text model: end the prefill."""
+        if not self.runs_here:
+            return
         if self.prefill is None:
             if self.attended is not None:
                 self.attended.end()
@@ -142,6 +169,18 @@ class Session:
         if self.cache is None:
             self.cache = seams.cache_of(output)
         prefill, self.prefill = self.prefill, None
+        if self.cache is not None and prefill.shortened:
+            self.caches.add(self.cache)
         self.decoding = prefill.leave(self.cache)
         if self.attended is not None:
             self.attended.end()
+
+    def on_end(self, *_: Any) -> None:
+        """After the model without its head, also where it raised: the next forward may run."""
+        if self.runs_here:
+            self.runner = None
+
+    def close(self) -> None:
+        """After the block: the model outside would go on wrongly from what the caches hold, so they refuse."""
+        for cache in self.caches:
+            seams.close_cache(cache, refuse_left_cache)

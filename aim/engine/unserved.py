@@ -129,3 +129,15 @@ def refuse_cache(cache: Any) -> None:
             f"The cache is a {type(cache).__name__}; layers of different length need a DynamicCache. Pass one, or leave out "
             "`cache_implementation`."
         )
+
+
+def refuse_left_cache(*_args: Any, **_kwargs: Any) -> None:
+    """What `update` of a cache becomes that holds a shortened prompt and is used after the block.
+
+    Raises:
+        Refusal: always. Positions would go on from the shortened prompt, and masks would fit one of its layers at most.
+    """
+    raise Refusal(
+        "The cache was filled inside `aim.reduce` and holds fewer tokens than the prompt had, so the model outside the block would go on "
+        "from it wrongly. Decode inside the block, or run the prompt again with a new cache."
+    )

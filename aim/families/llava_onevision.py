@@ -6,6 +6,7 @@ An image that is alone in its prompt is shown twice: whole, and enlarged in tile
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -135,40 +136,45 @@ def _pooled(config, values: Tensor) -> Tensor:
     return nn.functional.interpolate(planes, size=half, mode="bilinear").flatten(2).transpose(1, 2)
 
 
+class _Passes(threading.local):
+    """What one thread's forward says of its pictures, and the passes of the tower that wait to be told which they were."""
+
+    def __init__(self) -> None:
+        self.coming: list[str] = []
+        self.waiting: list[TowerAttention] = []
+        self.tiled = False
+
+
 def _watch_tower(model, callback: Callable) -> list:
     """Frames are pooled and images are not, and one tower serves both, so only the model's inputs tell which of them it saw.
 
     A forward call has these inputs before the tower runs. `generate` encodes first, so what is recorded waits until the inputs come. Of
     images in tiles nothing is reported: the tower sees tile by tile what the LLM gets row by row across the tiles.
     """
-    config = model.config
-    coming: list[str] = []
-    waiting: list[TowerAttention] = []
-    tiled = False
+    config, state = model.config, _Passes()
 
     def report(kind: str, seen: TowerAttention) -> None:
         if kind == "video":
             callback(pooled(seen.received, seen.keys, partial(_pooled, config)))
-        elif not tiled:
+        elif not state.tiled:
             callback(seen)
 
     def on_inputs(_module, _args: tuple, kwargs: dict) -> None:
-        nonlocal tiled
-        tiled = _has_tiles(config, kwargs)
+        state.tiled = _has_tiles(config, kwargs)
         pixels = {"image": kwargs.get("pixel_values"), "video": kwargs.get("pixel_values_videos")}
-        coming[:] = [kind for kind, values in pixels.items() if values is not None]
+        state.coming = [kind for kind, values in pixels.items() if values is not None]
         made = kwargs.get("mm_encoder_outputs") or {}
         encoded = [kind for kind in pixels if kind in made and not made[kind].attentions]
-        if len(waiting) >= len(encoded) > 0:
-            for kind, seen in zip(encoded, waiting[-len(encoded) :], strict=True):
+        if len(state.waiting) >= len(encoded) > 0:
+            for kind, seen in zip(encoded, state.waiting[-len(encoded) :], strict=True):
                 report(kind, seen)
-        waiting.clear()
+        state.waiting = []
 
     def on_tower(seen: TowerAttention) -> None:
-        if coming:
-            report(coming.pop(0), seen)
+        if state.coming:
+            report(state.coming.pop(0), seen)
         else:
-            waiting.append(seen)
+            state.waiting.append(seen)
 
     return [*_watch_patches(model, on_tower), model.model.register_forward_pre_hook(on_inputs, with_kwargs=True)]
 

@@ -21,7 +21,7 @@ from aim.families.batches import encode_batches, features
 from aim.families.published import Published
 from aim.families.qwen2_sizes import QWEN2_1_5B, QWEN2_7B, ROPE
 from aim.families.qwen_pixels import FrameSize, gridder, no_ribbon, pixel_maker
-from aim.families.towers import received
+from aim.families.towers import Notes, received
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
@@ -182,20 +182,20 @@ def tower_watcher(order: Callable[[Tensor, object], Tensor] | None = None) -> Ca
     def watch(model, callback: Callable[[TowerAttention], None]) -> list:
         tower, vision = model.model.visual, model.config.vision_config
         attention, group = tower.blocks[-1].attn, vision.spatial_merge_size**2
-        seen: dict = {}
+        notes = Notes()
 
         def on_tower(_module, args: tuple, kwargs: dict) -> None:
-            seen["sizes"] = kwargs["grid_thw"] if "grid_thw" in kwargs else args[1]
+            notes.seen["sizes"] = kwargs["grid_thw"] if "grid_thw" in kwargs else args[1]
 
         def on_attention(_module, _args: tuple, kwargs: dict) -> None:
-            seen["bounds"], seen["rotary"] = kwargs["cu_seqlens"], kwargs["position_embeddings"]
+            notes.seen["bounds"], notes.seen["rotary"] = kwargs["cu_seqlens"], kwargs["position_embeddings"]
 
         def report(_module, _args: tuple, _output) -> None:
-            sizes = seen.pop("sizes").tolist()
-            queries, keys, _ = seen.pop("qkv").unflatten(-1, (3, attention.num_heads, -1)).unbind(1)
-            turned = apply_rotary_pos_emb_vision(queries, keys, *seen.pop("rotary"))
+            sizes = notes.seen.pop("sizes").tolist()
+            queries, keys, _ = notes.seen.pop("qkv").unflatten(-1, (3, attention.num_heads, -1)).unbind(1)
+            turned = apply_rotary_pos_emb_vision(queries, keys, *notes.seen.pop("rotary"))
             query, key = (part.transpose(0, 1)[None] for part in turned)
-            lengths = seen.pop("bounds").diff().tolist()
+            lengths = notes.seen.pop("bounds").diff().tolist()
             parts = zip(query.split(lengths, dim=2), key.split(lengths, dim=2), lengths, strict=True)
             sums = torch.cat([received(q, k, attention.scaling)[0] * length for q, k, length in parts])
             frames = torch.tensor([rows * columns for steps, rows, columns in sizes for _ in range(steps)], device=sums.device)
@@ -211,7 +211,7 @@ def tower_watcher(order: Callable[[Tensor, object], Tensor] | None = None) -> Ca
         return [
             tower.register_forward_pre_hook(on_tower, with_kwargs=True),
             attention.register_forward_pre_hook(on_attention, with_kwargs=True),
-            attention.qkv.register_forward_hook(lambda _module, _args, output: seen.__setitem__("qkv", output)),
+            attention.qkv.register_forward_hook(lambda _module, _args, output: notes.seen.__setitem__("qkv", output)),
             attention.register_forward_hook(report),
         ]
 

@@ -7,8 +7,9 @@ keys, for a few heads of a few frames at a time, and its column means are kept.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,13 @@ def seen_layer(config) -> int:
     return max(1, *(layer % (depth + 1) for layer in chosen)) - 1
 
 
+class Notes(threading.local):
+    """What one module's hook notes in a pass for another's. Each thread has its own `seen`, because two threads' passes may overlap."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, Any] = {}
+
+
 class AttentionLayer(Protocol):
     """What is read of an attention layer. `scale` is the factor on the logits."""
 
@@ -72,13 +80,13 @@ def watch_projections(
     Returns:
         The handles of the hooks.
     """
-    seen: dict[str, Tensor] = {}
+    notes = Notes()
 
     def note(name: str):
-        return lambda _module, _args, output: seen.__setitem__(name, output)
+        return lambda _module, _args, output: notes.seen.__setitem__(name, output)
 
     def report(_module, _args, _output) -> None:
-        queries, keys = seen.pop("query"), seen.pop("key")
+        queries, keys = notes.seen.pop("query"), notes.seen.pop("key")
         query_heads, key_heads = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (queries, keys))
         asking = query_heads[:, :, :1] if by_cls else query_heads
         callback(pooled(received(asking, key_heads, attention.scale)[:, first:], keys[:, first:], pool))
