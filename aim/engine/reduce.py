@@ -25,9 +25,11 @@ from aim.engine import seams
 from aim.engine.session import Session
 from aim.engine.unserved import plain_model, refuse_model
 from aim.families import family_of
+from aim.kernels.bounds import check_choice
 from aim.kernels.refusal import Refusal
 from aim.kernels.trace import Trace
 from aim.methods import Method
+from aim.methods.base import METHOD
 
 # Two threads that enter at the same moment must not both find the model free: the second would note our attention as the one to put back.
 _ENTERING = Lock()
@@ -55,15 +57,15 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning", attention:
         The record of the latest prefill; it is empty before the first one.
 
     Raises:
-        Refusal: `scores` is neither; the family is not supported, or the method reads its vision tower and that cannot be watched; SDPA
-            cannot serve the text model on fewer tokens; the model is compiled, or being reduced already. At a forward: another thread's
-            forward runs, a prompt without a picture or not whole, padding elsewhere than on the left, a cache that already holds tokens or
-            cannot grow, several tokens after the prompt, labels, attention maps, layers that run again in the backward pass, several rows
-            with `attention`, or a method that needs what the vision tower attended to where that is not known.
+        Refusal: `scores` is neither; `method` is no method; the family is not supported, or the method reads its vision tower and that
+            cannot be watched; SDPA cannot serve the text model on fewer tokens; the model is compiled, or being reduced already. At a
+            forward: another thread's forward runs, a prompt without a picture or not whole, padding elsewhere than on the left, a cache
+            that already holds tokens or cannot grow, several tokens after the prompt, labels, attention maps, layers that run again in the
+            backward pass, several rows with `attention`, or a method that needs what the vision tower attended to where that is not known.
         aim.engine.finite.NotFinite: a Refusal; NaN or infinity in what tokens are merged or scored by.
     """
-    if scores not in ("pruning", "all"):
-        raise Refusal(f'scores is {scores!r}; accepted: "pruning" and "all". Use "pruning" where only the answer matters.')
+    check_choice("scores", scores, ("pruning", "all"), 'Use "pruning" where only the answer matters.')
+    METHOD.check("method", method)
     whole = plain_model(model)
     family, parts = family_of(whole.config), seams.parts_of(whole)
     method = family.fit(method, len(parts.layers))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from math import inf
-from numbers import Real
+from numbers import Integral, Real
 from typing import cast
 
 from aim.kernels.refusal import Refusal
 
+LARGEST = 2**63 - 1  # what 64 bits hold
+_LONGEST = 80  # characters of a value that a sentence quotes
+
 
 @dataclass(frozen=True)
 class Bounds:
-    """A range of finite numbers. As a string it is what a sentence calls it, for example "a number above 0 and up to 1".
+    """A range of numbers of at most `LARGEST`. As a string it is what a sentence calls it, for example "a number above 0 and up to 1".
+
+    True and False are no numbers, and 7.0 is no whole one.
 
     Attributes:
         low, high: the ends; None leaves that side open.
@@ -29,10 +33,10 @@ class Bounds:
     whole: bool = False
 
     def __contains__(self, value: object) -> bool:
-        if not isinstance(value, Real):
+        if not isinstance(value, Integral if self.whole else Real) or isinstance(value, bool):
             return False
         number = cast(float, value)  # the annotations of Real leave out that it compares with a float
-        if not abs(number) < inf or (self.whole and number % 1 != 0):
+        if not abs(number) <= LARGEST:
             return False
         high_enough = self.low is None or (number > self.low if self.above else number >= self.low)
         low_enough = self.high is None or (number < self.high if self.below else number <= self.high)
@@ -57,9 +61,38 @@ class Bounds:
             Refusal: with what was given, what is accepted, and the advice.
         """
         if value not in self:
-            raise refusal(name, value, str(self), advice)
+            too_large = isinstance(value, Integral) and abs(value) > LARGEST
+            raise refusal(name, value, f"{self}, at most 2**63 - 1" if too_large else str(self), advice)
 
 
+@dataclass(frozen=True)
+class Kind:
+    """Values of one type or several. As a string it is what a sentence calls them.
+
+    Attributes:
+        types: what `isinstance` accepts.
+        words: such as "a clip".
+        advice: a sentence that follows a refusal and says what to do.
+    """
+
+    types: type | tuple[type, ...]
+    words: str
+    advice: str
+
+    def __str__(self) -> str:
+        return self.words
+
+    def check(self, name: str, value: object) -> None:
+        """Refuse a value of another type. `name` is what it is called in the message.
+
+        Raises:
+            Refusal: with what was given, what is accepted, and what to do.
+        """
+        if not isinstance(value, self.types):
+            raise refusal(name, value, self.words, self.advice)
+
+
+TEXT = Kind(str, "text", "Write it as a string.")
 SHARE, CHANCE, ABOVE_0 = Bounds(0, 1, above=True), Bounds(0, 1, below=True), Bounds(0, above=True)
 FROM_0, FROM_1 = Bounds(0, whole=True), Bounds(1, whole=True)
 
@@ -70,17 +103,25 @@ def check_choice(name: str, value: object, choices: Collection[object], advice: 
     Raises:
         Refusal: as `Bounds.check`.
     """
-    if value not in choices:
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
         raise refusal(name, value, in_words(choices), advice)
 
 
 def in_words(choices: Collection[object]) -> str:
-    """The choices as a sentence lists them: '"a", "b" or "c"'."""
-    *most, last = (f'"{choice}"' for choice in choices)
+    """The choices as a sentence lists them: '"a", "b" or "c"', '1, 2 or 4'."""
+    *most, last = (f'"{choice}"' if isinstance(choice, str) else str(choice) for choice in choices)
     return f"{', '.join(most)} or {last}" if most else last
 
 
 def refusal(name: str, value: object, accepted: str, advice: str) -> Refusal:
     """The refusal of a value: what was given under which name, what is accepted, and a sentence that says what to do instead."""
-    given = repr(value) if isinstance(value, str) else value
-    return Refusal(f"{name} is {given}; accepted: {accepted}. {advice}".strip())
+    return Refusal(f"{name} is {shown(value)}; accepted: {accepted}. {advice}".strip())
+
+
+def shown(value: object) -> str:
+    """A value as a sentence quotes it: on one line and not long, whatever it is."""
+    try:
+        text = " ".join((str(value) if isinstance(value, Real) else repr(value)).split())
+    except Exception:  # a type of the caller's may fail in any way, and Python refuses to write out numbers of thousands of digits
+        return f"of the type {type(value).__name__}"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

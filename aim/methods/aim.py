@@ -9,7 +9,7 @@ from itertools import product
 
 from torch import Tensor
 
-from aim.kernels.bounds import ABOVE_0, CHANCE, FROM_0, FROM_1, SHARE
+from aim.kernels.bounds import ABOVE_0, CHANCE, FROM_0, FROM_1, SHARE, Bounds
 from aim.kernels.cost import ModelShape, VisionShape, merge_flops, pagerank_flops
 from aim.kernels.importance import pagerank
 from aim.kernels.merging import MergedClip, merge_clip
@@ -108,7 +108,7 @@ class AIM(Method):
         5,
         "PageRank iterations",
         "Steps of PageRank in each layer that drops tokens.",
-        bounds=FROM_1,
+        bounds=Bounds(1, 1000, whole=True),
         step=1,
         slider_high=20,
         advice="The official code uses 5.",

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from aim.kernels.bounds import Kind
 from aim.kernels.cost import ModelShape, VisionShape
 from aim.kernels.counts import Share
 from aim.kernels.merging import MergedClip
@@ -54,7 +55,9 @@ class Method:
             Refusal: a knob is out of its range.
         """
         for name, knob in knobs_of(type(self)).items():
-            knob.check(getattr(self, name))
+            value = getattr(self, name)
+            knob.check(value)
+            object.__setattr__(self, name, knob.cast(value))  # NumPy's numbers are accepted, and JSON and torch take plain ones
 
     def for_depth(self, num_layers: int, ramp: StatedRamp = PAPER_RAMP) -> Method:
         """This method with every knob that depends on the model's depth filled in. `ramp` is what the paper has for the model's family."""
@@ -124,3 +127,6 @@ class Method:
     def params(self) -> dict:
         """The knobs by name, for reports."""
         return asdict(self)
+
+
+METHOD = Kind(Method, "a method", "Make one, such as aim.AIM(merge_ratio=0.25).")

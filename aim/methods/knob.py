@@ -88,12 +88,15 @@ class Knob:
 
     def cast(self, value: Any) -> Any:
         """A value of a page or a JSON payload in the knob's own type. A value that cannot have it stays as it is, for `check` to refuse."""
-        if self.kind not in (int, float):
+        if self.kind is tuple and isinstance(value, list):
+            return tuple(value)
+        if self.kind not in (int, float) or isinstance(value, bool):
             return value
         try:
-            return self.kind(value)
+            made = self.kind(value)
         except (TypeError, ValueError, OverflowError):
             return value
+        return made if isinstance(value, str) or made == value else value  # 2.7 must not become 2
 
     def slider(self, num_layers: int) -> tuple[float, float, float]:
         """(low, high, step) of the slider for a model of this depth. An end that is refused lies one step further in.

@@ -6,12 +6,12 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aim.kernels.bounds import ABOVE_0, FROM_1, Bounds
+from aim.kernels.bounds import ABOVE_0, FROM_1, Bounds, check_choice
 from aim.kernels.cost import ModelShape, prefill_flops
 from aim.kernels.refusal import Refusal
 from aim.kernels.schedule import PAPER_RAMP
 from aim.methods import METHODS, Method
-from aim.methods.base import Row
+from aim.methods.base import METHOD, Row
 from aim.methods.published import PAPER_TEXT_TOKENS
 from aim.planning.plan import TERA, look_up
 
@@ -104,10 +104,12 @@ def _neighbours(row: Row, target: float, cost: Callable[[Method], float]) -> lis
 
 def _method(method: str | type[Method] | Method) -> Method:
     if isinstance(method, str):
-        if method not in METHODS:
-            raise Refusal(f'There is no method "{method}"; use one of {", ".join(METHODS)}.')
+        check_choice("method", method, METHODS, "Name one of these.")
         method = METHODS[method]
-    return method() if isinstance(method, type) else method
+    if isinstance(method, type) and issubclass(method, Method):
+        method = method()
+    METHOD.check("method", method)
+    return method
 
 
 def _check(frames: int, target_tflops: float, tokens_per_frame: int | None, text_tokens: int, tolerance: float | None) -> None:

@@ -13,7 +13,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from aim.families import FAMILIES, PUBLISHED, Family, family_of, find_published
 from aim.families.names import locate
-from aim.kernels.bounds import FROM_1
+from aim.kernels.bounds import FROM_1, Kind
 from aim.kernels.cost import (
     ModelShape,
     VisionShape,
@@ -27,9 +27,11 @@ from aim.kernels.cost import (
 from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
 from aim.methods import AIM, Method
+from aim.methods.base import METHOD
 from aim.methods.published import PAPER_TEXT_TOKENS
 
 TERA = 1e12
+MODEL = Kind((str, PretrainedConfig), "a name, a folder or a transformers config", 'Use "bundled", for example.')
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def look_up(model: str | PretrainedConfig, num_frames: int = 2) -> PlannedModel:
     Raises:
         Refusal: an unknown model, a folder without a usable config.json, or a family that is not supported.
     """
+    MODEL.check("model", model)
     if isinstance(model, str):
         published = find_published(model)
         model = published.config() if published else _config_of(model)
@@ -199,7 +202,9 @@ def tokens_per_frame(config: PretrainedConfig) -> int:
 
 def _plan(model: PlannedModel, num_frames: int, text_tokens: int, method: Method | None, bytes_per_value: int = 2) -> Plan:
     FROM_1.check("text_tokens", text_tokens, f"Use {PAPER_TEXT_TOKENS}, for example.")
-    method = model.fit(method or AIM())
+    method = AIM() if method is None else method
+    METHOD.check("method", method)
+    method = model.fit(method)
     frames = model.steps(num_frames)
     visual = method.visual_per_layer(model.shape.num_layers, frames, model.tokens_per_frame, model.shape.scored_from)
     tokens_per_layer = [(kept, text_tokens) for kept in visual]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from aim.kernels.bounds import Kind
 from aim.kernels.trace import Trace
 from aim.methods import Method
 from aim.runtime.words import Word
@@ -75,3 +76,6 @@ class Answer:
     def to_json(self) -> str:
         """`to_dict` as one JSON object."""
         return json.dumps(self.to_dict())
+
+
+ANSWER = Kind(Answer, "an answer", "Take the one that `VLM.ask` gives.")

@@ -21,6 +21,7 @@ from transformers.utils import cached_file
 
 from aim.families import Family, family_of
 from aim.families.names import locate
+from aim.kernels.bounds import Kind, check_choice, refusal
 from aim.kernels.refusal import Refusal
 from aim.runtime.failure import ADAPTER, PICTURES, TEMPLATE, WEIGHTS, Unusable
 from aim.runtime.limits import QUANTIZATIONS
@@ -28,6 +29,7 @@ from aim.runtime.loading_errors import told
 from aim.runtime.precision import device_and_dtype
 
 AUTO = "auto"
+NAME = Kind((str, Path), "a name, a folder or a Hub id", 'Use "bundled", for example.')
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,20 @@ def load_checkpoint(
         quantization: "8bit" or "4bit" quantises the LLM's matrices while loading, on CUDA with bitsandbytes. None leaves them as they are.
 
     Raises:
-        Refusal: nothing can be loaded under that name, for a reason of `aim.runtime.loading_errors`; the family is not supported; "auto" is
-            asked for without accelerate; the quantization cannot be had here.
+        Refusal: an argument is of another type, or this machine has no such device; nothing can be loaded under that name, for a reason of
+            `aim.runtime.loading_errors`; the family is not supported; "auto" is asked for without accelerate; the quantization cannot be
+            had here.
     """
-    if device == AUTO and importlib.util.find_spec("accelerate") is None:
+    NAME.check("name", name)
+    spread = isinstance(device, str) and device == AUTO
+    if spread and importlib.util.find_spec("accelerate") is None:
         raise Refusal('device="auto" needs the package accelerate. Run `pip install accelerate`, or name one device such as "cuda:0".')
-    placed: dict = {"device_map": AUTO} if device == AUTO else {}
-    device, dtype = device_and_dtype(None if device == AUTO else device, dtype)
+    placed: dict = {"device_map": AUTO} if spread else {}
+    device, dtype = device_and_dtype(None if spread else device, dtype)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):  # what torch raises differs from device to device
+        raise refusal("device", str(device), "a device that this machine has", "Leave it out for the default.") from None
     if quantization is not None:
         check_quantization(quantization, device)
     source = locate(name)
@@ -122,8 +131,7 @@ def check_quantization(quantization: str, device: torch.device) -> None:
     Raises:
         Refusal: the kind is unknown, the device is not CUDA, or bitsandbytes is not installed.
     """
-    if quantization not in QUANTIZATIONS:
-        raise Refusal(f"quantization is {quantization!r}; accepted: {', '.join(QUANTIZATIONS)}. Leave it out for whole weights.")
+    check_choice("quantization", quantization, QUANTIZATIONS, "Leave it out for whole weights.")
     if device.type != "cuda":
         raise Refusal(f"quantization={quantization!r} needs a CUDA device, and the model goes to {device}. Leave it out there.")
     if importlib.util.find_spec("bitsandbytes") is None:

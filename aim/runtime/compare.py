@@ -10,12 +10,14 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from aim.kernels.bounds import ABOVE_0, FROM_1, in_words, refusal
 from aim.kernels.refusal import Refusal
+from aim.kernels.stop import STOP
 from aim.methods import AIM, COMPARABLE, Full, Method
 from aim.planning.match import match
 from aim.runtime.answer import Answer
-from aim.runtime.vlm import VLM
-from aim.video.clip import Clip
+from aim.runtime.vlm import LOADED, VLM
+from aim.video.clip import CLIP, Clip
 
 # Each method's runs after the first are only timed. The methods take turns, so that a busy machine slows all of them alike.
 ROUNDS = 3
@@ -103,22 +105,28 @@ def compare(
         The comparison after each run, and once more when all rounds are timed.
 
     Raises:
-        Refusal: a method is unknown or not comparable, there is none, no setting of a method meets the budget, `rounds` is below 1, or
-            `VLM.ask` refuses.
+        Refusal: a method is unknown or not comparable, there is none, no setting of a method meets the budget, another argument is not as
+            said here, or `VLM.ask` refuses.
     """
-    names = list(dict.fromkeys(COMPARABLE if methods is None else methods))
-    unknown = [name for name in names if name not in COMPARABLE]
-    others = [name for name in names if name != Full.name]
-    if unknown or not others:
-        raise Refusal(f"methods is {methods!r}; choose one or more of {', '.join(name for name in COMPARABLE if name != Full.name)}.")
-    if rounds < 1:
-        raise Refusal(f"rounds is {rounds}; each prefill is timed at least once. Use {ROUNDS}, for example.")
-    stop = stop or threading.Event()
+    LOADED.check("vlm", vlm)
+    CLIP.check("clip", clip)
+    STOP.check("stop", stop)
+    names = list(COMPARABLE) if methods is None else list(methods) if isinstance(methods, (list, tuple)) else []
+    others = [name for name in COMPARABLE if name != Full.name]
+    unknown = [name for name in names if not isinstance(name, str) or name not in COMPARABLE]
+    if unknown or not set(names) - {Full.name}:
+        raise refusal("methods", methods, f"a list with one or more of {in_words(others)}", "Leave it out for all.")
+    FROM_1.check("rounds", rounds, f"Each prefill is timed at least once. Use {ROUNDS}, for example.")
+    if tflops is not None:
+        ABOVE_0.check("tflops", tflops, "It is the budget of a prefill. Leave it out for what the paper's setting takes.")
+    stop = threading.Event() if stop is None else stop
     grid = vlm.grid_of(clip)
     text_tokens = vlm.text_tokens(question, grid=grid, times=clip.timestamps.tolist())
-    tflops = tflops or vlm.plan(len(clip.frames), text_tokens, AIM(), grid).prefill_tflops
+    if tflops is None:
+        tflops = vlm.plan(len(clip.frames), text_tokens, AIM(), grid).prefill_tflops
     shape = vlm.model.config
-    chosen = [match(name, shape, grid.frames, tflops, grid.tokens_per_frame, text_tokens, tolerance=None) for name in others]
+    reduced = [name for name in dict.fromkeys(names) if name != Full.name]
+    chosen = [match(name, shape, grid.frames, tflops, grid.tokens_per_frame, text_tokens, tolerance=None) for name in reduced]
 
     comparison = Comparison(tflops)
     for method in [Full(), *chosen]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from aim.engine.seams import taking_features
+from aim.kernels.bounds import Kind, refusal
 from aim.runtime.failure import shown_name
 from aim.runtime.gpus import running_on
 from aim.runtime.memory import release
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from aim.runtime.vlm import VLM
 
 logger = logging.getLogger("aim.runtime")
+DTYPE = Kind((torch.dtype, type(None)), "None or a number type of torch", "Use torch.float32, for example.")
 _FRAMES, _SIDE = 2, 64
 _QUESTION = "What happens in the video?"
 
@@ -27,8 +29,15 @@ def device_and_dtype(device: str | torch.device | None, dtype: torch.dtype | Non
 
     The device is CUDA where there is one, else the CPU. On CUDA the type is bfloat16 where the GPU's tensor cores compute in it, and
     float16 elsewhere (a T4, a V100), where bfloat16 would be emulated, many times slower. It is float32 on everything else.
+
+    Raises:
+        Refusal: there is no device of that name, or `dtype` is no number type.
     """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    DTYPE.check("dtype", dtype)
+    try:
+        place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
+    except (TypeError, ValueError, RuntimeError):
+        raise refusal("device", device, 'the name of a device, such as "cpu" or "cuda:0"', "Leave it out for the default.") from None
     if dtype is None and place.type == "cuda":
         dtype = torch.bfloat16 if _has_bfloat16(place) else torch.float16
     return place, dtype or torch.float32

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from aim.engine.seams import feature_inputs
 from aim.families import Encoded
+from aim.kernels.bounds import TEXT
 from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
 from aim.methods import Method
@@ -27,6 +28,7 @@ def prompt_ids(checkpoint: Checkpoint, question: str, grid: Grid, longest: int, 
     Raises:
         Refusal: the question is empty or too long, the checkpoint's chat template cannot be used, or the family takes no pictures.
     """
+    TEXT.check("question", question)
     tokenizer, family, config = checkpoint.tokenizer, checkpoint.family.taking(grid.is_image), checkpoint.model.config
     for marker in [family.clip_text, *tokenizer.get_added_vocab()]:  # a "<video>" in the question must not become a placeholder
         question = question.replace(marker, " ")

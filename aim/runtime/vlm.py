@@ -16,10 +16,12 @@ from transformers import LogitsProcessorList
 
 from aim.engine.stopping import Stopped, stoppable
 from aim.families import Encoded
+from aim.kernels.bounds import FROM_1, Kind
 from aim.kernels.grid import Grid
-from aim.kernels.refusal import Refusal
+from aim.kernels.stop import STOP
 from aim.kernels.trace import Trace
 from aim.methods import AIM, Method
+from aim.methods.base import METHOD
 from aim.planning.plan import cost_of
 from aim.runtime.answer import Answer
 from aim.runtime.byte_sizes import size_from_environment
@@ -35,7 +37,7 @@ from aim.runtime.memory import Peak
 from aim.runtime.precision import in_a_type_that_holds
 from aim.runtime.question import check_context, inputs_for, note_on, prompt_ids
 from aim.runtime.words import NextTokens, words_of
-from aim.video.clip import Clip
+from aim.video.clip import CLIP, Clip, check_frames
 
 
 def load(
@@ -123,12 +125,15 @@ class VLM(LoadedModel):
         The iterator holds the model until it ends, is closed, or is collected as garbage. Asking in the middle of it is refused. So is
         waiting for an iterator that nobody advances any more (`aim.runtime.lock`). Raises what `ask` raises.
         """
-        method = self.fit(method or AIM())
-        if max_new_tokens < 1:
-            raise Refusal(f"max_new_tokens is {max_new_tokens}; at least one token must be generated. Use 64, for example.")
+        method = AIM() if method is None else method
+        CLIP.check("clip", clip)
+        METHOD.check("method", method)
+        FROM_1.check("max_new_tokens", max_new_tokens, "Use 64, for example.")
+        STOP.check("stop", stop)
+        method = self.fit(method)
         grid = self.grid_of(clip)
         self.check_context(len(self.prompt_ids(question, grid, clip.timestamps.tolist())), grid, method)
-        stop = stop or threading.Event()
+        stop = threading.Event() if stop is None else stop
         try:
             with (
                 self.lock.held("an answer", stop.is_set) as holder,
@@ -222,6 +227,7 @@ class VLM(LoadedModel):
 
     def encode(self, frames: np.ndarray) -> Encoded:
         """Run the vision tower on frames, uint8 [F, H, W, 3]. Nothing is kept. A size that the family does not take is refused."""
+        check_frames(frames)
         return self.features.encode(frames)
 
     @contextmanager
@@ -232,7 +238,9 @@ class VLM(LoadedModel):
             Stopped: `stop` was set while it waited, or in the block before the model's next layer.
             Refusal: as `stream`.
         """
-        ended = (stop or threading.Event()).is_set
+        CLIP.check("clip", clip)
+        STOP.check("stop", stop)
+        ended = (threading.Event() if stop is None else stop).is_set
         with self.lock.held("a measurement", ended), stoppable(self.model, ended), running_on(self.device):
             yield known or self.features.of(clip)[0]
 
@@ -255,3 +263,6 @@ class VLM(LoadedModel):
             Refusal: the prompt is too long.
         """
         check_context(self.model.config.text_config.max_position_embeddings, length, grid, method)
+
+
+LOADED = Kind(VLM, "a loaded model", "Load one with aim.load.")

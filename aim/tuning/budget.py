@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from math import isfinite
 
+from aim.kernels.bounds import ABOVE_0, TEXT, Bounds, Kind, check_choice
 from aim.kernels.refusal import Refusal
 from aim.planning.plan import Plan
 from aim.tuning.budget_kinds import KINDS
@@ -34,12 +34,19 @@ class Budget:
     milliseconds_besides: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise Refusal(f"kind is {self.kind!r}; accepted: {', '.join(KINDS)}. Use one of these.")
-        least = 1 if self.kind == "times" else 0
-        if not (isfinite(self.amount) and self.amount >= least and self.amount > 0):
-            accepted = "a finite number of 1 or more" if least else "a finite number above 0"
-            raise Refusal(f"The budget's amount is {self.amount:g}; accepted: {accepted}. Write {EXAMPLES}.")
+        check_choice("kind", self.kind, KINDS, "Use one of these.")
+        amounts = Bounds(1) if self.kind == "times" else ABOVE_0
+        amounts.check("The budget's amount", self.amount, f"Write {EXAMPLES}.")
+
+    @classmethod
+    def of(cls, given: Budget | str) -> Budget:
+        """The budget itself, or what its text says.
+
+        Raises:
+            Refusal: anything else.
+        """
+        Kind((Budget, str), "a budget or its text", f"Write {EXAMPLES}.").check("budget", given)
+        return cls.parse(given) if isinstance(given, str) else given
 
     @classmethod
     def parse(cls, text: str) -> Budget:
@@ -48,6 +55,7 @@ class Budget:
         Raises:
             Refusal: anything else.
         """
+        TEXT.check("budget", text)
         number = r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+)"
         found = re.fullmatch(rf"{number}\s*([a-z×]+)", text.strip().lower())
         unit = found and found[2].replace("×", "x").removesuffix("s" if found[2].endswith("flops") else "\0")

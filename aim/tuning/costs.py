@@ -7,6 +7,7 @@ from math import inf
 
 import numpy as np
 
+from aim.kernels.bounds import Bounds, refusal
 from aim.kernels.refusal import Refusal
 from aim.methods import Method
 from aim.planning.plan import Plan, plan_for
@@ -77,14 +78,18 @@ def clips_of(clip: Clip, frames: Sequence[int] | None) -> dict[int, Clip]:
     """The clip with fewer frames too: by number of frames, the clip itself first.
 
     Raises:
-        Refusal: a number below 1 or above the clip's own.
+        Refusal: no list, an empty one, or a number below 1 or above the clip's own.
     """
     own = len(clip.frames)
-    wrong = [count for count in frames or () if not 1 <= count <= own]
-    if wrong:
-        raise Refusal(f"frames holds {wrong[0]}; the clip has {own} frames. Choose from 1 to {own}.")
+    allowed, advice = Bounds(1, own, whole=True), "Give a list with one number or more, or leave it out for all of the clip's frames."
+    if frames is None:
+        return {own: clip}
+    if not isinstance(frames, (list, tuple, range)) or not frames:
+        raise refusal("frames", frames, f"a list, each {allowed}", advice)
+    for count in frames:
+        allowed.check("an entry of frames", count, f"The clip has {own} frames.")
     clips = {own: clip}
-    for count in frames or ():
+    for count in frames:
         if count not in clips:
             chosen = (np.arange(count) + 0.5) * own // count
             clips[count] = clip_from_frames(clip.frames[chosen.astype(int)], count / clip.duration)

@@ -7,16 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import inf
 
+from aim.kernels.bounds import Bounds
 from aim.kernels.refusal import Refusal
+from aim.kernels.stop import STOP
 from aim.methods import AIM, Full
 from aim.runtime.limits import MAX_PREFILLS
-from aim.runtime.vlm import VLM
+from aim.runtime.vlm import LOADED, VLM
 from aim.tuning.budget import Budget
 from aim.tuning.candidates import PLACES, Candidate, proposals
 from aim.tuning.costs import Costs, clips_of
 from aim.tuning.fidelity import Measured, Subject, ladder
 from aim.tuning.outcome import Tried, Tuned, choose
-from aim.video.clip import Clip
+from aim.video.clip import CLIP, Clip
 
 
 def tune(
@@ -70,14 +72,17 @@ def tune_steps(
     Raises:
         Refusal: as `tune`.
     """
-    budget, stop = Budget.parse(budget) if isinstance(budget, str) else budget, stop or threading.Event()
+    budget = Budget.of(budget)
+    LOADED.check("vlm", vlm)
+    STOP.check("stop", stop)
+    stop = threading.Event() if stop is None else stop
+    CLIP.check("clip", clip)
     clips = clips_of(clip, frames)
     costs = Costs(vlm, question, clips)
     timed = budget.kind == "ms"
-    if max_prefills < 2 + 2 * timed:
-        raise Refusal(
-            f"max_prefills is {max_prefills}; the full model and one setting take {2 + 2 * timed}. Use {MAX_PREFILLS}, for example."
-        )
+    advice = f"The full model and one setting take {2 + 2 * timed}. Use {MAX_PREFILLS}, for example."
+    Bounds(2 + 2 * timed, whole=True).check("max_prefills", max_prefills, advice)
+    Bounds(whole=True).check("seed", seed, "Use 0, for example.")
     subject = Subject(vlm, clip, question)
     vlm.check_context(costs.lengths[len(clip.frames)], costs.grids[len(clip.frames)], Full())
     full = costs.plan(Full(), len(clip.frames))

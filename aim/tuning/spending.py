@@ -5,12 +5,16 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 
+from aim.kernels.bounds import ABOVE_0, FROM_1, Kind
 from aim.kernels.refusal import Refusal
 from aim.methods import Full, Method
+from aim.methods.base import METHOD
 from aim.methods.published import PAPER_TEXT_TOKENS
 from aim.runtime.answer import Answer
-from aim.runtime.vlm import VLM
+from aim.runtime.vlm import LOADED, VLM
 from aim.video.clip import MAX_FRAMES_READ, Clip
+
+READER = Kind(Callable, "a function from a number of frames to a clip", "Use aim.read_video with the file filled in.")
 
 
 def frames_for(
@@ -36,8 +40,8 @@ def frames_for(
     Raises:
         Refusal: not even one frame is within the budget and the context, or max_frames is below 1.
     """
-    if max_frames < 1:
-        raise Refusal(f"max_frames is {max_frames}; a clip has at least 1 frame. Use 64, for example.")
+    FROM_1.check("max_frames", max_frames, "Use 64, for example.")
+    ABOVE_0.check("budget_tflops", budget_tflops, "It is what the full model takes, for example.")
 
     def beyond(frames: int) -> bool:
         grid, text = vlm.grid(frames, height, width), text_tokens(frames)
@@ -81,6 +85,11 @@ def spend(
     Raises:
         Refusal: the method costs more than the full model, or `read` or `VLM.ask` refuses.
     """
+    LOADED.check("vlm", vlm)
+    METHOD.check("method", method)
+    READER.check("read", read)
+    FROM_1.check("frames", frames, "Use 8, for example.")
+    FROM_1.check("max_frames", max_frames, "Use 64, for example.")
     clip = read(frames)
     full = vlm.ask(clip, question, Full(), max_new_tokens)
 

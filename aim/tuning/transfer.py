@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from math import inf
 from statistics import fmean, median
 
+from aim.kernels.bounds import Bounds, refusal
 from aim.kernels.refusal import Refusal
+from aim.kernels.stop import STOP
 from aim.methods import AIM, Full
 from aim.runtime.limits import MAX_PREFILLS
-from aim.runtime.vlm import VLM
+from aim.runtime.vlm import LOADED, VLM
 from aim.tuning.budget import Budget
 from aim.tuning.candidates import Candidate, proposals
 from aim.tuning.costs import Costs
 from aim.tuning.fidelity import Subject
 from aim.tuning.outcome import label_of
-from aim.video.clip import Clip
+from aim.video.clip import CLIP, Clip
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,17 @@ def tune_many(
         Refusal: no clip, a budget in milliseconds or one that cannot be met, a clip the full model has no memory for, and whatever
             `aim.tune` refuses.
     """
-    budget, stop = Budget.parse(budget) if isinstance(budget, str) else budget, stop or threading.Event()
-    if not asked or max_prefills < 2:
-        raise Refusal(f"{len(asked)} clips and {max_prefills} prefills on each; give at least one clip and two prefills.")
+    budget = Budget.of(budget)
+    LOADED.check("vlm", vlm)
+    STOP.check("stop", stop)
+    stop = threading.Event() if stop is None else stop
+    pairs = isinstance(asked, (list, tuple)) and all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in asked)
+    if not pairs or not asked:
+        raise refusal("asked", asked, "a list with one pair or more of a clip and a question", "Make clips with aim.read_video.")
+    for clip, _ in asked:
+        CLIP.check("a clip of asked", clip)
+    Bounds(2, whole=True).check("max_prefills", max_prefills, f"Use {MAX_PREFILLS}, for example.")
+    Bounds(whole=True).check("seed", seed, "Use 0, for example.")
     if budget.kind == "ms":
         raise Refusal(f"The budget is {budget}; over several clips FLOPs or bytes are accepted. Write 4x, for example.")
     full, subjects, spaces = Full(), [], []

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 
 from aim.engine.reduce import reduce
+from aim.kernels.bounds import Bounds
 from aim.methods import Method
-from aim.runtime.answer import Answer
+from aim.runtime.answer import ANSWER, Answer
 from aim.runtime.compare import divergence, first_token
-from aim.runtime.vlm import VLM
+from aim.runtime.vlm import LOADED, VLM
 from aim.runtime.weights import EARLIER, are_earlier
-from aim.video.clip import Clip
+from aim.video.clip import CLIP, Clip
 
 # In nats, measured by `python -m aim.evaluation.guard_threshold` on the bundled model. Of all thresholds it tells best, by balanced
 # accuracy, which answers are not the full model's: on 50 validation clips with two questions each, with the paper's layers at 4, 8, 16 and
@@ -75,6 +76,10 @@ def guard(
         aim.runtime.faults.NotEnoughMemory: a Refusal; the milder setting does not fit into memory here.
         Stopped: `stop` was set.
     """
+    LOADED.check("vlm", vlm)
+    CLIP.check("clip", clip)
+    ANSWER.check("answer", answer)
+    Bounds(0).check("threshold", threshold, f"It is in nats. Use {THRESHOLD}, for example.")
     given = first_token(answer)
     milder = milder_than(answer.method, vlm.num_layers)
     if milder == answer.method.for_depth(vlm.num_layers):

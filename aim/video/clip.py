@@ -6,7 +6,6 @@ Every file may be hostile: see `aim.video.intake` for the header check, the deco
 from __future__ import annotations
 
 import hashlib
-import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -14,13 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
+from aim.kernels.bounds import Bounds, Kind
 from aim.kernels.refusal import Refusal
+from aim.kernels.stop import STOP
 from aim.video.intake.header import checked_file
 from aim.video.intake.limits import LIMITS, MAX_FRAMES_READ, MIN_SIDE
 from aim.video.intake.process import decode
 from aim.video.intake.refusals import Refused, refuse
 
 __all__ = ["LIMITS", "MAX_FRAMES_READ", "Clip", "clip_from_frames", "read_video"]
+
+
+_RATE = Bounds(0.001, 1_000_000)  # frames a second
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,9 @@ class Clip:
     is_image: bool = False
 
 
+CLIP = Kind(Clip, "a clip", "Make one with aim.read_video or aim.clip_from_frames.")
+
+
 def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, stop: threading.Event | None = None) -> Clip:
     """Take `num_frames` frames at the centres of as many equal stretches of time: (i + 0.5) / num_frames · duration.
 
@@ -59,10 +66,9 @@ def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, s
         Refusal: arguments out of range, a file that cannot be read or is over the `LIMITS`, or `stop`. It names the file, not its folder.
         ImportError: PyAV is not installed.
     """
-    if not whole(num_frames) or not 1 <= num_frames <= MAX_FRAMES_READ:
-        raise Refusal(f"num_frames is {num_frames!r}; accepted: a whole number from 1 to {MAX_FRAMES_READ}. Set it within that range.")
-    if not whole(max_side) or max_side < MIN_SIDE:
-        raise Refusal(f"max_side is {max_side!r}; accepted: a whole number of pixels, {MIN_SIDE} or more. Set it to 640 if in doubt.")
+    Bounds(1, MAX_FRAMES_READ, whole=True).check("num_frames", num_frames, "Set it within that range.")
+    Bounds(MIN_SIDE, whole=True).check("max_side", max_side, "It is in pixels. Set it to 640 if in doubt.")
+    STOP.check("stop", stop)
     name, file, demuxer = checked_file(path)
     began = time.perf_counter()
     refused = None
@@ -86,17 +92,13 @@ def clip_from_frames(frames: np.ndarray, frames_per_second: float) -> Clip:
 
     Args:
         frames: uint8 [F, H, W, 3], F ≥ 1, upright RGB.
-        frames_per_second: the constant rate at which they are shown, > 0.
+        frames_per_second: the constant rate at which they are shown, 0.001 to 1,000,000.
 
     Raises:
         Refusal: arguments that are anything else.
     """
-    if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
-        given = f"{frames.dtype} {list(frames.shape)}" if isinstance(frames, np.ndarray) else type(frames).__name__
-        raise Refusal(f"frames is {given}; accepted: a NumPy array, uint8 [frames, height, width, 3], not empty. Convert it to that.")
-    number = isinstance(frames_per_second, (int, float, np.integer, np.floating)) and not isinstance(frames_per_second, bool)
-    if not number or not math.isfinite(frames_per_second) or frames_per_second <= 0:
-        raise Refusal(f"frames_per_second is {frames_per_second!r}; accepted: a number above 0. Set it to the rate of the frames.")
+    check_frames(frames)
+    _RATE.check("frames_per_second", frames_per_second, "Set it to the rate of the frames.")
     frames = np.array(frames, order="C")
     timestamps = np.arange(len(frames)) / float(frames_per_second)
     duration = len(frames) / float(frames_per_second)
@@ -106,6 +108,17 @@ def clip_from_frames(frames: np.ndarray, frames_per_second: float) -> Clip:
 def whole(value: object) -> bool:
     """Whether it is a whole number."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def check_frames(frames: object) -> None:
+    """Refuse what is not uint8 [F, H, W, 3], F ≥ 1.
+
+    Raises:
+        Refusal: it is anything else.
+    """
+    if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+        given = f"{frames.dtype} {list(frames.shape)}" if isinstance(frames, np.ndarray) else type(frames).__name__
+        raise Refusal(f"frames is {given}; accepted: a NumPy array, uint8 [frames, height, width, 3], not empty. Convert it to that.")
 
 
 def digest_of(frames: np.ndarray, timestamps: np.ndarray, duration: float, is_image: bool = False) -> str:

@@ -83,7 +83,7 @@ def test_a_method_takes_what_its_knobs_accept():
 
 
 def test_a_value_from_a_page_or_payload_becomes_the_fields_type_or_stays_to_be_refused():
-    assert [MADE["layer"].cast(value) for value in (3.0, "3", None, "x", [])] == [3, 3, None, "x", []]
+    assert [MADE["layer"].cast(value) for value in (3.0, "3", None, "x", [], 2.7, True)] == [3, 3, None, "x", [], 2.7, True]
     assert MADE["share"].cast("0.5") == 0.5 and MADE["way"].cast("a") == "a"
     assert MADE["layer"].cast(float("inf")) == float("inf")
 

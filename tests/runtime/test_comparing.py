@@ -120,9 +120,9 @@ def test_stop_ends_it_with_what_is_done(vlm, clip):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"methods": ["magic"]}, "choose one or more of aim"),
-        ({"methods": []}, "choose one or more"),
-        ({"methods": ["full"]}, "choose one or more"),
+        ({"methods": ["magic"]}, 'accepted: a list with one or more of "aim"'),
+        ({"methods": []}, "accepted: a list with one or more"),
+        ({"methods": ["full"]}, "accepted: a list with one or more"),
         ({"rounds": 0}, "at least once"),
         ({"tflops": -1.0}, "above 0"),
     ],

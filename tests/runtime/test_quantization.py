@@ -31,7 +31,7 @@ def test_a_missing_package_is_named(monkeypatch):
 
 
 def test_an_unknown_kind_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match="quantization is '2bit'; accepted: 8bit, 4bit"):
+    with pytest.raises(ValueError, match='quantization is \'2bit\'; accepted: "8bit" or "4bit"'):
         aim.load("bundled", device="cpu", quantization="2bit")
 
 

@@ -249,7 +249,7 @@ def test_other_errors_are_not_taken_for_want_of_memory():
 def test_fewer_frames_can_be_chosen_from(vlm, clip):
     tuned = tune(vlm, clip, QUESTION, "10x", frames=[4, 8], max_prefills=14)
     assert {one.frames for one in tuned.tried} == {4, 8} and tuned.tried[0].frames == 8
-    with pytest.raises(Refusal, match="Choose from 1 to 8"):
+    with pytest.raises(Refusal, match="a whole number from 1 to 8. The clip has 8 frames"):
         tune(vlm, clip, QUESTION, "10x", frames=[16])
 
 

@@ -81,5 +81,5 @@ def test_num_frames_out_of_range_is_refused(num_frames: object, plain: Path):
 
 @pytest.mark.parametrize("max_side", [0, 15, 100.0, None, True])
 def test_max_side_out_of_range_is_refused(max_side: object, plain: Path):
-    with pytest.raises(Refusal, match=r"max_side is .*accepted: a whole number of pixels, 16 or more\. Set"):
+    with pytest.raises(Refusal, match=r"max_side is .*accepted: a whole number of at least 16\. It is in pixels\. Set"):
         read_video(plain, max_side=max_side)
