@@ -4,6 +4,7 @@ The limits of a video file stand in `aim.video.intake.limits`.
 """
 
 MAX_QUESTION = 2000  # characters
+MAX_NEW_TOKENS = 512  # of an answer that the app gives
 MAX_FRAMES_OFFERED = 64  # by the page, even where a model's context has room for more
 TYPICAL_TEXT_TOKENS = 20  # assumed for a prompt that has no question yet; the paper's number is `aim.methods.published.PAPER_TEXT_TOKENS`
 MAX_PREFILLS = 24  # of a search for a setting, unless the caller says otherwise

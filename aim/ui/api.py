@@ -5,16 +5,18 @@ They are the events of hidden buttons. Only an input that is a `gr.Video` refuse
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import gradio as gr
 
+from aim.kernels.bounds import Bounds
 from aim.methods import AIM
 from aim.runtime.answer import Answer
-from aim.runtime.limits import TYPICAL_TEXT_TOKENS
+from aim.runtime.limits import MAX_NEW_TOKENS, TYPICAL_TEXT_TOKENS
 from aim.ui.errors import sentence
 from aim.ui.handlers import TOO_LARGE
-from aim.ui.knobs import PLANNED
+from aim.ui.knobs import PLANNED, defaults
 from aim.ui.model import AppModel
 from aim.ui.request import KNOBS, METHOD_KNOBS, Request, check, whole_number
 from aim.ui.starting import IN_LINE
@@ -78,12 +80,14 @@ def plan(vlm, request: Request) -> dict[str, Any]:
     return vlm.plan(frames, text_tokens, request.method()).to_dict()
 
 
-def build_api(vlm: AppModel, knobs: dict[str, Any]) -> None:
-    """Add the two endpoints to the page being built. The page's own knobs give the parameters their types, ranges and defaults."""
+def build_api(vlm: AppModel) -> None:
+    """Add the two endpoints to the page being built."""
+    first = defaults(vlm)
     with gr.Row(visible=False):
         video, question = gr.Video(label="video", sources=["upload"]), gr.Textbox(label="question")
         optional_question = gr.Textbox("", label="question")
         result = gr.JSON(label="result")
+        knobs = {name: _parameter(vlm, name, first[name]) for name in KNOBS}
         ask_button, plan_button = gr.Button("ask"), gr.Button("plan")
 
     def answer(**values) -> dict[str, Any]:
@@ -92,7 +96,7 @@ def build_api(vlm: AppModel, knobs: dict[str, Any]) -> None:
     def cost(**values) -> dict[str, Any]:
         return _told(plan, vlm, Request.of(video=None, **values))
 
-    everything = {"video": video, "question": question, **{name: knobs[name] for name in KNOBS}}
+    everything = {"video": video, "question": question, **knobs}
     shape = {"question": optional_question, **{name: knobs[name] for name in PLANNED}}
     ask_button.click(
         answer,
@@ -105,6 +109,31 @@ def build_api(vlm: AppModel, knobs: dict[str, Any]) -> None:
     plan_button.click(
         cost, outputs=result, inputs_kwargs=shape, api_name="plan", api_description=" ".join(PLAN.split()), concurrency_limit=None
     )
+
+
+def _parameter(vlm: AppModel, name: str, default: Any) -> gr.JSON:
+    """A parameter that takes any JSON, and is described as what it should be.
+
+    The page's own sliders and lists would refuse a value themselves, in words of Gradio and with a traceback in the log. Here the value
+    comes through, and is refused as in the library.
+    """
+    described: dict[str, Any] = {"type": _TYPES[type(default)], "description": _accepted(vlm, name)}
+    if name in METHOD_KNOBS and METHOD_KNOBS[name].only:
+        described["enum"] = list(METHOD_KNOBS[name].only)
+    part = gr.JSON(json.dumps(default), label=name)
+    part.api_info = lambda: described  # type: ignore[method-assign]
+    return part
+
+
+# JSON's names of the types that parameters have.
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+
+
+def _accepted(vlm: AppModel, name: str) -> str:
+    if name in METHOD_KNOBS:
+        return METHOD_KNOBS[name].accepted
+    most = {"num_frames": vlm.max_frames, "max_new_tokens": MAX_NEW_TOKENS}
+    return str(Bounds(1, most[name], whole=True)) if name in most else "true or false"
 
 
 def _told(work, vlm, request: Request) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import gradio as gr
 from aim.methods import AIM
 from aim.methods.presets import PRESETS, preset, preset_of
 from aim.methods.published import nearest
-from aim.runtime.limits import MAX_QUESTION, TYPICAL_TEXT_TOKENS
+from aim.runtime.limits import MAX_NEW_TOKENS, MAX_QUESTION, TYPICAL_TEXT_TOKENS
 from aim.ui import texts
 from aim.ui.errors import sentence
 from aim.ui.examples import Example
@@ -42,7 +42,7 @@ def ranges(vlm) -> dict[str, Range]:
     return {
         **{name: Range(*knob.slider(vlm.num_layers), getattr(default, name)) for name, knob in slid.items()},
         "num_frames": Range(1, vlm.max_frames, 1, min(8 if vlm.is_bundled else 16, vlm.max_frames)),
-        "max_new_tokens": Range(1, 512, 1, 8 if vlm.is_bundled else 128),
+        "max_new_tokens": Range(1, MAX_NEW_TOKENS, 1, 8 if vlm.is_bundled else 128),
     }
 
 

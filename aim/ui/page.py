@@ -82,7 +82,7 @@ def build_demo(vlm, examples: Path = FOLDER, notice: str = "") -> gr.Blocks:
             with gr.Column(scale=8, min_width=320, elem_classes="aim-side"):
                 results = build_results()
                 tabs = build_tabs(vlm)
-        build_api(vlm, {**controls, "compare": asking.compare})
+        build_api(vlm)
         requested = {"video": asking.video, "question": asking.question, "compare": asking.compare, **controls}
         inputs = [requested[name] for name in FIELDS]
         seen = gr.State(UNSEEN, time_to_live=SESSION_SECONDS)

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from aim.kernels.bounds import Bounds, Kind
 from aim.kernels.refusal import Refusal
 from aim.methods import AIM
 from aim.methods.knob import knobs_of
-from aim.runtime.limits import MAX_QUESTION
+from aim.runtime.limits import MAX_NEW_TOKENS, MAX_QUESTION
 
 METHOD_KNOBS = knobs_of(AIM)
 # What is always in a link and in front on the page: the knobs that matter first, and the number of frames.
@@ -76,7 +77,10 @@ def check(request: Request, max_frames: int) -> None:
     frames = whole_number("The number of frames", request.num_frames)
     if not 1 <= frames <= max_frames:
         raise Refusal(f"{frames:,} frames were asked for; this model takes 1 to {max_frames}. Choose a number in between.")
-    whole_number("The longest answer, in tokens,", request.max_new_tokens)
+    most = whole_number("The longest answer, in tokens,", request.max_new_tokens)
+    Bounds(1, MAX_NEW_TOKENS, whole=True).check("The longest answer, in tokens,", most, "Choose a number in between.")
+    for name in ("score_every_layer", "compare"):
+        Kind(bool, "true or false", "Use one of these.").check(name, getattr(request, name))
     request.method()
 
 

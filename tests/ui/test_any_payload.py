@@ -120,3 +120,40 @@ def test_every_method_has_a_knob_that_is_refused_in_one_sentence():
                 with pytest.raises(ValueError) as error:
                     method(**{name: -1})
                 assert one_sentence(error.value)
+
+
+ODD = {
+    "merge_ratio": ["half"],
+    "l1": [1.5],
+    "merge_window": [0, [2]],
+    "positions": ["sideways"],
+    "iterations": [10**9],
+    "num_frames": [10**9, None],
+    "max_new_tokens": [0],
+    "compare": ["no"],
+}
+
+
+def test_an_odd_value_is_told_in_a_sentence_of_ours_and_leaves_no_traceback_in_the_log(address, own_clip, capfd):
+
+    with own_clip.open("rb") as file:
+        [path] = httpx.post(f"{address}gradio_api/upload", files={"files": file}, timeout=PATIENCE).json()
+    video = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    capfd.readouterr()
+    for name, values in ODD.items():
+        for value in values:
+            asked = USUAL | {name: value}
+            status, text = call(address, "ask", [video, "what is it?", *(asked[knob] for knob in KNOBS)])
+            told = text.partition("event: error\ndata: ")[2]
+            assert status == 200 and ("accepted" in told or "this model takes" in told), (name, value, text)
+            assert "Traceback" not in capfd.readouterr().err, (name, value)
+
+
+def test_what_the_api_describes_is_what_it_takes(address):
+    described = httpx.get(f"{address}gradio_api/info", timeout=PATIENCE).json()["named_endpoints"]["/ask"]["parameters"]
+    types = {parameter["parameter_name"]: parameter["type"] for parameter in described}
+    assert types["merge_window"]["type"] == "integer" and "enum" not in types["merge_window"]
+    assert types["positions"]["enum"] == ["compact", "original"] and types["compare"]["type"] == "boolean"
+    assert types["num_frames"]["description"] == f"a whole number from 1 to {FakeVlm().max_frames}"
+    for parameter in described[2:]:
+        assert parameter["parameter_default"] == USUAL[parameter["parameter_name"]]
