@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from aim.families import Family, Picture, Reader
+from aim.kernels.bounds import refusal
 from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
 
@@ -60,10 +61,16 @@ def read_prompts(ids: Tensor, mask: Tensor | None, inputs: dict, config: Any, fa
         family: the model's.
 
     Raises:
-        Refusal: padding elsewhere than on the left, a prompt without a picture, or placeholders that are not whole pictures.
+        Refusal: ids or a mask of another shape, padding elsewhere than on the left, a prompt without a picture, or placeholders that are
+            not whole pictures.
     """
+    if not isinstance(ids, Tensor) or ids.dim() != 2 or not ids.numel():
+        raise refusal("input_ids", _shape(ids), "a tensor [prompts, tokens] that is not empty", "Give those of the processor.")
+    if mask is not None and (not isinstance(mask, Tensor) or mask.shape != ids.shape):
+        accepted = f"a tensor {list(ids.shape)}, as input_ids, with 0 for padding"
+        raise refusal("attention_mask", _shape(mask), accepted, "Give that of the processor, or leave it out for a prompt without padding.")
     ids = ids.cpu()
-    mask = torch.ones_like(ids) if mask is None or mask.dim() != 2 else mask.cpu().long()
+    mask = torch.ones_like(ids) if mask is None else mask.cpu().long()
     if bool((mask[:, 1:] < mask[:, :-1]).any()):
         raise Refusal(
             "A prompt is padded on the right or inside; `aim.reduce` takes padding on the left, as `generate` does. "
@@ -90,7 +97,8 @@ def read_prompts(ids: Tensor, mask: Tensor | None, inputs: dict, config: Any, fa
         if not blocks:
             raise Refusal(
                 "The prompt of this forward holds no picture, so there is nothing to reduce. Add one, give the prompt in one forward where "
-                "`prefill_chunk_size` splits it, or run the model without `aim.reduce`."
+                "`prefill_chunk_size` splits it, leave out `guidance_scale`, which runs the model on words alone as well, or run the model "
+                "without `aim.reduce`."
             )
         is_text = torch.ones(len(tokens), dtype=torch.bool)
         for block in blocks:
@@ -98,6 +106,10 @@ def read_prompts(ids: Tensor, mask: Tensor | None, inputs: dict, config: Any, fa
         text = is_text.nonzero().flatten()
         prompts.append(Prompt(padding, len(tokens), tuple(blocks), text, text >= end, tuple(tower_tokens)))
     return prompts
+
+
+def _shape(given: object) -> object:
+    return f"{type(given).__name__} {list(given.shape)}" if isinstance(given, Tensor) else given
 
 
 def _read(reader: Reader, kind: str, placeholders: int, behind: int, family: Family) -> Picture:

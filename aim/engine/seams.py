@@ -132,6 +132,11 @@ def inside_adapters(model: nn.Module) -> nn.Module:
     return model if isinstance(model, PreTrainedModel) or not hasattr(model, "get_base_model") else wrapper.get_base_model()
 
 
+def is_whole(model: PreTrainedModel) -> bool:
+    """Whether a model is a whole multimodal one or a text model with its head, and not a part of one."""
+    return isinstance(getattr(model, "model", None), nn.Module)
+
+
 def parts_of(model: PreTrainedModel) -> Parts:
     """The parts of a model of a supported family."""
     core: Any = model.model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, NoReturn
 from weakref import WeakSet
 
 from torch import Tensor, nn
@@ -51,6 +51,14 @@ class Session:
         self.wants_attention = attention
         self.attended: Attended | None = None
         self.caches: WeakSet = WeakSet()
+
+    def __reduce__(self) -> NoReturn:
+        """Copying or pickling the model takes its hooks along, and a copy would stay reduced for ever.
+
+        Raises:
+            Refusal: always.
+        """
+        raise Refusal("The model is inside `aim.reduce`, and a copy of it would stay reduced. Copy or pickle it after the block.")
 
     @property
     def runs_here(self) -> bool:

@@ -27,6 +27,11 @@ def plain_model(model: nn.Module) -> seams.PreTrainedModel:
             f"The model is a {type(model).__name__}; `aim.reduce` takes a transformers model, also one with PEFT adapters. "
             "Pass the model inside it."
         )
+    if not seams.is_whole(model):
+        raise Refusal(
+            f"The model is a {type(model).__name__}, a part of a multimodal model; `aim.reduce` takes the whole one, such as a "
+            "...ForConditionalGeneration. Pass that one."
+        )
     return model
 
 
@@ -103,8 +108,14 @@ def refuse_forward(parts: seams.Parts, given: dict) -> None:
     """Refuse a forward that asks for what cannot be had on fewer tokens.
 
     Raises:
-        Refusal: attention maps are asked for, layers would run again in the backward pass, or the cache cannot grow.
+        Refusal: the attention was changed inside the block, attention maps are asked for, layers would run again in the backward pass, or
+            the cache cannot grow.
     """
+    if parts.attention != seams.ATTENTION:
+        raise Refusal(
+            f"The text model's attention was set to {parts.attention!r} inside the block; `aim.reduce` sees queries and keys through its "
+            "own, which is SDPA. Call `set_attn_implementation` before the block, or leave it out."
+        )
     if seams.wants_attention_maps(parts.text_config, given):
         raise Refusal(
             "The forward is asked for its attention maps (`output_attentions`); under `aim.reduce` the text model runs on SDPA, which "

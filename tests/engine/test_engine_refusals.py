@@ -84,7 +84,7 @@ def test_half_a_frame_is_refused(model):
         ({"merge_ratio": 1.01}, "above 0 and up to 1"),
         ({"merge_ratio": float("nan")}, "above 0 and up to 1"),
         ({"temperature": 0}, "above 0"),
-        ({"iterations": 0}, "at least 1"),
+        ({"iterations": 0}, "from 1 to 1000"),
         ({"damping": 1}, "below 1"),
         ({"restart": "question"}, "damping above 0"),
         ({"restart": "here"}, "uniform"),
