@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 
-from aim.kernels.refusal import Refusal
+from aim.kernels.bounds import Bounds
 from aim.kernels.schedule import PAPER_RAMP, StatedRamp
 from aim.methods import Full, Method
+from aim.video.intake.limits import MAX_FRAMES_READ
 
+FRAMES = Bounds(1, MAX_FRAMES_READ, whole=True)
 MAIN_KNOBS = ("merge_ratio", "l1", "l2")
 
 
@@ -46,9 +48,9 @@ def combine(methods: list[Method], frames: list[int], num_layers: int, ramp: Sta
     For `ramp` see `Method.for_depth`.
 
     Raises:
-        Refusal: a number of frames below 1.
+        Refusal: a number of frames below 1, or more than any clip is read with.
     """
-    if min(frames) < 1:
-        raise Refusal(f"frames is {min(frames)}; a clip has at least 1 frame. Use 8, for example.")
+    for count in frames:
+        FRAMES.check("frames", count, "Use 8, for example.")
     settings = [Setting(method.for_depth(num_layers, ramp), count) for count in frames for method in (Full(), *methods)]
     return list(dict.fromkeys(settings))

@@ -1,5 +1,7 @@
 """What the command line makes of mistakes, and of faults that are no mistake of the user's."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -68,3 +70,13 @@ def test_a_refused_plan_is_told_in_one_line(capsys, flags, message):
         main(["plan", "bundled", *flags])
     printed = capsys.readouterr()
     assert stopped.value.code == 2 and not printed.out and message in printed.err and printed.err.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+@pytest.mark.parametrize("arguments", [["plan", "bundled", "--json"], ["plan", "--help"]], ids=" ".join)
+def test_a_reader_who_has_seen_enough_leaves_no_traceback(arguments):
+    command = subprocess.Popen([sys.executable, "-m", "aim", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command.stdout.close()
+    told = command.stderr.read().decode()
+    command.stderr.close()
+    assert command.wait() in (0, command_line.READER_GONE) and "Traceback" not in told and "BrokenPipe" not in told

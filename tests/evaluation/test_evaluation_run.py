@@ -126,5 +126,5 @@ def test_combining_puts_the_full_model_first_at_each_number_of_frames_and_everyt
     settings = combine([aim.AIM(merge_ratio=0.25), aim.AIM(merge_ratio=0.25, l1=6, l2=9), aim.Full()], [4, 8], num_layers=12)
     assert [(setting.method.name, setting.frames) for setting in settings] == [("full", 4), ("aim", 4), ("full", 8), ("aim", 8)]
     assert settings[1].label == "4 frames, aim, merge_ratio 0.25, l1 6, l2 9"
-    with pytest.raises(Refusal, match="at least 1 frame"):
+    with pytest.raises(Refusal, match="a whole number from 1 to 512"):
         combine([aim.Full()], [8, 0], num_layers=12)
