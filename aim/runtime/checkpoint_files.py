@@ -65,7 +65,7 @@ class CheckpointFiles:
         if self.folder is None:
             return frozenset()
         try:
-            return frozenset(path.name for path in self.folder.iterdir() if path.exists())
+            return frozenset(path.name for path in self.folder.iterdir() if path.is_file())
         except OSError:
             return frozenset()
 
@@ -102,6 +102,24 @@ class CheckpointFiles:
             try:
                 if not isinstance(json.loads(self._path(name).read_text(encoding="utf-8")), dict):
                     return name
+            except ValueError:
+                return name
+            except OSError:
+                continue
+        return ""
+
+    @cached_property
+    def folder_for_file(self) -> str:
+        """The first of the files that loading reads that is a folder on this machine; "" where none is."""
+        names = (*_READ, "model.safetensors", "chat_template.jinja")
+        return next((name for name in sorted(names) if self.folder is not None and (self.folder / name).is_dir()), "")
+
+    @cached_property
+    def damaged_text(self) -> str:
+        """The first of its templates on this machine that is no text; "" where all are."""
+        for name in sorted(name for name in self.here if name.endswith(".jinja")):
+            try:
+                self._path(name).read_text(encoding="utf-8")
             except ValueError:
                 return name
             except OSError:

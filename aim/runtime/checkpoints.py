@@ -8,27 +8,33 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
     AutoTokenizer,
     BitsAndBytesConfig,
+    GenerationConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import cached_file
 
 from aim.families import Family, family_of
 from aim.families.names import locate
 from aim.kernels.bounds import Kind, check_choice, refusal
 from aim.kernels.refusal import Refusal
-from aim.runtime.failure import ADAPTER, PICTURES, TEMPLATE, WEIGHTS, Unusable
+from aim.runtime.checkpoint_files import CheckpointFiles
+from aim.runtime.failure import ADAPTER, FAMILY, FILES, GENERATION, ODD_PICTURES, PICTURES, TEMPLATE, WEIGHTS, Unusable
 from aim.runtime.limits import QUANTIZATIONS
 from aim.runtime.loading_errors import told
 from aim.runtime.precision import device_and_dtype
 
 AUTO = "auto"
+_SIDE = 64  # of the black frame that picture settings are tried on
 NAME = Kind((str, Path), "a name, a folder or a Hub id", 'Use "bundled", for example.')
 
 
@@ -94,8 +100,19 @@ def load_checkpoint(
     with told(source):
         if (Path(source) / "adapter_config.json").is_file():  # without peft, transformers would load the rest and leave the adapter out
             raise Unusable(ADAPTER)
+        files = CheckpointFiles(source)
+        if files.is_folder and (files.folder_for_file or files.damaged_text or files.damaged_json):
+            raise Unusable(FILES)  # transformers would go on without some of them, such as the one that says where an answer ends
+        if "generation_config.json" in files.here:
+            try:
+                GenerationConfig.from_pretrained(source)
+            except (TypeError, ValueError):
+                raise Unusable(GENERATION) from None
         config = AutoConfig.from_pretrained(source, **safely)
     family = family_of(config)
+    with told(source):
+        if _is_of_another_type(config):
+            raise Unusable(FAMILY)
     if quantization is not None:
         # Quantised weights are made on their device and stay there. Others are moved.
         placed = {"device_map": {"": device}, **placed, "quantization_config": quantization_config(quantization, dtype, family)}
@@ -121,8 +138,43 @@ def load_checkpoint(
         images = _picture_settings(source, _IMAGES)
         if not pictures:
             raise Unusable(PICTURES)
+        _check_settings(model, family, pictures, tokenizer)
     model = (model if placed else model.to(device)).eval()
     return Checkpoint(name, model, tokenizer, chat_template, pictures, family, images)
+
+
+def _is_of_another_type(config: PretrainedConfig) -> bool:
+    """Whether a config names the class of another model type than its own."""
+    named = (getattr(config, "architectures", None) or [None])[0]
+    types = [kind for kind, built in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.items() if built == named]
+    return bool(types) and config.model_type not in types
+
+
+def _check_settings(model: PreTrainedModel, family: Family, pictures: dict, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Try picture settings on a black frame, and look at the generation settings, which answers would stumble over.
+
+    Where no end token is set, answers end at the tokenizer's.
+
+    Raises:
+        Unusable: they cannot be used.
+    """
+    generation: Any = model.generation_config
+    try:
+        generation.validate()
+        ends = generation.eos_token_id
+        if ends is None:
+            generation.eos_token_id = tokenizer.eos_token_id
+        elif not all(isinstance(end, int) for end in (ends if isinstance(ends, list) else [ends])):
+            raise Unusable(GENERATION)
+    except (TypeError, ValueError):
+        raise Unusable(GENERATION) from None
+    try:
+        family.grid(model.config, pictures, 2, _SIDE, _SIDE)
+        values = family.pixel_values(model.config, np.zeros((2, _SIDE, _SIDE, 3), dtype=np.uint8), pictures)
+        if not all(value.isfinite().all() for value in values.values() if isinstance(value, torch.Tensor)):
+            raise Unusable(ODD_PICTURES)
+    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError):
+        raise Unusable(ODD_PICTURES) from None
 
 
 def check_quantization(quantization: str, device: torch.device) -> None:
@@ -169,7 +221,7 @@ def _picture_settings(source: str, places: tuple[tuple[str, str | None], ...]) -
         path = _find(source, file)
         settings = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
         settings = settings.get(part, {}) if part else settings
-        if "size" in settings or "max_pixels" in settings:
+        if isinstance(settings, dict) and ("size" in settings or "max_pixels" in settings):
             return settings
     return {}
 

@@ -19,10 +19,11 @@ _LONGEST = 80  # characters of a file's text that a sentence quotes
 
 
 class Unusable(Exception):
-    """Something that loading itself finds wrong with a checkpoint. Its argument is `ADAPTER`, `WEIGHTS`, `TEMPLATE` or `PICTURES`."""
+    """Something that loading itself finds wrong with a checkpoint. Its argument is one of the words below."""
 
 
 ADAPTER, WEIGHTS, TEMPLATE, PICTURES = "adapter", "weights", "chat template", "picture settings"
+FILES, FAMILY, ODD_PICTURES, GENERATION = "files", "family", "odd picture settings", "generation settings"
 
 
 def shown_name(name: str) -> str:
@@ -90,6 +91,11 @@ class Failure:
     def kind(self) -> str:
         """The model type that its config.json names."""
         return _short(self.config.get("model_type"))
+
+    @property
+    def built_as(self) -> str:
+        """The class of the model that its config.json names."""
+        return _short(next(iter(self.config.get("architectures") or []), ""))
 
     @property
     def place(self) -> str:

@@ -11,7 +11,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from aim.kernels.refusal import Refusal
 from aim.runtime.checkpoint_files import PICKLES
-from aim.runtime.failure import ADAPTER, PICTURES, TEMPLATE, WEIGHTS, Failure
+from aim.runtime.failure import ADAPTER, FAMILY, GENERATION, ODD_PICTURES, PICTURES, TEMPLATE, WEIGHTS, Failure
 from aim.runtime.faults import is_disk_full, is_out_of_memory
 from aim.runtime.other_formats import is_original
 
@@ -116,6 +116,14 @@ REASONS: tuple[tuple[Callable[[Failure], object], str], ...] = (
         'The files of "{f.name}" may not be read by the user that runs this program. Give that user the right to read them.',
     ),
     (
+        lambda f: f.files.folder_for_file,
+        'The checkpoint "{f.name}" is incomplete or damaged: {f.files.folder_for_file} is a folder. Download it again.',
+    ),
+    (
+        lambda f: f.files.damaged_text,
+        'The checkpoint "{f.name}" is incomplete or damaged: {f.files.damaged_text} is no text in UTF-8. Download it again.',
+    ),
+    (
         lambda f: f.files.damaged_json,
         'The checkpoint "{f.name}" is incomplete or damaged: {f.files.damaged_json} holds no JSON object. Download it again.',
     ),
@@ -187,7 +195,21 @@ REASONS: tuple[tuple[Callable[[Failure], object], str], ...] = (
         lambda f: f.says("ignore_mismatched_sizes"),
         'The checkpoint "{f.name}" is incomplete or damaged: its weights have other sizes than its config.json says. Download it again.',
     ),
+    (
+        lambda f: f.found == FAMILY,
+        'The config.json of "{f.name}" names the model type "{f.kind}" and the class {f.built_as}, which is of another type. '
+        "Download it again.",
+    ),
     # What turns frames and words into inputs.
+    (
+        lambda f: f.found == GENERATION,
+        'The generation_config.json of "{f.name}" holds a value that {f.library} does not accept. Download it again, or correct it.',
+    ),
+    (
+        lambda f: f.found == ODD_PICTURES,
+        '"{f.name}" has picture settings that do not fit a model of the type "{f.kind}". Download processor_config.json, '
+        "preprocessor_config.json and video_preprocessor_config.json again.",
+    ),
     (
         lambda f: f.says("backend tokenizer|added_tokens|data did not match|Tokenizer class"),
         'The tokenizer of "{f.name}" is missing, damaged or of a kind that {f.library} does not know. Download tokenizer.json and '

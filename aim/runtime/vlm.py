@@ -184,6 +184,7 @@ class VLM(LoadedModel):
             "streamer": streamer,
             "logits_processor": LogitsProcessorList([first, next_tokens] if words else [first]),
             "do_sample": False,
+            "num_beams": 1,  # whatever a generation_config.json says, since beams cannot be streamed
             **generation,
         }
         worker = Generation(self.model, method, scores, arguments, streamer, ended, attention=words)

@@ -90,6 +90,18 @@ def garbled(file: str):
     return lambda folder: (folder / file).write_text('{"a": ')
 
 
+def a_folder(file: str):
+    def change(folder: Path) -> None:
+        (folder / file).unlink(missing_ok=True)
+        (folder / file).mkdir()
+
+    return change
+
+
+def holding(file: str, content: bytes):
+    return lambda folder: (folder / file).write_bytes(content)
+
+
 def without(file: str):
     return lambda folder: (folder / file).unlink()
 
@@ -105,6 +117,17 @@ BROKEN = {
     "garbled config": (garbled("config.json"), ["damaged: config.json"]),
     "garbled tokenizer": (garbled("tokenizer.json"), ["damaged: tokenizer.json"]),
     "garbled picture settings": (garbled("processor_config.json"), ["damaged: processor_config.json"]),
+    "weights that are a folder": (a_folder(WEIGHTS), ["damaged: model.safetensors is a folder"]),
+    "config that is a folder": (a_folder("config.json"), ["damaged: config.json is a folder"]),
+    "tokenizer settings that are a folder": (a_folder("tokenizer_config.json"), ["damaged: tokenizer_config.json is a folder"]),
+    "chat template in no Unicode": (holding("chat_template.jinja", b"\xff\xfe{{"), ["chat_template.jinja is no text in UTF-8"]),
+    "generation settings in no Unicode": (holding("generation_config.json", b"\xff"), ["damaged: generation_config.json"]),
+    "odd generation settings": (holding("generation_config.json", b'{"max_new_tokens": "x"}'), ["generation_config.json", "not accept"]),
+    "odd end token": (holding("generation_config.json", b'{"eos_token_id": "x"}'), ["generation_config.json", "not accept"]),
+    "type of another family": (with_config(model_type="llava"), ['type "llava"', "LlavaOnevisionForConditionalGeneration"]),
+    "type of a family of other sizes": (with_config(model_type="internvl"), ['type "internvl"', "of another type"]),
+    "picture settings without sizes": (holding("processor_config.json", b'{"video_processor": {"size": "x"}}'), ["picture settings that"]),
+    "picture settings that are a number": (holding("processor_config.json", b'{"video_processor": 5}'), ["no picture settings"]),
     "no tokenizer": (without("tokenizer.json"), ["tokenizer of", "tokenizer.json"]),
     "no chat template": (without("chat_template.jinja"), ["no chat template"]),
     "no picture settings": (without("processor_config.json"), ["no picture settings"]),

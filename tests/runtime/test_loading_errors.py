@@ -5,6 +5,7 @@ import json
 import shutil
 
 import httpx2
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import errors as hub
@@ -275,3 +276,11 @@ def test_of_a_relative_folder_only_the_last_part_is_shown(tmp_path, monkeypatch)
     (tmp_path / "secret" / "model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert shown_name("secret/model") == "model"
+
+
+def test_answers_end_at_the_tokenizers_end_token_where_the_generation_settings_name_none(folder):
+    clip, question = aim.clip_from_frames(np.zeros((2, 32, 32, 3), dtype=np.uint8), 1.0), "what?"
+    expected = aim.load("bundled", device="cpu").ask(clip, question, max_new_tokens=4)
+    (folder / "generation_config.json").write_text('{"num_beams": 3}')
+    said = aim.load(str(folder), device="cpu").ask(clip, question, max_new_tokens=4)
+    assert (said.text, said.new_tokens) == (expected.text, expected.new_tokens) and said.new_tokens < 4
