@@ -149,6 +149,19 @@ def cut(source: Path, path: Path, share: float) -> Path:
     return path
 
 
+def cut_in_index(source: Path, path: Path) -> Path:
+    """An MP4 that ends a few bytes into its index."""
+    data = source.read_bytes()
+    return wrote(path, data[: data.index(b"moov") + 20])
+
+
+def without_times(source: Path, path: Path) -> Path:
+    """The same MP4 with all its frames at one moment (stts, ISO 14496-12 8.6.1.2)."""
+    data = bytearray(source.read_bytes())
+    struct.pack_into(">I", data, _box(data, b"stts") + 12, 0)
+    return wrote(path, bytes(data))
+
+
 def spoil(source: Path, path: Path) -> Path:
     """Bytes overwritten in the middle of the pictures."""
     data = bytearray(source.read_bytes())

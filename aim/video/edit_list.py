@@ -46,6 +46,24 @@ def stretches(file: str | Path) -> list[Stretch]:
     return []
 
 
+def is_cut_off(file: str | Path) -> bool:
+    """Whether a box at the top of the file promises more than the file holds."""
+    try:
+        with Path(file).open("rb") as stream:
+            end = stream.seek(0, 2)
+            at = 0
+            while at + 8 <= end:
+                stream.seek(at)
+                size, _ = struct.unpack(">I4s", stream.read(8))
+                size = struct.unpack(">Q", stream.read(8))[0] if size == 1 else size or end - at
+                if size < 8:
+                    return False
+                at += size
+            return at > end
+    except (OSError, struct.error):
+        return True
+
+
 def _edits(box: bytes, movie_scale: int, media_scale: int) -> list[Stretch]:
     """The elst box: durations in ticks of the movie, media times in ticks of the track; a media time of -1 is a pause."""
     wide = box[0] == 1

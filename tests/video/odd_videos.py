@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from tests.clips import cut, encode, rotate, sound_only, spoil, still_picture, trim, without_frames, wrote
+from tests.clips import cut, cut_in_index, encode, rotate, sound_only, spoil, still_picture, trim, without_frames, without_times, wrote
 from tests.video.odd_makers import (
     SMALL,
     after,
@@ -162,6 +162,8 @@ DAMAGE = {
     "header only.ts": Odd(content((b"\x47" + bytes(187)) * 9), "damaged"),
     "endless box.mp4": Odd(content(b"\0\0\0\1ftyp" + b"\xff" * 8 + b"isom" + bytes(99)), "damaged"),
     "index lost.mp4": Odd(changed(lambda source, path: cut(source, path, 0.5)), "damaged"),
+    "index begun.mp4": Odd(changed(cut_in_index), "damaged"),
+    "frames without times.mp4": Odd(changed(without_times), "edited"),
     "half there.mp4": Odd(changed(lambda source, path: cut(source, path, 0.7), **FIRST), "damaged"),
     "half there.ts": Odd(changed(lambda source, path: cut(source, path, 0.5)), SMALL, starts=(*spaced(10), 1.1), numbers=(*range(10), 11)),
     "spoilt.mp4": Odd(changed(spoil, frames=100), "damaged"),
@@ -198,7 +200,7 @@ LEADING_ELSEWHERE = {
     "link to text.mp4": Odd(linked(content(b"secret\n" * 50)), "unknown format"),
     "link to nothing.mp4": Odd(linked("nothing there"), "missing"),
     "link to itself.mp4": Odd(linked("link to itself.mp4"), "missing"),
-    "folder.mp4": Odd(folder, "missing"),
+    "folder.mp4": Odd(folder, "folder"),
     "frame%03d.png": Odd(series, "unspeakable name"),
 }
 ODD_VIDEOS = CODECS | CONTAINERS | TIMES_AND_SIZES | DAMAGE | NO_VIDEOS | LEADING_ELSEWHERE

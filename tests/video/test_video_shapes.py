@@ -123,3 +123,24 @@ def test_the_longer_side_shown_is_the_one_that_is_limited(tmp_path: Path):
     path = encode(tmp_path / "wide.mp4", frames=3, width=256, height=192, pixel_aspect=Fraction(2, 1))
     clip = read_video(path, 3, max_side=128)
     assert clip.frames.shape == (3, 48, 128, 3) and numbers_of(clip.frames) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("matrix", [(1, 0, 1, 1), (1, 1, 0, 1), (2, 1, 0, 1)], ids=str)
+def test_a_sheared_picture_keeps_its_shape(tmp_path: Path, matrix: tuple[int, int, int, int]):
+    path = lay(encode(tmp_path / "plain.mp4"), tmp_path / "sheared.mp4", matrix)
+    clip = read_video(path, 24)
+    assert clip.frames.shape[1:3] == (48, 64) and numbers_of(clip.frames) == list(range(24))
+
+
+def test_clear_pixels_are_white_whatever_colour_lies_under_them(tmp_path: Path):
+    picture = np.zeros((48, 64, 4), np.uint8)
+    picture[..., 0] = 255
+    picture[:, 32:, 3], picture[:24, 32:, 3] = 255, 128
+    with av.open(str(tmp_path / "clear.mov"), "w") as container:
+        stream = container.add_stream("png", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgba"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgba")))
+        container.mux(stream.encode())
+    frame = read_video(tmp_path / "clear.mov", 1).frames[0]
+    assert [frame[10, 5].tolist(), frame[40, 50].tolist(), frame[10, 50].tolist()] == [[255, 255, 255], [255, 0, 0], [255, 127, 127]]

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from aim.video.intake.opening import opened
 from aim.video.intake.refusals import Refused
-from aim.video.intake.shape import Turn, shown_size, turn_of
+from aim.video.intake.shape import Turn, is_sheared, shown_size, turn_of
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,14 @@ def facts_of(file: str, demuxer: str) -> Facts:
         if first is None:
             raise Refused("damaged")
         matrix = first.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]  # PyAV's annotation knows only some names
+        matrix = None if matrix is None else bytes(matrix)
+        aspect = context.sample_aspect_ratio if is_sheared(matrix) else video.stream.sample_aspect_ratio
         return Facts(
             demuxer,
             context.codec.canonical_name,
             (first.width, first.height),
-            shown_size(first.width, first.height, _aspect(video.stream.sample_aspect_ratio)),
-            turn_of(None if matrix is None else bytes(matrix)),
+            shown_size(first.width, first.height, _aspect(aspect)),
+            turn_of(matrix),
             video.alone,
             video.container.duration is not None,
         )

@@ -97,12 +97,15 @@ def _checked(path: str | Path, picture: bool) -> tuple[str, str, bytes]:
     name = shown_name(re.split(r"[?#]", text)[0] if link else text)
     if link:
         refuse(name, "link", picture=picture)
-    file, head, size = Path(path), None, 0
+    file, head, size, is_folder = Path(path), None, 0, False
     with contextlib.suppress(OSError, ValueError, RuntimeError):
         file = file.resolve()
+        is_folder = file.is_dir()
         if file.is_file():
             with file.open("rb") as stream:
                 head, size = stream.read(_HEAD), file.stat().st_size
+    if is_folder:
+        refuse(name, "folder", picture=picture)
     if head is None:
         refuse(name, "missing", picture=picture)
     if not head:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aim.video.edit_list import is_cut_off
 from aim.video.intake.coded_picture import picture_test
 from aim.video.intake.refusals import Refused
 
@@ -89,7 +90,7 @@ def opened(file: str, demuxer: str, many_frames: bool = False) -> Iterator[Video
         with av.open(f"file:{file}", format=demuxer, container_options=options, metadata_errors="ignore") as container:
             streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
             if not streams:
-                raise Refused("no track")
+                raise Refused("damaged" if demuxer == "mov" and is_cut_off(file) else "no track")
             if streams[0].codec_context is None:
                 raise Refused("no decoder")
             codec = streams[0].codec_context

@@ -87,6 +87,12 @@ def _in_order(video: Video, at_start: bool = True) -> Iterator:
         yield frame
 
 
+def _on_white(picture: np.ndarray) -> np.ndarray:
+    """RGB, uint8 [H, W, 3], of RGBA [H, W, 4] as a white page shows it. What lies under a clear pixel is never shown."""
+    opacity = picture[..., 3:].astype(np.uint16)
+    return ((picture[..., :3] * opacity + 255 * (255 - opacity) + 127) // 255).astype(np.uint8)
+
+
 class _Pictures:
     """An array that is filled frame by frame."""
 
@@ -97,6 +103,9 @@ class _Pictures:
 
     def add(self, frame) -> None:
         """The next frame, whatever its size, as RGB."""
-        picture = frame.reformat(*self._size, format="rgb24", interpolation="BICUBIC").to_ndarray()
+        clear = any(component.is_alpha for component in frame.format.components)
+        picture = frame.reformat(*self._size, format="rgba" if clear else "rgb24", interpolation="BICUBIC").to_ndarray()
+        if clear:
+            picture = _on_white(picture)
         self.taken[self._count] = upright(picture, self._turn)
         self._count += 1

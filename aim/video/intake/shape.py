@@ -34,6 +34,15 @@ def turn_of(matrix: bytes | None) -> Turn:
     return Turn(True, b < 0, c < 0)
 
 
+def is_sheared(matrix: bytes | None) -> bool:
+    """Whether a display matrix does more than turn by quarters and scale. FFmpeg makes a pixel aspect of it then, which nobody meant."""
+    if matrix is None or len(matrix) != 36:
+        return False
+    a, b, _, c, d = struct.unpack_from("=5i", matrix)
+    straight, crossed = abs(a) + abs(d), abs(b) + abs(c)
+    return 100 * min(straight, crossed) > max(straight, crossed)
+
+
 def upright(picture: np.ndarray, turn: Turn) -> np.ndarray:
     """A view of [H, W, 3] as `turn` lays it."""
     picture = picture.transpose(1, 0, 2) if turn.swapped else picture
