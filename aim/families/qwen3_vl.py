@@ -65,19 +65,25 @@ def _prompt(grid: Grid, times: Sequence[float]) -> list[str | int]:
     return parts
 
 
-def _picked(output: Any) -> list[Tensor]:
-    """[the projected tokens, one level of DeepStack features after the other]."""
-    levels = output.deepstack_features
-    return [torch.cat(output.pooler_output), *(level if isinstance(level, Tensor) else torch.cat(level) for level in levels)]
+def _picked(output: Any) -> tuple[Tensor, list]:
+    """(the projected tokens, the levels of DeepStack features as the model has them)."""
+    return torch.cat(output.pooler_output), list(output.deepstack_features)
 
 
-def _joined(parts: list[list[Tensor]], seen: tuple[TowerAttention, ...]) -> BaseModelOutputWithDeepstackFeatures:
-    tokens, *levels = (torch.cat(part) for part in zip(*parts, strict=True))
+def _joined(parts: list[tuple[Tensor, list]], seen: tuple[TowerAttention, ...]) -> BaseModelOutputWithDeepstackFeatures:
+    levels = zip(*(levels for _, levels in parts), strict=True)
     return BaseModelOutputWithDeepstackFeatures(
-        pooler_output=[tokens],  # type: ignore[arg-type]  # transformers' annotation knows one tensor only
-        deepstack_features=[[level] for level in levels],  # type: ignore[misc]
+        pooler_output=[torch.cat([tokens for tokens, _ in parts])],  # type: ignore[arg-type]  # transformers' annotation knows one tensor only
+        deepstack_features=[_level(list(level)) for level in levels],
         attentions=seen,  # type: ignore[arg-type]
     )
+
+
+def _level(parts: list[Any]) -> Any:
+    """One level of a clip, of the same form as its parts: a tensor, or since transformers 5.18 a sequence of one for each picture."""
+    if isinstance(parts[0], Tensor):
+        return torch.cat(parts)
+    return [torch.cat([picture for part in parts for picture in part])]
 
 
 def vision_shape(config, grid: Grid) -> VisionShape:

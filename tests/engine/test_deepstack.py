@@ -5,6 +5,7 @@ import torch
 
 import aim
 from aim.bench.masked import masked
+from aim.engine import seams
 from aim.kernels.merging import MergedClip
 from tests.tiny import TINY
 
@@ -90,6 +91,11 @@ def test_a_cut_between_two_levels_equals_hiding_the_tokens(tiny, model, layer, k
     torch.testing.assert_close(removed, hidden, atol=1e-4, rtol=1e-4)
 
 
+def without(level):
+    """A level of zeros: a tensor, or a sequence of some."""
+    return torch.zeros_like(level) if isinstance(level, torch.Tensor) else tuple(map(torch.zeros_like, level))
+
+
 def test_every_level_reaches_the_answer(tiny, model):
     inputs = tiny.video_inputs()
     given = {name: value for name, value in inputs.items() if name != "pixel_values_videos"}
@@ -98,10 +104,8 @@ def test_every_level_reaches_the_answer(tiny, model):
         levels = features.deepstack_features
         answers = []
         for left_out in range(LEVELS + 1):
-            features.deepstack_features = [
-                tuple(torch.zeros_like(part) for part in level) if number == left_out else level for number, level in enumerate(levels)
-            ]
-            answers.append(model(**given, mm_encoder_outputs={"video": features}).logits[:, -1])
+            features.deepstack_features = [without(level) if number == left_out else level for number, level in enumerate(levels)]
+            answers.append(model(**given, **seams.feature_inputs(model, {"video": features})).logits[:, -1])
     assert not any(torch.allclose(answer, answers[LEVELS], atol=1e-3) for answer in answers[:LEVELS])
 
 

@@ -36,7 +36,7 @@ def test_reducing_nothing_equals_stock_generate_token_for_token(tiny, kind, meth
     stock = generate(model, inputs, 30)
     with aim.reduce(model, method):
         ours = generate(model, inputs, 30)
-    assert len(set(stock[0].tolist())) > 5
+    assert len(set(stock[0].tolist())) > 3
     assert torch.equal(stock, ours)
 
 

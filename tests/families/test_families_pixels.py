@@ -93,7 +93,8 @@ def test_qwen3_sizes_and_lays_a_clip_as_its_own_video_processor_does(limits, cap
     made, grid = entry.pixel_values(config, frames, settings), entry.grid(config, settings, *shape)
     steps, rows, columns = made["video_grid_thw"][0].tolist()
     assert (grid.frames, grid.rows, grid.columns) == (math.ceil(shape[0] / 2), rows // 2, columns // 2)
-    assert steps * rows * columns == processor.get_num_of_video_patches(*shape)
+    counted = steps, shape[0] // 2  # the first releases counted no step for an odd last frame, and made one
+    assert processor.get_num_of_video_patches(*shape) in [number * rows * columns for number in counted]
     # Its own resizing needs torchvision; rounding apart, it is pillow's.
     pixels = normalised_frames(frames, settings, 4 * rows, 4 * columns)
     official, *lengths = processor.patchify(pixels[None], patch_size=4, merge_size=2, temporal_patch_size=2)
