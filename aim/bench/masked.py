@@ -59,6 +59,7 @@ class _Masks:
         self.attended: list[int] = []
         self.visible: list[Tensor] = []
         self.mask: Tensor | None = None
+        self.score: Tensor  # of the visual tokens in view, since the first layer that attends
 
     def on_prompt(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
         kwargs = seams.named(module, args, kwargs)

@@ -6,6 +6,8 @@ are carried to the bundled model's 12. Settings are shared between findings wher
 
 from __future__ import annotations
 
+from typing import Any
+
 from aim.evaluation.controls import LastToken, RandomScore
 from aim.evaluation.findings import AS_GOOD, BETTER, Check, Finding, Point
 from aim.evaluation.settings import Setting
@@ -178,7 +180,8 @@ def _windows(config) -> Finding:
 
 
 def _positions() -> Finding:
-    ratios, ways = (0.5, 0.25, 0.1), {"compact": {}, "original": {"positions": "original"}}
+    ratios = (0.5, 0.25, 0.1)
+    ways: dict[str, dict[str, Any]] = {"compact": {}, "original": {"positions": "original"}}
     settings = {name: {ratio: _merged(ratio, **knobs) for ratio in ratios} for name, knobs in ways.items()}
     return Finding(
         number=6,

@@ -61,7 +61,7 @@ class Bounds:
             Refusal: with what was given, what is accepted, and the advice.
         """
         if value not in self:
-            too_large = isinstance(value, Integral) and abs(value) > LARGEST
+            too_large = isinstance(value, Integral) and abs(cast(int, value)) > LARGEST
             raise refusal(name, value, f"{self}, at most 2**63 - 1" if too_large else str(self), advice)
 
 

@@ -141,7 +141,9 @@ def merge_tokens(x: Tensor, target: int, merge_order: str = "raster", weighted: 
     identity = torch.arange(num_tokens, device=x.device).repeat(windows, 1)
     assignment = anchors = identity
     # Means are carried in float32 from step to step; half precision would round once a step.
-    merged, compared = (part if part is None or target == num_tokens else part.to(_precision(part)) for part in (x, keys))
+    as_it_is = target == num_tokens
+    merged = x if as_it_is else x.to(_precision(x))
+    compared = keys if keys is None or as_it_is else keys.to(_precision(keys))
     weights = torch.ones(windows, num_tokens, device=x.device, dtype=_precision(x))
     for remove in merge_steps(num_tokens, target, merge_order):
         destination, kept, sequence = _matched(merged if compared is None else compared, remove, merge_order)

@@ -14,8 +14,10 @@ import shutil
 import sys
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +64,8 @@ def write_examples(vlm: VLM, out: Path, stories: dict[str, Story]) -> None:
     Raises:
         Refusal: for a story, none of the first `MOST_SCENES` scenes from where the story before ended has the answers it needs.
     """
-    listed, index = [], 0
+    listed: list[dict[str, Any]] = []
+    index = 0
     with TemporaryDirectory() as folder:
         for name, story in stories.items():
             path = Path(folder) / f"{name}.mp4"
@@ -89,9 +92,7 @@ def check(vlm: VLM, folder: Path) -> dict[str, bool]:
     for entry in json.loads((folder / "examples.json").read_text()):
         name, path = Path(entry["file"]).stem, folder / entry["file"]
         story = STORIES.get(name)
-        told[name] = story is not None and _holds(
-            vlm, story, entry["question"], entry["answer"], lambda frames, path=path: read_video(path, frames)
-        )
+        told[name] = story is not None and _holds(vlm, story, entry["question"], entry["answer"], partial(read_video, path))
     return told
 
 

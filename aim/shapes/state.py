@@ -16,6 +16,7 @@ from typing import IO
 
 import torch
 from safetensors import SafetensorError
+from transformers import LlavaOnevisionForConditionalGeneration
 
 from aim.kernels.refusal import Refusal
 from aim.shapes.model import save
@@ -121,7 +122,7 @@ class RunState:
         print(line, flush=True)
         self.lines.append(line + "\n")
 
-    def write_checkpoint(self, model: torch.nn.Module, out: Path) -> None:
+    def write_checkpoint(self, model: LlavaOnevisionForConditionalGeneration, out: Path) -> None:
         """Write the trained model and the log to `out`, file by file in place of those that are there, once all are whole.
 
         Raises:

@@ -14,7 +14,11 @@ from aim.runtime.answer import Answer
 from aim.runtime.vlm import LOADED, VLM
 from aim.video.clip import MAX_FRAMES_READ, Clip
 
-READER = Kind(Callable, "a function from a number of frames to a clip", "Use aim.read_video with the file filled in.")
+READER = Kind(
+    Callable,  # type: ignore[arg-type]  # isinstance takes it
+    "a function from a number of frames to a clip",
+    "Use aim.read_video with the file filled in.",
+)
 
 
 def frames_for(

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from aim.kernels.bounds import Bounds
 from aim.methods import AIM
@@ -96,8 +97,8 @@ def build_api(vlm: AppModel) -> None:
     def cost(**values) -> dict[str, Any]:
         return _told(plan, vlm, Request.of(video=None, **values))
 
-    everything = {"video": video, "question": question, **knobs}
-    shape = {"question": optional_question, **{name: knobs[name] for name in PLANNED}}
+    everything: dict[str, Block] = {"video": video, "question": question, **knobs}
+    shape: dict[str, Block] = {"question": optional_question, **{name: knobs[name] for name in PLANNED}}
     ask_button.click(
         answer,
         outputs=result,
