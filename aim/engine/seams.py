@@ -293,7 +293,9 @@ def tokens_by_layer(cache: DynamicCache | None) -> list[int]:
 
 def close_cache(cache: DynamicCache, refuse: Callable[..., Any]) -> None:
     """Let `refuse` answer whoever brings a cache new keys and values. What it holds can still be read."""
-    cache.update = refuse  # type: ignore[method-assign]
+    for name in ("update", "update_conv_state", "update_recurrent_state"):
+        if hasattr(cache, name):
+            setattr(cache, name, refuse)
 
 
 def cache_bytes(cache: DynamicCache | None) -> int:
