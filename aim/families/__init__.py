@@ -22,9 +22,10 @@ FAMILIES: dict[str, Family] = {
 # short name → published model, of every family.
 PUBLISHED: dict[str, Published] = {model.name: model for family in FAMILIES.values() for model in family.published}
 
-_DEEPSTACK = (
-    "Some of its LLM layers add further visual features to the visual tokens (DeepStack), "
-    "and AIM cannot yet reduce these features along with the tokens."
+_THINKER = "Its LLM stands inside a part that also hears, beside one that speaks, and AIM does not yet find its way there."
+_FURTHER_FEATURES = (
+    "Its visual tokens start empty, and layers far up in its LLM add their features under names of its own, "
+    "which AIM cannot yet reduce along with the tokens."
 )
 _CROSS_ATTENTION = "Its LLM looks at pictures through cross-attention layers, so its prompt holds no visual tokens to reduce."
 _BOTH_DIRECTIONS = (
@@ -34,20 +35,29 @@ _BOTH_DIRECTIONS = (
 _PREFIX = "The tokens of its prompt attend to one another in both directions, by a mask that AIM cannot yet reduce."
 _PER_LAYER_INPUTS = "Each of its LLM layers takes a further input for every token of the prompt, which AIM cannot yet reduce."
 _CONVOLUTIONS = (
-    "Most of its LLM layers are convolutions over neighbouring tokens, which give no scores to choose tokens by, "
-    "and AIM cannot yet take the scores from the attention layers between them."
+    "Most of its LLM layers are short convolutions over neighbouring tokens, and AIM cannot yet leave out tokens from what they keep "
+    "for decoding."
 )
+
+_INDEXED = (
+    "Its LLM carries several streams of hidden states, and an index of its own chooses which keys a token attends to; "
+    "AIM cannot reduce either."
+)
+
+_COMPRESSED = "Its LLM attends to keys that it makes of compressed ones (MLA), and it is too large for AIM to have been tried on it."
 
 # model type → why it cannot be reduced, or not yet (read off its code in transformers 5.23).
 REFUSED: dict[str, str] = {
-    "qwen3_omni_moe": _DEEPSTACK,
-    "granite4_vision": _DEEPSTACK,
+    "qwen3_omni_moe": _THINKER,
+    "granite4_vision": _FURTHER_FEATURES,
     "mllama": _CROSS_ATTENTION,
     "idefics": _CROSS_ATTENTION,
     "gemma3": _BOTH_DIRECTIONS,
     "paligemma": _PREFIX,
     "gemma3n": _PER_LAYER_INPUTS,
     "lfm2_vl": _CONVOLUTIONS,
+    "qwen4_exp": _INDEXED,
+    "kimi_k25": _COMPRESSED,
 }
 
 __all__ = ["FAMILIES", "PUBLISHED", "REFUSED", "Encoded", "Family", "Picture", "Published", "Reader", "family_of", "find_published"]

@@ -114,6 +114,7 @@ def load_checkpoint(
         if _is_of_another_type(config):
             raise Unusable(FAMILY)
     if quantization is not None:
+        refuse_experts(quantization, config, family)
         # Quantised weights are made on their device and stay there. Others are moved.
         placed = {"device_map": {"": device}, **placed, "quantization_config": quantization_config(quantization, dtype, family)}
     with told(source):
@@ -188,6 +189,19 @@ def check_quantization(quantization: str, device: torch.device) -> None:
         raise Refusal(f"quantization={quantization!r} needs a CUDA device, and the model goes to {device}. Leave it out there.")
     if importlib.util.find_spec("bitsandbytes") is None:
         raise Refusal(f"quantization={quantization!r} needs the package bitsandbytes. Run `pip install bitsandbytes`, or leave it out.")
+
+
+def refuse_experts(quantization: str, config: PretrainedConfig, family: Family) -> None:
+    """Refuse a model whose LLM has experts. bitsandbytes changes single matrices, and experts are one tensor for all of a layer.
+
+    Raises:
+        Refusal: it has.
+    """
+    if family.language_shape(config.text_config).unused_size:
+        raise Refusal(
+            f"quantization={quantization!r} would leave most of this model whole: its LLM has experts ({family.title}), which bitsandbytes "
+            "does not change. Leave it out, or choose a checkpoint without experts."
+        )
 
 
 def quantization_config(quantization: str, dtype: torch.dtype, family: Family) -> BitsAndBytesConfig:

@@ -8,10 +8,12 @@ import torch
 import aim
 from aim.commands.main import main
 from aim.families import FAMILIES
+from aim.kernels.refusal import Refusal
 from aim.runtime import checkpoints
-from aim.runtime.checkpoints import check_quantization, quantization_config
+from aim.runtime.checkpoints import check_quantization, quantization_config, refuse_experts
 from aim.runtime.limits import QUANTIZATIONS
 from tests.fakes import make_clip
+from tests.tiny import TINY
 from tests.visitor import EXAMPLES, examples
 
 CUDA = torch.device("cuda")
@@ -42,6 +44,16 @@ def test_transformers_gets_the_kind_asked_for_and_what_the_family_keeps_whole(fa
     assert eight.load_in_8bit and not eight.load_in_4bit
     assert four.load_in_4bit and four.bnb_4bit_quant_type == "nf4" and four.bnb_4bit_compute_dtype == torch.bfloat16
     assert eight.llm_int8_skip_modules == four.llm_int8_skip_modules == list(family.unquantised)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_model_whose_weights_are_mostly_experts_is_refused_and_no_other(name):
+    config, family = TINY[name].model().config, FAMILIES[name]
+    if not name.endswith("moe"):
+        refuse_experts("4bit", config, family)
+        return
+    with pytest.raises(Refusal, match="'4bit' would leave most of this model whole: its LLM has experts"):
+        refuse_experts("4bit", config, family)
 
 
 @pytest.mark.skipif(not (torch.cuda.is_available() and importlib.util.find_spec("bitsandbytes")), reason="needs a GPU and bitsandbytes")
