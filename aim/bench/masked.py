@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from aim.engine import seams
+from aim.engine.places import picture_numbers
 from aim.engine.prompt import read_prompts
+from aim.engine.sights import Sight, sights
 from aim.families import family_of
 from aim.methods import Method
 
@@ -34,7 +36,7 @@ def masked(model: PreTrainedModel, method: Method) -> Iterator[list[int]]:
     """
     parts = seams.parts_of(model)
     fitted = family_of(model.config).fit(method, len(parts.layers))
-    session = _Masks(model.config, fitted, [seams.attends(layer) for layer in parts.layers])
+    session = _Masks(model.config, fitted, sights(parts))
     hooks = []
     with seams.attending(parts):
         try:
@@ -52,13 +54,13 @@ def masked(model: PreTrainedModel, method: Method) -> Iterator[list[int]]:
 
 
 class _Masks:
-    def __init__(self, config, method: Method, attends: list[bool]):
+    def __init__(self, config, method: Method, sights: list[Sight]):
         if method.merged_tokens(1, 100) != 100:
             raise ValueError("Masks cannot merge tokens; give a method that only prunes, such as AIM(merge_ratio=1).")
-        self.config, self.method, self.attends = config, method, attends
+        self.config, self.method, self.sights = config, method, sights
+        self.attends = [sight.attends for sight in sights]
         self.attended: list[int] = []
         self.visible: list[Tensor] = []
-        self.mask: Tensor | None = None
         self.score: Tensor  # of the visual tokens in view, since the first layer that attends
 
     def on_prompt(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
@@ -74,7 +76,8 @@ class _Masks:
         self.alive = torch.cat([block.places for block in prompt.blocks]).to(ids.device)
         self.targets = self.method.runs_on(len(self.attends), len(self.alive), self.attends.index(True))
         self.attended.clear()
-        self.visible, self.mask = [], None
+        self.visible = []
+        self.numbers = picture_numbers(prompt, ids.device)
 
     def on_layer(self, index: int, _module: nn.Module, args: tuple, kwargs: dict):
         attends = self.attends[index]
@@ -82,12 +85,12 @@ class _Masks:
             return args, {**kwargs, seams.MASK: self._decoding_mask(index, kwargs[seams.CACHE]) if attends else None}
         length = len(self.question)
         if self.targets[index] < len(self.alive):
-            self._hide(self.targets[index], length)
+            self._hide(self.targets[index])
         visible = torch.zeros(length, dtype=torch.bool, device=self.text.device)
         visible[torch.cat([self.text, self.alive])] = True
         self.visible.append(visible)
         self.attended.append(len(self.alive))
-        kwargs = {**kwargs, seams.MASK: self.mask if attends else None}
+        kwargs = {**kwargs, seams.MASK: self._prefill_mask(index, visible) if attends else None}
         later = self.attends[index + 1 :]
         until = index + 2 + later.index(True) if True in later else None
         if attends and any(0 < target < len(self.alive) for target in self.targets[index + 1 : until]):
@@ -106,17 +109,25 @@ class _Masks:
         whole[:, self.visible[-1]] = output
         return whole
 
-    def _hide(self, target: int, length: int) -> None:
-        """Keep `target` visual tokens in view; bool mask [1, 1, n, n]. A hidden token sees itself, since an empty row would give NaN."""
+    def _hide(self, target: int) -> None:
+        """Keep `target` visual tokens in view."""
         if target:
             chosen = self.score.argsort(descending=True, stable=True)[:target].sort().values
             self.alive, self.score = self.alive[chosen], self.score[chosen]
         else:
             self.alive = self.alive[:0]
-        shown = torch.zeros(length, dtype=torch.bool, device=self.text.device)
-        shown[torch.cat([self.text, self.alive])] = True
-        place = torch.arange(length, device=shown.device)
-        self.mask = ((place[:, None] >= place) & shown | (place[:, None] == place))[None, None]
+
+    def _prefill_mask(self, index: int, visible: Tensor) -> Tensor | None:
+        """What each token sees in a layer, bool [1, 1, n, n]. A hidden token sees itself, since an empty row would give NaN."""
+        sight, place = self.sights[index], torch.arange(len(visible), device=visible.device)
+        if len(self.alive) == self.attended[0] and sight == Sight():
+            return None
+        seen = place[:, None] >= place
+        if sight.pictures:
+            seen = seen | (self.numbers[:, None] == self.numbers) & (self.numbers > 0)
+        if sight.window is not None:
+            seen = seen & (place[:, None] - place < sight.window)
+        return (seen & visible | (place[:, None] == place))[None, None]
 
     def _observe(self, query: Tensor, key: Tensor, scaling: float) -> None:
         there = torch.cat([self.text, self.alive]).sort().values
@@ -125,6 +136,10 @@ class _Masks:
             self.score = score[torch.searchsorted(there, self.alive)]
 
     def _decoding_mask(self, index: int, cache) -> Tensor:
-        """What one new token sees in a layer: [1, 1, 1, entries]."""
-        visible = self.visible[index]
-        return nn.functional.pad(visible, (0, seams.tokens_in(cache, index) + 1 - len(visible)), value=True)[None, None, None]
+        """What one new token sees in a layer: [1, 1, 1, entries]. A layer with a window has forgotten those before it."""
+        visible, window = self.visible[index], self.sights[index].window
+        total = seams.tokens_in(cache, index) + 1
+        seen = nn.functional.pad(visible, (0, total - len(visible)), value=True)
+        if window is not None:
+            seen[: max(0, total - window)] = False
+        return seen[None, None, None, -seams.held_in(cache, index) - 1 :]

@@ -6,7 +6,7 @@ and keys that our attention function sees, once more and alone, so no layer make
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from torch import Tensor
 
@@ -28,11 +28,12 @@ class Attended:
     Args:
         trace: of this prompt.
         watch: the prefill's; the time of its rows counts as "inspection".
+        without: layers that get no row, because their window has forgotten some of the tokens.
         memory_budget: bytes of all rows together. When they are full, later tokens get none.
     """
 
-    def __init__(self, trace: Trace, watch: Stopwatch, memory_budget: int = MEMORY_BUDGET):
-        self._trace, self._watch, self._left = trace, watch, memory_budget
+    def __init__(self, trace: Trace, watch: Stopwatch, without: Container[int] = (), memory_budget: int = MEMORY_BUDGET):
+        self._trace, self._watch, self._without, self._left = trace, watch, without, memory_budget
         self._places: list[Tensor] = []
         self._rows: dict[int, Tensor] = {}
 
@@ -58,6 +59,8 @@ class Attended:
 
     def _observed(self, index: int, kwargs: dict, note: Callable[..., None]) -> dict:
         """The arguments with `note` as observer, behind the one that is there already."""
+        if index in self._without:
+            return kwargs
         first = kwargs.get(OBSERVE)
 
         def observe(query: Tensor, key: Tensor, scaling: float) -> None:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from aim.engine import seams
 from aim.engine.copies import moved
+from aim.engine.sights import sights
 from aim.kernels.refusal import Refusal
 
 Tables = tuple[Tensor, Tensor]  # cosines and sines
@@ -36,20 +37,33 @@ class Decoding:
 
     Args:
         cache: the KV cache that the prefill filled.
-        rotary: (hidden states, positions) → cosines and sines.
+        parts: the model's.
         continuation: where positions go on.
         paddings: for each layer the padding of each row, in tokens.
         behind: for each layer how far each row's positions lie behind those of layer 0, in tokens. It is all 0 unless every cut renumbers.
+        places: for each layer where its tokens stand, long [B, n]; see `aim.engine.places`.
+        longest: how many places the longest prompt has.
     """
 
-    def __init__(self, cache: Any, rotary: nn.Module, continuation: Continuation, paddings: list[list[int]], behind: list[list[int]]):
-        self._cache, self._rotary = cache, rotary
+    def __init__(
+        self,
+        cache: Any,
+        parts: seams.Parts,
+        continuation: Continuation,
+        paddings: list[list[int]],
+        behind: list[list[int]],
+        places: list[Tensor],
+        longest: int,
+    ):
+        self._cache, self._parts = cache, parts
+        self._windows = [sight.window for sight in sights(parts)]
+        self._places, self._reach, self._steps = places, longest, 0
         self._length = 0 if cache is None else seams.tokens_in(cache)
         self._dropped, self._next = continuation.dropped, continuation.next
         self._paddings = _columns(paddings, self._next.device)
         self._behind = _columns(behind, self._next.device)
-        self._masks: dict[tuple[int, int, torch.device], Tensor] = {}
-        self._tables: dict[tuple[int, torch.device], Tables] = {}
+        self._masks: dict[tuple[int, int, int, torch.device], Tensor] = {}
+        self._tables: dict[tuple[int, int, torch.device], tuple[Tables, Tables]] = {}
 
     def step(self, kwargs: dict, given: Tensor | None) -> dict:
         """The arguments of the text model in one step.
@@ -71,6 +85,8 @@ class Decoding:
                 "differ in length. Run the prompt again with an empty cache."
             )
         self._length += 1
+        self._steps += 1
+        self._reach += 1
         if given is None:
             position = moved(self._next, kwargs[seams.EMBEDDINGS].device)
         else:
@@ -80,22 +96,44 @@ class Decoding:
         return {**kwargs, seams.POSITIONS: position, seams.MASK: None}
 
     def layer(self, index: int, kwargs: dict) -> dict:
-        """The arguments of a layer in this step: with a mask where it has padding, and its own positions where cuts renumbered them."""
+        """The arguments of a layer in this step: with a mask where it has padding or a window, and its own positions where cuts renumbered
+        them."""
         tables = kwargs[seams.TABLES]
-        padding, behind = self._paddings[index], self._behind[index]
-        if padding is not None:
-            length = seams.tokens_in(self._cache, index) + 1
-            masked = (id(padding), length, tables[0].device)
-            if masked not in self._masks:
-                place = torch.arange(length, device=tables[0].device)
-                self._masks[masked] = (place >= moved(padding, place.device))[:, None, None, :]
-            kwargs = {**kwargs, seams.MASK: self._masks[masked]}
+        device, behind = tables[0].device, self._behind[index]
+        window = self._windows[index]
+        forgets = window is not None and window < self._reach
+        mask = self._windowed(index, device) if forgets else self._unpadded(index, device)
+        if mask is not None:
+            kwargs = {**kwargs, seams.MASK: mask}
         if behind is not None:
-            turned = (id(behind), tables[0].device)
+            turned = (id(behind), id(tables[0]), device)
             if turned not in self._tables:
-                self._tables[turned] = self._rotary(tables[0], moved(self._position, tables[0].device) - moved(behind, tables[0].device))
-            kwargs = {**kwargs, seams.TABLES: self._tables[turned]}
+                positions = moved(self._position, device) - moved(behind, device)
+                self._tables[turned] = tables, self._parts.tables(index, tables[0], positions)
+            kwargs = {**kwargs, seams.TABLES: self._tables[turned][1]}
         return kwargs
+
+    def _unpadded(self, index: int, device: torch.device) -> Tensor | None:
+        """What the new token sees in a layer without a window, bool [B, 1, 1, entries of the cache]; None for all."""
+        padding = self._paddings[index]
+        if padding is None:
+            return None
+        length = seams.tokens_in(self._cache, index) + 1
+        key = (id(padding), length, 0, device)
+        if key not in self._masks:
+            place = torch.arange(length, device=device)
+            self._masks[key] = (place >= moved(padding, device))[:, None, None, :]
+        return self._masks[key]
+
+    def _windowed(self, index: int, device: torch.device) -> Tensor:
+        """As `_unpadded`, in a layer with a window, whose cache may have forgotten tokens before it."""
+        held, window, places = seams.held_in(self._cache, index) + 1, self._windows[index], self._places[index]
+        key = (id(places), held, window, device)
+        if key not in self._masks:
+            here = moved(places, device)
+            new = here[:, -1:] + torch.arange(1, self._steps + 1, device=device)
+            self._masks[key] = (torch.cat([here, new], dim=1)[:, -held:] > new[:, -1:] - window)[:, None, None, :]
+        return self._masks[key]
 
 
 def _columns(by_layer: list[list[int]], device: torch.device) -> list[Tensor | None]:

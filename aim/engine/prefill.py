@@ -24,6 +24,7 @@ from aim.engine.copies import moved
 from aim.engine.decoding import Continuation, Decoding
 from aim.engine.deepstack import DeepStack
 from aim.engine.finite import FiniteCheck
+from aim.engine.places import Places, padded, taken
 from aim.engine.prompt import Prompt
 from aim.engine.sequence import Sequence
 from aim.engine.timing import Stopwatch
@@ -46,10 +47,9 @@ class Prefill:
         trace.further = [Trace(num_layers=trace.num_layers) for _ in prompts[1:]]
         self.finite = FiniteCheck()
         self.rows = [Sequence(prompt, one, embeddings.device) for prompt, one in zip(prompts, trace.prompts, strict=True)]
-        self.changed: dict = {}
         self.paddings: list[list[int]] = []
         self.lengths: list[list[int]] = []
-        self.masks: dict[tuple[bool, tuple[int, ...]], Tensor] = {}
+        self.seen: list[Tensor] = []
 
     def enter(self, kwargs: dict, tower: dict[str, TowerAttention]) -> dict:
         """Before layer 0: merge, and give every remaining token its position.
@@ -80,7 +80,7 @@ class Prefill:
                 origins.append(merged[1])
                 row.targets = self.method.runs_on(row.trace.num_layers, len(row.alive), self.attending[0])
             untouched = len(self.rows) == 1 and entered[0].shape[0] == embeddings.shape[1]
-            embeddings = embeddings if untouched else _padded(entered, dim=0)
+            embeddings = embeddings if untouched else padded(entered, dim=0)
         kwargs, self.deepstack = DeepStack.taken(kwargs, self.rows)
         self.entry = [row.length for row in self.rows]
         positions = self._positions(kwargs.get(seams.POSITIONS), origins, kwargs[seams.EMBEDDINGS])
@@ -115,7 +115,9 @@ class Prefill:
             last = prompts.shape[1] - 1 if given is None else given[..., -1:]
             dropped = last - torch.stack([part[-1:] for part in parts])
         self.continuation = Continuation(dropped, torch.stack(largest, dim=-2) + 1)
-        return _padded(parts, dim=-1)
+        places = [own if own.dim() == 1 else origin for own, origin in zip(parts, origins, strict=True)]
+        self.places = Places([row.prompt for row in self.rows], origins, places, self.parts)
+        return padded(parts, dim=-1)
 
     def _renumbers(self, given: Tensor | None) -> bool:
         """Whether positions number the kept tokens. Positions of several axes are places in a picture, so they always stay."""
@@ -127,16 +129,16 @@ class Prefill:
         Returns:
             The hidden states of the tokens that stay, and the layer's other arguments cut to match.
         """
-        kwargs, hidden = {**kwargs, **self.changed}, self.deepstack.before(index, hidden)
+        given, hidden = kwargs, self.deepstack.before(index, hidden)
+        kwargs = self.places.cut_to_match(index, given)
         falling = [row for row in self.rows if row.targets[index] < len(row.alive)]
         if falling:
             if self.method.looks_ahead and any(row.targets[index] for row in falling):
-                probed = next((after for after in self.attending if after >= index), self.attending[-1])
-                observe = partial(self.observe, probed, "importance")
-                seams.look_ahead(self.parts.layers[probed], hidden, kwargs[seams.TABLES], observe)  # as scores of the layer before
-            hidden, kwargs = self._cut(index, hidden, kwargs)
+                self._look_ahead(index, hidden, kwargs)
+            hidden = self._cut(index, hidden)
+            kwargs = self.places.cut_to_match(index, given)
         self._record(hidden)
-        mask = self._mask(index in self.attending, tuple(self.paddings[-1]), hidden) if any(self.paddings[-1]) else None
+        mask = self.places.mask(index, self.paddings[-1], hidden.device)
         if mask is not None:
             kwargs = {**kwargs, seams.MASK: mask}
         stage = self._wants_score(index)
@@ -144,29 +146,27 @@ class Prefill:
             kwargs = {**kwargs, "observe": partial(self.observe, index, stage)}
         return hidden, kwargs
 
-    def _cut(self, index: int, hidden: Tensor, kwargs: dict) -> tuple[Tensor, dict]:
-        """Drop tokens of every row, and cut the positions to match. The layers that follow are given the same positions."""
+    def _look_ahead(self, index: int, hidden: Tensor, kwargs: dict) -> None:
+        """Score the tokens by the first layer from `index` on that attends to keys; they are recorded as scores of the layer before."""
+        probed = next((after for after in self.attending if after >= index), self.attending[-1])
+        tables = kwargs[seams.TABLES]
+        seams.look_ahead(self.parts.layers[probed], hidden, tables, partial(self.observe, probed, "importance"))
+
+    def _cut(self, index: int, hidden: Tensor) -> Tensor:
+        """Drop tokens of every row, and note which stay."""
         kept = []
         for row in self.rows:
             padding = hidden.shape[1] - row.length
             kept.append(row.cut(row.targets[index]).to(hidden.device) + padding)
-        here = _padded(kept, dim=-1)
-        hidden = _taken(hidden, here, dim=1)
-        renumber = self.method.positions == "renumbered" and not self.several_axes
-        if renumber:
-            positions = _padded([torch.arange(row.length, device=hidden.device) for row in self.rows], dim=-1)
-            tables = self.parts.rotary(hidden, positions)
-        else:
-            tables = tuple(_taken(table, here, dim=-2) for table in kwargs[seams.TABLES])
-        self.changed = {seams.TABLES: tables}
-        if kwargs.get(seams.POSITIONS) is not None:
-            self.changed[seams.POSITIONS] = _taken(kwargs[seams.POSITIONS], here, dim=-1)
-        self.masks = {}
-        return hidden, {**kwargs, **self.changed}
+        here = padded(kept, dim=-1)
+        lengths = [row.length for row in self.rows]
+        self.places.cut(here, lengths, renumber=self.method.positions == "renumbered" and not self.several_axes)
+        return taken(hidden, here, dim=1)
 
     def _record(self, hidden: Tensor) -> None:
         self.paddings.append([hidden.shape[1] - row.length for row in self.rows])
         self.lengths.append([row.length for row in self.rows])
+        self.seen.append(self.places.now)
         for row in self.rows:
             row.trace.tokens_per_layer.append((len(row.alive), len(row.text)))
             row.trace.survivors.append(row.alive)
@@ -197,17 +197,6 @@ class Prefill:
                     if row.trace.scores:
                         row.trace.scores[-1] = row.score
 
-    def _mask(self, attends: bool, paddings: tuple[int, ...], hidden: Tensor) -> Tensor:
-        """The mask of a layer that attends to keys: causal and without the padding, bool [B, 1, n, n]. Padding sees itself, because a row
-        that sees nothing would give NaN. A layer of linear attention is told which tokens are no padding, bool [B, n]."""
-        if (attends, paddings) not in self.masks:
-            place = torch.arange(hidden.shape[1], device=hidden.device)
-            shown = place >= moved(torch.tensor(paddings), hidden.device)[:, None]  # [B, n]
-            causal = place[:, None] >= place
-            whole = (causal & shown[:, None, :] | (place[:, None] == place))[:, None] if attends else shown
-            self.masks[attends, paddings] = whole
-        return self.masks[attends, paddings].to(hidden.device)
-
     @property
     def shortened(self) -> bool:
         """Whether a layer ran on fewer tokens than its prompt has."""
@@ -229,26 +218,4 @@ class Prefill:
         self.finite.settle()
         renumbered = self.method.positions == "renumbered" and not self.several_axes
         behind = [[(before - row) * renumbered for before, row in zip(self.entry, lengths, strict=True)] for lengths in self.lengths]
-        return Decoding(cache, self.parts.rotary, self.continuation, paddings, behind)
-
-
-def _padded(rows: list[Tensor], dim: int) -> Tensor:
-    """Rows of different length, stacked and padded with zeros on the left of `dim`.
-
-    With `dim` 0, rows [n, C] become [B, n, C]. With -1, rows [n] or [axes, n] become [B, n] or [axes, B, n].
-    """
-    longest = max(row.shape[dim] for row in rows)
-    if dim == 0:
-        return torch.stack(
-            [row if len(row) == longest else torch.cat([row.new_zeros(longest - len(row), row.shape[1]), row]) for row in rows]
-        )
-    return torch.stack([nn.functional.pad(row, (longest - row.shape[-1], 0)) for row in rows], dim=-2)
-
-
-def _taken(table: Tensor, here: Tensor, dim: int) -> Tensor:
-    """The tokens at `here` [B, n] of a table, along `dim`: -1 for [..., B, N], and -2 or 1 for [..., B, N, C]."""
-    here = here.to(table.device)
-    rows = torch.arange(len(here), device=table.device)[:, None]
-    if dim == -1:
-        return table.expand(*table.shape[:-2], len(here), -1)[..., rows, here]
-    return table.expand(*table.shape[:-3], len(here), *table.shape[-2:])[..., rows, here, :]
+        return Decoding(cache, self.parts, self.continuation, paddings, behind, self.seen, self.places.longest)

@@ -6,8 +6,9 @@ layer receives the hidden states, so that pruning is slicing. Our own attention 
 importance needs no attention map from the model. The hooks belong to one `aim.engine.session.Session`. The state of a run lives in an
 `aim.engine.prefill.Prefill`, made at each prefill, and after that in an `aim.engine.decoding.Decoding`.
 
-These work: images and videos, batches padded on the left, beams, a growing cache, PEFT adapters, decoding forward by forward.
-These are refused with a sentence (`aim.engine.unserved`): text models with windows, sinks or capped logits, compiled models, prefills in
+These work: images and videos, sliding windows, batches padded on the left, beams, a growing cache, PEFT adapters, decoding forward by
+forward.
+These are refused with a sentence (`aim.engine.unserved`): text models with sinks or capped logits, compiled models, prefills in
 chunks, several decoding tokens at once, static caches, labels, and attention maps.
 """
 
@@ -22,6 +23,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from aim.engine import seams
+from aim.engine.features import taking_features
 from aim.engine.session import Session
 from aim.engine.unserved import plain_model, refuse_model
 from aim.families import family_of
@@ -79,7 +81,7 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning", attention:
             if parts.attention == seams.ATTENTION:
                 raise Refusal("The model is already inside `aim.reduce`; leave that block first, or load a second model.")
             block.enter_context(seams.attending(parts))
-        block.enter_context(seams.taking_features(parts.core))
+        block.enter_context(taking_features(parts.core))
         block.enter_context(seams.counting_on(parts))
         try:
             if watch_tower is not None:

@@ -29,7 +29,7 @@ ATTENTION = "aim"
 
 # Keyword arguments of the forwards: of the whole model and of the model without its head...
 IDS = "input_ids"
-FEATURES = "mm_encoder_outputs"  # since transformers 5.18; before, `Made` stands where the pixels are given
+FEATURES = "mm_encoder_outputs"  # since transformers 5.18; see `aim.engine.features`
 PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}
 LABELS = "labels"
 LOGITS_TO_KEEP = "logits_to_keep"
@@ -47,7 +47,7 @@ HIDDEN = "hidden_states"
 TABLES = "position_embeddings"
 
 # Arguments that an attention layer may hand to its attention function, and that SDPA would silently ignore.
-UNSERVED_ARGUMENTS = {"s_aux": "attention sinks", "softcap": "soft-capping", "sliding_window": "a sliding window"}
+UNSERVED_ARGUMENTS = {"s_aux": "attention sinks", "softcap": "soft-capping"}
 WHOLE_PROMPT, WINDOW, LINEAR = "full_attention", "sliding_attention", "linear_attention"
 
 
@@ -107,7 +107,7 @@ class Parts:
         core: the same without its head. It sees the ids of the prompt.
         language_model: the text model. It receives the embeddings, visual features among them.
         layers: the text model's.
-        rotary: (hidden states, positions) → cosines and sines.
+        rotary: (hidden states, positions) → cosines and sines; see `tables`.
     """
 
     whole: PreTrainedModel
@@ -115,6 +115,12 @@ class Parts:
     language_model: PreTrainedModel
     layers: nn.ModuleList
     rotary: nn.Module
+
+    def tables(self, layer: int, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """The cosines and sines that a layer is given for these positions; some text models have others for each kind of layer."""
+        if "layer_type" in inspect.signature(type(self.rotary).forward).parameters:
+            return self.rotary(hidden, positions, self.text_config.layer_types[layer])
+        return self.rotary(hidden, positions)
 
     @property
     def text_config(self) -> Any:
@@ -140,7 +146,7 @@ def is_whole(model: PreTrainedModel) -> bool:
 def parts_of(model: PreTrainedModel) -> Parts:
     """The parts of a model of a supported family."""
     core: Any = model.model
-    language_model = core.language_model
+    language_model = core.text_model if hasattr(core, "text_model") else core.language_model
     return Parts(model, core, language_model, language_model.layers, language_model.rotary_emb)
 
 
@@ -152,51 +158,6 @@ def missing(parts: Parts) -> list[str]:
         parts.layers[0]: (HIDDEN, TABLES, MASK, CACHE),
     }
     return [name for module, names in wanted.items() for name in names if name not in inspect.signature(type(module).forward).parameters]
-
-
-@dataclass(frozen=True)
-class Made:
-    """Stands where a model is given pixels, and carries the features that were made of them: one sequence for each prompt, no beams."""
-
-    output: Any
-
-
-def takes_features(model: nn.Module) -> bool:
-    """Whether a model's forward and `generate` take features that were made before, under `FEATURES`."""
-    return FEATURES in inspect.signature(type(model).forward).parameters
-
-
-def feature_inputs(model: nn.Module, features: dict[str, Any]) -> dict[str, Any]:
-    """The arguments by which a model takes features that were made before, by kind of picture, inside `taking_features`."""
-    return {FEATURES: features} if takes_features(model) else {PIXELS[kind]: Made(output) for kind, output in features.items()}
-
-
-def features_in(given: dict) -> dict[str, Any]:
-    """The features that a forward is given, by kind of picture."""
-    carried = {kind: given[name].output for kind, name in PIXELS.items() if isinstance(given.get(name), Made)}
-    return {**(given.get(FEATURES) or {}), **carried}
-
-
-@contextmanager
-def taking_features(core: nn.Module) -> Iterator[None]:
-    """A block in which a model of any release takes what `feature_inputs` gives. `core` is the model without its head."""
-    encoders = {} if takes_features(core) else {name: getattr(core, name, None) for name in map("get_{}_features".format, PIXELS)}
-    replaced = {name: encode for name, encode in encoders.items() if encode is not None}
-
-    def taking(encode: Callable) -> Callable:
-        def take(*args: Any, **kwargs: Any) -> Any:
-            made = next((value for value in (*args, *kwargs.values()) if isinstance(value, Made)), None)
-            return encode(*args, **kwargs) if made is None else made.output
-
-        return take
-
-    for name, encode in replaced.items():
-        setattr(core, name, taking(encode))
-    try:
-        yield
-    finally:
-        for name in replaced:
-            delattr(core, name)
 
 
 def is_compiled(module: nn.Module) -> bool:
@@ -286,9 +247,18 @@ def tokens_in(cache: DynamicCache, layer: int = 0) -> int:
     return cache.get_seq_length(layer)
 
 
-def tokens_by_layer(cache: DynamicCache | None) -> list[int]:
-    """How many tokens each layer of a cache holds, padding included; 0 for one without keys, and empty where there is no cache."""
-    return [] if cache is None else [int(layer.get_seq_length()) if isinstance(layer, CacheLayerMixin) else 0 for layer in cache.layers]
+def held_in(cache: DynamicCache, layer: int) -> int:
+    """How many tokens a layer of a cache still holds, padding included; one with a sliding window forgets those before it."""
+    return cache.layers[layer].keys.shape[-2]
+
+
+def held_by_layer(cache: DynamicCache | None, paddings: list[int]) -> list[int]:
+    """How many tokens each layer of a cache holds beside its padding; 0 for one without keys, and empty where there is no cache."""
+    layers = [] if cache is None else cache.layers
+    return [
+        min(int(layer.get_seq_length()) - padding, held_in(cache, index)) if isinstance(layer, CacheLayerMixin) else 0
+        for index, (layer, padding) in enumerate(zip(layers, paddings, strict=False))
+    ]
 
 
 def close_cache(cache: DynamicCache, refuse: Callable[..., Any]) -> None:
@@ -320,19 +290,6 @@ def wants_attention_maps(config: Any, given: dict) -> bool:
     """Whether a forward with these arguments is asked for the text model's attention maps."""
     asked = given.get(ATTENTION_MAPS)
     return bool(getattr(config, ATTENTION_MAPS, False) if asked is None else asked)
-
-
-def window_of(parts: Parts, layer: Any) -> int | None:
-    """How many tokens a text layer looks back on, or None where it sees the whole prompt.
-
-    Some text models decide that layer by layer. In the others the config's window holds for all layers.
-    """
-    config = parts.text_config
-    if not attends(layer):
-        return None
-    if hasattr(layer.self_attn, "sliding_window"):
-        return layer.self_attn.sliding_window
-    return getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
 
 
 def other_layer_kinds(parts: Parts) -> list[str]:

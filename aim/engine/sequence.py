@@ -142,7 +142,7 @@ class Sequence:
         scored = [layer for layer, score in enumerate(trace.scores) if score is not None]
         for layer, score in zip(scored, on_cpu([trace.scores[layer].float() for layer in scored]), strict=True):
             trace.scores[layer] = score
-        trace.key_value_lengths = [tokens - padding for tokens, padding in zip(seams.tokens_by_layer(cache), paddings, strict=False)]
+        trace.key_value_lengths = seams.held_by_layer(cache, paddings)
         trace.key_value_bytes = seams.cache_bytes(cache)
         trace.timings = dict(seconds)
         self.score = None

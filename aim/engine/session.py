@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from aim.engine import seams
 from aim.engine.attended import Attended
 from aim.engine.decoding import Decoding
+from aim.engine.features import features_in
 from aim.engine.prefill import Prefill
 from aim.engine.prompt import Prompt, read_prompts
 from aim.engine.unserved import refuse_forward, refuse_left_cache, refuse_outputs
@@ -122,7 +123,8 @@ class Session:
         if self.runs_here and self.prompts is not None:
             self.prefill = Prefill(self.method, self.trace, self.score_all, self.prompts, embeddings, self.parts)
             kwargs = self.prefill.enter(kwargs, self._tower_attention())
-            self.attended = Attended(self.trace, self.prefill.watch) if self.wants_attention else None
+            windowed = {index for index, sight in enumerate(self.prefill.places.sights) if sight.window is not None}
+            self.attended = Attended(self.trace, self.prefill.watch, windowed) if self.wants_attention else None
             self.inputs, self.prompts = {}, None
             return args, kwargs
         if not self.runs_here or self.decoding is None:
@@ -144,7 +146,7 @@ class Session:
         passes = self.tower.pop(threading.get_ident(), [])
         if not self.method.needs_tower:
             return {}
-        made = seams.features_in(self.inputs)
+        made = features_in(self.inputs)
         known = {kind: output.attentions[0] for kind, output in made.items() if getattr(output, "attentions", None)}
         # A forward encodes the pixels that it is given. `generate` has encoded them before it calls the forward, and passes features on.
         kinds = [kind for kind, name in seams.PIXELS.items() if kind not in known and (kind in made or self.inputs.get(name) is not None)]

@@ -55,7 +55,7 @@ def refuse_model(parts: seams.Parts, with_tower: bool) -> None:
     if reasons:
         raise Refusal(
             f"The text model ({parts.text_config.model_type}) has {' and '.join(reasons)}; `aim.reduce` takes text models whose layers "
-            f"all attend to the whole prompt, by a plain softmax. Choose another checkpoint, {INSTEAD}"
+            f"all attend to keys, by a plain softmax. Choose another checkpoint, {INSTEAD}"
         )
 
 
@@ -73,9 +73,6 @@ def _attention_of(parts: seams.Parts) -> list[str]:
     cap = seams.soft_cap(parts)
     if cap is not None:
         reasons.append(f"attention logits soft-capped at {cap:g}")
-    windows = [window for window in (seams.window_of(parts, layer) for layer in parts.layers) if window is not None]
-    if windows:
-        reasons.append(f"a sliding window of {min(windows):,} tokens in {len(windows)} of its {total} layers")
     return reasons
 
 

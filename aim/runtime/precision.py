@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from aim.engine.seams import taking_features
+from aim.engine.features import taking_features
 from aim.kernels.bounds import Kind, refusal
 from aim.runtime.failure import shown_name
 from aim.runtime.gpus import running_on

@@ -11,7 +11,7 @@ import torch
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from aim.engine.seams import feature_inputs
+from aim.engine.features import feature_inputs
 from aim.families import Encoded
 from aim.kernels.bounds import TEXT
 from aim.kernels.grid import Grid

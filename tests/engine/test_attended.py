@@ -99,7 +99,7 @@ def test_without_asking_nothing_is_recorded_and_no_layer_is_watched_while_decodi
 def test_the_record_ends_where_its_memory_is_full_and_the_answer_goes_on(model, family, monkeypatch):
     inputs = family.video_inputs()
     layers, visual = sum(family.cached([1] * 6)), family.tokens(4)
-    monkeypatch.setattr(session, "Attended", lambda trace, watch: Attended(trace, watch, memory_budget=2 * 2 * layers * visual + 1))
+    monkeypatch.setattr(session, "Attended", lambda *given: Attended(*given, memory_budget=2 * 2 * layers * visual + 1))
     ids, trace = answer(model, inputs, aim.Full(), tokens=5)
     assert len(ids) == 5
     assert len(trace.attention) == 2

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 import aim
 from aim.engine import copies, finite, seams, sequence
+from aim.engine.features import feature_inputs
 from aim.kernels.tower_attention import TowerAttention
 from tests.tiny import TINY
 
@@ -101,7 +102,7 @@ def test_a_prefill_waits_for_nothing_before_the_record_is_copied(family, model, 
     kind = "video" if "pixel_values_videos" in inputs else "image"
     seen = without_values(model, family.tokens(4) // family.per_frame, family.per_frame, monkeypatch)
     with pytest.raises(Waited), aim.reduce(model, method, scores) as trace, torch.no_grad(), BlockingCopies() as blocking:
-        model.model(**words_of(inputs), **seams.feature_inputs(model, {kind: seen}))
+        model.model(**words_of(inputs), **feature_inputs(model, {kind: seen}))
     assert len(trace.tokens_per_layer) == 6
     assert blocking.count == 0
 
@@ -135,7 +136,7 @@ def test_a_padded_batch_and_its_decoding_wait_for_nothing_but_that_copy(family, 
     frames = 2 * family.tokens(4) // family.per_frame
     seen = without_values(model, frames, family.per_frame, monkeypatch)
     with aim.reduce(model, method), torch.no_grad():
-        output = model.model(**words_of(batch), **seams.feature_inputs(model, {kind: seen}))
+        output = model.model(**words_of(batch), **feature_inputs(model, {kind: seen}))
         expected = len(copied)
 
         def no_lists(*_args, **_options):
@@ -152,7 +153,7 @@ def test_only_a_number_of_tokens_that_the_pictures_decide_is_waited_for(family, 
     kind = "video" if "pixel_values_videos" in inputs else "image"
     seen = without_values(model, family.tokens(4) // family.per_frame, family.per_frame, monkeypatch)
     with pytest.raises(NotImplementedError), aim.reduce(model, aim.PruMerge()) as trace, torch.no_grad():
-        model.model(**words_of(inputs), **seams.feature_inputs(model, {kind: seen}))
+        model.model(**words_of(inputs), **feature_inputs(model, {kind: seen}))
     assert trace.tokens_per_layer == []  # in merging, before the first layer
 
 

@@ -6,7 +6,7 @@ from transformers import DynamicCache
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from aim.engine import seams
+from aim.engine import features, seams
 from tests.tiny import EACH, TINY
 
 LAYERS = 3
@@ -90,7 +90,7 @@ def test_the_core_sees_the_ids_and_generate_its_features_and_positions(parts, fa
     calls = seen_by(parts.core, lambda: parts.whole.generate(**inputs, max_new_tokens=3, do_sample=False))
     assert len(calls) == 3, "`generate` no longer runs one forward a token."
     made = [kind for kind, name in seams.PIXELS.items() if name in inputs]
-    if seams.takes_features(parts.whole):
+    if features.takes_features(parts.whole):
         assert list(calls[0][1][seams.FEATURES]) == made, "`generate` no longer hands on features: methods that watch the tower lose them."
     else:
         assert all(seams.PIXELS[kind] in calls[0][1] for kind in made), "`generate` no longer hands on pixels, nor features in their place."
@@ -113,9 +113,9 @@ def test_features_made_before_are_those_that_the_model_makes_of_pixels(parts, fa
         setattr(parts.core, name, watched)
         stock = parts.whole(**inputs).logits
         delattr(parts.core, name)
-        with seams.taking_features(parts.core):
-            given = seams.feature_inputs(parts.whole, {kind: made[0]})
-            assert seams.features_in(given) == {kind: made[0]}
+        with features.taking_features(parts.core):
+            given = features.feature_inputs(parts.whole, {kind: made[0]})
+            assert features.features_in(given) == {kind: made[0]}
             again = parts.whole(**others, **given).logits
     assert len(made) == 1, "get_image_features or get_video_features: a forward no longer encodes its pixels by them."
     assert torch.equal(stock, again), "A forward no longer takes features in place of pixels: the tower would run at each question."
@@ -204,7 +204,7 @@ def test_the_layers_of_a_cache_may_differ_in_length():
     for layer, length in enumerate((5, 3)):
         cache.update(torch.zeros(1, 2, length, 8), torch.zeros(1, 2, length, 8), layer)
     assert seams.grows(cache), "DynamicCache is another class: every run is refused."
-    assert seams.tokens_by_layer(cache) == [5, 3] == [seams.tokens_in(cache, 0), seams.tokens_in(cache, 1)], (
+    assert seams.held_by_layer(cache, [0, 0]) == [5, 3] == [seams.tokens_in(cache, 0), seams.tokens_in(cache, 1)], (
         "DynamicCache.layers[i].get_seq_length: layers of different length are not told apart, and decoding is masked wrongly."
     )
     assert seams.cache_bytes(cache) == 2 * 8 * 2 * 8 * 4, "DynamicCache.layers[i].keys and values: the bytes of the cache are wrong."

@@ -6,7 +6,7 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 import aim
 from aim.engine import seams
-from tests.tiny import IMAGE, TEXT, TINY, VISION, fingerprint, internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl, qwen3_5
+from tests.tiny import IMAGE, TEXT, TINY, VISION, fingerprint, internvl, llava, llava_onevision, qwen2_5_vl, qwen3_5
 
 OLDER = {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 4}
 
@@ -30,24 +30,9 @@ def gpt_oss():
 
 
 REFUSED = {
-    "Mistral": (lambda: llava(model_type="mistral", sliding_window=16), "sliding window of 16 tokens in 6 of its 6 layers"),
-    "Phi-3": (lambda: llava(model_type="phi3", sliding_window=16), "(phi3) has a sliding window of 16 tokens in 6 of its 6"),
-    "Qwen2 from a layer on": (lambda: llava_onevision(**OLDER), "(qwen2) has a sliding window of 16 tokens in 2 of its 6"),
-    "Qwen3 by layer": (
-        lambda: internvl(
-            model_type="qwen3",
-            head_dim=8,
-            use_sliding_window=True,
-            sliding_window=8,
-            layer_types=["full_attention"] * 5 + ["sliding_attention"],
-        ),
-        "(qwen3) has a sliding window of 8 tokens in 1 of its 6",
-    ),
-    "Qwen2-VL": (lambda: qwen2_vl(**OLDER), "sliding window of 16 tokens in 2 of its 6"),
-    "Qwen2.5-VL": (lambda: qwen2_5_vl(**OLDER), "sliding window of 16 tokens in 2 of its 6"),
-    "GPT-OSS": (gpt_oss, "(gpt_oss) has attention sinks in 4 of its 4 layers and a sliding window of 4,096 tokens in 2 of its 4"),
+    "GPT-OSS": (gpt_oss, "(gpt_oss) has attention sinks in 4 of its 4 layers; "),
     "Gemma 2": (lambda: gemma2(layer_types=["full_attention"] * 6), "(gemma2) has attention logits soft-capped at 50"),
-    "Gemma 2 with windows": (gemma2, "soft-capped at 50 and a sliding window of 4,096 tokens in 3 of its 6"),
+    "Gemma 2 with windows": (gemma2, "(gemma2) has attention logits soft-capped at 50"),
 }
 SERVED = {
     "Mistral without a window": lambda: llava(model_type="mistral", sliding_window=None),
@@ -84,9 +69,7 @@ def test_a_window_that_no_layer_has_is_no_reason_to_refuse(name):
     assert trace.tokens_per_layer[-1][0] < trace.tokens_per_layer[0][0]
 
 
-@pytest.mark.parametrize(
-    ("given", "title"), [("s_aux", "attention sinks"), ("softcap", "soft-capping"), ("sliding_window", "sliding window")]
-)
+@pytest.mark.parametrize(("given", "title"), [("s_aux", "attention sinks"), ("softcap", "soft-capping")])
 def test_what_a_layer_asks_of_its_attention_and_sdpa_would_forget_is_refused(given, title):
     tensor = torch.zeros(1, 2, 3, 4)
     with pytest.raises(ValueError, match=title):

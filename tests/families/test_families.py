@@ -99,7 +99,7 @@ def test_a_batch_padded_on_the_left_equals_its_prompts_one_by_one(tiny, method):
 
 
 def test_features_made_once_give_the_same_answer_as_pixels(tiny):
-    from aim.engine.seams import feature_inputs
+    from aim.engine.features import feature_inputs
     from aim.families import family_of
 
     family, model = tiny

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import aim
-from aim.engine.seams import feature_inputs
+from aim.engine.features import feature_inputs
 from aim.families import FAMILIES
 from aim.families.towers import received
 from aim.methods import METHODS

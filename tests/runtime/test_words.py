@@ -96,7 +96,7 @@ def test_the_account_has_words_and_the_whole_json_the_attention_of_their_tokens_
 
 
 def test_memory_that_is_full_leaves_words_without_attention(vlm, clip, monkeypatch):
-    monkeypatch.setattr(session, "Attended", lambda trace, watch: Attended(trace, watch, memory_budget=1))
+    monkeypatch.setattr(session, "Attended", lambda *given: Attended(*given, memory_budget=1))
     answer = vlm.ask(clip, QUESTION, max_new_tokens=2, words=True)
     assert answer.words and all(word.attention == () for word in answer.words)
 
