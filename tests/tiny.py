@@ -28,6 +28,8 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
     Qwen3VLMoeConfig,
     Qwen3VLMoeForConditionalGeneration,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
 )
 
 takes_features = pytest.mark.skipif(
@@ -102,6 +104,17 @@ def internvl(layers=6, seed=0, **text):
         image_seq_length=25,
     )
     return _ready(InternVLForConditionalGeneration, config, seed)
+
+
+def smolvlm(layers=6, seed=0, **text):
+    """SmolVLM2 with 5 x 5 tokens a frame (10 x 10 patches)."""
+    config = SmolVLMConfig(
+        text_config={"model_type": "llama", **TEXT, "num_hidden_layers": layers, **text},
+        vision_config={**VISION, "image_size": 40, "patch_size": 4, "num_hidden_layers": 2},
+        image_token_id=IMAGE,
+        scale_factor=2,
+    )
+    return _ready(SmolVLMForConditionalGeneration, config, seed)
 
 
 MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
@@ -238,6 +251,15 @@ def _internvl_image(generator) -> Part:
     return [95, *[IMAGE] * 75, 96], {"pixel_values": torch.randn(3, 3, 40, 40, generator=generator)}
 
 
+def _smolvlm_clip(frames: int, generator) -> Part:
+    ids = [token for frame in range(frames) for token in [NEWLINE, 3 + frame, 95, 96, *[IMAGE] * 25, 95]]
+    return ids, {"pixel_values": torch.randn(1, frames, 3, 40, 40, generator=generator)}
+
+
+def _smolvlm_image(generator) -> Part:
+    return [95, 96, *[IMAGE] * 25, 95], {"pixel_values": torch.randn(1, 1, 3, 40, 40, generator=generator)}
+
+
 def _qwen_clip(frames: int, generator) -> Part:
     steps = -(-frames // 2)
     patches = torch.randn(steps * 140, 96, generator=generator)
@@ -344,6 +366,7 @@ TINY: dict[str, TinyFamily] = {
     "qwen3_5": TinyFamily(qwen3_5, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types=True, linear=True),
     "qwen3_5_moe": TinyFamily(qwen3_5_moe, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types=True, linear=True),
     "internvl": TinyFamily(internvl, _internvl_clip, _internvl_image, 25, lambda frames: 4 * frames),
+    "smolvlm": TinyFamily(smolvlm, _smolvlm_clip, _smolvlm_image, 25, lambda frames: 5 * frames),
 }
 
 

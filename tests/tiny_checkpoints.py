@@ -37,6 +37,12 @@ ONEVISION_TEMPLATE = (
     "{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+SMOLVLM_TEMPLATE = (
+    "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}{% if message['content'][0]['type'] == 'image' %}:"
+    "{% else %}: {% endif %}{% for line in message['content'] %}{% if line['type'] == 'text' %}{{ line['text'] }}"
+    "{% elif line['type'] == 'image' %}<image>{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
 QWEN3_TEMPLATE = QWEN_TEMPLATE.replace(
     "{% if loop.first and message['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}", ""
 )
@@ -68,6 +74,11 @@ FOLDERS = {
         INTERNVL_TEMPLATE,
         {95: "<img>", 96: "</img>", IMAGE: "<IMG_CONTEXT>", VIDEO: "<video>"},
         {"preprocessor_config.json": SQUARE},
+    ),
+    "smolvlm": (
+        SMOLVLM_TEMPLATE,
+        {95: "<fake_token_around_image>", 96: "<global-img>", IMAGE: "<image>"},
+        {"preprocessor_config.json": {**COMMON, "size": {"longest_edge": 60}, "max_image_size": {"longest_edge": 40}}},
     ),
 }
 

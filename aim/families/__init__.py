@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aim.families import internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl, qwen3_5, qwen3_5_moe, qwen3_vl, qwen3_vl_moe
+from aim.families import internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl, qwen3_5, qwen3_5_moe, qwen3_vl, qwen3_vl_moe, smolvlm
 from aim.families.base import Encoded, Family, Picture, Reader
 from aim.families.published import Published
 from aim.kernels.refusal import Refusal
@@ -17,6 +17,7 @@ FAMILIES: dict[str, Family] = {
     "qwen3_5": qwen3_5.FAMILY,
     "qwen3_5_moe": qwen3_5_moe.FAMILY,
     "internvl": internvl.FAMILY,
+    "smolvlm": smolvlm.FAMILY,
 }
 
 # short name → published model, of every family.

@@ -15,6 +15,7 @@ from aim.families.image_frames import image_frames
 from aim.families.pixels import normalised_frames
 from aim.families.published import Published
 from aim.families.qwen2_sizes import QWEN2_0_5B, QWEN2_1_5B, QWEN2_7B, ROPE
+from aim.families.qwen3_sizes import QWEN3
 from aim.families.towers import block_means, watch_projections
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
@@ -108,6 +109,18 @@ def _published(size: str, llm: dict) -> Published:
     )
 
 
+def _published_3_5(size: str, llm: dict) -> Published:
+    """A Qwen3 behind the same tower."""
+    parts = _published(size, llm).parts
+    text = {**parts["text_config"], "model_type": "qwen3", "vocab_size": 151936}
+    return Published(
+        name=f"internvl3.5-{size.lower()}",
+        hub_ids=(f"OpenGVLab/InternVL3_5-{size}-HF",),
+        config_class=InternVLConfig,
+        parts={**parts, "text_config": text},
+    )
+
+
 FAMILY = image_frames(
     title="InternVL",
     grid=_grid,
@@ -116,7 +129,12 @@ FAMILY = image_frames(
     prompt=_prompt,
     vision_shape=_vision_shape,
     watch_tower=_watch_tower,
-    published=(_published("1B", QWEN2_0_5B), _published("2B", QWEN2_1_5B), _published("8B", QWEN2_7B)),
+    published=(
+        _published("1B", QWEN2_0_5B),
+        _published("2B", QWEN2_1_5B),
+        _published("8B", QWEN2_7B),
+        *(_published_3_5(size, llm) for size, llm in QWEN3.items()),
+    ),
     for_images=_for_images,
     tiles=True,
     picture_settings={

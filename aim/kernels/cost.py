@@ -108,7 +108,8 @@ def vision_flops(vision: VisionShape, frames: int) -> int:
     embedding = 2 * patches * vision.patch_pixels * hidden
     linears = 2 * tokens * (4 * hidden**2 + 2 * hidden * vision.intermediate_size)
     attention = 4 * hidden * (vision.attention_pairs or vision.num_layers * tokens**2)
-    projector = 2 * (patches // together) * (together * hidden * middle + middle * projected) if projected else 0
+    second = middle * projected * (vision.projector_matrices - 1)
+    projector = 2 * (patches // together) * (together * hidden * middle + second) if projected else 0
     return frames * (embedding + vision.num_layers * linears + attention + vision.projectors * projector)
 
 

@@ -94,13 +94,14 @@ class ModelShape:
 
 @dataclass(frozen=True)
 class VisionShape:
-    """The numbers of a ViT with two-matrix MLPs (SigLIP, CLIP) and of the two-matrix projector behind it.
+    """The numbers of a ViT with two-matrix MLPs (SigLIP, CLIP) and of the projector behind it.
 
     Attributes:
         intermediate_size: of a two-matrix MLP; a gated MLP, which has three matrices, is given with 1.5 times its own width.
         patch_pixels: inputs of one patch: channels · patch side², times the frames it spans.
         projector_size: the LLM's hidden size, which the projector maps to; 0 counts no projector.
         projector_patches: patches the projector takes together as one token.
+        projector_matrices: 2, or 1 where the projector is a single matrix.
         projector_middle: width between its two matrices; 0 stands for `projector_size`.
         other_tokens: tokens of a frame that are no patches and that the projector does not get, such as CLS.
         attention_pairs: pairs of tokens that attend to each other, over all layers and one frame; 0 stands for all pairs in every layer.
@@ -114,6 +115,7 @@ class VisionShape:
     patch_pixels: int
     projector_size: int = 0
     projector_patches: int = 1
+    projector_matrices: int = 2
     projector_middle: int = 0
     other_tokens: int = 0
     attention_pairs: int = 0

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import aim
+from aim.engine import seams
 from tests.tiny import FEWER, TINY, fingerprint
 
 METHOD = aim.AIM(merge_ratio=0.5, l1=2, l2=5)
@@ -126,7 +127,7 @@ def test_gradients_reach_the_weights_through_the_tokens_that_are_left(family):
     model = family.model(layers=LAYERS)
     with aim.reduce(model, METHOD):
         model(**family.video_inputs()).logits[0, -1].sum().backward()
-    layers = model.model.language_model.layers
+    layers = seams.parts_of(model).language_model.layers
     first = [layer.self_attn.k_proj if hasattr(layer, "self_attn") else layer.linear_attn.in_proj_qkv for layer in layers]
     assert all(projection.weight.grad.abs().sum() > 0 for projection in first)
 
@@ -146,12 +147,13 @@ def with_a_compiled_forward(model):
 
 
 def with_a_compiled_text_model(model):
-    model.model.language_model = torch.compile(model.model.language_model, backend="eager")
+    name = "text_model" if hasattr(model.model, "text_model") else "language_model"
+    setattr(model.model, name, torch.compile(getattr(model.model, name), backend="eager"))
     return model
 
 
 def with_a_compiled_layer(model):
-    model.model.language_model.layers[2].compile(backend="eager")
+    seams.parts_of(model).language_model.layers[2].compile(backend="eager")
     return model
 
 
@@ -183,4 +185,4 @@ def test_a_model_in_another_wrapping_is_refused(model, wrap):
 
 def test_the_text_model_called_by_itself_is_refused(model):
     embeddings = torch.zeros(1, 5, 32)
-    refused(model, "called by itself", lambda: model.model.language_model(inputs_embeds=embeddings))
+    refused(model, "called by itself", lambda: seams.parts_of(model).language_model(inputs_embeds=embeddings))

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import Qwen2VLConfig, Qwen3VLConfig
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
@@ -53,6 +54,23 @@ def test_internvl_takes_a_frame_as_one_tile(shape):
     pixels = FAMILIES["internvl"].pixel_values(None, frames, settings)["pixel_values"]
     processor = GotOcr2ImageProcessorPil(**settings, crop_to_patches=False)
     close(pixels, [processor(frame)["pixel_values"][0] for frame in frames])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_smolvlm_takes_a_frame_as_one_square_resized_twice(shape):
+    """By hand with pillow, as its video processor does: to the longer side, which keeps the aspect, and then to the square."""
+    settings, frames = {**COMMON, "resample": 1, "size": {"longest_edge": 60}, "max_image_size": {"longest_edge": 40}}, frames_of(shape)
+    pixels = FAMILIES["smolvlm"].pixel_values(TINY["smolvlm"].model().config, frames, settings)["pixel_values"]
+    height, width = (side * 60 / max(shape[1:]) for side in shape[1:])
+    height, width = (int(side) + int(side) % 2 if side < 60 else 60 for side in (height, width))
+    made = [Image.fromarray(frame).resize((width, height), 1).resize((40, 40), 1) for frame in frames]
+    expected = (np.stack([np.asarray(one) for one in made]) / 255 - np.array(MEAN)) / np.array(STD)
+    close(pixels[0], expected.transpose(0, 3, 1, 2))
+    sampled = {**settings, "size": {"longest_edge": 1000}, "video_sampling": {"fps": 1, "video_size": {"longest_edge": 60}}}
+    config = TINY["smolvlm"].model().config
+    assert torch.equal(FAMILIES["smolvlm"].pixel_values(config, frames, sampled)["pixel_values"], pixels)
+    config.vision_config.image_size = 60  # the larger tower, whose checkpoint's settings say as much
+    assert FAMILIES["smolvlm"].pixel_values(config, frames, COMMON)["pixel_values"].shape == (1, len(frames), 3, 60, 60)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

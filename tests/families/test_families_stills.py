@@ -1,6 +1,7 @@
 """A single picture through every family's own image prompt: ids and pixel values are those of its official processor for the whole view."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2Im
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.smolvlm import processing_smolvlm
+from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+from transformers.models.smolvlm.processing_smolvlm import SmolVLMProcessor
 
 import aim
 from aim.families import FAMILIES
@@ -34,6 +38,10 @@ INTERNVL_TOKENS = {
 }
 
 
+# It only writes the number of a clip's frames, and is asked for even where there is no clip.
+processing_smolvlm.num2words = processing_smolvlm.num2words or str
+
+
 def processor_of(name: str):
     """The family's official processor with the tiny checkpoint's settings. Its video half, which needs torchvision, is left out."""
     settings, qwen3 = next(iter(FOLDERS[name][2].values())), ("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe")
@@ -53,6 +61,7 @@ def processor_of(name: str):
         "qwen2_5_vl": (Qwen2_5_VLProcessor, qwen, {}),
         **dict.fromkeys(qwen3, (Qwen3VLProcessor, qwen, {})),
         "internvl": (InternVLProcessor, GotOcr2ImageProcessorPil(**SQUARE), {"image_seq_length": 25}),
+        "smolvlm": (SmolVLMProcessor, SmolVLMImageProcessorPil(**settings) if name == "smolvlm" else None, {"image_seq_len": 25}),
     }[name]
     tokenizer = build_tokenizer(FOLDERS[name][1])
     if name == "internvl":
@@ -61,6 +70,8 @@ def processor_of(name: str):
     processor = kind.__new__(kind)
     processor.check_argument_for_proper_class = lambda *_given: None
     processor.__init__(images, tokenizer, *([] if kind is LlavaProcessor else [None]), chat_template=FOLDERS[name][0], **further)
+    if name == "smolvlm":
+        processor.video_processor = SimpleNamespace(num_frames=None, fps=None)
     return processor
 
 
@@ -70,7 +81,7 @@ def official(name: str) -> dict[str, torch.Tensor]:
     count = 2 if name == "llava_onevision" else 1  # one of several images has no tiles
     content = [*[{"type": "image"}] * count, {"type": "text", "text": QUESTION}]
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True, enable_thinking=False)
-    options = {"crop_to_patches": False} if name == "internvl" else {}
+    options = {"internvl": {"crop_to_patches": False}, "smolvlm": {"do_image_splitting": False}}.get(name, {})
     made = processor(images=[[picture] * count], text=[text], return_tensors="pt", add_special_tokens=False, **options)
     made = {key: torch.as_tensor(np.asarray(value)) for key, value in made.items()}
     if count == 2:
@@ -99,7 +110,8 @@ def test_prompt_and_pixels_are_the_official_processors_and_the_answer_is_stock_g
     expected = official(name)
     taking = vlm.checkpoint.taking(is_image=True)
     pixels = taking.family.pixel_values(vlm.model.config, picture.frames, taking.pictures)
-    assert pixels.keys() == expected.keys() - {"input_ids", "attention_mask", "mm_token_type_ids", "batch_num_images"}
+    others = {"input_ids", "attention_mask", "mm_token_type_ids", "batch_num_images", "pixel_attention_mask"}
+    assert pixels.keys() == expected.keys() - others
     for key, value in pixels.items():
         torch.testing.assert_close(value, expected[key].to(value.dtype), rtol=0, atol=1e-5)
     with vlm.encoded(picture) as encoded:
@@ -138,7 +150,7 @@ def test_a_picture_and_a_clip_of_one_frame_are_told_apart(vlm, picture):
 
 
 def test_it_is_told_where_tiles_are_left_out_and_only_there(vlm, picture):
-    tiled = vlm.model.config.model_type in ("llava_onevision", "internvl")
+    tiled = vlm.model.config.model_type in ("llava_onevision", "internvl", "smolvlm")
     assert ("in tiles" in vlm.ask(picture, QUESTION, max_new_tokens=1).note) == tiled
     assert vlm.ask(clip_from_frames(PIXELS[None], 1.0), QUESTION, max_new_tokens=1).note == ""
 

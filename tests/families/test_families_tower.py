@@ -74,6 +74,14 @@ def test_internvl_sums_what_cls_pays_two_by_two_patches():
     torch.testing.assert_close(seen.received, expected, rtol=1e-4, atol=1e-7)
 
 
+def test_smolvlm_sums_what_two_by_two_patches_receive():
+    model, inputs = TINY["smolvlm"].model(), TINY["smolvlm"].video_inputs(FRAMES)
+    (seen,) = watched(model, lambda: model.model.get_image_features(inputs["pixel_values"]))
+    columns = eager_columns(model.model.vision_model, inputs["pixel_values"][0], layer=1)
+    expected = torch.stack([blocks_summed(column, 10, 10) for column in columns])
+    torch.testing.assert_close(seen.received, expected, rtol=1e-4, atol=1e-7)
+
+
 @pytest.mark.parametrize("by", ["features", "forward", "generate"])
 def test_llava_onevision_pools_frames_as_it_pools_their_features(by):
     model, inputs = TINY["llava_onevision"].model(), TINY["llava_onevision"].video_inputs(FRAMES)

@@ -49,6 +49,20 @@ def internvl3(shape):
     return PlannedModel(shape, vision, 16 * 16)
 
 
+def internvl3_5(shape):
+    """The same behind a Qwen3, whose heads have 128 numbers."""
+    return internvl3(replace(shape, head_dim=128))
+
+
+def smolvlm(shape, depth, hidden, intermediate, image, patch, joined):
+    """Squares of `joined` x `joined` patches are one token, by one matrix."""
+    side = image // patch
+    tower = VisionShape(
+        depth, hidden, intermediate, side**2, 3 * patch**2, shape.hidden_size, projector_patches=joined**2, projector_matrices=1
+    )
+    return PlannedModel(shape, tower, (side // joined) ** 2)
+
+
 def experts(shape, number, used, size):
     """`used` of `number` experts of that size run for a token; a matrix of `number` outputs chooses them."""
     return replace(shape, intermediate_size=used * size, router=number, unused_size=(number - used) * size)
@@ -107,6 +121,14 @@ STATED = {
     "internvl3-1b": (internvl3(llm(24, 896, 4864, 14, 2, 151674)), 0.938),
     "internvl3-2b": (internvl3(llm(28, 1536, 8960, 12, 2, 151674)), 2.09),
     "internvl3-8b": (internvl3(llm(28, 3584, 18944, 28, 4, 151674)), 7.94),
+    "internvl3.5-1b": (internvl3_5(llm(28, 1024, 3072, 16, 8, 151936)), 1.06),
+    "internvl3.5-2b": (internvl3_5(llm(28, 2048, 6144, 16, 8, 151936)), 2.35),
+    "internvl3.5-4b": (internvl3_5(llm(36, 2560, 9728, 32, 8, 151936)), 4.73),
+    "internvl3.5-8b": (internvl3_5(llm(36, 4096, 12288, 32, 8, 151936)), 8.53),
+    "internvl3.5-14b": (internvl3_5(llm(40, 5120, 17408, 40, 8, 151936)), 15.1),
+    "smolvlm2-256m": (smolvlm(llm(30, 576, 1536, 9, 3, 49280), 12, 768, 3072, 512, 16, 4), 0.256),
+    "smolvlm2-500m": (smolvlm(llm(32, 960, 2560, 15, 5, 49280), 12, 768, 3072, 512, 16, 4), 0.507),
+    "smolvlm2-2.2b": (smolvlm(llm(24, 2048, 8192, 32, 32, 49280), 27, 1152, 4304, 384, 14, 3), 2.25),
 }
 
 
@@ -188,7 +210,7 @@ def test_under_quantisation_the_matrices_of_the_llms_layers_change_and_no_others
     model, kept = TINY[name].model(), list(FAMILIES[name].unquantised)
     matrices = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
     changed = {path for path in matrices if should_convert_module(path, kept)}
-    assert changed == {path for path in matrices if path.startswith("model.language_model.layers.")} != set()
+    assert changed == {path for path in matrices if path.startswith(("model.language_model.layers.", "model.text_model.layers."))} != set()
     assert all(any(path == module or path.startswith(f"{module}.") for path in matrices) for module in kept)
 
 
