@@ -11,8 +11,9 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from aim.ui.tabs.frames import Frames
+from aim.ui.parts import part, screen_part
 from aim.ui.tabs.moments import Moments
+from aim.views.explorer import payload
 from tests.made_run import last_layers, make_run
 from tests.visitor import PATIENCE
 
@@ -20,25 +21,37 @@ RUN, OTHER = make_run(), make_run(seed=7, frames=3, rows=5, columns=3, window=1)
 ASSIGNMENT, LAST = RUN.trace.assignment.numpy(), last_layers(RUN.trace)
 
 
-def drawn(tabs, run) -> list:
-    """What the tabs show of a run; None empties them."""
-    return [None for tab in tabs for _ in tab.outputs] if run is None else [value for tab in tabs for value in tab.draw(run)]
+def value_of(name: str, run, answer: str = "cyan", **changes) -> dict:
+    """What the screen shows of a run, without anything that was not asked of a model."""
+    nothing = {"asked": None, "note": "", "full": None, "same": None, "layers": "", "cost": "", "seconds": 0.0}
+    figures = [(f"{run.trace.visual_tokens} → {run.trace.merged_tokens} tokens", "counted", ""), (f"{name}× fewer FLOPs", "modelled", "")]
+    names = {"picture": name, "setting": name}
+    return {**nothing, **names, "answer": answer, "facts": figures, "run": payload(run.frames, run.timestamps, run.trace), **changes}
 
 
 @contextmanager
 def served() -> Iterator[str]:
-    """The address of a page with both tabs and a button for each of two runs and for none."""
-    values = {"run": RUN, "other": OTHER, "nothing": None}
+    """The address of a page with the screen, the knobs' pins, the Moments tab, and a button for each run. "again" is the first run's clip
+    with tokens merged otherwise."""
+    again = make_run(seed=3)
+    again.frames = RUN.frames
+    values = {
+        "run": value_of("run", RUN),
+        "other": value_of("other", OTHER),
+        "again": value_of("again", again, "blue", picture="run"),
+    }
+    facts = {"names": ["video", "question"], "always": [], "usual": {}, "examples": [], "model": "", "live": False}
     with gr.Blocks(analytics_enabled=False) as demo:
         buttons = {name: gr.Button(name) for name in values}
-        tabs = [Frames(), Moments()]
-        for tab in tabs:
-            with gr.Tab(tab.title):
-                tab.build(None)
-        outputs = [component for tab in tabs for component in tab.outputs]
+        screen = screen_part(None, facts)
+        part("pins")
+        moments = Moments()
+        with gr.Tab("Frames"):
+            gr.HTML("The screen is above.")
+        with gr.Tab(moments.title):
+            moments.build(None)
         for name, button in buttons.items():
-            run = values[name]
-            button.click(lambda run=run: drawn(tabs, run), None, outputs, api_visibility="private")
+            button.click(lambda name=name: values[name], None, screen, api_visibility="private")
     _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, inbrowser=False, share=False)
     try:
         yield address
@@ -82,28 +95,36 @@ class Explorer:
         self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.tab.on("request", lambda request: self.requests.append(request.url))
         self.tab.goto(address)
-        self.frames, self.time = self.tab.locator("#explorer"), self.tab.locator("#timeline")
+        self.frames, self.time = self.tab.locator("#screen"), self.tab.locator("#timeline")
         self.large = self.frames.locator(".aim-x-large")
 
     def empty(self) -> None:
-        """Without a run and with the choices that a new tab has; the explorer carries them from run to run."""
+        """With the choices that a new tab has; the screen carries them from run to run."""
         self.tab.get_by_role("tab").first.click()
+        if self.tab.get_by_role("button", name="Let A go").count():
+            self.tab.get_by_role("button", name="Let A go").click()
         if self.large.count():
+            self.large.press("Escape")
             self.frames.get_by_label("Fill with mean colour").set_checked(True)
-            self.scrub("Frame", 0)
-            self.scrub("Layer", 0)
+            self.scrub("Layer", 6)
             self.view("Merged regions")
-        self.tab.get_by_role("button", name="nothing").click()
-        self.frames.get_by_text("After a run").wait_for()
 
-    def show(self, name: str = "run", frame: int | None = 0) -> Explorer:
-        """Show a run and turn to a frame; None stays on the one that it opens with."""
+    def show(self, name: str = "run", frame: int | None = 0, wipe: int = 0) -> Explorer:
+        """Show a run and turn to a frame; None stays where the screen is. The line stands so many hundredths from the left."""
         self.tab.get_by_role("button", name=name, exact=True).click()
+        self.tab.wait_for_function("name => window.aimPage?.shown?.setting === name", arg=name)
         self.frames.locator("[data-ready]").wait_for()
+        self.move_line(wipe)
         if frame is not None:
             self.scrub("Frame", frame)
         self.settle()
         return self
+
+    def move_line(self, hundredths: int) -> None:
+        line = self.frames.get_by_role("slider", name="Line between")
+        line.press("Home")
+        for _ in range(hundredths // 5):
+            line.press("ArrowRight")
 
     def view(self, name: str) -> None:
         self.frames.get_by_label(name, exact=True).check()

@@ -91,6 +91,9 @@ class FakeVlm:
     def check_context(self, length: int, grid: Grid, method: Method) -> None:
         """Everything fits."""
 
+    def fit(self, method: Method) -> Method:
+        return method.for_depth(self.num_layers)
+
     def plan(self, num_frames: int, text_tokens: int, method: Method, grid: Grid | None = None) -> Plan:
         visual = method.visual_per_layer(self.num_layers, num_frames, self.tokens_per_frame)
         pairs = [(count, text_tokens) for count in visual]

@@ -46,9 +46,10 @@ class Page:
         self.set("video", {"path": stored, "meta": {"_type": "gradio.FileData"}})
         return stored
 
-    def event(self, name: str, kind: str = "click") -> dict:
-        """The event that a component's click or change begins."""
-        return next(one for one in self.config["dependencies"] if [self.by_name[name], kind] in one["targets"])
+    def event(self, name: str, kind: str = "click", to: str | None = None) -> dict:
+        """The event that a component's click or change begins, the first that sets the component `to` where there are several."""
+        begun = (one for one in self.config["dependencies"] if [self.by_name[name], kind] in one["targets"] and one["backend_fn"])
+        return next(one for one in begun if to is None or self.by_name[to] in one["outputs"])
 
     def after(self, event: dict) -> dict:
         """What follows an event that succeeded."""
@@ -79,18 +80,23 @@ class Page:
     def press_run(self) -> Iterator[dict]:
         """Run, as far as the answer: the messages while it grows. Closing the iterator drops the connection, as a closed tab does."""
         begun = self.event("run")
-        ended = self.do(begun)[-1]
-        if not ended["success"]:
-            yield ended
-            return
+        self.at_once(begun)
         self.join(self.after(begun)).raise_for_status()
         yield from self.messages()
 
+    def at_once(self, event: dict) -> list:
+        """The values of an event that does not go through the queue."""
+        data = [self.values[place] for place in event["inputs"]]
+        body = {"data": data, "fn_index": event["id"], "session_hash": self.session}
+        return self.http.post("gradio_api/run/predict", json=body).raise_for_status().json()["data"]
+
+    def drag(self) -> list:
+        """What a live run gives for the present values: those of its outputs."""
+        return self.at_once(self.event("merge-ratio", "change", to="screen"))
+
     def press_stop(self) -> None:
         """Stop does not go through the queue, so it is a plain request."""
-        event = self.event("stop")
-        body = {"data": [None for _ in event["inputs"]], "fn_index": event["id"], "session_hash": self.session}
-        self.http.post("gradio_api/run/predict", json=body).raise_for_status()
+        self.at_once(self.event("stop"))
 
     def hang_up(self) -> None:
         """As the browser does when a tab is closed while messages are awaited, from any thread."""

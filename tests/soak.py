@@ -26,7 +26,7 @@ import numpy as np
 from tests.visitor import EXAMPLES, examples
 
 RUNS, CLIENTS, SETTLED = 200, 8, 20
-WAYS = ("page", "page", "api", "stop", "closed tab", "hang up")
+WAYS = ("page", "drag", "api", "stop", "closed tab", "hang up")
 
 
 @dataclass(frozen=True)
@@ -125,21 +125,21 @@ def clients(address: str, runs: int, at_once: int) -> None:
 
     def expected(asked: Asked) -> list[str]:
         """What the same run gives alone."""
-        key = tuple(value for name, value in asdict(asked).items() if name not in ("way", "patience"))
+        key = tuple(value for name, value in asdict(asked).items() if name != "patience")
         with lock:
             if key not in alone:
                 clip = aim.read_video(EXAMPLES / examples()[asked.example]["file"], asked.num_frames)
                 method = aim.AIM(merge_ratio=asked.merge_ratio, l1=asked.l1, l2=asked.l2, positions=asked.positions)
-                methods = [method, aim.Full()] if asked.compare else [method]
+                methods = [method, aim.Full()] if asked.compare or asked.way != "api" else [method]
                 alone[key] = [vlm.ask(clip, examples()[asked.example]["question"], one, max_new_tokens=8).text for one in methods]
             return alone[key]
 
     def run(number: int) -> None:
         asked = draw(number)
-        told = by_api(address, asked) if asked.way == "api" else by_page(address, asked)
+        told = {"api": by_api, "drag": by_dragging}.get(asked.way, by_page)(address, asked)
         # Whoever leaves or stops may have nothing; what does come whole must be right.
         wrong = told is not None and told != expected(asked)
-        if told is None and asked.way in ("page", "api"):
+        if told is None and asked.way in ("page", "api", "drag"):
             wrong = True
         ended = "answered" if told else "left early"
         line = json.dumps({"way": asked.way, "ended": ended, "wrong": wrong, "told": told if wrong else None, "asked": asdict(asked)})
@@ -156,11 +156,7 @@ def by_page(address: str, asked: Asked) -> list[str] | None:
 
     page = Page(address)
     try:
-        page.upload(EXAMPLES / examples()[asked.example]["file"])
-        page.set("question", examples()[asked.example]["question"])
-        knobs = {"frames": asked.num_frames, "merge-ratio": asked.merge_ratio, "l1": asked.l1, "l2": asked.l2}
-        for name, value in {**knobs, "positions": asked.positions, "compare": asked.compare}.items():
-            page.set(name, value)
+        settle(page, asked)
         if asked.way in ("stop", "closed tab"):
             leave = page.press_stop if asked.way == "stop" else page.hang_up
             threading.Timer(asked.patience, lambda: _unless_over(leave)).start()
@@ -170,12 +166,37 @@ def by_page(address: str, asked: Asked) -> list[str] | None:
                 return None
         if last is None or last["msg"] != "process_completed" or not last["success"] or "Answered" not in last["output"]["data"][0]:
             return None
-        _, answer, _, full, *_ = last["output"]["data"]
-        drawn = page.after(page.event("run"))
-        for _ in range(3):  # the figures and the files
-            drawn = page.after(drawn)
-            page.do(drawn)
-        return [answer, full] if asked.compare else [answer]
+        page.at_once(page.event("export-beacon", "select"))  # the files
+        return [last["output"]["data"][1][who] for who in ("answer", "full")]
+    except httpx.TransportError:
+        return None
+    finally:
+        page.close()
+
+
+def settle(page, asked: Asked) -> None:
+    """Set clip, question and knobs."""
+    page.upload(EXAMPLES / examples()[asked.example]["file"])
+    page.set("question", examples()[asked.example]["question"])
+    knobs = {"frames": asked.num_frames, "merge-ratio": asked.merge_ratio, "l1": asked.l1, "l2": asked.l2}
+    for name, value in {**knobs, "positions": asked.positions, "compare": asked.compare}.items():
+        page.set(name, value)
+
+
+def by_dragging(address: str, asked: Asked) -> list[str] | None:
+    """Live, as while a slider moves: some settings one after another, of which the last one counts."""
+    from tests.page import Page
+
+    page = Page(address)
+    try:
+        settle(page, asked)
+        for ratio in (0.9, 0.3, asked.merge_ratio):
+            page.set("merge-ratio", ratio)
+            shown = page.drag()[0]
+        while "answer" not in shown:  # it gave way, and the browser would ask again
+            time.sleep(0.2)
+            shown = page.drag()[0]
+        return [shown[who] for who in ("answer", "full")]
     except httpx.TransportError:
         return None
     finally:

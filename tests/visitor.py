@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,9 @@ WATCH = """() => {
     const look = () => { window.wasBusy ||= status.querySelector('.aim-busy') !== null; };
     new MutationObserver(look).observe(status, { childList: true, subtree: true });
 }"""
+
+# The screen shows a run, and it is of the present setting.
+SETTLED = "() => window.aimPage.shown !== null && document.querySelector('.aim-veil').hidden"
 
 # Waits until the page has been drawn a few times.
 DRAWN = """() => new Promise(done => {
@@ -71,6 +75,7 @@ class Visitor:
         self.address = address
         self.tab.goto(address + query)
         self.tab.locator("#run").wait_for()
+        self.tab.wait_for_function("window.aimPage !== undefined")
 
     def _check_request(self, request) -> None:
         if not request.url.startswith((self.address, "data:", "blob:")):
@@ -81,7 +86,7 @@ class Visitor:
         return self.tab.locator("#question textarea, #question input")
 
     def pick_example(self, number: int) -> None:
-        self.tab.locator("#examples tbody tr").nth(number).click()
+        self.tab.locator("#strip button").nth(number).click()
         expected = examples()[number]["question"]
         self.tab.wait_for_function(f"question => {_value('#question')} === question", arg=expected)
         self.wait_for_video(examples()[number]["file"])
@@ -104,12 +109,18 @@ class Visitor:
         self.tab.evaluate(WATCH)
         self.tab.locator("#run").click()
         self.tab.wait_for_function("text => window.wasBusy && document.querySelector('#status').innerText.includes(text)", arg=status)
+        self.settled()
 
     def wait_for_status(self, text: str) -> None:
         self.tab.locator("#status").filter(has_text=text).wait_for()
 
     def answer(self) -> str:
-        return self.tab.locator("#answer textarea").input_value()
+        return self.tab.locator(".aim-answer").inner_text()
+
+    def settled(self) -> None:
+        """Wait until the screen shows the present setting."""
+        self.tab.locator("#screen [data-ready]").wait_for()
+        self.tab.wait_for_function(SETTLED)
 
     def text(self, place: str) -> str:
         return self.tab.locator(place).inner_text()
@@ -120,7 +131,7 @@ class Visitor:
         Gradio gives what a tab holds its first values once more, a frame after it was opened for the first time: quicker than any person,
         but not than a test, whose edit would be lost.
         """
-        self.tab.get_by_role("tab", name="Frames", exact=True).wait_for()  # before, none is there
+        self.tab.get_by_role("tab", name="Layers", exact=True).wait_for()  # before, none is there
         if self.tab.get_by_role("tab", name=name, exact=True).count() == 0:
             self.tab.get_by_label("More tabs").click()
             self.tab.locator("#tabs .overflow-dropdown").get_by_text(name, exact=True).click()
@@ -141,11 +152,12 @@ class Visitor:
         return self.tab.evaluate(_value("#link"))
 
     def bars(self, first: int) -> list[int]:
-        """Visual tokens of each layer, once the chart shows `first` for layer 0. Plotly draws a while after the status."""
-        self.open("Layers")
-        shown = "document.querySelector('#chart .js-plotly-plot')?.data?.[0]?.y"
-        self.tab.wait_for_function(f"first => {shown}?.[0] === first", arg=first)
-        return self.tab.evaluate(f"Array.from({shown})")
+        """Visual tokens of each layer, once the curve tells `first` for layer 0."""
+        if not self.tab.locator("#layers").is_visible():
+            self.open("Layers")
+        curve = self.tab.locator("#layers .aim-curve")
+        curve.filter(has_text=f"Layer 0: {first:,} visual").wait_for()
+        return [int(count.replace(",", "")) for count in re.findall(r"Layer \d+: ([\d,]+) visual", curve.text_content())]
 
     def set(self, knob: str, value: float) -> None:
         box = self.tab.locator(f"#{knob} input[type=number]")

@@ -1,4 +1,4 @@
-"""The part of the page where a visitor asks: video, question, Run and Stop, examples."""
+"""The part of the page where a visitor asks: clips, video, question, Run and Stop."""
 
 from __future__ import annotations
 
@@ -10,60 +10,63 @@ from aim.runtime.limits import MAX_QUESTION
 from aim.ui import texts
 from aim.ui.examples import Example
 from aim.ui.preview import build_preview_hint
+from aim.ui.strip import build_strip
 from aim.video.intake.limits import SUFFIXES
 
 
 @dataclass(frozen=True)
 class Asking:
-    """Its components. `build_gallery` fills the gallery once there are knobs for it to set."""
+    """Its components."""
 
     video: gr.Video
     upload: gr.UploadButton
+    strip: gr.HTML
     question: gr.Textbox
     run: gr.Button
     stop: gr.Button
-    compare: gr.Checkbox
-    gallery: gr.Column
 
 
-def build_asking(vlm, first: Example | None) -> Asking:
-    """Add it to the page, filled with an example, so that a visitor need only press Run."""
-    with gr.Column(elem_classes="aim-ask"):
-        video = gr.Video(str(first.path) if first else None, label="Video", sources=["upload"], height=240, elem_id="video")
-        build_preview_hint()
-        question = gr.Textbox(
-            first.question if first else None,
-            label="Question",
-            placeholder="What happens in the video?",
-            lines=1,
-            max_lines=4,
-            max_length=MAX_QUESTION,
-            elem_id="question",
-        )
-        with gr.Row(elem_classes="aim-run"):
-            run = gr.Button("Run", variant="primary", scale=3, min_width=120, elem_id="run")
-            stop = gr.Button("Stop", variant="secondary", scale=1, min_width=80, elem_id="stop")
-        compare = gr.Checkbox(False, label="Also run the full model, side by side", container=False, elem_id="compare")
-    with gr.Column(elem_classes="aim-examples"):
-        upload = gr.UploadButton("Use your own video…", file_types=list(SUFFIXES), size="sm", elem_id="upload")
-        gr.HTML(texts.limits())
-        gallery = gr.Column()
-        gr.HTML(texts.model_note(vlm))
-    return Asking(video, upload, question, run, stop, compare, gallery)
+def build_asking(vlm, examples: list[Example]) -> Asking:
+    """Add it to the page, filled with the first example."""
+    first = examples[0] if examples else None
+    with gr.Row(elem_classes="aim-ask", equal_height=False):
+        with gr.Column(elem_classes="aim-clip", min_width=120, scale=0):
+            # A video that can be edited would fetch a program of 32 MB for its trim tool.
+            video = gr.Video(str(first.path) if first else None, show_label=False, interactive=False, elem_id="video", buttons=[])
+            build_preview_hint()
+        with gr.Column(elem_classes="aim-what", min_width=300):
+            with gr.Row(elem_classes="aim-clips"):
+                strip = build_strip(examples)
+                upload = gr.UploadButton("+ Your video", file_types=list(SUFFIXES), size="sm", elem_id="upload", scale=0, min_width=110)
+            with gr.Row(elem_classes="aim-run"):
+                question = gr.Textbox(
+                    first.question if first else None,
+                    label="Question",
+                    show_label=False,
+                    container=False,
+                    placeholder="Ask about this clip, for example: what happens?",
+                    lines=1,
+                    max_lines=3,
+                    max_length=MAX_QUESTION,
+                    elem_id="question",
+                    scale=6,
+                )
+                run = gr.Button("Run", variant="primary", scale=0, min_width=90, elem_id="run")
+                stop = gr.Button("Stop", variant="secondary", scale=0, min_width=70, elem_id="stop")
+            gr.HTML(texts.model_note(vlm), elem_id="model")
+    return Asking(video, upload, strip, question, run, stop)
 
 
-def build_gallery(asking: Asking, examples: list[Example], num_frames: gr.Slider) -> None:
-    """Add thumbnails that set the video, the question and the number of frames."""
-    if not examples:
-        return
-    with asking.gallery:
-        gr.Examples(
-            [[str(example.path), example.question, example.frames or num_frames.value] for example in examples],
-            inputs=[asking.video, asking.question, num_frames],
-            visible_columns=[0, 1],
-            cache_examples=False,
-            examples_per_page=12,
-            label="Or pick an example",
-            elem_id="examples",
-            api_visibility="private",
-        )
+def connect_asking(asking: Asking, examples: list[Example], num_frames: gr.Slider, most: int) -> None:
+    """A picked clip brings its question and its number of frames along. A clip of one's own waits for a question of one's own."""
+
+    def pick(event: gr.SelectData):
+        place = event.index
+        if not isinstance(place, int) or not 0 <= place < len(examples):
+            return [gr.skip()] * 3
+        chosen = examples[place]
+        return str(chosen.path), chosen.question, min(chosen.frames, most) if chosen.frames else gr.skip()
+
+    quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    asking.strip.select(pick, None, [asking.video, asking.question, num_frames], **quiet)
+    asking.upload.upload(lambda path: (path, ""), asking.upload, [asking.video, asking.question], **quiet)

@@ -1,4 +1,4 @@
-"""Exceptions as messages. Only a `Refusal` is shown as it is. A fault of the machine has its own sentence. The rest is logged."""
+"""Exceptions as sentences. Only a `Refusal` is shown as it is. A fault of the machine has its own sentence. The rest is logged."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import gradio as gr
 
 from aim.kernels.refusal import Refusal
 from aim.runtime.faults import is_disk_full, is_out_of_memory
+from aim.ui.status import not_run
 
 logger = logging.getLogger("aim.ui")
 UNEXPECTED = "Something went wrong on our side. Your video, question and knobs are still here. Try again, or try another video."
@@ -53,17 +54,24 @@ def log_fault(error: Exception) -> None:
     logger.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
 
 
-def politely(generator: Callable[..., Iterator]) -> Callable[..., Iterator]:
-    """The same generator function, with exceptions turned into message boxes."""
+def told_in_status(outputs: int) -> Callable[[Callable[..., Iterator]], Callable[..., Iterator]]:
+    """Turns exceptions of a generator function into the sentence of a status line, which stays until the next action.
 
-    @wraps(generator)
-    def guarded(*arguments):
-        try:
-            yield from generator(*arguments)
-        except Exception as error:
-            raise message(error) from None
+    Args:
+        outputs: how many values it yields each time. The first one is the status line.
+    """
 
-    return guarded
+    def guard(generator: Callable[..., Iterator]) -> Callable[..., Iterator]:
+        @wraps(generator)
+        def guarded(*arguments):
+            try:
+                yield from generator(*arguments)
+            except Exception as error:
+                yield [not_run(sentence(error)), *[gr.skip()] * (outputs - 1)]
+
+        return guarded
+
+    return guard
 
 
 def with_messages(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -42,9 +42,11 @@ def placed(vlm, gpu: Callable | None = None) -> AppModel:
         gpu: the decorator, called as `gpu(duration=estimate)(function)`; default `spaces.GPU` where app.py could import it.
     """
     gpu = gpu or getattr(sys.modules.get("spaces"), "GPU", None)
-    facts = {item.name: getattr(vlm, item.name) for item in fields(AppModel) if item.name not in ("run", "clips", "features_bytes")}
-    run = here(vlm) if gpu is None else _there(vlm, gpu)
-    return AppModel(**facts, features_bytes=lambda: vlm.features.bytes, run=run)
+    own = ("run", "live", "clips", "full_answers", "gate", "features_bytes")
+    facts = {item.name: getattr(vlm, item.name) for item in fields(AppModel) if item.name not in own}
+    there = None if gpu is None else _there(vlm, gpu)
+    live = vlm.is_bundled and there is None  # a call of the worker takes longer than a move of a knob
+    return AppModel(**facts, features_bytes=lambda: vlm.features.bytes, run=there or here(vlm), live=live)
 
 
 def seconds(vlm, job: str, **arguments: Any) -> int:
@@ -53,8 +55,8 @@ def seconds(vlm, job: str, **arguments: Any) -> int:
     return int(min(LONGEST, max(SHORTEST, START_SECONDS + tflops / TFLOPS_A_SECOND + tokens * SECONDS_A_TOKEN)))
 
 
-def _there(vlm, gpu: Callable) -> Run:
-    """Runs each job in one call of the worker."""
+def _there(vlm, gpu: Callable) -> Run | None:
+    """Runs each job in one call of the worker. None outside of ZeroGPU."""
 
     def work(job: str, arguments: dict[str, Any], place: int) -> Iterator[Any]:
         yield None  # says that the worker is there
@@ -72,7 +74,7 @@ def _there(vlm, gpu: Callable) -> Run:
 
     decorated = gpu(duration=estimate)(work)
     if decorated is work:  # outside of ZeroGPU `spaces.GPU` gives the function back
-        return here(vlm)
+        return None
 
     def run(job: str, stop: threading.Event, **arguments: Any) -> Iterator[Any]:
         place = next(_places) % len(_STOPS)

@@ -1,6 +1,6 @@
 """What happens on Run, as a function of plain values. It knows no component, no browser and no global state.
 
-A mistake that the visitor can mend is a `Refusal`. `errors.politely` turns it into a message.
+A mistake that the visitor can mend is a `Refusal`. `errors.told_in_status` puts it into the status line.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from html import escape
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,9 +18,11 @@ from aim.planning.plan import Plan
 from aim.runtime.vlm import Answer
 from aim.ui.model import AppModel
 from aim.ui.request import Request, check
+from aim.ui.status import status
 from aim.ui.stop import StopSignal
 from aim.video.clip import Clip, read_video
-from aim.views.figures import KEPT, comparison, figures, steps
+from aim.views.figures import KEPT, steps
+from aim.views.screen import growing, screen, setting_in_words
 from aim.views.units import seconds
 
 STOPPED_EARLY = "Stopped before there was anything new to show."
@@ -65,22 +66,26 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class Update:
-    """What the page shows next while a run goes on. None leaves a component as it is. The last update of a run has a value for each."""
+    """What the page shows next while a run goes on. None leaves a component as it is.
+
+    Attributes:
+        status: HTML of the status line.
+        screen: see `aim.views.screen`.
+        run: set once the run is complete.
+    """
 
     status: str
-    answer: str | None = None
-    note: str | None = None
-    full_answer: str | None = None
-    figures: str | None = None
+    screen: dict[str, Any] | None = None
     run: FinishedRun | None = None
 
 
-def answer(vlm: AppModel, request: Request, stop: StopSignal, read: Callable[..., Clip] | None = None) -> Iterator[Update]:
-    """Run the model, and after it the full model if asked to. Yields what to show while they work.
+def answer(vlm: AppModel, request: Request, stop: StopSignal, read: Callable[..., Clip] | None = None, kept: str = "") -> Iterator[Update]:
+    """Run the model, and the full model too if asked to, or if it is cheap and its answer is not known. Yields what to show meanwhile.
 
     Args:
         stop: the visitor may have asked for it while waiting in the queue, or may ask later.
         read: default `aim.read_video`, which `stop` ends too.
+        kept: the name of the frames that the visitor's browser has.
 
     Raises:
         Refusal: see `check`, and whatever the video reader and the model refuse.
@@ -91,7 +96,7 @@ def answer(vlm: AppModel, request: Request, stop: StopSignal, read: Callable[...
         return
     decoded = (request.video, request.num_frames) in vlm.clips
     reused = KEPT[:1] if decoded else ()
-    yield Update(status("Working", steps({}, reused, "vision" if decoded else "decode"), busy=True), answer="", note="", full_answer="")
+    yield Update(status("Working", steps({}, reused, "vision" if decoded else "decode"), busy=True))
     try:
         clip = vlm.clips.clip(request.video, request.num_frames, stop, read or read_video)
     except Stopped:
@@ -101,34 +106,80 @@ def answer(vlm: AppModel, request: Request, stop: StopSignal, read: Callable[...
     yield Update(status("Working", steps(times, reused, "vision"), busy=True))
 
     current: Answer | None = None
-    full: Answer | None = None
+    full = known_full(vlm, request, clip)
     too_large = ""
-    scores = "all" if request.score_every_layer else "pruning"
-    asked = {"clip": clip, "question": request.question, "method": request.method(), "max_new_tokens": int(request.max_new_tokens)}
-    for said in vlm.run("ask", stop, **asked, scores=scores, compare=request.compare):
+    for said in vlm.run("ask", stop, **asked(vlm, request, clip), compare=wants_full(vlm, request) and full is None):
         if said.by_full:
             full, too_large = said.answer, "" if said.answer else TOO_LARGE
-            if full is not None and full.trace is None:
-                yield Update(_progress("Running the full model", full, {}, True), answer=current.text, full_answer=full.text)
+            if full is not None and full.trace is None and current is not None:
+                told = growing(current.text, current.note, full.text)
+                yield Update(_progress("Running the full model", full, {}, True), told)
         else:
             current = said.answer
             if current.trace is None:
-                yield Update(_progress("Working", current, times, decoded), answer=current.text, note=note(current))
+                yield Update(_progress("Working", current, times, decoded), growing(current.text, current.note) if current.text else None)
     if current is None or current.trace is None:
         yield Update(status(STOPPED_EARLY))
         return
-    if full is not None and full.trace is None:
-        full = None
+    told = f"{_ending(current, stop)} {too_large}".strip()
+    shown = status(told, steps(times | current.timings, _reused(current, decoded)))
+    yield finish(vlm, request, clip, current, full, shown, kept, stop.asked, read)
+
+
+def finish(
+    vlm: AppModel,
+    request: Request,
+    clip: Clip,
+    answer: Answer,
+    full: Answer | None,
+    shown: str,
+    kept: str = "",
+    stopped: bool = False,
+    read: Callable[..., Clip] | None = None,
+) -> Update:
+    """The last update of a run.
+
+    Args:
+        full: the full model's answer, complete or not, None where it did not run.
+        shown: HTML of the status line.
+        stopped: whether the answers may be cut short. Then the full model's is not kept.
+    """
+    if full is not None:
+        if full.trace is None:
+            full = None
+        elif not stopped:
+            full = vlm.full_answers.keep(clip, request.question, int(request.max_new_tokens), full)
     held = partial(vlm.clips.clip, request.video, request.num_frames, read=read or read_video)
-    finished = FinishedRun(held, current, _plan(vlm, clip, request), request, full)
-    yield Update(
-        status=status(f"{_ending(current, stop)} {too_large}".strip(), steps(times | current.timings, _reused(current, decoded))),
-        answer=current.text,
-        note=note(current),
-        full_answer=full.text if full else "",
-        figures=figures(current) + (comparison(current, full) if full else ""),
-        run=finished,
-    )
+    run = FinishedRun(held, answer, planned(vlm, clip, request), request, full)
+    knobs = answer.method.params()
+    frames = len(clip.frames)
+    names = {
+        "picture": f"{clip.digest[:20]}-{frames}",
+        "setting": setting_in_words(knobs["merge_ratio"], knobs["l1"], knobs["l2"], frames),
+    }
+    return Update(shown, screen(answer, run, run.plan, list(request.values().values()), names, full, kept), run)
+
+
+def asked(vlm: AppModel, request: Request, clip: Clip) -> dict[str, Any]:
+    """The arguments of the job `ask`."""
+    scores = "all" if request.score_every_layer else "pruning"
+    return {
+        "clip": clip,
+        "question": request.question,
+        "method": request.method(),
+        "max_new_tokens": int(request.max_new_tokens),
+        "scores": scores,
+    }
+
+
+def wants_full(vlm: AppModel, request: Request) -> bool:
+    """Whether the full model's answer stands beside this one: where it was asked for, and wherever it is cheap."""
+    return request.compare or vlm.live
+
+
+def known_full(vlm: AppModel, request: Request, clip: Clip) -> Answer | None:
+    """The full model's answer, where it is wanted and known from before."""
+    return vlm.full_answers.of(clip, request.question, int(request.max_new_tokens)) if wants_full(vlm, request) else None
 
 
 def request_stop(stop: StopSignal) -> str:
@@ -138,16 +189,6 @@ def request_stop(stop: StopSignal) -> str:
         return status("Nothing is running.")
     stop.ask()
     return status("Stopping…", busy=True)
-
-
-def status(text: str, stages: str = "", busy: bool = False) -> str:
-    """The status line as HTML: what goes on, and below it the stages (`aim.views.figures.steps`)."""
-    return f'<div class="aim-status" role="status"><p class="{"aim-busy" if busy else "aim-idle"}">{escape(text)}</p>{stages}</div>'
-
-
-def note(answer: Answer) -> str:
-    """What the model says about its answer, such as words it does not know, as HTML. "" if it says nothing."""
-    return f'<div class="aim-note aim-warning" role="note">{escape(answer.note)}</div>' if answer.note else ""
 
 
 def _progress(text: str, answer: Answer, times: dict[str, float], decoded: bool) -> str:
@@ -167,7 +208,7 @@ def _ending(answer: Answer, stop: StopSignal) -> str:
     return f"Answered in {seconds(answer.timings['total'])} (reading the video not included). {reused}".strip()
 
 
-def _plan(vlm: AppModel, clip: Clip, request: Request) -> Plan:
+def planned(vlm: AppModel, clip: Clip, request: Request) -> Plan:
     """What this run was to cost, on the clip's own grid."""
     frames = len(clip.frames)
     text_tokens = vlm.text_tokens(request.question, frames, times=clip.timestamps.tolist())

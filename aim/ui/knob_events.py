@@ -1,53 +1,57 @@
-"""The knobs while they move: the plan follows each of them, and some move others. What is being dragged is never written to."""
+"""The knobs while they move. Some move others, in the browser and at once. The plan follows them where a move starts no run."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import gradio as gr
 from gradio.events import Dependency
 
+from aim.methods.presets import PRESETS, preset
 from aim.ui import knobs
 from aim.ui.asking import Asking
 from aim.ui.handlers import FinishedRun
 from aim.ui.seen import UNSEEN, Seen
 from aim.ui.starting import QUIET
 
+# l1 < l2. What is being dragged is never written to.
+FOLLOW_L1, FOLLOW_L2 = "(l1, l2) => Math.max(l2, l1 + 1)", "(l1, l2) => Math.min(l1, l2 - 1)"
+# A walk that starts again on the question needs a damping above 0, and without damping it never starts again.
+FOLLOW_RESTART = f"(restart, damping) => restart === 'question' ? damping || {knobs.QUESTION_DAMPING} : damping"
+FOLLOW_DAMPING = "(damping, restart) => damping ? restart : 'uniform'"
+
 
 def connect_knobs(vlm, question: gr.Textbox, controls: dict[str, Any], seen: gr.State) -> None:
     """Connect the knobs. `controls` are the knobs by their names in `FIELDS`, and `preset` and `plan`; `seen` holds a `Seen`."""
     merge_ratio, l1, l2, *others = (controls[name] for name in knobs.PLANNED)
-    planned_by = [seen, question, merge_ratio, l1, l2, *others]
-    preset, plan = controls["preset"], controls["plan"]
-
-    def planned(seen, question, *values):
-        return knobs.plan(vlm, question, *values, seen=seen), knobs.name_of(vlm, *values[:3])
-
-    def moved_l1(seen, question, merge_ratio, l1, l2, *rest):
-        l2 = knobs.follow_l1(l1, l2)
-        return *planned(seen, question, merge_ratio, l1, l2, *rest), l2
-
-    def moved_l2(seen, question, merge_ratio, l1, l2, *rest):
-        l1 = knobs.follow_l2(l1, l2)
-        return *planned(seen, question, merge_ratio, l1, l2, *rest), l1
-
-    def chosen(seen, question, name, *rest):
-        values = knobs.follow_preset(vlm, name)
-        return *values, knobs.plan(vlm, question, *values, *rest, seen=seen)
-
-    following: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
-    frames = controls["num_frames"]  # an example sets it too
-    turned = [merge_ratio.input, *(other.change if other is frames else other.input for other in others), question.change]
-    gr.on(turned, planned, planned_by, [plan, preset], **following)
-    l1.input(moved_l1, planned_by, [plan, preset, l2], **following)
-    l2.input(moved_l2, planned_by, [plan, preset, l1], **following)
-    preset.input(chosen, [seen, question, preset, *others], [merge_ratio, l1, l2, plan], **following)
+    chosen, ramp = controls["preset"], [merge_ratio, l1, l2]
+    table = json.dumps({name: preset(name, vlm.num_layers, vlm.ramp) for name in PRESETS})
+    here: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    l1.input(None, [l1, l2], l2, js=FOLLOW_L1, **here)
+    l2.input(None, [l1, l2], l1, js=FOLLOW_L2, **here)
+    chosen.input(None, chosen, ramp, js=f"name => ({table})[name]", **here)
+    named = (
+        f"(...values) => Object.entries({table}).find(([, known]) => known.every((value, place) => value === values[place]))?.[0] ?? null"
+    )
+    gr.on([part.change for part in ramp], None, ramp, chosen, js=named, **here)
     damping, restart = controls["damping"], controls["restart"]
-    restart.input(knobs.follow_restart, [restart, damping], damping, **following)
-    damping.input(knobs.follow_damping, [damping, restart], restart, **following)
+    restart.input(None, [restart, damping], damping, js=FOLLOW_RESTART, **here)
+    damping.input(None, [damping, restart], restart, js=FOLLOW_DAMPING, **here)
+    if not vlm.live:
+        planned_by = [seen, question, *ramp, *others]
+        turned = [part.change for part in planned_by[1:]]
+        gr.on(
+            turned,
+            lambda seen, *values: knobs.plan(vlm, *values, seen=seen),
+            planned_by,
+            controls["plan"],
+            trigger_mode="always_last",
+            **QUIET,
+        )
 
 
-def connect_seen(vlm, asking: Asking, controls: dict[str, Any], seen: gr.State, last_run: gr.State, drawn: Dependency) -> None:
+def connect_seen(vlm, asking: Asking, controls: dict[str, Any], seen: gr.State, last_run: gr.State, finished: Dependency) -> None:
     """After a run the plan is for the frames that it read. Another video is unknown until it is read."""
     planned_by = [asking.question, *(controls[name] for name in knobs.PLANNED)]
 
@@ -60,6 +64,7 @@ def connect_seen(vlm, asking: Asking, controls: dict[str, Any], seen: gr.State, 
     def plan(seen: Seen, question: str | None, *values):
         return knobs.plan(vlm, question, *values, seen=seen)
 
-    drawn.success(look, [last_run, asking.video, *planned_by], [seen, controls["plan"]], **QUIET)
-    forgotten = asking.video.change(lambda: UNSEEN, None, seen, **QUIET)
-    forgotten.success(plan, [seen, *planned_by], controls["plan"], **QUIET)
+    finished.success(look, [last_run, asking.video, *planned_by], [seen, controls["plan"]], **QUIET)
+    if not vlm.live:
+        forgotten = asking.video.change(lambda: UNSEEN, None, seen, **QUIET)
+        forgotten.success(plan, [seen, *planned_by], controls["plan"], **QUIET)

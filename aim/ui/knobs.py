@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from aim.methods import AIM
-from aim.methods.presets import PRESETS, preset, preset_of
+from aim.methods.presets import PRESETS, preset_of
 from aim.methods.published import nearest
 from aim.runtime.limits import MAX_NEW_TOKENS, MAX_QUESTION, TYPICAL_TEXT_TOKENS
 from aim.ui import texts
 from aim.ui.errors import sentence
 from aim.ui.examples import Example
+from aim.ui.parts import part
 from aim.ui.request import ADVANCED, FIRST, KNOBS, METHOD_KNOBS, Request, whole_number
 from aim.ui.seen import UNSEEN, Seen
 from aim.views.planned import hint, plan_panel
@@ -56,8 +59,12 @@ def defaults(vlm) -> dict[str, Any]:
     return {**{name: limits.value for name, limits in ranges(vlm).items()}, **picked, "score_every_layer": vlm.is_bundled, "compare": False}
 
 
-def build_knobs(vlm, example: Example | None) -> dict[str, Any]:
-    """Add the column of knobs, set as the example needs them. Returns the components by their names in `KNOBS`, and `preset` and `plan`."""
+def build_knobs(vlm, example: Example | None, opening: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Add the column of knobs, set as the example needs them.
+
+    Returns:
+        The components by their names in `KNOBS`, and `preset`, `plan` and `guard`.
+    """
     known, first = ranges(vlm), defaults(vlm)
     if example and example.frames:
         first["num_frames"] = min(example.frames, vlm.max_frames)
@@ -71,30 +78,45 @@ def build_knobs(vlm, example: Example | None) -> dict[str, Any]:
         options |= {"label": METHOD_KNOBS[name].label, "info": info, "elem_id": name.replace("_", "-")}
         return gr.Radio(CHOICES[name], value=first[name], **options) if name in CHOICES else slider(name, **options)
 
-    with gr.Column(elem_classes="aim-knobs"):
-        parts: dict[str, Any] = {"preset": gr.Radio(list(PRESETS), value="Paper", label="Preset", elem_id="preset")}
-        parts["plan"] = gr.HTML(plan(vlm, example.question if example else None, *(first[name] for name in PLANNED)), elem_id="plan")
-        ratio, *layers = (name for name in FIRST if name in METHOD_KNOBS)
-        parts[ratio] = control(ratio)
-        with gr.Row():
-            parts |= {name: control(name, min_width=140) for name in layers}
-        parts["num_frames"] = slider("num_frames", label=LABELS["num_frames"], elem_id="frames")
-        gr.HTML(texts.KNOBS)
-        with gr.Accordion("Advanced", open=False, elem_id="more"):
-            parts |= {name: control(name, METHOD_KNOBS[name].help) for name in ADVANCED}
-            parts["max_new_tokens"] = slider("max_new_tokens", label=LABELS["max_new_tokens"], elem_id="max-new-tokens")
-            parts["score_every_layer"] = gr.Checkbox(
-                first["score_every_layer"],
-                label="Score every layer",
-                info="Also layers that drop nothing, to look at. Timed apart.",
-                elem_id="score-all",
-            )
-            parts["guard"] = gr.Checkbox(
-                guarded(vlm),
-                label="Check whether the reduction changed the answer",
-                info="One more prefill with a milder setting, after the answer is there.",
-                elem_id="guard",
-            )
+    with gr.Column(scale=4, min_width=320, elem_classes="aim-knobs"):
+        parts: dict[str, Any] = {}
+        part("handle")
+        with gr.Group(elem_classes="aim-first"):
+            ratio, *layers = (name for name in FIRST if name in METHOD_KNOBS)
+            parts[ratio] = control(ratio)
+        with gr.Column(elem_classes="aim-rest"):
+            parts["preset"] = gr.Radio(list(PRESETS), value="Paper", label="Preset", show_label=False, container=False, elem_id="preset")
+            known_plan = opening["plan"] if opening and vlm.is_bundled else None
+            first_plan = known_plan or plan(vlm, example.question if example else None, *(first[name] for name in PLANNED))
+            parts["plan"] = gr.HTML(first_plan, elem_id="plan")
+            with gr.Row(elem_classes="aim-ramp"):
+                parts |= {name: control(name, min_width=120) for name in layers}
+            parts["num_frames"] = slider("num_frames", label=LABELS["num_frames"], elem_id="frames")
+            part("pins")
+            with gr.Accordion("Advanced", open=False, elem_id="more"):
+                gr.HTML(texts.KNOBS)
+                parts |= {name: control(name, METHOD_KNOBS[name].help) for name in ADVANCED}
+                parts["max_new_tokens"] = slider("max_new_tokens", label=LABELS["max_new_tokens"], elem_id="max-new-tokens")
+                parts["score_every_layer"] = gr.Checkbox(
+                    first["score_every_layer"],
+                    label="Score every layer",
+                    info="Also layers that drop nothing, for display only. Timed apart.",
+                    elem_id="score-all",
+                )
+                parts["compare"] = gr.Checkbox(
+                    first["compare"],
+                    label="Also run the full model",
+                    info="One more prefill with every token, to compare with.",
+                    visible=not vlm.live,
+                    elem_id="compare",
+                )
+                parts["guard"] = gr.Checkbox(
+                    guarded(vlm),
+                    label="Check whether the reduction changed the answer",
+                    info="One more prefill with a milder setting, after the answer is there.",
+                    visible=not vlm.live,
+                    elem_id="guard",
+                )
     return parts
 
 
@@ -115,15 +137,20 @@ def plan(vlm, question: str | None, *values, seen: Seen = UNSEEN) -> str:
         values: in the order of `PLANNED`. Those left out at the end are at their defaults.
         seen: what is known of the video.
     """
-    request = planned_request(question, values)
+    return plan_of(vlm, planned_request(question, values), seen)
+
+
+def plan_of(vlm, request: Request, seen: Seen = UNSEEN, scores: Mapping[int, np.ndarray] | None = None) -> str:
+    """As `plan`, for a request. `scores` are those of a run of it, as in `aim.views.curve.curve_svg`."""
     try:
         asked, method = whole_number("The number of frames", request.num_frames), request.method()
         frames, grid = seen.frames(asked), seen.grid(vlm, asked)
-        planned = vlm.plan(frames, text_tokens(vlm, question, frames), method, grid)
+        planned = vlm.plan(frames, text_tokens(vlm, request.question, frames), method, grid)
     except Exception as error:
         return hint(sentence(error))
-    published = nearest(vlm.name, method.merge_ratio, *method.ramp_layers(vlm.num_layers, vlm.ramp), frames)
-    return plan_panel(planned, grid.tokens, published, seen.remark(vlm, asked))
+    ramp = method.ramp_layers(vlm.num_layers, vlm.ramp)
+    published = nearest(vlm.name, method.merge_ratio, *ramp, frames)
+    return plan_panel(planned, grid.tokens, ramp, published, seen.remark(vlm, asked), scores)
 
 
 def text_tokens(vlm, question: str | None, num_frames: int = 1) -> int:
@@ -134,28 +161,3 @@ def text_tokens(vlm, question: str | None, num_frames: int = 1) -> int:
 def name_of(vlm, merge_ratio: float, l1: int, l2: int) -> str | None:
     """The name of the preset with these values. None where there is none."""
     return preset_of(float(merge_ratio), int(l1), int(l2), vlm.num_layers, vlm.ramp)
-
-
-def follow_preset(vlm, name: str) -> tuple[float, int, int]:
-    """Merge ratio, l1 and l2 of a preset for this model."""
-    return preset(name, vlm.num_layers, vlm.ramp)
-
-
-def follow_l1(l1: int, l2: int) -> int:
-    """Where l2 belongs after l1 was moved: l1 < l2."""
-    return max(int(l2), int(l1) + 1)
-
-
-def follow_l2(l1: int, l2: int) -> int:
-    """Where l1 belongs after l2 was moved: l1 < l2."""
-    return min(int(l1), int(l2) - 1)
-
-
-def follow_restart(restart: str, damping: float) -> float:
-    """Damping after the restart was picked. A walk that starts again on the question needs a damping above 0."""
-    return damping or QUESTION_DAMPING if restart == "question" else damping
-
-
-def follow_damping(damping: float, restart: str) -> str:
-    """The restart after damping was moved. Without damping the walk never starts again, so it becomes "uniform"."""
-    return restart if damping else "uniform"

@@ -11,6 +11,8 @@ from aim.kernels.grid import Grid
 from aim.kernels.schedule import PAPER_RAMP, StatedRamp
 from aim.methods import Method
 from aim.planning.plan import Plan
+from aim.ui.full_answers import FullAnswers
+from aim.ui.gate import Gate
 from aim.ui.jobs import Run
 from aim.ui.store import ClipStore
 
@@ -21,11 +23,14 @@ class AppModel:
 
     Attributes:
         name, is_bundled, device, dtype, num_layers, tokens_per_frame, max_frames: as of `aim.runtime.vlm.VLM`, and so are the functions
-            grid, plan, text_tokens and check_context. They need the configuration and the tokenizer, and no GPU.
+            grid, plan, text_tokens, check_context and fit. They need the configuration and the tokenizer, and no GPU.
         features_bytes: () → bytes of vision features that are kept in this process.
         ramp: AIM's l1 and l2 that the paper has for the model's family.
         run: the one way to work with the model, see `aim.ui.jobs.Run`.
+        live: whether a run is so cheap that every move of a knob may start one.
         clips: the decoded clips of all visitors.
+        full_answers: what the full model said about them.
+        gate: who may use the model at once.
     """
 
     name: str
@@ -39,7 +44,11 @@ class AppModel:
     plan: Callable[..., Plan]
     text_tokens: Callable[..., int]
     check_context: Callable[[int, Grid, Method], None]
+    fit: Callable[[Method], Method]
     features_bytes: Callable[[], int]
     run: Run
+    live: bool = False
     clips: ClipStore = field(default_factory=ClipStore.from_environment)
     ramp: StatedRamp = PAPER_RAMP
+    full_answers: FullAnswers = field(default_factory=FullAnswers)
+    gate: Gate = field(default_factory=Gate)

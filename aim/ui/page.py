@@ -10,17 +10,20 @@ import gradio as gr
 
 from aim.ui import texts
 from aim.ui.api import build_api
-from aim.ui.asking import build_asking, build_gallery
-from aim.ui.examples import FOLDER, load_examples
+from aim.ui.asking import build_asking, connect_asking
+from aim.ui.examples import FOLDER, Example, load_examples
 from aim.ui.gpu import placed
 from aim.ui.knob_events import connect_knobs, connect_seen
-from aim.ui.knobs import build_knobs
+from aim.ui.knobs import build_knobs, defaults
 from aim.ui.link_events import connect_link
-from aim.ui.request import FIELDS
-from aim.ui.results import build_results
+from aim.ui.live import connect_live
+from aim.ui.model import AppModel
+from aim.ui.opening import opening
+from aim.ui.request import FIELDS, FIRST
+from aim.ui.results import build_results, build_status
 from aim.ui.run_events import connect_run
 from aim.ui.seen import UNSEEN
-from aim.ui.starting import QUIET, SESSION_SECONDS
+from aim.ui.starting import SESSION_SECONDS
 from aim.ui.tab import Page, Tab
 from aim.ui.tabs import make_tabs
 from aim.video.intake.limits import MAX_UPLOAD_MEGABYTES
@@ -71,40 +74,63 @@ def build_demo(vlm, examples: Path = FOLDER, notice: str = "") -> gr.Blocks:
     """
     vlm, known = placed(vlm), load_examples(examples)
     with gr.Blocks(title="AIM Explorer", fill_width=True, analytics_enabled=False, delete_cache=(SWEEP_SECONDS, UPLOAD_SECONDS)) as demo:
-        gr.HTML(texts.HEADER)
+        gr.HTML(texts.HEADER, elem_id="header")
         if notice:
             gr.HTML(texts.notice(notice), elem_id="notice")
+        client = gr.Textbox(visible=False, elem_id="client")
+        first = opening(vlm, known)
+        asking = build_asking(vlm, known)
+        state = build_status(vlm)
         with gr.Row(elem_classes="aim-page", equal_height=False):
-            with gr.Column(scale=5, min_width=320, elem_classes="aim-side"):
-                asking = build_asking(vlm, known[0] if known else None)
-                controls = build_knobs(vlm, known[0] if known else None)
-                build_gallery(asking, known, controls["num_frames"])
-            with gr.Column(scale=8, min_width=320, elem_classes="aim-side"):
-                results = build_results()
-                tabs = build_tabs(vlm)
+            with gr.Column(scale=8, min_width=320):
+                results = build_results(state, first, facts(vlm, known))
+            controls = build_knobs(vlm, known[0] if known else None, first)
+        tabs = build_tabs(vlm)
         build_api(vlm)
-        requested = {"video": asking.video, "question": asking.question, "compare": asking.compare, **controls}
+        requested = {"video": asking.video, "question": asking.question, **controls}
         inputs = [requested[name] for name in FIELDS]
         seen = gr.State(UNSEEN, time_to_live=SESSION_SECONDS)
+        last_run = gr.State(None, time_to_live=SESSION_SECONDS)
+        connect_settings(demo, inputs)
         connect_knobs(vlm, asking.question, controls, seen)
-        connect_link(demo, vlm, requested, controls, results.status, examples)
-        last_run, drawn = connect_run(vlm, asking, inputs, results, tabs, controls["guard"])
-        page = Page(vlm, asking, controls, inputs, examples, last_run, drawn, seen)
+        connect_asking(asking, known, controls["num_frames"], vlm.max_frames)
+        connect_link(demo, vlm, requested, controls, results, examples)
+        if vlm.live:
+            connect_live(vlm, inputs, controls, results, last_run, client, seen)
+        finished = connect_run(vlm, asking, inputs, results, last_run, client, controls["guard"])
+        page = Page(vlm, asking, controls, inputs, examples, last_run, seen)
         for tab in tabs:
             tab.connect(page)
-        connect_seen(vlm, asking, controls, seen, last_run, drawn)
-        asking.upload.upload(lambda path: path, asking.upload, asking.video, **QUIET)
+        connect_seen(vlm, asking, controls, seen, last_run, finished)
         demo.unload(forget(demo))
     demo.queue(**QUEUE)
     return demo
 
 
+def facts(vlm: AppModel, known: list[Example]) -> dict[str, Any]:
+    """What the page's script knows of the page. It writes the address, and notices where a setting has changed."""
+    return {
+        "names": list(FIELDS),
+        "always": ["question", *FIRST],
+        "usual": defaults(vlm),
+        "examples": [example.path.name for example in known],
+        "model": texts.public_name(vlm.name),
+        "live": vlm.live,
+    }
+
+
+def connect_settings(demo: gr.Blocks, inputs: list) -> None:
+    """The script hears of every change of an input, in the browser alone."""
+    told: dict[str, Any] = {"js": "(...values) => window.aimPage?.changed(values)", "api_visibility": "private", "show_progress": "hidden"}
+    gr.on([part.change for part in inputs], None, inputs, None, **told)
+
+
 def build_tabs(vlm) -> list[Tab]:
-    """Add the tabs to the page. Those that need a run are inactive until there is one."""
+    """Add the tabs to the page."""
     tabs = make_tabs()
-    with gr.Column(elem_classes="aim-pictures"), gr.Tabs(elem_id="tabs"):
+    with gr.Tabs(elem_id="tabs"):
         for tab in tabs:
-            with gr.Tab(tab.title, interactive=not tab.needs_run) as tab.place:
+            with gr.Tab(tab.title) as tab.place:
                 tab.build(vlm)
     return tabs
 

@@ -1,4 +1,4 @@
-"""The part of the page where the answer is: status, answer, note and figures."""
+"""The part of the page where the answer is: status line, screen, and what a check said."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Any
 
 import gradio as gr
 
-from aim.ui.handlers import READY, status
+from aim.ui.handlers import READY
+from aim.ui.parts import screen_part
+from aim.ui.status import status
+
+LIVE = "Drag a slider. The model answers again at once."
 
 
 @dataclass(frozen=True)
@@ -15,20 +19,18 @@ class Results:
     """Its components."""
 
     status: gr.HTML
-    answer: gr.Textbox
-    full_answer: gr.Textbox
+    screen: gr.HTML
     note: gr.HTML
-    figures: gr.HTML
 
 
-def build_results() -> Results:
-    """Add it to the page. The full model's answer is hidden until somebody asks for it."""
+def build_status(vlm) -> gr.HTML:
+    """Add the status line to the page."""
+    return gr.HTML(status(LIVE if vlm.live else READY), elem_id="status")
+
+
+def build_results(state: gr.HTML, opening: dict[str, Any] | None, facts: dict[str, Any]) -> Results:
+    """Add the rest. `opening` and `facts` are those of `screen_part`."""
     with gr.Column(elem_classes="aim-result"):
-        state = gr.HTML(status(READY), elem_id="status")
-        with gr.Row(elem_classes="aim-answers"):
-            text: dict[str, Any] = {"interactive": False, "lines": 1, "max_lines": 14, "buttons": ["copy"], "min_width": 160}
-            answer = gr.Textbox(label="Answer", elem_id="answer", **text)
-            full_answer = gr.Textbox(label="The full model", visible=False, elem_id="full-answer", **text)
         note = gr.HTML(elem_id="note")
-        figures = gr.HTML(elem_id="figures")
-    return Results(state, answer, full_answer, note, figures)
+        screen = screen_part(opening, facts)
+    return Results(state, screen, note)

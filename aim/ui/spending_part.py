@@ -6,7 +6,6 @@ import gradio as gr
 
 from aim.methods import AIM
 from aim.ui import knobs
-from aim.ui.errors import politely
 from aim.ui.request import Request
 from aim.ui.seen import Seen
 from aim.ui.spending import saving, spending
@@ -40,7 +39,6 @@ class SpendingPart:
             text, label = saving(vlm, question, *values, seen=seen)
             return text, gr.Button(label or NOTHING_SAVED, interactive=bool(label))
 
-        @politely
         def spend(stop: StopSignal, *values):
             request = Request.of(*values)
             with turn(vlm, AIM.name, request, stop) as note:

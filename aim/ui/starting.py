@@ -8,7 +8,9 @@ from typing import Any
 import gradio as gr
 from gradio.events import Dependency
 
-from aim.ui.handlers import request_stop, status
+from aim.ui.errors import told_in_status
+from aim.ui.handlers import request_stop
+from aim.ui.status import status
 from aim.ui.stop import StopSignal
 
 SESSION_SECONDS = 3600
@@ -28,8 +30,8 @@ def connect_start(
 
     Args:
         place: the status line.
-        work: a generator of values for `outputs`, called with the visitor's signal to stop, then with the values of `inputs`. It ends the
-            signal itself (see `turn`). If it raises, the status line says that nothing was done.
+        work: a generator of lists of values for `outputs`, of which the first is the status line. It is called with the visitor's signal to
+            stop, then with the values of `inputs`. It ends the signal itself (see `turn`). If it raises, the status line says why.
         inputs, outputs: Gradio components and states.
 
     Returns:
@@ -41,13 +43,9 @@ def connect_start(
         stop.begin()
         return status("Waiting for the model…", busy=True)
 
-    def failed(stop: StopSignal):
-        stop.end()
-        return status("Nothing was done. The message says why.")
-
     begun = start.click(begin, signal, place, **QUIET)
-    ended = begun.then(work, [signal, *inputs], outputs, trigger_mode="once", show_progress_on=[place], **ONE_AT_A_TIME)
-    ended.failure(failed, signal, place, **QUIET)
+    guarded = told_in_status(len(outputs))(work)
+    ended = begun.then(guarded, [signal, *inputs], outputs, trigger_mode="once", show_progress_on=[place], **ONE_AT_A_TIME)
     stop.click(halt, signal, place, **QUIET)
     return signal, ended
 

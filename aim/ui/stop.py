@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 
 class StopSignal(threading.Event):
-    """Set while a run should end, because Stop was pressed (`asked`) or the visitor has left. `busy` says whether a run can be stopped.
+    """Set while a run should end, because Stop was pressed (`asked`) or the visitor has left. `busy` says whether a run can be stopped, and
+    `complete` whether the last one came to its own end.
 
     Gradio copies a state's first value for every session. A copy is a fresh signal, because locks cannot be copied.
     """
 
-    asked = busy = False
+    asked = busy = complete = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +38,7 @@ class StopSignal(threading.Event):
     def begin(self) -> None:
         """Prepare for a run. While another one waits or runs, nothing changes, so a stop that was asked for still holds."""
         if not self.busy:
-            self.busy, self.asked = True, False
+            self.busy, self.asked, self.complete = True, False, False
             self.clear()
 
     def follow(self, present: Callable[[], bool]) -> None:

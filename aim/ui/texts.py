@@ -10,21 +10,13 @@ from aim.runtime.fitting import fitting, memory
 from aim.video.intake.limits import LIMITS
 
 HEADER = """<header class="aim-header"><h1>AIM Explorer</h1>
-<p>Which visual tokens does a video language model really need?
-<a href="https://arxiv.org/abs/2412.03248" target="_blank" rel="noopener">AIM</a> merges patches that look alike. It then drops the tokens
-that get the least attention. This page shows both on a clip, and what they save.</p></header>"""
+<p><a href="https://arxiv.org/abs/2412.03248" target="_blank" rel="noopener">AIM</a> merges patches that look alike, then drops tokens
+that get little attention. How few can the model live on? Drag <b>Tokens kept</b> until the answer breaks.</p></header>"""
 
-KNOBS = """<p class="aim-help">Similar patches are merged before the language model. The <b>merge ratio</b> is the share of visual tokens
-that is kept. All merged tokens pass through the layers before <b>l1</b>. From layer l1 on, every layer drops the least important ones.
+KNOBS = """<p class="aim-help">Similar patches are merged before the language model. The <b>merge ratio</b> is the share of tokens kept
+after merging. All merged tokens pass through the layers before <b>l1</b>. From layer l1 on, every layer drops the least important ones.
 No visual token is left from layer <b>l2</b> − 1 on. With l1 = 0 dropping starts at layer 1, because nothing is scored before
 layer 0.</p>"""
-
-PLACEHOLDER = """<div class="aim-empty"><p><b>After a run you see here</b></p><ul>
-<li><b>Frames</b> shows which patches were merged, which tokens each layer kept, and how important they were.</li>
-<li><b>Layers</b> shows how many tokens each layer ran on.</li>
-<li><b>Moments</b> shows from which moments of the clip those tokens come.</li>
-<li><b>Cost</b> shows modelled FLOPs and measured time of every stage.</li>
-<li><b>Export</b> gives you the record, a report, a picture, the code and a link.</li></ul></div>"""
 
 
 def notice(text: str) -> str:
@@ -33,18 +25,23 @@ def notice(text: str) -> str:
 
 
 def model_note(vlm) -> str:
-    """Which model answers and where it runs. For the bundled one also what it knows."""
-    return (_bundled_note(vlm) if vlm.is_bundled else "") + model_line(vlm)
+    """Which model answers, where it runs, and which videos it takes. For the bundled one also what it knows."""
+    known = _bundled_note(vlm) if vlm.is_bundled else ""
+    told = "A tiny model answers here. It knows only moving coloured shapes." if vlm.is_bundled else public_name(vlm.name)
+    return (
+        f'<details class="aim-about"><summary>{escape(told)} <u>About it, and what you can upload</u></summary>'
+        f"{known}{model_line(vlm)}{limits()}</details>"
+    )
 
 
 def _bundled_note(vlm) -> str:
     *most, last = (family.title for family in FAMILIES.values())
     return (
-        '<div class="aim-note"><b>A tiny model answers here. It knows only moving coloured shapes.</b> Ask it about colour, shape, number, '
+        '<p class="aim-help">Ask it about colour, shape, number, '
         "the largest one, whether something is there, which way it moves, when and in which order things come, what they become, or what "
         "flashes. It answers in one word. It knows nothing about real videos. For those, pick "
         f"{escape(', '.join(most))} or {escape(last)}, "
-        f"for example <code>AIM_MODEL={escape(_example(vlm))} python app.py</code>.</div>"
+        f"for example <code>AIM_MODEL={escape(_example(vlm))} python app.py</code>.</p>"
     )
 
 

@@ -10,7 +10,7 @@ from gradio.events import Dependency
 
 from aim.tuning.trust import Verdict
 from aim.ui.errors import sentence
-from aim.ui.handlers import FinishedRun, note
+from aim.ui.handlers import FinishedRun
 from aim.ui.model import AppModel
 from aim.ui.starting import ONE_AT_A_TIME, QUIET
 from aim.ui.stop import StopSignal
@@ -25,20 +25,20 @@ def connect_trust_check(
     """Check each run that ended well. The check waits in the model's queue, and the answer never waits for it.
 
     Args:
-        signal: of the run. A run that was stopped is not checked.
+        signal: of the run. A run that was stopped, or that failed, is not checked.
         wanted: whether runs are checked.
-        place: where the note below the answer stands.
+        place: where the note above the answer stands.
     """
     checking = gr.State(StopSignal())  # the run's own signal may belong to the visitor's next run by then
 
     def look(stop: StopSignal, checking: StopSignal, run: FinishedRun | None, wanted: bool):
-        if not wanted or stop.asked or run is None:
+        if not wanted or not stop.complete or run is None:
             return gr.skip()
         try:
-            return warned(run, checked(vlm, run, checking))
+            return warned(checked(vlm, run, checking))
         except Exception as error:
             sentence(error)  # logs what is ours. A message box would look as if the run had failed
-            return note(run.answer) + _line(UNCHECKED)
+            return _line(UNCHECKED)
 
     def end(checking: StopSignal) -> None:
         if checking.busy:
@@ -70,9 +70,9 @@ def reduces_nothing(run: FinishedRun) -> bool:
     return all(visual == run.trace.visual_tokens for visual, _ in run.trace.tokens_per_layer)
 
 
-def warned(run: FinishedRun, verdict: Verdict | None) -> str:
-    """The note below the answer, as HTML: what the model says itself, and the warning of a doubtful verdict."""
-    return note(run.answer) + (_line(verdict.sentence) if verdict is not None and verdict.doubtful else "")
+def warned(verdict: Verdict | None) -> str:
+    """The note above the answer, as HTML: the warning of a doubtful verdict. "" where there is nothing to warn of."""
+    return _line(verdict.sentence) if verdict is not None and verdict.doubtful else ""
 
 
 def _line(text: str) -> str:

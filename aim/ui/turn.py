@@ -1,4 +1,5 @@
-"""What every use of the model has in common: it stops when the visitor leaves, it is logged, and it gives its memory back."""
+"""What every use of the model has in common: it stops when the visitor leaves, it is logged, it goes before
+live runs, and it gives its memory back."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ def turn(vlm: AppModel, what: str, request: Request, stop: StopSignal) -> Iterat
         A function that takes each complete answer, see `run_log.logged`.
     """
     try:
-        with logged(vlm, what, request.num_frames, stop.is_set) as note:
+        with vlm.gate.run(), logged(vlm, what, request.num_frames, stop.is_set) as note:
             stop.follow(presence())
             yield note
     finally:

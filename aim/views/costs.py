@@ -26,10 +26,10 @@ class Stage:
 STAGES = (
     Stage("read the video", "decode_video", ""),
     Stage("resize frames", "preprocess", ""),
-    Stage("vision tower", "vision_tower", "vision_tflops"),
+    Stage("vision encoder", "vision_tower", "vision_tflops"),
     Stage("merging", "merge", "merge_tflops", "overhead"),
     Stage("importance", "importance", "importance_tflops", "overhead"),
-    Stage("scores only to look at", "inspection", "", "not part of the method"),
+    Stage("extra scores, display only", "inspection", "", "not part of the method"),
     Stage("LLM prefill", "llm_prefill", "prefill_tflops", "the paper's figure"),
     Stage("output layer", "", "lm_head_tflops", "timed within the first word"),
     Stage("further words", "decode", "decode_tflops"),
@@ -51,8 +51,8 @@ def cost_table(answer: Answer) -> str:
     rows = [_row(stage, timings, cost, all_flops, all_time) for stage in shown]
     heads = ("stage", *(f'{what} <span class="aim-kind">{kind}</span>' for what, kind in (("FLOPs", "modelled"), ("time", "measured"))))
     heading = "".join(f'<th scope="col">{head}</th>' for head in heads)
-    together = row("together", (flops(all_flops), seconds(all_time)))
-    costs = table("Cost of each stage", f"<thead><tr>{heading}</tr></thead>", [*rows, together], "aim-costs")
+    total = row("Total", (flops(all_flops), seconds(all_time)))
+    costs = table("Cost of each stage", f"<thead><tr>{heading}</tr></thead>", [*rows, total], "aim-costs")
     return f'{costs}<p class="aim-reading">{READING}</p>'
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from aim.kernels.trace import Trace
 from aim.methods import Method
-from aim.views.planned import in_words
+from aim.views.layer_words import in_words
 
 QUANTILES = (0, 25, 50, 75, 100)
 SCORE_DECADES = 16  # the axis of the scores is no longer than that

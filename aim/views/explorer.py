@@ -20,7 +20,7 @@ from aim.views.mosaic import most_divided, patch_colours, token_colours
 from aim.views.sheet import jpeg_url
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "explorer"
-SCRIPTS = ("trace.js", "draw.js", "page.js", "frames.js", "time.js")
+SCRIPTS = ("trace.js", "draw.js", "page.js", "wipe.js", "frames.js", "time.js")
 # For all frames together: 16 frames of 640 × 360 keep their size, and 64 are shrunk to 408 × 229 each.
 PICTURE_PIXELS = 6_000_000
 PICTURES_ACROSS = 8

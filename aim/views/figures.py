@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from aim.views.html_tables import row, table
-from aim.views.units import flops, number, seconds, size, times
+from aim.views.units import fewer, flops, number, seconds, size, smaller, times
 
 if TYPE_CHECKING:
     from aim.runtime.vlm import Answer
@@ -71,14 +71,14 @@ def figures(answer: Answer) -> str:
         ),
         card(
             "LLM prefill FLOPs",
-            f"{times(cost['speedup'])} less",
-            f"{flops(cost['prefill_tflops'])}, not {flops(cost['baseline_tflops'])}; vision tower apart",
+            fewer(cost["speedup"]).removesuffix(" FLOPs"),
+            f"{flops(cost['prefill_tflops'])} instead of {flops(cost['baseline_tflops'])}, without the vision encoder",
             "modelled",
         ),
         card(
             "KV cache",
-            f"{times(kv_ratio(cost))} smaller",
-            f"{size(cost['kv_bytes'])}, not {size(cost['baseline_kv_bytes'])}",
+            smaller(kv_ratio(cost)),
+            f"{size(cost['kv_bytes'])} instead of {size(cost['baseline_kv_bytes'])}",
             "modelled",
         ),
         card(
@@ -93,7 +93,7 @@ def figures(answer: Answer) -> str:
 
 def last_layer(visual: int) -> str:
     """What the last layer still sees."""
-    return f"{visual:,} left in the last layer" if visual else "none in the last layers: the text has read them"
+    return f"{visual:,} left in the last layer" if visual else "none in the last layers; by then the text has absorbed them"
 
 
 def kv_ratio(cost: dict[str, float]) -> float:

@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from aim.methods.published import Row
-from aim.views.units import flops, times
+from aim.views.curve import curve_svg
+from aim.views.layer_words import in_words
+from aim.views.units import fewer, flops, smaller
 
 if TYPE_CHECKING:
     from aim.planning.plan import Plan
 
 
-def plan_panel(plan: Plan, visual_tokens: int, published: Row | None = None, remark: str = "") -> str:
-    """The panel beside the knobs.
+def plan_panel(
+    plan: Plan,
+    visual_tokens: int,
+    ramp: tuple[int, int] | None = None,
+    published: Row | None = None,
+    remark: str = "",
+    scores: Mapping[int, np.ndarray] | None = None,
+) -> str:
+    """The panel beside the knobs: the tokens of each layer as a curve, and below it figures and words.
 
     Args:
         visual_tokens: what the vision tower makes of the clip, before merging.
+        ramp: (l1, l2), which are marked on the curve.
         published: the nearest row of the paper, for the model it was published for.
         remark: what the plan takes for granted about the clip.
+        scores: quantiles of a run with this setting, as in `curve_svg`.
     """
     visual = [count for count, _ in plan.tokens_per_layer]
-    bars = "".join(f'<i style="--kept:{100 * count / max(1, visual_tokens):.1f}%"></i>' for count in visual)
     paper = f'<div class="aim-plan-paper">{escape(published.sentence())}</div>' if published else ""
     words = f"<b>{visual_tokens:,} → {visual[0]:,} visual tokens.</b> {escape(' '.join(filter(None, (in_words(visual), remark))))}"
+    marks = [(layer, f"{name} = {layer}") for name, layer in zip(("l1", "l2"), ramp or (), strict=False)]
+    curve = curve_svg(plan.tokens_per_layer, visual_tokens, scores, marks, _telling(visual), compact=True)
     return (
-        '<div class="aim-plan"><div class="aim-plan-figures"><span class="aim-kind">modelled:</span> '
-        f"LLM prefill FLOPs <b>{flops(plan.prefill_tflops)}</b>, "
-        f"<b>{times(plan.speedup)} less</b> · KV cache <b>{times(plan.baseline_kv_bytes / max(1, plan.kv_bytes))} smaller</b></div>"
-        f'<div class="aim-plan-curve" role="img" aria-label="Planned visual tokens in each layer">{bars}</div>'
-        f'<div class="aim-plan-detail">{words}</div>{paper}</div>'
+        f'<div class="aim-plan"><div class="aim-plan-curve">{curve}</div>'
+        f'<div class="aim-plan-detail">{words}</div>'
+        f'<div class="aim-plan-figures"><b>{fewer(plan.speedup)}</b> ({flops(plan.prefill_tflops)}) · '
+        f"KV cache <b>{smaller(plan.baseline_kv_bytes / max(1, plan.kv_bytes))}</b> "
+        f'<span class="aim-kind">modelled</span></div>{paper}</div>'
     )
 
 
@@ -38,19 +53,6 @@ def hint(text: str) -> str:
     return f'<div class="aim-plan aim-plan-hint">{escape(text)}</div>'
 
 
-def in_words(visual: list[int]) -> str:
-    """Which layers see all merged tokens, fewer and fewer, or none."""
-    layers, merged = len(visual), visual[0]
-    full = next((layer for layer, count in enumerate(visual) if count < merged), layers)
-    gone = next((layer for layer, count in enumerate(visual) if count == 0), layers)
-    parts = [f"{_span(0, full)} all {merged:,}"] if full else []
-    if gone > full:
-        parts.append(f"{_span(full, gone)} fewer and fewer")
-    if gone < layers:
-        parts.append(f"{_span(gone, layers)} none")
-    sentence = ", ".join(parts)
-    return sentence[0].upper() + sentence[1:] + "."
-
-
-def _span(first: int, end: int) -> str:
-    return f"layer {first} sees" if end - first == 1 else f"layers {first}–{end - 1} see"
+def _telling(visual: list[int]) -> int:
+    """The layer whose figures are told until one is pointed at: the last that still sees visual tokens."""
+    return max((layer for layer, count in enumerate(visual) if count), default=0)

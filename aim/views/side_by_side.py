@@ -57,7 +57,7 @@ def _row(run: Compared, reference: Compared) -> str:
     cost, pairs = answer.cost, answer.trace.tokens_per_layer
     spent, base = median(run.prefill_seconds), median(reference.prefill_seconds)
     faster = "" if is_reference else f"<small>{times(base / spent)} faster</small>"
-    less = "" if is_reference else f"<small>{times(cost['speedup'])} less</small>"
+    less = "" if is_reference else f"<small>{times(cost['speedup'])} fewer</small>"
     texts = (
         escape(answer.text) or "–",
         "–" if is_reference else "yes" if run.agrees else "<b>no</b>",

@@ -156,7 +156,7 @@ def _row(tuned: Tuned, place: int) -> str:
         )
         if applies
     ]
-    less = f"<small>{times(tried.cost['speedup'])} less</small>" if "speedup" in tried.cost else ""
+    less = f"<small>{times(tried.cost['speedup'])} fewer</small>" if "speedup" in tried.cost else ""
     figures = (
         number(strays(tried)),
         f"{flops(tried.cost['prefill_tflops'])}{less}",

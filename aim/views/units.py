@@ -43,6 +43,16 @@ def times(ratio: float) -> str:
     return f"{ratio:,.0f}×" if ratio >= 100 else f"{ratio:.1f}×" if ratio >= 0.95 else f"{ratio:.2f}×"
 
 
+def fewer(ratio: float) -> str:
+    """How many times fewer FLOPs than the full model, for example "4.1× fewer FLOPs"."""
+    return "as many FLOPs as the full model" if round(ratio, 1) == 1 else f"{times(ratio)} fewer FLOPs"
+
+
+def smaller(ratio: float) -> str:
+    """How many times smaller than the full model's, for example "4.1× smaller"."""
+    return "as large as the full model's" if round(ratio, 1) == 1 else f"{times(ratio)} smaller"
+
+
 def counted(tokens: int) -> str:
     """For example "1 token" or "1,620 tokens"."""
     return f"{tokens:,} token{'s' * (tokens != 1)}"

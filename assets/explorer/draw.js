@@ -69,6 +69,7 @@ function makeCanvas(width, height) {
 
 // Frames stand side by side in one picture; this is where each of them is.
 function loadPictures({ picture }) {
+  if (picture.loaded) return picture.loaded;
   const image = new Image();
   image.src = picture.data;
   const place = (frame) => [(frame % picture.columns) * picture.width, Math.floor(frame / picture.columns) * picture.height];

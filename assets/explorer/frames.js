@@ -1,52 +1,65 @@
-// The Frames tab: a contact sheet, one enlarged frame, two scrubbers, three views, and what became of a region. Nothing is asked of a server.
+// The frames of a run: one enlarged, with a line between the original and what the model sees, the others as a strip, and what became of a
+// region. It keeps frame, layer and view from run to run. Nothing is asked of a server.
 
 const ENLARGED = 960;
 const SAVED = 480;
 const PLAY_EVERY = 700; // milliseconds a layer
 const SLICE = 12; // milliseconds of every screen refresh that thumbnails may take
+const WIPE = 0.4;
 
+// The report's: one run that does not change.
 function startFrames(element, props, watch) {
-  const kept = { view: "merged", fill: true };
-  mount(element, props, watch, "After a run, the frames are here: which patches were merged, and how far each of them got.", (payload, root) =>
-    buildFrames(payload, kept, () => root.setAttribute("data-ready", "")),
-  );
+  mount(element, props, watch, "After a run, the frames are here: which patches were merged, and how far each of them got.", (payload, root) => {
+    const frames = makeFrames();
+    openRun(payload).then((run) => {
+      frames.show(run);
+      root.setAttribute("data-ready", "");
+    });
+    return frames.node;
+  });
 }
 
-function buildFrames(payload, kept, onReady) {
+// A payload with everything that is made of it once. The pictures may be known from an earlier run on the same frames.
+function openRun(payload, known = null) {
   const trace = readTrace(payload);
   const colours = makeColours(payload.colour_map);
-  const state = { frame: payload.start_frame, layer: tellingLayer(trace), pinned: null, hover: null, box: null };
-  let pictures = null;
-  let paint = null;
+  return (known ?? loadPictures(payload)).then((pictures) => ({ payload, trace, colours, pictures, paint: makePainter(trace, pictures, colours) }));
+}
+
+function makeFrames() {
+  const state = { view: "merged", fill: true, frame: 0, layer: 0, layerChosen: false, pinned: null, hover: null, box: null };
+  let run = null;
+  let other = null; // the run on the left side, null for the original
+  let large = null;
+  let sides = [];
+  let thumbnails = [];
 
   const views = Object.fromEntries(Object.entries(VIEWS).map(([name, view]) => [name, view.label]));
-  const choices = makeChoices("View", views, kept.view, setView);
-  const fill = make("input", { type: "checkbox", checked: kept.fill, onchange: () => ((kept.fill = fill.checked), draw(true)) });
+  const choices = makeChoices("View", views, state.view, setView);
+  const fill = make("input", { type: "checkbox", checked: state.fill, onchange: () => ((state.fill = fill.checked), draw(true)) });
   const fillRow = make("label", { class: "aim-x-check" }, fill, make("span", {}, "Fill with mean colour"));
   const save = make("button", { type: "button", class: "aim-x-button", onclick: () => saveSheet() }, "Save as PNG");
-  const stage = make("div", { class: "aim-x-stage" });
+  const wipe = makeWipe(WIPE, () => compose());
+  const [left, right] = [make("span", { class: "aim-x-left" }), make("span", { class: "aim-x-right" })];
+  const frameBox = make("div", { class: "aim-x-frame" }, wipe.handle, left, right);
+  const stage = make("div", { class: "aim-x-stage" }, frameBox);
   const caption = make("p", { class: "aim-x-caption" });
-  const frameSlider = makeSlider("Frame", trace.frames - 1, state.frame, setFrame);
+  const frameSlider = makeSlider("Frame", 0, 0, setFrame);
   const play = make("button", { type: "button", class: "aim-x-button", onclick: () => (timer ? pause() : start()) }, "▶ Play");
-  const layerSlider = makeSlider("Layer", trace.layers - 1, state.layer, (layer) => (pause(), setLayer(layer)), play);
+  const layerSlider = makeSlider("Layer", 0, 0, (layer) => (pause(), setLayer(layer)), play);
   const legend = make("div", { class: "aim-x-legend" });
   const said = make("p", { class: "aim-x-said", "aria-live": "polite" });
   const details = make("p", { class: "aim-x-details" });
   const reading = make("p", { class: "aim-x-reading" });
   const sheet = make("div", { class: "aim-x-sheet", role: "group", "aria-label": "All frames" });
-  const thumbnails = Array.from({ length: trace.frames }, (_, frame) => {
-    const text = make("span", {});
-    const button = make("button", { type: "button", class: "aim-x-thumb", onclick: () => setFrame(frame) }, text);
-    sheet.append(button);
-    return { button, text, canvas: null };
-  });
 
   let timer = null;
   function start() {
-    if (kept.view === "merged") setView("survival");
-    if (state.layer === trace.layers - 1) setLayer(0);
+    if (!run) return;
+    if (state.view === "merged") setView("survival");
+    if (state.layer === run.trace.layers - 1) setLayer(0);
     play.textContent = "❚❚ Pause";
-    timer = setInterval(() => (!play.isConnected || state.layer === trace.layers - 1 ? pause() : setLayer(state.layer + 1)), PLAY_EVERY);
+    timer = setInterval(() => (!play.isConnected || state.layer >= run.trace.layers - 1 ? pause() : setLayer(state.layer + 1)), PLAY_EVERY);
   }
   function pause() {
     clearInterval(timer);
@@ -55,7 +68,7 @@ function buildFrames(payload, kept, onReady) {
   }
 
   function setView(view) {
-    kept.view = view;
+    state.view = view;
     choices.choose(view);
     draw(true);
   }
@@ -70,8 +83,9 @@ function buildFrames(payload, kept, onReady) {
   // Merging is over before layer 0, so a layer can only be followed in the other views.
   function setLayer(layer) {
     state.layer = layer;
+    state.layerChosen = true;
     layerSlider.input.value = layer;
-    if (kept.view === "merged") setView("survival");
+    if (state.view === "merged") setView("survival");
     else draw(true);
   }
 
@@ -87,18 +101,19 @@ function buildFrames(payload, kept, onReady) {
     draw(false);
   }
 
-  function look() {
+  function look({ trace } = run) {
     const { frame, places } = state.pinned ?? { frame: state.frame, places: state.hover === null ? [] : [state.hover] };
-    const chosen = new Set(places.map((place) => trace.assignment[frame * trace.patches + place]));
-    return { view: kept.view, fill: kept.fill, layer: state.layer, chosen, box: state.box };
+    const known = frame < trace.frames && places.every((place) => place < trace.patches) ? places : [];
+    const chosen = new Set(known.map((place) => trace.assignment[frame * trace.patches + place]));
+    return { view: state.view, fill: state.fill, layer: Math.min(state.layer, trace.layers - 1), chosen, box: state.box };
   }
 
   // The large frame at the next refresh of the screen, the thumbnails in slices after it, so that no move waits for sixty-four of them.
   let request = null;
-  let next = trace.frames;
+  let next = 0;
   function draw(withThumbnails) {
+    if (!run) return;
     write();
-    if (!paint) return;
     if (withThumbnails) next = 0;
     cancelAnimationFrame(request);
     sheet.setAttribute("aria-busy", "true");
@@ -106,66 +121,111 @@ function buildFrames(payload, kept, onReady) {
     let waiting = true;
     const slice = () => {
       const start = performance.now();
-      if (waiting) paint(large, state.frame, seen);
+      if (waiting) paintSides(seen);
       waiting = false;
-      for (; next < trace.frames && performance.now() - start < SLICE; next++) paint(thumbnails[next].canvas, next, seen);
-      if (next < trace.frames) request = requestAnimationFrame(slice);
+      for (; next < run.trace.frames && performance.now() - start < SLICE; next++) run.paint(thumbnails[next].canvas, next, seen);
+      if (next < run.trace.frames) request = requestAnimationFrame(slice);
       else sheet.setAttribute("aria-busy", "false");
     };
     request = requestAnimationFrame(slice);
   }
 
+  function paintSides(seen) {
+    run.paint(sides[1], state.frame, seen);
+    if (other) other.paint(sides[0], Math.min(other.trace.frames - 1, state.frame), look(other));
+    else drawPhoto(sides[0], run.pictures, state.frame);
+    compose();
+  }
+
+  function compose() {
+    if (!large) return;
+    const context = large.getContext("2d");
+    const cut = Math.round(wipe.at() * large.width);
+    context.drawImage(sides[1], 0, 0);
+    if (cut > 0) context.drawImage(sides[0], 0, 0, cut, large.height, 0, 0, cut, large.height);
+    left.hidden = wipe.at() < 0.12;
+    right.hidden = wipe.at() > 0.88;
+  }
+
   function write() {
+    const { trace, colours } = run;
     const { frame, layer } = state;
-    const merged = kept.view === "merged";
+    const merged = state.view === "merged";
     const tokens = (index) => (merged ? trace.entered[index] : trace.left[index * trace.layers + layer]);
     const [time, entered] = [writeTime(trace.times[frame]), trace.entered[frame]];
     caption.textContent = merged
       ? `Frame ${frame + 1} at ${time}: ${writeCount(trace.patches, "patch")} in ${writeCount(entered, "token")}`
       : `Frame ${frame + 1} at ${time}: ${tokens(frame)} of ${writeCount(entered, "token")} left in layer ${layer}`;
+    left.textContent = other ? "A" : "original";
+    right.textContent = other ? "B, now" : "what the model sees";
     frameSlider.say(`${frame + 1} of ${trace.frames} · ${time}`);
     const whole = `${trace.alive[layer].toLocaleString("en")} of ${writeCount(trace.groups, "token")} left`;
-    const before = `before layer 0: ${writeCount(trace.assignment.length, "patch")} became ${writeCount(trace.groups, "token")}`;
-    layerSlider.say(merged ? before : `${layer} of 0–${trace.layers - 1} · ${whole}`);
+    layerSlider.say(merged ? "merging comes before the layers" : `${layer} of 0–${trace.layers - 1} · ${whole}`);
     fillRow.hidden = !merged;
-    legend.replaceChildren(...makeLegend(trace, kept.view, layer, colours));
-    reading.replaceChildren(...VIEWS[kept.view].reading.flatMap((text) => [text, make("br")]));
+    legend.replaceChildren(...makeLegend(trace, state.view, layer, colours));
+    reading.replaceChildren(...VIEWS[state.view].reading.flatMap((text) => [text, make("br")]));
     thumbnails.forEach(({ button, text }, index) => {
       text.textContent = `${writeTime(trace.times[index])} · ${tokens(index)}`;
       button.setAttribute("aria-pressed", String(index === frame));
       button.setAttribute("aria-label", `Frame ${index + 1}, ${writeTime(trace.times[index])}, ${writeCount(tokens(index), "token")}`);
     });
     const shown = state.pinned ?? (state.hover === null ? null : { frame, places: [state.hover] });
-    const idle = ["Tap a patch or draw a box on the frame: what became of it?", "Arrow keys work too: Shift for a box, Escape to let go."];
+    const idle = ["Tap a patch or draw a box to see what happened to it.", "Arrow keys work too: Shift for a box, Escape to let go."];
     const [sentence, more] = shown ? describePatches(trace, shown.frame, shown.places, layer) : idle;
     said.textContent = sentence;
     details.textContent = more;
   }
 
   function saveSheet() {
-    if (!paint) return;
-    const canvas = drawSheet(trace, pictures, paint, look(), `${VIEWS[kept.view].label}${kept.view === "merged" ? "" : `, layer ${state.layer}`}`);
-    make("a", { href: canvas.toDataURL("image/png"), download: `aim-${kept.view}.png` }).click();
+    if (!run) return;
+    const title = `${VIEWS[state.view].label}${state.view === "merged" ? "" : `, layer ${state.layer}`}`;
+    const canvas = drawSheet(run.trace, run.pictures, run.paint, look(), title);
+    make("a", { href: canvas.toDataURL("image/png"), download: `aim-${state.view}.png` }).click();
   }
 
-  let large = null;
-  loadPictures(payload).then((loaded) => {
-    pictures = loaded;
-    paint = makePainter(trace, pictures, colours);
-    large = frameCanvas(pictures, ENLARGED);
+  function prepare(grid) {
+    large?.remove();
+    large = frameCanvas(run.pictures, ENLARGED);
     large.className = "aim-x-large";
-    stage.append(large);
-    pickPatches(large, trace, choose, hoverOver);
-    thumbnails.forEach((thumbnail) => thumbnail.button.prepend((thumbnail.canvas = frameCanvas(pictures, THUMBNAIL))));
+    sides = [frameCanvas(run.pictures, ENLARGED), frameCanvas(run.pictures, ENLARGED)];
+    frameBox.prepend(large);
+    pickPatches(large, grid, choose, hoverOver);
+    sheet.replaceChildren();
+    thumbnails = Array.from({ length: run.trace.frames }, (_, frame) => {
+      const [text, canvas] = [make("span", {}), frameCanvas(run.pictures, THUMBNAIL)];
+      const button = make("button", { type: "button", class: "aim-x-thumb", onclick: () => setFrame(frame) }, canvas, text);
+      sheet.append(button);
+      return { button, text, canvas };
+    });
+  }
+
+  function show(shown) {
+    const before = run;
+    run = shown;
+    const { trace, pictures } = run;
+    if (before?.pictures !== pictures || before.trace.rows !== trace.rows || before.trace.columns !== trace.columns) {
+      Object.assign(state, { frame: run.payload.start_frame, pinned: null, hover: null, box: null });
+      if (other && other.pictures !== pictures) other = null;
+      prepare(trace);
+    }
+    state.frame = Math.min(state.frame, trace.frames - 1);
+    state.layer = state.layerChosen ? Math.min(state.layer, trace.layers - 1) : tellingLayer(trace);
+    for (const [slider, last, value] of [[frameSlider, trace.frames - 1, state.frame], [layerSlider, trace.layers - 1, state.layer]]) {
+      slider.input.max = last;
+      slider.input.value = value;
+    }
     draw(true);
-    onReady();
-  });
-  write();
+  }
+
+  function beside(shown) {
+    other = shown;
+    draw(false);
+  }
 
   const top = make("div", { class: "aim-x-top" }, choices.row, fillRow, save);
-  const main = make("div", { class: "aim-x-main" }, stage, caption, frameSlider.row, layerSlider.row);
-  const notes = make("div", { class: "aim-x-notes" }, said, details, legend, reading);
-  return make("div", {}, top, make("div", { class: "aim-x-body" }, main, notes, sheet));
+  const main = make("div", { class: "aim-x-main" }, stage, caption);
+  const side = make("div", { class: "aim-x-aside" }, top, layerSlider.row, frameSlider.row, sheet, legend, said, details, reading);
+  return { node: make("div", { class: "aim-x-body" }, main, side), show, beside, setView, setLayer, state };
 }
 
 // Click, tap, drag a box, or arrow keys. choose(places or null, box or null) pins; hover(place or null) only looks.

@@ -1,4 +1,4 @@
-// The Time tab: frames × layers, coloured by the tokens of each frame that are left, under the frames themselves.
+// The moments of the clip: frames × layers, coloured by the tokens of each frame that are left, under the frames themselves.
 
 const STRIP = 160;
 const PICTURES_IN_STRIP = 10;

@@ -38,12 +38,15 @@ def test_every_example_can_be_picked_and_the_last_is_answered_rightly(visit):
     assert visitor.answer() == examples()[-1]["answer"]
 
 
-def test_pressing_run_is_enough(visit):
+def test_a_first_result_is_there_without_a_click_and_run_gives_the_same(visit):
     visitor = visit()
+    visitor.settled()
     assert visitor.question.input_value() == examples()[0]["question"]
+    stored = visitor.answer(), visitor.text(".aim-verdict")
+    assert stored[0] == examples()[0]["answer"]
     visitor.run()
-    assert visitor.answer() == examples()[0]["answer"]
-    assert "modelled" in visitor.text("#figures") and "measured" in visitor.text("#figures")
+    assert (visitor.answer(), visitor.text(".aim-verdict")) == stored
+    assert "modelled" in visitor.text(".aim-facts") and "measured" in visitor.text(".aim-facts")
 
 
 def test_stages_are_named_with_their_times_and_a_second_run_reuses_the_clip(visit):
@@ -52,7 +55,6 @@ def test_stages_are_named_with_their_times_and_a_second_run_reuses_the_clip(visi
     visitor.run()
     stages = visitor.tab.locator("#status .aim-step-done")
     assert [text.split()[0] for text in stages.all_inner_texts()] == ["decode", "vision", "merge", "prefill", "answer"]
-    visitor.set("merge-ratio", 0.5)
     visitor.run("The vision features of this clip were reused")
     assert stages.all_inner_texts()[:2] == ["decode reused", "vision reused"]
 
@@ -63,12 +65,15 @@ def test_an_upload_of_ones_own_is_answered_on_enter(visit, own_clip, vlm):
     visitor.question.fill("how many shapes are there?")
     visitor.question.press("Enter")
     visitor.wait_for_status("Answered")
+    visitor.settled()
     assert visitor.answer() == opinion(vlm, own_clip, visitor) != ""
 
 
 def test_the_bundled_model_says_what_world_it_knows(visit):
-    note = visit().text(".aim-note")
-    assert "moving coloured shapes" in note and "For those, pick" in note
+    visitor = visit()
+    assert "moving coloured shapes" in visitor.text("#model")
+    visitor.tab.locator("#model summary").click()
+    assert "For those, pick" in visitor.text("#model")
 
 
 def test_a_file_that_is_no_video_gives_a_sentence_and_costs_nothing(browser, app, tmp_path):
@@ -81,25 +86,26 @@ def test_a_file_that_is_no_video_gives_a_sentence_and_costs_nothing(browser, app
     visitor.question.fill("what is <i>this</i>?")
     visitor.set("merge-ratio", 0.5)
     visitor.tab.locator("#run").click()
-    message = visitor.tab.locator(".toast-body").filter(has_text="Accepted")
+    message = visitor.tab.locator("#status .aim-error").filter(has_text="Accepted")
     message.wait_for()
     assert "/" not in message.inner_text() and "Traceback" not in message.inner_text()
-    assert message.locator("b").count() == 0
-    visitor.wait_for_status("Nothing was run")
+    assert message.locator("b").count() == 0 and visitor.tab.locator(".toast-body").filter(has_text="Accepted").count() == 0
+    visitor.tab.locator(".aim-veil").filter(has_text="Settings changed").wait_for()
     assert visitor.question.input_value() == "what is <i>this</i>?"
     assert visitor.knob("merge-ratio") == 0.5
     visitor.context.close()
 
 
-def test_run_without_video_or_question_says_what_is_missing(visit):
+def test_run_without_a_question_says_what_is_missing_until_the_next_action(visit):
     visitor = visit()
     visitor.question.fill("")
     visitor.tab.locator("#run").click()
-    visitor.tab.locator(".toast-body").filter(has_text="There is no question yet").wait_for()
-    visitor.wait_for_status("Nothing was run")
-    visitor.tab.locator("#video").get_by_label("Clear").click()
-    visitor.tab.locator("#run").click()
-    visitor.tab.locator(".toast-body").filter(has_text="There is no video yet").wait_for()
+    visitor.wait_for_status("Not run: There is no question yet")
+    visitor.tab.wait_for_timeout(1500)  # it stays until the next action
+    visitor.wait_for_status("Not run: There is no question yet")
+    visitor.question.fill(examples()[0]["question"])
+    visitor.run()
+    assert visitor.answer() == examples()[0]["answer"]
 
 
 @pytest.fixture
@@ -119,8 +125,8 @@ def test_stop_ends_a_long_answer_and_markup_in_it_stays_text(talker, visit, own_
     visitor.set("frames", 2)
     visitor.question.fill("and then?")
     visitor.tab.locator("#run").click()
-    visitor.tab.wait_for_function("document.querySelector('#answer textarea').value.includes('<b>on</b> & <b>on</b>')")
-    assert 'it does not know "<b>dog</b>"' in visitor.text("#note")
+    visitor.tab.wait_for_function("document.querySelector('.aim-answer').textContent.includes('<b>on</b> & <b>on</b>')")
+    assert 'it does not know "<b>dog</b>"' in visitor.text("#screen .aim-note")
     visitor.tab.locator("#stop").click()
     visitor.wait_for_status("Stopped.")
     said = vlm.said
@@ -137,6 +143,7 @@ def test_two_visitors_with_different_clips_at_once_do_not_meet(visit, own_clip, 
     second.tab.locator("#run").click()
     for visitor in (first, second):
         visitor.wait_for_status("Answered")
+        visitor.settled()
     assert first.answer() == examples()[0]["answer"]
     assert second.answer() == opinion(vlm, own_clip, second)
     assert examples()[0]["file"] in first.link() and "example=" not in second.link()

@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from tests.visitor import needs_browser
 
 pytestmark = needs_browser
-TABS = ("Frames", "Layers", "Moments", "Cost", "Methods", "Tune", "Evidence", "Export")
+TABS = ("Layers", "Moments", "Cost", "Methods", "Tune", "Evidence", "Export")
 SCHEMES = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 
 
@@ -22,13 +22,12 @@ def lightness(colour: str) -> float:
 def drawn(visitor, name: str) -> None:
     """Open a tab and wait for what is in it."""
     places = {
-        "Frames": "#explorer canvas",
-        "Layers": "#chart .main-svg",
+        "Layers": "#layers .aim-curve",
         "Moments": "#timeline canvas",
         "Cost": "#cost table",
         "Methods": "#compare-start",
         "Tune": "#tune-start",
-        "Evidence": ".aim-finding",
+        "Evidence": ".aim-finding-chart .main-svg",
         "Export": "#code .cm-content",
     }
     visitor.open(name)
@@ -59,15 +58,43 @@ def compare_methods(visitor) -> None:
     visitor.tab.locator("#compare-chart .main-svg").first.wait_for()
 
 
-def test_a_phone_shows_one_column_in_the_order_of_use(visit):
-    """Colours move nothing, so one scheme is enough."""
-    visitor = visit(width=400, dark=True)
+def test_the_core_loop_fits_on_one_screen_and_the_panels_follow(visit):
+    visitor = visit()
+    visitor.settled()
+    for place in (
+        "#strip",
+        "#question",
+        ".aim-answer",
+        "#screen .aim-x-large",
+        "#screen .aim-x-sheet",
+        "#merge-ratio",
+        "#plan",
+        "#l1",
+        "#frames",
+    ):
+        box = visitor.tab.locator(place).bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 900, place
     assert visitor.overflow() == 0
-    order = ["#video", "#question", "#run", "#answer", "#examples", "#tabs", "#merge-ratio"]
+
+
+def test_a_phone_has_one_column_and_the_knobs_in_a_sheet_at_its_foot(visit):
+    """Colours move nothing, so one scheme is enough."""
+    visitor = visit(width=390, dark=True)
+    visitor.settled()
+    assert visitor.overflow() == 0
+    order = ["#video", "#question", "#run", ".aim-answer", "#screen .aim-x-large", "#tabs"]
     tops = [visitor.tab.locator(place).bounding_box()["y"] for place in order]
     assert tops == sorted(tops)
-    visitor.tab.locator("#compare input").check()
-    visitor.run()
+    slider, sheet = visitor.tab.locator("#merge-ratio input[type=range]"), visitor.tab.locator(".aim-knobs")
+    assert slider.bounding_box()["y"] > 700 and sheet.bounding_box()["height"] < 250
+    assert not visitor.tab.locator("#l1").is_visible()
+    visitor.set("merge-ratio", 0.02)
+    visitor.wait_for_text(".aim-sheet-said", "✗")
+    visitor.tab.locator("#handle button").click()
+    visitor.tab.locator("#l1").wait_for()
+    assert sheet.bounding_box()["height"] <= 0.8 * 900 and visitor.overflow() == 0
+    visitor.tab.locator("#handle button").click()
+    visitor.tab.locator("#l1").wait_for(state="hidden")
     for fill in (compare_methods, tune_and_spend):
         fill(visitor)
         assert visitor.overflow() == 0
@@ -77,16 +104,16 @@ def test_a_phone_shows_one_column_in_the_order_of_use(visit):
 
 
 @SCHEMES
-def test_charts_follow_light_and_dark_and_axe_finds_nothing_serious_before_and_after_a_run(visit, dark):
+def test_the_page_follows_light_and_dark_and_axe_finds_nothing_serious(visit, dark):
     visitor = visit(dark=dark)
-    assert serious(visitor) == []
-    visitor.tab.locator("#compare input").check()
-    visitor.run()
+    visitor.settled()
+    visitor.set("merge-ratio", 0.1)
+    visitor.settled()
+    visitor.tab.get_by_role("button", name="Pin as A").click()
     visitor.unfold()
-    drawn(visitor, "Layers")
     page, text = (
         visitor.tab.evaluate(f"getComputedStyle(document.querySelector('{place}')).{what}")
-        for place, what in (("body", "backgroundColor"), ("#chart .xtick text", "fill"))
+        for place, what in (("body", "backgroundColor"), ("#layers .aim-curve text", "fill"))
     )
     assert (lightness(page) < 128) == dark and (lightness(text) > 128) == dark
     assert serious(visitor) == []
@@ -104,18 +131,32 @@ def test_axe_finds_nothing_serious_in_what_the_tabs_work_out(visit, dark):
         assert serious(visitor, "#tabs") == [], fill.__name__
 
 
-def test_everything_can_be_reached_and_run_by_keyboard(visit):
+def test_everything_can_be_reached_and_run_by_keyboard_and_focus_is_seen(visit):
     visitor = visit()
     visitor.question.focus()
     visitor.tab.keyboard.press("Enter")
     visitor.wait_for_status("Answered")
+    visitor.settled()
     visitor.tab.locator("#merge-ratio input[type=range]").focus()
     before = visitor.knob("merge-ratio")
-    plan = visitor.text("#plan")
     for _ in range(12):
         visitor.tab.keyboard.press("ArrowLeft")
     assert visitor.knob("merge-ratio") < before
-    visitor.tab.wait_for_function("plan => document.querySelector('#plan').innerText !== plan", arg=plan)
+    visitor.settled()
+    wipe = visitor.tab.get_by_role("slider", name="Line between")
+    wipe.focus()
+    place = wipe.get_attribute("aria-valuenow")
+    visitor.tab.keyboard.press("ArrowRight")
+    assert wipe.get_attribute("aria-valuenow") != place
+    for target in ("#merge-ratio input[type=range]", "#preset input >> nth=0", "#strip button >> nth=0", "#run"):
+        visitor.tab.locator(target).focus()
+        visitor.tab.keyboard.press("Shift")  # a key, so that focus is of the keyboard
+        assert visitor.tab.evaluate(OUTLINED), target
+
+
+# The focused control, or what stands for it, has a line around it.
+OUTLINED = """() => [document.activeElement, document.activeElement.closest("label")]
+    .some(node => node && parseFloat(getComputedStyle(node).outlineWidth) >= 2 && getComputedStyle(node).outlineStyle !== "none")"""
 
 
 def test_the_first_paint_is_told(visit):

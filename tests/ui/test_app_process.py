@@ -38,7 +38,7 @@ from aim.ui.page import launch_options
 _, address, _ = app.demo.launch(prevent_thread_lock=True, quiet=True, inbrowser=False, **launch_options())
 from tests.page import Page
 page = Page(address)
-print("ANSWERED", list(page.press_run())[-1]["output"]["data"][1], flush=True)
+print("ANSWERED", list(page.press_run())[-1]["output"]["data"][1]["answer"], flush=True)
 page.close()
 app.demo.close()
 """
@@ -56,8 +56,8 @@ def run(tmp_path_factory):
 
 def test_the_app_tells_nobody_anything(run):
     assert f"ANSWERED {examples()[0]['answer']}" in run.stdout and "REACHED" not in run.stdout, run.stdout + run.stderr[-2000:]
-    [line] = [line for line in run.stderr.splitlines() if "aim.runs" in line]
-    assert "outcome=ok" in line and "/" not in line.split("aim.runs")[1]
+    lines = [line.split("aim.runs")[1] for line in run.stderr.splitlines() if "aim.runs" in line]
+    assert [("outcome=ok" in line, "/" in line) for line in lines] == [(True, False)] * 2  # the setting and the full model
 
 
 def test_zerogpus_package_is_imported_before_torch_and_the_app_works_with_it(run):

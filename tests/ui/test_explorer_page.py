@@ -1,4 +1,4 @@
-"""The Frames tab as a visitor meets it: what its canvases show is compared with masks made from the trace."""
+"""The pictures of a run as a visitor meets them: what its canvases show is compared with masks made from the trace."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_playing_runs_through_the_layers_and_stops_at_the_last(explore):
     explorer = explore().show()
     explorer.scrub("Layer", 7)
     explorer.frames.get_by_role("button", name="Play").click()
-    explorer.tab.wait_for_function("document.querySelector('#explorer input[type=range].aim-x-layer').value === '8'")
+    explorer.tab.wait_for_function("document.querySelector('#screen input[type=range].aim-x-layer').value === '8'")
     explorer.frames.get_by_role("button", name="Play").wait_for()
 
 
@@ -198,16 +198,50 @@ def test_another_run_takes_the_place_of_the_first_and_nothing_empties_it(explore
     explorer.scrub("Layer", 4)
     explorer.show("other")
     explorer.frames.locator(".aim-x-thumb").nth(2).wait_for()
-    explorer.tab.wait_for_function("document.querySelectorAll('#explorer .aim-x-thumb').length === 3")
+    explorer.tab.wait_for_function("document.querySelectorAll('#screen .aim-x-thumb').length === 3")
     explorer.frames.locator("[data-ready]").wait_for()
-    assert explorer.frames.locator(".aim-x").count() == explorer.large.count() == 1
+    assert explorer.large.count() == 1
     assert explorer.frames.get_by_label("Survival", exact=True).is_checked()
+    explorer.scrub("Frame", 0)
     explorer.click_patch(4, 2, OTHER)
     token = int(OTHER.trace.assignment[0, 14])
     assert explorer.said().endswith(f"dropped after layer {last_layers(OTHER.trace)[token]}.")
-    explorer.tab.get_by_role("button", name="nothing").click()
-    explorer.frames.get_by_text("After a run").wait_for()
-    assert explorer.large.count() == 0
+
+
+def test_the_line_parts_the_original_from_what_the_model_sees(explore):
+    explorer = explore().show(wipe=50)
+    shown = patch_colours(pixels(explorer.large), of=np.median).reshape(RUN.trace.rows, RUN.trace.columns, 3)
+    photo = RUN.colours[0].astype(float)
+    flat = RUN.colours.reshape(-1, 3).astype(float)
+    means = np.stack([flat[(token == ASSIGNMENT).ravel()].mean(axis=0) for token in ASSIGNMENT[0]]).reshape(photo.shape)
+    assert np.abs(shown[:, :3] - photo[:, :3]).max() < 12  # three of seven columns lie wholly on the left
+    dotted = np.isin(np.arange(photo[..., 0].size), places(RUN.trace)).reshape(photo.shape[:2])
+    assert np.abs(shown - means)[:, 4:][~dotted[:, 4:]].max() < 2
+    assert explorer.frames.locator(".aim-x-left").inner_text() == "original"
+
+
+def test_a_pinned_setting_stands_on_the_left_of_the_line_at_the_same_frame_layer_and_view(explore):
+    explorer = explore().show()
+    explorer.scrub("Frame", 2)
+    explorer.scrub("Layer", 4)
+    alone = {"A": pixels(explorer.large)}
+    explorer.tab.get_by_role("button", name="Pin as A").click()
+    explorer.show("again", frame=None)
+    alone["B"] = pixels(explorer.large)
+    assert explorer.frames.get_by_role("slider", name="Frame").input_value() == "2"
+    explorer.move_line(50)
+    explorer.settle()
+    both, cut = pixels(explorer.large), round(0.5 * alone["A"].shape[1])
+    assert (both[:, : cut - 1] == alone["A"][:, : cut - 1]).all() and (both[:, cut + 1 :] == alone["B"][:, cut + 1 :]).all()
+    assert (alone["A"] != alone["B"]).any()
+    told = explorer.tab.locator(".aim-pins p").all_inner_texts()
+    assert told == ["A run: cyan · run× fewer FLOPs", "B again: blue · again× fewer FLOPs"]
+    explorer.frames.get_by_label("Original", exact=True).check()
+    explorer.settle()
+    assert explorer.frames.locator(".aim-x-left").inner_text() == "original"
+    explorer.show("other")  # another clip lets A go
+    explorer.tab.get_by_role("button", name="Pin as A").wait_for()
+    assert explorer.tab.locator(".aim-pins p").count() == 0
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -15,6 +15,7 @@ from aim.ui import api, errors, export_files, handlers
 from aim.ui.gpu import placed
 from aim.ui.request import Request
 from aim.ui.run_log import log_unstarted, logged
+from aim.ui.status import not_run
 from aim.ui.stop import StopSignal
 from tests.fakes import FakeVlm, make_clip
 from tests.page import Page
@@ -84,7 +85,7 @@ class Small(FakeVlm):
 def test_a_full_model_that_does_not_fit_leaves_the_answer_and_says_so():
     read = lambda path, num_frames, stop: make_clip(num_frames)  # noqa: E731
     last = list(handlers.answer(placed(Small()), request(compare=True), StopSignal(), read))[-1]
-    assert last.answer == "a red circle" and last.run.full is None and handlers.TOO_LARGE in last.status
+    assert last.screen["answer"] == "a red circle" and last.run.full is None and handlers.TOO_LARGE in last.status
 
 
 def test_the_api_keeps_the_answer_too_where_the_full_model_does_not_fit(caplog):
@@ -142,22 +143,18 @@ def test_a_full_disk_is_told_on_the_page_and_the_next_run_saves_again(opened, mo
         with monkeypatch.context() as patch:
             if broken:
                 patch.setattr(export_files, "save_trace", raising(OSError(errno.ENOSPC, "No space left on device", "/tmp/gradio/aim")))
-            assert list(opened.press_run())[-1]["output"]["data"][1] == example["answer"]
-            event = opened.after(opened.event("run"))
-            for _ in range(3):
-                event = opened.after(event)
-                told = opened.do(event)[-1]
-        assert told["success"] is not broken
-        assert not broken or told["output"]["error"] == errors.DISK_FULL
+            assert list(opened.press_run())[-1]["output"]["data"][1]["answer"] == example["answer"]
+            told = opened.at_once(opened.event("export-beacon", "select"))
+        assert told[0] == (not_run(errors.DISK_FULL) if broken else "")
 
 
 def test_a_broken_layer_is_one_message_on_the_page_and_the_next_run_answers(opened, vlm, monkeypatch):
     before = fingerprint(vlm.model)
     with monkeypatch.context() as patch:
         patch.setattr(vlm.model.model.language_model.layers[2], "forward", raising(RuntimeError("in /root/secret.py")))
-        assert list(opened.press_run())[-1]["output"]["error"] == errors.UNEXPECTED
+        assert list(opened.press_run())[-1]["output"]["data"][0] == not_run(errors.UNEXPECTED)
     assert fingerprint(vlm.model) == before
-    assert list(opened.press_run())[-1]["output"]["data"][1] == examples()[0]["answer"]
+    assert list(opened.press_run())[-1]["output"]["data"][1]["answer"] == examples()[0]["answer"]
 
 
 def test_each_run_is_one_line_without_what_was_asked_or_where_it_lies(vlm, caplog):

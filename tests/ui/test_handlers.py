@@ -43,6 +43,11 @@ def video(tmp_path) -> str:
     return str(file)
 
 
+def said(updates, who: str = "answer") -> list[str]:
+    """What the page shows of an answer, as it grows."""
+    return [update.screen[who] for update in updates if update.screen and update.screen[who]]
+
+
 def words(html: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", html).split())
 
@@ -50,9 +55,11 @@ def words(html: str) -> str:
 def test_the_answer_streams_and_the_last_update_has_a_value_for_everything():
     vlm = FakeVlm()
     updates = run(vlm, request())
-    assert [update.answer for update in updates if update.answer] == ["a ", "a red ", "a red circle", "a red circle"]
+    assert said(updates) == ["a ", "a red ", "a red circle", "a red circle"]
+    assert [update.screen.get("growing", False) for update in updates if update.screen] == [True, True, True, False]
     last = updates[-1]
     assert all(value is not None for value in vars(last).values())
+    assert last.screen["asked"] == list(request().values().values()) and last.screen["full"] is None
     assert "Answered" in last.status and "aim-busy" not in last.status and "aim-busy" in updates[0].status
     assert last.run.answer.text == "a red circle" and last.run.trace is last.run.answer.trace
     assert [pair[0] for pair in last.run.plan.tokens_per_layer] == [6, 6, 3, 0]
@@ -103,23 +110,43 @@ def test_the_full_model_runs_after_the_knobs_when_asked_to():
     assert [type(asked.method) is Full for asked in vlm.asked] == [False, True]
     assert vlm.asked[0].clip is vlm.asked[1].clip
     last = updates[-1]
-    assert last.full_answer == last.answer == "a red circle" and last.run.full is not None
-    assert "Both give the same answer." in last.figures and "full model" in last.figures
-    assert [update.full_answer for update in updates if update.full_answer][:2] == ["a ", "a red "]
+    assert last.screen["full"] == last.screen["answer"] == "a red circle" and last.screen["same"] and last.run.full is not None
+    assert "Both give the same answer." in last.screen["cost"] and "full model" in last.screen["cost"]
+    assert said(updates, "full")[:2] == ["a ", "a red "]
 
 
 def test_without_being_asked_to_the_full_model_does_not_run():
     vlm = FakeVlm()
     last = run(vlm, request())[-1]
-    assert len(vlm.asked) == 1 and last.full_answer == "" and last.run.full is None and "full model" not in last.figures
+    assert len(vlm.asked) == 1 and last.screen["full"] is last.screen["same"] is last.run.full is None
+    assert "full model" not in last.screen["cost"]
+
+
+def test_the_full_model_of_a_cheap_model_runs_once_for_a_clip_and_a_question():
+    vlm = FakeVlm()
+    vlm.is_bundled = True
+    model = placed(vlm)
+    for ratio, question, methods in ((0.5, "what?", 2), (0.25, "what?", 1), (0.25, "and now?", 2)):
+        before = len(vlm.asked)
+        last = run(model, request(merge_ratio=ratio, question=question))[-1]
+        assert last.screen["full"] == "a red circle" and len(vlm.asked) - before == methods
+    assert len(model.full_answers) == 2
+
+
+def test_frames_that_the_browser_has_are_not_sent_again():
+    model = placed(FakeVlm())
+    first = run(model, request())[-1].screen
+    [*_, again] = answer(model, request(merge_ratio=0.2), StopSignal(), Reader(), kept=first["picture"])
+    assert first["run"]["picture"]["data"].startswith("data:image/jpeg") and again.screen["run"]["picture"]["data"] is None
+    assert again.screen["picture"] == first["picture"] and again.screen["setting"] != first["setting"]
 
 
 def test_what_the_model_wants_said_stands_beside_the_answer_and_is_no_markup():
     vlm = FakeVlm()
     vlm.note = 'it does not know "<b>dog</b>"'
     last = run(vlm, request())[-1]
-    assert "&lt;b&gt;dog&lt;/b&gt;" in last.note and "<b>" not in last.note
-    assert run(FakeVlm(), request())[-1].note == ""
+    assert last.screen["note"] == vlm.note  # the browser sets it as text
+    assert run(FakeVlm(), request())[-1].screen["note"] == ""
 
 
 @pytest.mark.parametrize(
@@ -157,15 +184,15 @@ def stop_at(vlm, stop, wanted, **changes):
 
 def test_stop_ends_the_run_within_a_word_and_keeps_what_was_said():
     vlm, stop = FakeVlm(words=("a ",) * 1000), StopSignal()
-    updates = stop_at(vlm, stop, lambda update: update.answer == "a a ", compare=True)
+    updates = stop_at(vlm, stop, lambda update: update.screen and update.screen["answer"] == "a a ", compare=True)
     assert vlm.said == 2 and len(vlm.asked) == 1
-    assert "Stopped." in updates[-1].status and updates[-1].answer == "a a " and updates[-1].run is not None
+    assert "Stopped." in updates[-1].status and updates[-1].screen["answer"] == "a a " and updates[-1].run is not None
 
 
 def test_stop_ends_the_full_model_too():
     vlm, stop = FakeVlm(words=("a ",) * 50), StopSignal()
-    updates = stop_at(vlm, stop, lambda update: update.full_answer == "a a a ", compare=True)
-    assert vlm.said == 50 + 3 and "Stopped." in updates[-1].status and updates[-1].full_answer == "a a a "
+    updates = stop_at(vlm, stop, lambda update: update.screen and update.screen["full"] == "a a a ", compare=True)
+    assert vlm.said == 50 + 3 and "Stopped." in updates[-1].status and updates[-1].screen["full"] == "a a a "
 
 
 def test_a_stop_while_the_video_is_read_runs_nothing(monkeypatch):

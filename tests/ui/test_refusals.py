@@ -14,6 +14,7 @@ import pytest
 from aim.kernels.refusal import Refusal
 from aim.ui import errors, jobs, knobs, link_events, spending
 from aim.ui.request import Request, check
+from aim.ui.status import not_run
 from aim.ui.trust_check import UNCHECKED
 from tests.fakes import FakeVlm
 from tests.page import PATIENCE, Page
@@ -86,11 +87,11 @@ def logged_as(told, kind: str, place: str) -> bool:
     return fault.startswith(kind + "\n") and f"in {place}" in fault and not any(QUESTION in line for line in told.all)
 
 
-def press(page: Page, button: str) -> str | None:
-    """The message of a job that is started by a button; None where there is none."""
+def press(page: Page, button: str) -> str:
+    """The status line of a job that is started by a button, once it has ended."""
     begun = page.event(button)["id"]
     work = next(one for one in page.config["dependencies"] if one["trigger_after"] == begun and not one["trigger_only_on_failure"])
-    return page.do(work)[-1]["output"].get("error")
+    return page.do(work)[-1]["output"]["data"][0]
 
 
 def ask(page: Page) -> str:
@@ -110,14 +111,15 @@ BUTTONS = {"ask": "run", "compare": "compare-start", "tune": "tune-start", "spen
 @pytest.mark.parametrize("job", BUTTONS)
 def test_a_fault_in_a_job_is_one_sentence_on_the_page_its_type_in_the_log_and_a_failed_run(opened, broken, log, job, fault):
     broken(job, fault)
-    assert press(opened, BUTTONS[job]) == errors.UNEXPECTED
+    assert not_run(errors.UNEXPECTED) == press(opened, BUTTONS[job])
     assert log().outcomes == ["failed"] and logged_as(log(), FAULTS[fault], fault.__name__)
 
 
 @pytest.mark.parametrize("job", BUTTONS)
 def test_a_refusal_in_a_job_is_told_in_its_own_words_and_logged_as_refused(opened, broken, log, job):
     broken(job, refused)
-    assert press(opened, BUTTONS[job]) == MENDABLE.replace("<", "&lt;").replace(">", "&gt;")
+    told = press(opened, BUTTONS[job])
+    assert MENDABLE.replace("<", "&lt;").replace(">", "&gt;") in told and "aim-error" in told
     assert log().outcomes == ["refused"] and log().faults == []
 
 
@@ -148,8 +150,8 @@ def test_a_fault_in_the_check_after_a_run_leaves_the_answer_and_is_logged(opened
 
 
 def test_a_fault_in_the_checks_before_a_run_is_logged_as_failed(opened, monkeypatch, log):
-    monkeypatch.setattr("aim.ui.run_events.check", lambda *_: broadcast())
-    assert opened.do(opened.event("run"))[-1]["output"]["error"] == errors.UNEXPECTED
+    monkeypatch.setattr("aim.ui.handlers.check", lambda *_: broadcast())
+    assert press(opened, "run") == not_run(errors.UNEXPECTED)
     assert log().outcomes == ["failed"] and logged_as(log(), "ValueError", "broadcast")
 
 

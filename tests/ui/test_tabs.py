@@ -8,7 +8,7 @@ from aim.ui import tabs
 from aim.ui.page import build_demo
 from tests.fakes import FakeVlm
 
-# Everything a tab can do: state, parts, an event of its own, and a value drawn after a run.
+# Everything a tab can do: parts, and an event of its own.
 MADE_UP = """
 import gradio as gr
 
@@ -17,15 +17,10 @@ from aim.ui.tab import Tab
 
 class MadeUp(Tab):
     title = "Made up"
-    needs_run = True
 
     def build(self, vlm):
         self.press = gr.Button("Press", elem_id="made-up-press")
         self.count = gr.Number(vlm.num_layers, elem_id="made-up-count")
-        self.outputs = [gr.Textbox(elem_id="made-up-text")]
-
-    def draw(self, run):
-        return [run.request.question]
 
     def connect(self, page):
         self.press.click(len, page.asking.question, self.count)
@@ -41,10 +36,10 @@ def named(config: dict, name: str) -> dict:
     return part
 
 
-def test_the_tabs_have_their_names_and_those_of_a_run_wait_for_one():
+def test_the_tabs_have_their_names_and_the_first_is_open():
     items = tab_items(build_demo(FakeVlm()).config)
-    assert [item["label"] for item in items] == ["Frames", "Layers", "Moments", "Cost", "Methods", "Tune", "Evidence", "Export"]
-    assert [item["label"] for item in items if not item["interactive"]] == ["Layers", "Moments", "Cost", "Export"]
+    assert [item["label"] for item in items] == ["Layers", "Moments", "Cost", "Methods", "Tune", "Evidence", "Export"]
+    assert all(item["interactive"] for item in items)
 
 
 @pytest.fixture
@@ -57,14 +52,11 @@ def made_up(monkeypatch, tmp_path):
 
 def test_a_new_tab_is_one_file_and_one_line(made_up):
     config = build_demo(FakeVlm()).config
-    assert (tab_items(config)[-1]["label"], tab_items(config)[-1]["interactive"]) == ("Made up", False)
+    assert tab_items(config)[-1]["label"] == "Made up"
     assert named(config, "made-up-count")["props"]["value"] == FakeVlm().num_layers
-    press, count, text, question = (named(config, name)["id"] for name in ("made-up-press", "made-up-count", "made-up-text", "question"))
+    press, count, question = (named(config, name)["id"] for name in ("made-up-press", "made-up-count", "question"))
     [clicked] = [event for event in config["dependencies"] if (press, "click") in event["targets"]]
     assert (clicked["inputs"], clicked["outputs"]) == ([question], [count])
-    # It is drawn after a run by the event that draws the other tabs.
-    [drawn] = [event for event in config["dependencies"] if text in event["outputs"]]
-    assert named(config, "cost")["id"] in drawn["outputs"]
 
 
 def test_every_page_has_tabs_of_its_own():

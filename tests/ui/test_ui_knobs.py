@@ -6,7 +6,7 @@ from aim.methods import AIM
 from aim.methods.presets import PRESETS, preset, preset_of
 from aim.methods.published import MODEL, ROWS, nearest
 from aim.planning.plan import plan as plan_of
-from aim.ui.knobs import defaults, follow_damping, follow_l1, follow_l2, follow_preset, follow_restart, name_of, plan, ranges
+from aim.ui.knobs import defaults, name_of, plan, ranges
 from aim.ui.request import KNOBS
 from tests.fakes import FakeVlm
 
@@ -66,20 +66,10 @@ def test_knobs_between_two_settings_give_a_hint_instead_of_a_plan():
     assert "l1 &lt; l2" in plan(FakeVlm(), None, 0.5, 4, 4, 2)
 
 
-def test_l1_and_l2_follow_each_other():
-    assert follow_l1(5, 4) == 6 and follow_l1(4, 4) == 5 and follow_l1(2, 4) == 4
-    assert follow_l2(5, 4) == 3 and follow_l2(4, 4) == 3 and follow_l2(2, 4) == 2
-
-
-def test_damping_and_restart_follow_each_other():
-    assert follow_restart("question", 0) > 0 and follow_restart("question", 0.5) == 0.5 and follow_restart("uniform", 0) == 0
-    assert follow_damping(0, "question") == "uniform" and follow_damping(0.3, "question") == "question"
-
-
-def test_a_preset_moves_the_knobs_and_the_knobs_name_the_preset():
+def test_the_knobs_name_the_preset():
     vlm = FakeVlm()
     for name in PRESETS:
-        assert name_of(vlm, *follow_preset(vlm, name)) == name
+        assert name_of(vlm, *preset(name, vlm.num_layers)) == name
     assert name_of(vlm, 0.33, 1, 3) is None
 
 

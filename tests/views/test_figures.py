@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from aim.runtime.vlm import Answer
-from aim.views.charts import layer_chart, score_quantiles
 from aim.views.costs import cost_table
+from aim.views.curve import score_quantiles
 from aim.views.figures import card, comparison, figures, first_word, steps, tokens_per_second
 from aim.views.planned import in_words, plan_panel
-from aim.views.units import flops, number, seconds, size, times
+from aim.views.units import fewer, flops, number, seconds, size, smaller, times
 from tests.fakes import COST, TIMINGS, FakeVlm, make_trace
 
 VISION = {"decode_video": 0.1, "preprocess": 0.01, "vision_tower": 0.2}
@@ -26,48 +26,10 @@ def words(html: str) -> str:
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
 
 
-def traces_of(figure) -> dict:
-    return {trace.name: trace for trace in figure.data if trace.name}
-
-
-def test_bars_are_the_executed_tokens_and_the_line_is_the_plan():
-    trace = make_trace()
-    drawn = traces_of(layer_chart(trace, planned=[(6, 5), (5, 5), (4, 5), (0, 5)]))
-    assert list(drawn["visual tokens"].y) == [pair[0] for pair in trace.tokens_per_layer]
-    assert list(drawn["text tokens"].y) == [pair[1] for pair in trace.tokens_per_layer]
-    assert list(drawn["planned"].y) == [11, 10, 9, 5]
-    assert drawn["planned"].line.dash == "dot"
-
-
-def test_scores_are_quantiles_of_the_survivors_on_a_logarithmic_axis_of_their_own():
-    trace = make_trace()
-    figure = layer_chart(trace)
-    scores = next(trace for trace in figure.data if trace.name and trace.name.startswith("PageRank"))
-    assert list(scores.x) == [1, 2] and scores.yaxis == "y2" and figure.layout.yaxis2.type == "log"
-    assert np.allclose(scores.y, [np.median(trace.scores[1]), 0.2])
-    assert np.allclose(scores.customdata[1], [0.1, 0.15, 0.2, 0.25, 0.3])
-    assert list(score_quantiles(trace)) == [1, 2]
-
-
-def test_scores_that_underflow_to_zero_are_drawn_and_told_exactly():
-    trace = make_trace()
-    trace.scores[1][0] = 0
-    scores = next(trace for trace in layer_chart(trace).data if trace.name and trace.name.startswith("PageRank"))
-    assert scores.customdata[0][0] == 0
-    trace.scores[1][:] = 0
-    trace.scores[2][:] = 0
-    assert np.isfinite(layer_chart(trace).layout.yaxis2.dtick)
-
-
-def test_without_scores_there_is_no_second_axis():
-    figure = layer_chart(make_trace(scored=False))
-    assert "yaxis2" not in figure.layout and "planned" not in traces_of(figure)
-
-
-def test_the_chart_takes_the_pages_colours():
-    layout = layer_chart(make_trace()).layout
-    assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
-    assert not layout.template.layout.to_plotly_json()
+def test_scores_are_quantiles_of_the_survivors():
+    quantiles = score_quantiles(make_trace())
+    assert list(quantiles) == [1, 2] and np.allclose(quantiles[2], [0.1, 0.15, 0.2, 0.25, 0.3])
+    assert score_quantiles(make_trace(scored=False)) == {}
 
 
 def test_stages_are_done_with_their_times_reused_running_or_still_to_come():
@@ -79,9 +41,9 @@ def test_stages_are_done_with_their_times_reused_running_or_still_to_come():
 
 def test_the_cards_say_what_is_modelled_and_what_is_measured():
     shown = words(figures(make_answer()))
-    assert "Visual tokens counted 12 → 6 none in the last layers: the text has read them" in shown
-    assert "LLM prefill FLOPs modelled 5.0× less 2.00 G, not 10.0 G; vision tower apart" in shown
-    assert "KV cache modelled 4.0× smaller 2.00 kB, not 8.00 kB" in shown
+    assert "Visual tokens counted 12 → 6 none in the last layers; by then the text has absorbed them" in shown
+    assert "LLM prefill FLOPs modelled 5.0× fewer 2.00 G instead of 10.0 G, without the vision encoder" in shown
+    assert "KV cache modelled 4.0× smaller 2.00 kB instead of 8.00 kB" in shown
     assert "First word measured 30.0 ms" in shown
 
 
@@ -118,20 +80,20 @@ def test_the_cost_table_hides_no_overhead():
     shown = words(cost_table(make_answer()))
     for row in (
         "read the video – 100 ms",
-        "vision tower 3.00 G 200 ms",
+        "vision encoder 3.00 G 200 ms",
         "merging overhead 1.00 M 1.00 ms",
         "importance overhead 2.00 M 2.00 ms",
         "LLM prefill the paper's figure 2.00 G 20.0 ms",
         "further words 3.00 M 10.0 ms",
     ):
         assert row in shown
-    assert "scores only to look at" not in shown
-    assert "together 5.01 G 343 ms" in shown
+    assert "extra scores, display only" not in shown
+    assert "Total 5.01 G 343 ms" in shown
 
 
 def test_the_cost_table_says_what_was_reused_and_what_was_only_looked_at():
     shown = words(cost_table(make_answer(timings=TIMINGS | {"inspection": 0.5}, features_reused=True)))
-    assert "vision tower 3.00 G reused" in shown and "scores only to look at not part of the method – 500 ms" in shown
+    assert "vision encoder 3.00 G reused" in shown and "extra scores, display only not part of the method – 500 ms" in shown
 
 
 def test_texts_are_escaped():
@@ -164,8 +126,15 @@ def test_numbers_have_three_digits_and_a_fitting_unit(text, expected):
 def test_the_plan_is_told_in_figures_a_curve_and_words():
     plan = FakeVlm().plan(4, 20, make_answer().method)
     html = plan_panel(plan, 24)
-    assert "modelled: LLM prefill FLOPs 2.00 G , 5.0× less · KV cache 4.0× smaller 24 → 24 visual tokens." in words(html)
-    assert html.count("--kept:100.0%") == 4
+    assert "24 → 24 visual tokens. Layers 0–3 see all 24. 5.0× fewer FLOPs (2.00 G) · KV cache 4.0× smaller modelled" in words(html)
+    assert html.count("24 visual + 20 text tokens") == 4
+    marked = plan_panel(plan, 24, ramp=(1, 3), scores={2: np.array([0.0, 0.1, 0.2, 0.3, 0.4])})
+    assert "l1 = 1" in marked and "l2 = 3" in marked and "importance: median 2.0e-01, quartiles 1.0e-01 to 3.0e-01" in marked
+
+
+def test_as_many_flops_as_the_full_model_are_not_called_fewer():
+    assert fewer(1.0) == "as many FLOPs as the full model" and fewer(4.14) == "4.1× fewer FLOPs"
+    assert smaller(1.02) == "as large as the full model's" and smaller(2) == "2.0× smaller"
 
 
 @pytest.mark.parametrize(

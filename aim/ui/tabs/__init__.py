@@ -8,7 +8,6 @@ from aim.ui.tab import Tab
 
 # In the order of the page: each tab's class and the file it is in. A new tab is one file and one line here.
 FILES = {
-    "Frames": "frames",
     "Layers": "layers",
     "Moments": "moments",
     "Cost": "cost",

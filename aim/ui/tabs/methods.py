@@ -14,11 +14,11 @@ from aim.kernels.refusal import Refusal
 from aim.methods import AIM, COMPARABLE, Full
 from aim.runtime.compare import Comparison
 from aim.runtime.limits import TYPICAL_TEXT_TOKENS
-from aim.ui.errors import politely
-from aim.ui.handlers import STOPPED_EARLY, status
+from aim.ui.handlers import STOPPED_EARLY
 from aim.ui.model import AppModel
 from aim.ui.request import Request, check
 from aim.ui.starting import QUIET, SESSION_SECONDS, connect_start
+from aim.ui.status import status
 from aim.ui.stop import StopSignal
 from aim.ui.tab import Page, Tab
 from aim.ui.turn import turn
@@ -67,7 +67,6 @@ class Methods(Tab):
         """Compare, Stop, and the layer that is looked at."""
         vlm, last = page.vlm, gr.State(None, time_to_live=SESSION_SECONDS)
 
-        @politely
         def run(stop: StopSignal, names: list[str], reduction: float, layer: int, *values):
             request = Request.of(*values)
             with turn(vlm, "compare", request, stop) as note:

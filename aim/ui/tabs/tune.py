@@ -15,13 +15,13 @@ from aim.runtime.limits import MAX_PREFILLS
 from aim.tuning.outcome import Tried, Tuned
 from aim.ui import knobs
 from aim.ui.budgets import KINDS, budget_range, chosen_budget
-from aim.ui.errors import politely
-from aim.ui.handlers import STOPPED_EARLY, status
+from aim.ui.handlers import STOPPED_EARLY
 from aim.ui.model import AppModel
 from aim.ui.request import METHOD_KNOBS, Request, check
 from aim.ui.seen import UNSEEN, Seen
 from aim.ui.spending_part import SpendingPart
 from aim.ui.starting import QUIET, SESSION_SECONDS, connect_start
+from aim.ui.status import status
 from aim.ui.stop import StopSignal
 from aim.ui.tab import Page, Tab
 from aim.ui.turn import turn
@@ -56,16 +56,17 @@ class Tune(Tab):
             self.stop = gr.Button("Stop", scale=1, min_width=80, elem_id="tune-stop")
         self.status = gr.HTML(status("Nothing has been tuned yet."), elem_id="tune-status")
         self.chart = gr.Plot(show_label=False, container=False, visible=False, elem_id="tune-chart")
-        self.use = gr.Button("Use the chosen setting", size="sm", visible=False, elem_id="tune-use")
+        with gr.Row():
+            self.use = gr.Button("Use the chosen setting", size="sm", visible=False, elem_id="tune-use")
+            self.undo = gr.Button("Undo: the knobs as they were", size="sm", visible=False, elem_id="tune-undo")
         self.table = gr.HTML(EMPTY, js_on_load=PICK, elem_id="tune-table")
         self.spending = SpendingPart(vlm)
 
     def connect(self, page: Page) -> None:
         """Tune, Stop, the rows of the table, and the budget's slider."""
         vlm, controls, question = page.vlm, page.controls, page.asking.question
-        last, read = (gr.State(None, time_to_live=SESSION_SECONDS) for _ in range(2))
+        last, read, before = (gr.State(None, time_to_live=SESSION_SECONDS) for _ in range(3))
 
-        @politely
         def tune(stop: StopSignal, kind: str, amount: float, *values):
             request = Request.of(*values)
             with turn(vlm, "tune", request, stop) as note:
@@ -77,25 +78,34 @@ class Tune(Tab):
             value = limits.value if amount is None else min(limits.high, max(limits.low, amount))
             return gr.Slider(minimum=limits.low, maximum=limits.high, value=value, step=limits.step, label=KINDS[kind].label)
 
-        def move(stop: StopSignal, tuned: Tuned | None, read: tuple[str, Seen] | None, video: str | None, question: str | None):
-            chosen = None if stop.asked or tuned is None else tuned.chosen
-            known = read[1] if read and read[0] == video else UNSEEN
-            return *moved(vlm, question, chosen, known), known if chosen and known.read else gr.skip()
+        def known(read: tuple[str, Seen] | None, video: str | None) -> Seen:
+            return read[1] if read and read[0] == video else UNSEEN
 
-        def use(tuned: Tuned | None, seen: Seen, question: str | None):
-            return moved(vlm, question, None if tuned is None else tuned.chosen, seen)
+        def kept(*now) -> list[Any]:
+            """The setting as it was, and the button that brings it back."""
+            return [list(now), gr.Button(visible=True)]
 
-        def pick(tuned: Tuned | None, seen: Seen, question: str | None, row: gr.SelectData):
+        def use(tuned: Tuned | None, read: tuple[str, Seen] | None, video: str | None, question: str | None, *now):
+            chosen = None if tuned is None else tuned.chosen
+            return [*moved(vlm, question, chosen, known(read, video)), *kept(*now)]
+
+        def pick(row: gr.SelectData, tuned: Tuned | None, read: tuple[str, Seen] | None, video: str | None, question: str | None, *now):
             place = int(row.index)
-            return moved(vlm, question, tuned.tried[place] if tuned and 0 <= place < len(tuned.tried) else None, seen)
+            tried = tuned.tried[place] if tuned and 0 <= place < len(tuned.tried) else None
+            return [*moved(vlm, question, tried, known(read, video)), *kept(*now)]
 
-        setting = [*(controls[name] for name in MOVED), controls["num_frames"], controls["plan"], controls["preset"]]
+        def undo(before: list[Any] | None):
+            return [*(before or [gr.skip()] * (len(MOVED) + 1)), None, gr.Button(visible=False)]
+
+        turned = [*(controls[name] for name in MOVED), controls["num_frames"]]
+        setting = [*turned, controls["plan"], controls["preset"]]
         outputs = [self.status, self.chart, self.table, self.use, last, read]
         inputs = [self.kind, self.amount, *page.inputs]
-        signal, finished = connect_start(self.start, self.stop, self.status, tune, inputs, outputs)
-        finished.success(move, [signal, last, read, page.asking.video, question], [*setting, page.seen], **QUIET)
-        self.table.select(pick, [last, page.seen, question], setting, **QUIET)
-        self.use.click(use, [last, page.seen, question], setting, **QUIET)
+        connect_start(self.start, self.stop, self.status, tune, inputs, outputs)
+        chosen_by, then = [last, read, page.asking.video, question, *turned], [*setting, before, self.undo]
+        self.table.select(pick, chosen_by, then, **QUIET)
+        self.use.click(use, chosen_by, then, **QUIET)
+        self.undo.click(undo, before, [*turned, before, self.undo], **QUIET)
         ranged = [last, page.seen, self.kind, controls["num_frames"]]
         self.kind.input(follow_kind, ranged, self.amount, trigger_mode="always_last", **QUIET)
         controls["num_frames"].change(follow_kind, [*ranged, self.amount], self.amount, trigger_mode="always_last", **QUIET)
@@ -139,7 +149,7 @@ def moved(vlm, question: str | None, tried: Tried | None, seen: Seen = UNSEEN) -
         return [gr.skip()] * (len(MOVED) + 3)
     # The full model has no knobs of its own, so AIM's knobs are set to keep everything.
     unreduced = AIM(*preset("Full model", vlm.num_layers)).params()
-    values = unreduced | tried.method.for_depth(vlm.num_layers).params()
+    values = unreduced | vlm.fit(tried.method).params()
     merge_ratio, l1, l2 = (values[name] for name in ("merge_ratio", "l1", "l2"))
     plan = knobs.plan(vlm, question, *((values | {"num_frames": tried.frames})[name] for name in knobs.PLANNED), seen=seen)
     return [*(values[name] for name in MOVED), tried.frames, plan, knobs.name_of(vlm, merge_ratio, l1, l2)]

@@ -1,0 +1,144 @@
+// The screen: the answer, its figures and its pictures. It knows whether they are those of the present setting, and marks them if not.
+
+const SETTLE = 700; // milliseconds after which a setting that nobody has asked about is asked about
+const ADDRESS_AFTER = 300;
+
+function startPage(element, props, watch, trigger) {
+  const facts = props.facts;
+  const settings = makeSettings(facts);
+  const frames = makeFrames();
+  const pictures = new Map(); // the last few, by the names of their frames
+  const followers = [];
+  const page = { facts, shown: null, run: null, pinned: null };
+  let [current, asked, moved, settling, addressing] = [null, null, "", null, null];
+
+  const answer = make("b", { class: "aim-answer" });
+  const verdict = make("span", { class: "aim-verdict" });
+  const line = make("p", { class: "aim-answer-line", "aria-live": "polite" }, answer, verdict);
+  const note = make("p", { class: "aim-note aim-warning", hidden: true });
+  const figures = make("ul", { class: "aim-facts" });
+  const veil = make("p", { class: "aim-veil", role: "status", hidden: true });
+  const sides = makeChoices("Left side", { original: "Original", pinned: "A" }, "original", (side) => page.beside(side === "pinned"));
+  sides.row.hidden = true;
+  const empty = make("p", { class: "aim-x-empty" }, "Press Run. Then you see here what the model answers, which patches were merged, and which tokens each layer kept.");
+  const pane = make("div", { class: "aim-pane" }, frames.node, veil);
+  const root = make("div", { class: "aim-x aim-screen" }, line, note, figures, sides.row, empty, pane);
+  element.replaceChildren(root);
+  pane.hidden = true;
+
+  function write(value) {
+    answer.textContent = value.answer;
+    const known = value.same === true || value.same === false;
+    verdict.className = `aim-verdict ${known ? (value.same ? "aim-same" : "aim-differ") : ""}`;
+    const full = value.full ?? "";
+    verdict.textContent = known ? (value.same ? "✓ same as the full model" : `✗ the full model says: ${full}`) : full && `full model: ${full}`;
+    note.hidden = !value.note;
+    note.textContent = value.note ?? "";
+  }
+
+  function mark() {
+    const stale = Boolean(page.shown?.asked && current && !settings.same(page.shown.asked, current));
+    const refused = document.querySelector("#status .aim-error") !== null;
+    root.classList.toggle("aim-stale", stale);
+    document.querySelector(".aim-page")?.classList.toggle("aim-stale-run", stale);
+    veil.hidden = !stale;
+    veil.textContent = facts.live && !refused ? "Settings changed. Answering…" : "Settings changed. Press Run to see this setting.";
+    clearTimeout(settling);
+    if (stale && facts.live) settling = setTimeout(settle, SETTLE);
+  }
+
+  // A change that started no run of its own, such as a new question, is asked about once nobody types.
+  function settle() {
+    const typing = document.activeElement?.closest("#question");
+    const key = JSON.stringify(settings.plain(current));
+    if (typing || key === asked) return;
+    page.ask();
+  }
+
+  page.ask = () => trigger("select", { index: 0, value: null });
+  page.follow = (act) => followers.push(act);
+  page.start = (name, part, ...tools) => PARTS[name](page, part, ...tools);
+
+  page.changed = (values) => {
+    current = settings.consistent(values, moved);
+    mark();
+    clearTimeout(addressing);
+    addressing = setTimeout(() => history.replaceState(history.state, "", settings.query(current)), ADDRESS_AFTER);
+  };
+
+  // Before a run's event goes to the server: values begin with `skip` others, the last of which says what this browser has.
+  page.sending = (values, skip) => {
+    const own = settings.consistent(values.slice(skip), moved);
+    asked = JSON.stringify(settings.plain(own));
+    current = own;
+    return [...values.slice(0, skip - 1), JSON.stringify({ kept: [...pictures.keys()].at(-1) ?? "" }), ...own];
+  };
+
+  page.pin = () => {
+    page.pinned = { ...page.shown, opened: page.run };
+    sides.row.hidden = false;
+    sides.choose("pinned");
+    page.beside(true);
+    followers.forEach((act) => act());
+  };
+  page.unpin = () => {
+    page.pinned = null;
+    sides.row.hidden = true;
+    sides.choose("original");
+    page.beside(false);
+    followers.forEach((act) => act());
+  };
+  let opened = null;
+  let pinnedRun = null;
+  page.beside = (wanted) => {
+    if (wanted && !pinnedRun) pinnedRun = opened;
+    if (!page.pinned) pinnedRun = null;
+    frames.beside(wanted ? pinnedRun : null);
+  };
+
+  function picture(value) {
+    const { run, picture: name } = value;
+    if (run.picture.data && !pictures.has(name)) pictures.set(name, loadPictures(run));
+    const known = pictures.get(name);
+    if (!known) return null;
+    pictures.delete(name);
+    pictures.set(name, known); // the last one is the newest
+    if (pictures.size > 3) pictures.delete(pictures.keys().next().value);
+    return known;
+  }
+
+  let newest = 0;
+  function show(value) {
+    if (!value) return;
+    if (value.again) return void setTimeout(() => page.ask(), value.again);
+    if (value.growing) return write({ ...value, same: null });
+    const known = picture(value);
+    if (!known) return page.ask();
+    const turn = ++newest;
+    openRun(value.run, known).then((run) => {
+      if (turn !== newest) return;
+      opened = run;
+      page.run = { ...value.run, picture: { ...value.run.picture, loaded: known } };
+      page.shown = value;
+      if (page.pinned && page.pinned.picture !== value.picture) page.unpin();
+      empty.hidden = true;
+      pane.hidden = false;
+      write(value);
+      figures.replaceChildren(
+        ...value.facts.map(([told, kind, tip]) => make("li", { title: tip, tabindex: 0 }, told, make("small", { class: "aim-kind" }, kind))),
+      );
+      frames.show(run);
+      mark();
+      root.setAttribute("data-ready", "");
+      followers.forEach((act) => act());
+    });
+  }
+
+  document.addEventListener("input", (event) => (moved = { l1: "l1", l2: "l2", damping: "damping" }[event.target.closest("[id]:not(input):not(textarea)")?.id] ?? ""), true);
+  const status = document.querySelector("#status");
+  if (status) new MutationObserver(mark).observe(status, { childList: true, subtree: true });
+  window.aimPage = page;
+  window.aimBus?.dispatchEvent(new Event("ready"));
+  show(props.value);
+  watch("value", () => show(props.value));
+}
