@@ -89,7 +89,7 @@ def test_merged_regions_are_filled_with_their_mean_colour_and_their_outlines_can
 
 
 def test_it_opens_on_the_frame_that_merging_divided_most(explore):
-    explorer = explore().show(frame=None)
+    explorer = explore().show("other").show(frame=None)
     assert int(explorer.frames.get_by_role("slider", name="Frame").input_value()) == most_divided(RUN.trace, RUN.colours) > 0
 
 
