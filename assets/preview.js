@@ -1,11 +1,29 @@
-// Shows a hint where this browser cannot play the video's preview. Gradio would report an error, although the app reads the clip.
-const hint = element.querySelector("p");
+// A still stands in where this browser cannot play the clip, or where it is a picture. Gradio would report an error, although the app reads it.
+const [hint, still] = [element.querySelector("p"), element.querySelector("canvas")];
 const follow = (name, act) => {
   const heard = (event) => event.target instanceof HTMLVideoElement && event.target.closest("#video") && act(event);
   document.addEventListener(name, heard, { capture: true }); // media events do not bubble
 };
-follow("loadstart", () => { hint.hidden = true; });
+let unplayed = null; // the name of the frames that were shown when it failed
+
+function draw() {
+  const { shown, run } = window.aimPage ?? {};
+  if (unplayed === null || !run || shown.picture === unplayed) return;
+  run.picture.loaded.then((pictures) => {
+    Object.assign(still, { width: pictures.width, height: pictures.height });
+    still.getContext("2d").drawImage(pictures.image, 0, 0, pictures.width, pictures.height, 0, 0, pictures.width, pictures.height);
+    still.hidden = false;
+  });
+}
+follow("loadstart", () => {
+  hint.hidden = still.hidden = true;
+  unplayed = null;
+});
 follow("error", (event) => {
   event.stopImmediatePropagation();
-  hint.hidden = false;
+  hint.hidden = /\.(jpe?g|png|webp|bmp)$/i.test(decodeURIComponent(event.target.src));
+  unplayed = window.aimPage?.shown?.picture ?? "";
 });
+const listen = () => window.aimPage.follow(draw);
+if (window.aimPage) listen();
+else (window.aimBus ??= new EventTarget()).addEventListener("ready", listen, { once: true });

@@ -13,6 +13,8 @@ from aim.ui.preview import build_preview_hint
 from aim.ui.strip import build_strip
 from aim.video.intake.limits import SUFFIXES
 
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
 
 @dataclass(frozen=True)
 class Asking:
@@ -37,7 +39,9 @@ def build_asking(vlm, examples: list[Example]) -> Asking:
         with gr.Column(elem_classes="aim-what", min_width=300):
             with gr.Row(elem_classes="aim-clips"):
                 strip = build_strip(examples)
-                upload = gr.UploadButton("+ Your video", file_types=list(SUFFIXES), size="sm", elem_id="upload", scale=0, min_width=110)
+                upload = gr.UploadButton(
+                    "+ Your clip", file_types=[*SUFFIXES, *PICTURES], size="sm", elem_id="upload", scale=0, min_width=110
+                )
             with gr.Row(elem_classes="aim-run"):
                 question = gr.Textbox(
                     first.question if first else None,

@@ -20,7 +20,8 @@ from aim.ui.model import AppModel
 from aim.ui.request import Request, check
 from aim.ui.status import status
 from aim.ui.stop import StopSignal
-from aim.video.clip import Clip, read_video
+from aim.video.clip import Clip
+from aim.video.media import read_media
 from aim.views.figures import KEPT, steps
 from aim.views.screen import growing, screen, setting_in_words
 from aim.views.units import seconds
@@ -84,7 +85,7 @@ def answer(vlm: AppModel, request: Request, stop: StopSignal, read: Callable[...
 
     Args:
         stop: the visitor may have asked for it while waiting in the queue, or may ask later.
-        read: default `aim.read_video`, which `stop` ends too.
+        read: default `aim.read_media`, which `stop` ends too.
         kept: the name of the frames that the visitor's browser has.
 
     Raises:
@@ -98,7 +99,7 @@ def answer(vlm: AppModel, request: Request, stop: StopSignal, read: Callable[...
     reused = KEPT[:1] if decoded else ()
     yield Update(status("Working", steps({}, reused, "vision" if decoded else "decode"), busy=True))
     try:
-        clip = vlm.clips.clip(request.video, request.num_frames, stop, read or read_video)
+        clip = vlm.clips.clip(request.video, request.num_frames, stop, read or read_media)
     except Stopped:
         yield Update(status(STOPPED_EARLY))
         return
@@ -149,7 +150,7 @@ def finish(
             full = None
         elif not stopped:
             full = vlm.full_answers.keep(clip, request.question, int(request.max_new_tokens), full)
-    held = partial(vlm.clips.clip, request.video, request.num_frames, read=read or read_video)
+    held = partial(vlm.clips.clip, request.video, request.num_frames, read=read or read_media)
     run = FinishedRun(held, answer, planned(vlm, clip, request), request, full)
     knobs = answer.method.params()
     frames = len(clip.frames)
@@ -169,6 +170,7 @@ def asked(vlm: AppModel, request: Request, clip: Clip) -> dict[str, Any]:
         "method": request.method(),
         "max_new_tokens": int(request.max_new_tokens),
         "scores": scores,
+        "words": True,
     }
 
 
@@ -211,5 +213,5 @@ def _ending(answer: Answer, stop: StopSignal) -> str:
 def planned(vlm: AppModel, clip: Clip, request: Request) -> Plan:
     """What this run was to cost, on the clip's own grid."""
     frames = len(clip.frames)
-    text_tokens = vlm.text_tokens(request.question, frames, times=clip.timestamps.tolist())
-    return vlm.plan(frames, text_tokens, request.method(), vlm.grid(frames, *clip.frames.shape[1:3]))
+    grid = vlm.grid_of(clip)
+    return vlm.plan(frames, vlm.text_tokens(request.question, frames, grid, clip.timestamps.tolist()), request.method(), grid)

@@ -50,10 +50,11 @@ def ask(
     max_new_tokens: int,
     scores: str = "pruning",
     compare: bool = False,
+    words: bool = False,
 ) -> Iterator[Said]:
     """The answer while it grows, and with `compare` the full model's after it. See `VLM.stream`."""
     answer = None
-    for answer in vlm.stream(clip, question, method, max_new_tokens, stop=stop, scores=scores):
+    for answer in vlm.stream(clip, question, method, max_new_tokens, stop=stop, scores=scores, words=words):
         yield Said(answer)
     if not compare or answer is None or answer.trace is None or stop.is_set():
         return
@@ -138,7 +139,7 @@ def _tower(vlm, clip: Clip, question: str) -> float:
     return _plan(vlm, clip, question, Full()).vision_tflops
 
 
-def _ask_needs(vlm, clip, question, method, max_new_tokens, scores="pruning", compare=False) -> tuple[float, int]:
+def _ask_needs(vlm, clip, question, method, max_new_tokens, scores="pruning", compare=False, words=False) -> tuple[float, int]:
     methods = [method, Full()] if compare else [method]
     work = sum(_prefill(vlm, clip, question, one) for one in methods)
     return _tower(vlm, clip, question) + work, len(methods) * max_new_tokens

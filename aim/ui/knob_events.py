@@ -58,7 +58,7 @@ def connect_seen(vlm, asking: Asking, controls: dict[str, Any], seen: gr.State, 
     def look(run: FinishedRun | None, video: str | None, question: str | None, *values):
         if run is None or run.request.video != video:
             return gr.skip(), gr.skip()
-        read = Seen.of(run.frames, int(run.request.num_frames))
+        read = Seen.of(run.frames, int(run.request.num_frames), run.clip().is_image)
         return read, knobs.plan(vlm, question, *values, seen=read)
 
     def plan(seen: Seen, question: str | None, *values):

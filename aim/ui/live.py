@@ -78,10 +78,14 @@ def connect_live(
         if update is None:
             return [gr.skip()] * 5
         if (done := update.run) is None:
-            known = Seen.of(last.frames, int(last.request.num_frames)) if last and last.request.video == request.video else UNSEEN
+            known = (
+                Seen.of(last.frames, int(last.request.num_frames), last.clip().is_image)
+                if last and last.request.video == request.video
+                else UNSEEN
+            )
             screen = gr.skip() if update.screen is None else update.screen
             return [screen, update.status, gr.skip(), knobs.plan_of(vlm, request, known), gr.skip()]
-        known = Seen.of(done.frames, int(request.num_frames))
+        known = Seen.of(done.frames, int(request.num_frames), done.clip().is_image)
         return [update.screen, update.status, done, knobs.plan_of(vlm, request, known, score_quantiles(done.trace)), known]
 
     triggers = [part.change for part in inputs if part is not question]

@@ -15,6 +15,7 @@ from aim.ui.full_answers import FullAnswers
 from aim.ui.gate import Gate
 from aim.ui.jobs import Run
 from aim.ui.store import ClipStore
+from aim.video.clip import Clip
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class AppModel:
 
     Attributes:
         name, is_bundled, device, dtype, num_layers, tokens_per_frame, max_frames: as of `aim.runtime.vlm.VLM`, and so are the functions
-            grid, plan, text_tokens, check_context and fit. They need the configuration and the tokenizer, and no GPU.
+            grid, grid_of, plan, text_tokens, check_context and fit. They need the configuration and the tokenizer, and no GPU.
         features_bytes: () → bytes of vision features that are kept in this process.
         ramp: AIM's l1 and l2 that the paper has for the model's family.
         run: the one way to work with the model, see `aim.ui.jobs.Run`.
@@ -41,6 +42,7 @@ class AppModel:
     tokens_per_frame: int
     max_frames: int
     grid: Callable[..., Grid]
+    grid_of: Callable[[Clip], Grid]
     plan: Callable[..., Plan]
     text_tokens: Callable[..., int]
     check_context: Callable[[int, Grid, Method], None]

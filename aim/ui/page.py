@@ -11,6 +11,7 @@ import gradio as gr
 from aim.ui import texts
 from aim.ui.api import build_api
 from aim.ui.asking import build_asking, connect_asking
+from aim.ui.counterfactual import connect_counterfactual
 from aim.ui.examples import FOLDER, Example, load_examples
 from aim.ui.gpu import placed
 from aim.ui.knob_events import connect_knobs, connect_seen
@@ -26,6 +27,7 @@ from aim.ui.seen import UNSEEN
 from aim.ui.starting import SESSION_SECONDS
 from aim.ui.tab import Page, Tab
 from aim.ui.tabs import make_tabs
+from aim.ui.tour import build_tour, connect_tour
 from aim.video.intake.limits import MAX_UPLOAD_MEGABYTES
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -77,6 +79,7 @@ def build_demo(vlm, examples: Path = FOLDER, notice: str = "") -> gr.Blocks:
         gr.HTML(texts.HEADER, elem_id="header")
         if notice:
             gr.HTML(texts.notice(notice), elem_id="notice")
+        tour = build_tour()
         client = gr.Textbox(visible=False, elem_id="client")
         first = opening(vlm, known)
         asking = build_asking(vlm, known)
@@ -97,6 +100,8 @@ def build_demo(vlm, examples: Path = FOLDER, notice: str = "") -> gr.Blocks:
         connect_link(demo, vlm, requested, controls, results, examples)
         if vlm.live:
             connect_live(vlm, inputs, controls, results, last_run, client, seen)
+        connect_tour(vlm, tour, controls)
+        connect_counterfactual(vlm, inputs, results, client)
         finished = connect_run(vlm, asking, inputs, results, last_run, client, controls["guard"])
         page = Page(vlm, asking, controls, inputs, examples, last_run, seen)
         for tab in tabs:

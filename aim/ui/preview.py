@@ -8,7 +8,7 @@ import gradio as gr
 
 SCRIPT = Path(__file__).resolve().parents[2] / "assets" / "preview.js"
 HINT = """<p class="aim-help" role="status" hidden>This browser cannot show this clip. Only the preview is missing. Run works on every
-video that the app can read.</p>"""
+video that the app can read.</p><canvas class="aim-still" aria-label="The first frame of the clip" role="img" hidden></canvas>"""
 
 
 def build_preview_hint() -> gr.HTML:

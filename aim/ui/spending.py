@@ -20,7 +20,8 @@ from aim.ui.model import AppModel
 from aim.ui.request import Request, check, whole_number
 from aim.ui.seen import UNSEEN, Seen
 from aim.ui.stop import StopSignal
-from aim.video.clip import Clip, read_video
+from aim.video.clip import Clip
+from aim.video.media import read_media
 from aim.views.tradeoff import spent_table
 from aim.views.units import flops
 
@@ -61,7 +62,7 @@ def spending(
     request: Request,
     stop: StopSignal,
     note: Callable[[Answer], None],
-    read: Callable[..., Clip] = read_video,
+    read: Callable[..., Clip] = read_media,
 ) -> Iterator[tuple[str, Any]]:
     """Run the full model, and AIM on as many frames as that pays for. Yields (status, table) to show meanwhile.
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from aim.engine.stopping import Stopped
 from aim.kernels.refusal import Refusal
 from aim.runtime.byte_sizes import MIB, size_from_environment
-from aim.video.clip import Clip, read_video
+from aim.video.clip import Clip
+from aim.video.media import read_media
 
 CLIPS_MEMORY, VARIABLE = 1024 * MIB, "AIM_CLIPS_MEMORY"
 _FILES_REMEMBERED = 1024
@@ -49,7 +50,7 @@ class ClipStore:
         """Whether the clip of (path, frames) need not be read."""
         return self._found(self._key(*asked)) is not None
 
-    def clip(self, path: str, num_frames: int, stop: threading.Event | None = None, read: Callable[..., Clip] = read_video) -> Clip:
+    def clip(self, path: str, num_frames: int, stop: threading.Event | None = None, read: Callable[..., Clip] = read_media) -> Clip:
         """The clip of a file, read if it is not kept.
 
         Args:

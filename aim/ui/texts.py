@@ -54,7 +54,7 @@ def _example(vlm) -> str:
 
 def limits() -> str:
     """What a video may be."""
-    return f'<p class="aim-help">{escape(LIMITS)}</p>'
+    return f'<p class="aim-help">{escape(LIMITS)} A picture may be a JPEG, PNG, WebP or BMP file. It is asked about as one frame.</p>'
 
 
 def public_name(name: str) -> str:

@@ -11,6 +11,7 @@ from aim.views.curve import curve_legend, token_curve
 from aim.views.explorer import payload
 from aim.views.fates import telling_layer
 from aim.views.figures import comparison, first_word, kv_ratio, last_layer, same_answer
+from aim.views.said_words import said_words
 from aim.views.shown_run import ShownRun
 from aim.views.units import fewer, flops, seconds, size, smaller, times
 
@@ -34,6 +35,7 @@ def screen(
     Returns:
         asked, names: as given.
         answer, note: what the model said, and what it wants said about that.
+        words: the answer's words, see `aim.views.said_words`.
         full, same: the full model's answer and whether it is the same, None where it is not known.
         facts: [(what, kind, tooltip)], the figures in a few words each.
         run: the payload of the explorer, see `aim.views.explorer.payload`. Its picture has no data where the browser has it.
@@ -46,6 +48,7 @@ def screen(
         **names,
         "answer": answer.text,
         "note": answer.note,
+        "words": said_words(answer),
         "full": full and full.text,
         "same": full and same_answer(answer, full),
         "facts": facts(answer, full),

@@ -52,7 +52,24 @@ const VIEWS = {
       "The least important are dropped before the next layer. Dark and hatched: dropped earlier.",
     ],
   },
+  // Only there once a word of the answer is chosen.
+  word: {
+    label: "Word",
+    grey: true,
+    colour: (trace, group, look, colours) => {
+      if (fate(trace, group, look.layer) !== FATES.there) return VEIL;
+      const fractions = wordFractions(trace, look.word, look.layer);
+      return fractions && [...colours(fractions[group]), 200];
+    },
+    pattern: (trace, group, look) => fate(trace, group, look.layer) !== FATES.there && PATTERNS[FATES.dropped],
+    number: (trace, group, look) => (fate(trace, group, look.layer) === FATES.there ? 0 : 1),
+    reading: [
+      "Where the model looked in the chosen layer while it said this word: the attention of that step. Yellow is most, violet is least.",
+      "Dark and hatched: dropped earlier. Another layer may look elsewhere.",
+    ],
+  },
 };
+const PAINTED = "#ff4fd8";
 
 // Fractions 0...1 to [r, g, b], linear between the payload's equally spaced stops.
 function makeColours(stops) {
@@ -177,6 +194,7 @@ function makePainter(trace, pictures, colours) {
       frameEdge(edge, canvas, trace, (place) => look.chosen.has(trace.assignment[frame * trace.patches + place]));
       twice(context, edge, 2.5 * thick, CHOSEN);
     }
+    if (look.painted?.size) drawPainted(context, trace, frame, look.painted, thick);
     if (look.box?.frame === frame) drawBox(context, trace, look.box, thick);
   };
 }
@@ -208,6 +226,18 @@ function frameEdge(path, { width, height }, { rows, columns }, isChosen) {
     if (isChosen(row * columns)) line(path, 1, from, 1, to);
     if (isChosen(row * columns + columns - 1)) line(path, width - 1, from, width - 1, to);
   }
+}
+
+// Patches that are chosen to be left out, or to be asked about alone.
+function drawPainted(context, { rows, columns, patches }, frame, painted, thick) {
+  const [across, down] = [context.canvas.width / columns, context.canvas.height / rows];
+  const path = new Path2D();
+  for (let place = 0; place < patches; place++) {
+    if (painted.has(frame * patches + place)) path.rect((place % columns) * across, Math.floor(place / columns) * down, across, down);
+  }
+  context.fillStyle = "rgba(255, 79, 216, 0.35)";
+  context.fill(path);
+  twice(context, path, 1.5 * thick, PAINTED);
 }
 
 function drawBox(context, { rows, columns }, { top, left, bottom, right }, thick) {
@@ -258,6 +288,7 @@ function makeLegend(trace, view, layer, colours) {
   const gone = [swatch("hatched", "dropped earlier"), ...leftOut];
   if (view === "merged") return [swatch("border", "border between tokens"), swatch("dot", "where a merged token stands"), ...leftOut];
   if (view === "survival") return [swatch("clear", "still there"), swatch("crossed", `dropped just before layer ${layer}`), ...gone];
+  if (view === "word") return colourBar(`Attention in layer ${layer}`, colours, ["none", "most"], ...gone);
   const score = trace.scores[layer];
   if (score) {
     const ticks = score.high > score.low ? [0, 0.5, 1].map((part) => writeScore(scoreAt(score, part))) : [writeScore(score.high)];

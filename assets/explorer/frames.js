@@ -26,8 +26,9 @@ function openRun(payload, known = null) {
   return (known ?? loadPictures(payload)).then((pictures) => ({ payload, trace, colours, pictures, paint: makePainter(trace, pictures, colours) }));
 }
 
-function makeFrames() {
-  const state = { view: "merged", fill: true, frame: 0, layer: 0, layerChosen: false, pinned: null, hover: null, box: null };
+// onAsk(places, mode), where there is a model to ask: mode is "without" or "only".
+function makeFrames(onAsk = null) {
+  const state = { word: null, painting: false, painted: new Set(), view: "merged", fill: true, frame: 0, layer: 0, layerChosen: false, pinned: null, hover: null, box: null };
   let run = null;
   let other = null; // the run on the left side, null for the original
   let large = null;
@@ -36,6 +37,16 @@ function makeFrames() {
 
   const views = Object.fromEntries(Object.entries(VIEWS).map(([name, view]) => [name, view.label]));
   const choices = makeChoices("View", views, state.view, setView);
+  const wordChoice = choices.row.querySelector("input[value=word]").parentElement;
+  wordChoice.hidden = true;
+  const pressed = (text, act) => make("button", { type: "button", class: "aim-x-button", onclick: act }, text);
+  const paint = pressed("✎ Paint", () => setPainting(!state.painting));
+  const moment = pressed("+ this moment", () => paintPlaces(Array.from({ length: run.trace.patches }, (_, place) => place)));
+  const without = pressed("Ask without", () => ask("without"));
+  const only = pressed("Ask with only", () => ask("only"));
+  const clear = pressed("Clear", () => (state.painted.clear(), (answered.textContent = ""), setPainting(false)));
+  const answered = make("p", { class: "aim-x-answered", role: "status" });
+  const paintRow = make("div", { class: "aim-x-paint", hidden: !onAsk }, paint, moment, without, only, clear);
   const fill = make("input", { type: "checkbox", checked: state.fill, onchange: () => ((state.fill = fill.checked), draw(true)) });
   const fillRow = make("label", { class: "aim-x-check" }, fill, make("span", {}, "Fill with mean colour"));
   const save = make("button", { type: "button", class: "aim-x-button", onclick: () => saveSheet() }, "Save as PNG");
@@ -89,7 +100,34 @@ function makeFrames() {
     else draw(true);
   }
 
+  function setPainting(painting) {
+    state.painting = painting;
+    paint.setAttribute("aria-pressed", String(painting));
+    draw(true);
+  }
+
+  function paintPlaces(places) {
+    for (const place of places) state.painted.add(state.frame * run.trace.patches + place);
+    draw(true);
+  }
+
+  function ask(mode) {
+    answered.textContent = state.painted.size ? "Asking again…" : "Nothing is painted. Press Paint and draw on the frame, or take this moment.";
+    if (state.painted.size) onAsk([...state.painted], mode);
+  }
+
+  // A word of the answer, with what it looked at; null turns back.
+  function setWord(word) {
+    state.word = word;
+    wordChoice.hidden = !word?.looked;
+    if (word?.looked) {
+      wordChoice.querySelector("span").textContent = `“${word.text}”`;
+      setView("word");
+    } else if (state.view === "word") setView("merged");
+  }
+
   function choose(places, box) {
+    if (state.painting) return places && paintPlaces(places);
     state.pinned = places && { frame: state.frame, places };
     state.box = places && box && { frame: state.frame, ...box };
     draw(true);
@@ -105,7 +143,7 @@ function makeFrames() {
     const { frame, places } = state.pinned ?? { frame: state.frame, places: state.hover === null ? [] : [state.hover] };
     const known = frame < trace.frames && places.every((place) => place < trace.patches) ? places : [];
     const chosen = new Set(known.map((place) => trace.assignment[frame * trace.patches + place]));
-    return { view: state.view, fill: state.fill, layer: Math.min(state.layer, trace.layers - 1), chosen, box: state.box };
+    return { view: state.view, fill: state.fill, layer: Math.min(state.layer, trace.layers - 1), chosen, box: state.box, word: state.word, painted: state.painted };
   }
 
   // The large frame at the next refresh of the screen, the thumbnails in slices after it, so that no move waits for sixty-four of them.
@@ -171,6 +209,7 @@ function makeFrames() {
     });
     const shown = state.pinned ?? (state.hover === null ? null : { frame, places: [state.hover] });
     const idle = ["Tap a patch or draw a box to see what happened to it.", "Arrow keys work too: Shift for a box, Escape to let go."];
+    for (const button of [without, only, clear]) button.disabled = !state.painted.size && !state.painting;
     const [sentence, more] = shown ? describePatches(trace, shown.frame, shown.places, layer) : idle;
     said.textContent = sentence;
     details.textContent = more;
@@ -204,7 +243,8 @@ function makeFrames() {
     run = shown;
     const { trace, pictures } = run;
     if (before?.pictures !== pictures || before.trace.rows !== trace.rows || before.trace.columns !== trace.columns) {
-      Object.assign(state, { frame: run.payload.start_frame, pinned: null, hover: null, box: null });
+      Object.assign(state, { frame: run.payload.start_frame, pinned: null, hover: null, box: null, painted: new Set() });
+      answered.textContent = "";
       if (other && other.pictures !== pictures) other = null;
       prepare(trace);
     }
@@ -224,8 +264,8 @@ function makeFrames() {
 
   const top = make("div", { class: "aim-x-top" }, choices.row, fillRow, save);
   const main = make("div", { class: "aim-x-main" }, stage, caption);
-  const side = make("div", { class: "aim-x-aside" }, top, layerSlider.row, frameSlider.row, sheet, legend, said, details, reading);
-  return { node: make("div", { class: "aim-x-body" }, main, side), show, beside, setView, setLayer, state };
+  const side = make("div", { class: "aim-x-aside" }, top, layerSlider.row, frameSlider.row, sheet, legend, said, details, paintRow, answered, reading);
+  return { node: make("div", { class: "aim-x-body" }, main, side), show, beside, setView, setLayer, setWord, state, answer: (text) => (answered.textContent = text) };
 }
 
 // Click, tap, drag a box, or arrow keys. choose(places or null, box or null) pins; hover(place or null) only looks.

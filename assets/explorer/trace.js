@@ -69,6 +69,15 @@ function scoreFractions(trace, layer) {
   return trace.fractions.get(layer);
 }
 
+// As scoreFractions, for what a word of the answer looked at.
+function wordFractions(trace, word, layer) {
+  const packed = word?.looked?.[layer];
+  if (!packed) return null;
+  const levels = unpack(packed.levels);
+  let next = 0;
+  return Float32Array.from(trace.last, (end) => (end >= layer ? levels[next++] / 255 : NaN));
+}
+
 function scoreAt({ low, high }, fraction) {
   return low * Math.pow(high / low, fraction);
 }

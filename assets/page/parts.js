@@ -57,7 +57,7 @@ function startHandle(page, element) {
 function startBeacon(page, element, trigger) {
   // Until the new run is saved, nothing of the one before can be taken away.
   whileSeen(page, element, (value) => {
-    element.closest(".tabitem")?.classList.add("aim-saving");
+    element.closest(".tabitem")?.classList.add("aim-saving", "aim-sharing");
     if (value.stored) page.ask();
     else trigger("select", { index: 0, value: null });
   });

@@ -6,15 +6,20 @@ const ADDRESS_AFTER = 300;
 function startPage(element, props, watch, trigger) {
   const facts = props.facts;
   const settings = makeSettings(facts);
-  const frames = makeFrames();
+  const frames = makeFrames((places, mode) => {
+    painted = { places, mode };
+    trigger("submit", { index: 0, value: null });
+  });
   const pictures = new Map(); // the last few, by the names of their frames
   const followers = [];
   const page = { facts, shown: null, run: null, pinned: null };
-  let [current, asked, moved, settling, addressing] = [null, null, "", null, null];
+  let [current, asked, moved, settling, addressing, painted, word] = [null, null, "", null, null, null, null];
 
   const answer = make("b", { class: "aim-answer" });
   const verdict = make("span", { class: "aim-verdict" });
   const line = make("p", { class: "aim-answer-line", "aria-live": "polite" }, answer, verdict);
+  const instead = make("p", { class: "aim-instead", "aria-live": "polite", hidden: true });
+  const lesson = make("p", { class: "aim-note aim-lesson", role: "status", hidden: true });
   const note = make("p", { class: "aim-note aim-warning", hidden: true });
   const figures = make("ul", { class: "aim-facts" });
   const veil = make("p", { class: "aim-veil", role: "status", hidden: true });
@@ -22,18 +27,43 @@ function startPage(element, props, watch, trigger) {
   sides.row.hidden = true;
   const empty = make("p", { class: "aim-x-empty" }, "Press Run. Then you see here what the model answers, which patches were merged, and which tokens each layer kept.");
   const pane = make("div", { class: "aim-pane" }, frames.node, veil);
-  const root = make("div", { class: "aim-x aim-screen" }, line, note, figures, sides.row, empty, pane);
+  const root = make("div", { class: "aim-x aim-screen" }, lesson, line, instead, note, figures, sides.row, empty, pane);
   element.replaceChildren(root);
   pane.hidden = true;
 
   function write(value) {
-    answer.textContent = value.answer;
+    answer.replaceChildren(...(value.words?.length ? wordButtons(value) : [value.answer]));
     const known = value.same === true || value.same === false;
     verdict.className = `aim-verdict ${known ? (value.same ? "aim-same" : "aim-differ") : ""}`;
     const full = value.full ?? "";
     verdict.textContent = known ? (value.same ? "✓ same as the full model" : `✗ the full model says: ${full}`) : full && `full model: ${full}`;
     note.hidden = !value.note;
     note.textContent = value.note ?? "";
+  }
+
+  // The answer, with each word to be pressed.
+  function wordButtons(value) {
+    const parts = [];
+    let at = 0;
+    value.words.forEach((said, place) => {
+      const title = "What did this word look at?";
+      const button = make("button", { type: "button", class: "aim-word", title, "aria-pressed": "false" }, value.answer.slice(said.start, said.end));
+      button.addEventListener("click", () => chooseWord(word === place ? null : place));
+      parts.push(value.answer.slice(at, said.start), button);
+      at = said.end;
+    });
+    return [...parts, value.answer.slice(at)];
+  }
+
+  function chooseWord(place) {
+    const said = page.shown?.words?.[place ?? -1] ?? null;
+    word = said ? place : null;
+    answer.querySelectorAll(".aim-word").forEach((button, index) => button.setAttribute("aria-pressed", String(index === word)));
+    instead.hidden = !said;
+    const percent = (share) => (share < 0.001 ? "less than 0.1 %" : `${Number((100 * share).toPrecision(3))} %`);
+    const others = said?.next.map(([text, share]) => `${text} ${percent(share)}`).join(", ");
+    instead.textContent = said ? `“${said.text}” ${percent(said.probability)}. Next best: ${others || "none"}. ${said.looked ? "The frames show what it looked at." : ""}` : "";
+    frames.setWord(said);
   }
 
   function mark() {
@@ -71,7 +101,14 @@ function startPage(element, props, watch, trigger) {
     const own = settings.consistent(values.slice(skip), moved);
     asked = JSON.stringify(settings.plain(own));
     current = own;
-    return [...values.slice(0, skip - 1), JSON.stringify({ kept: [...pictures.keys()].at(-1) ?? "" }), ...own];
+    return [...values.slice(0, skip - 1), JSON.stringify({ kept: [...pictures.keys()].at(-1) ?? "", mask: painted }), ...own];
+  };
+
+  // A step of the tour: what is told stays until the next one, or until a knob is moved by hand.
+  page.tour = (view, told) => {
+    lesson.hidden = false;
+    lesson.textContent = told;
+    frames.setView(view);
   };
 
   page.pin = () => {
@@ -111,6 +148,7 @@ function startPage(element, props, watch, trigger) {
   function show(value) {
     if (!value) return;
     if (value.again) return void setTimeout(() => page.ask(), value.again);
+    if (value.again_said) return frames.answer(value.again_said);
     if (value.growing) return write({ ...value, same: null });
     const known = picture(value);
     if (!known) return page.ask();
@@ -128,12 +166,14 @@ function startPage(element, props, watch, trigger) {
         ...value.facts.map(([told, kind, tip]) => make("li", { title: tip, tabindex: 0 }, told, make("small", { class: "aim-kind" }, kind))),
       );
       frames.show(run);
+      if (word !== null) chooseWord(word);
       mark();
       root.setAttribute("data-ready", "");
       followers.forEach((act) => act());
     });
   }
 
+  document.addEventListener("pointerdown", (event) => event.target.closest(".aim-knobs") && (lesson.hidden = true));
   document.addEventListener("input", (event) => (moved = { l1: "l1", l2: "l2", damping: "damping" }[event.target.closest("[id]:not(input):not(textarea)")?.id] ?? ""), true);
   const status = document.querySelector("#status");
   if (status) new MutationObserver(mark).observe(status, { childList: true, subtree: true });

@@ -201,7 +201,7 @@ def test_a_stop_while_the_video_is_read_runs_nothing(monkeypatch):
         raise Refusal("It was stopped.")
 
     vlm = FakeVlm()
-    monkeypatch.setattr(handlers, "read_video", reading)
+    monkeypatch.setattr(handlers, "read_media", reading)
     updates = list(answer(placed(vlm), request(), StopSignal()))
     assert not vlm.asked and handlers.STOPPED_EARLY in updates[-1].status
 
