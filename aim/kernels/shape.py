@@ -101,11 +101,11 @@ class VisionShape:
         patch_pixels: inputs of one patch: channels · patch side², times the frames it spans.
         projector_size: the LLM's hidden size, which the projector maps to; 0 counts no projector.
         projector_patches: patches the projector takes together as one token.
-        projector_matrices: 2, or 1 where the projector is a single matrix.
         projector_middle: width between its two matrices; 0 stands for `projector_size`.
         other_tokens: tokens of a frame that are no patches and that the projector does not get, such as CLS.
         attention_pairs: pairs of tokens that attend to each other, over all layers and one frame; 0 stands for all pairs in every layer.
         projectors: projectors of this size in all; more than one where layers inside the tower have their own (DeepStack).
+        projector_matrices: 2, or 1 where the projector is a single matrix.
     """
 
     num_layers: int
@@ -115,8 +115,8 @@ class VisionShape:
     patch_pixels: int
     projector_size: int = 0
     projector_patches: int = 1
-    projector_matrices: int = 2
     projector_middle: int = 0
     other_tokens: int = 0
     attention_pairs: int = 0
     projectors: int = 1
+    projector_matrices: int = 2
