@@ -262,8 +262,9 @@ def held_by_layer(cache: DynamicCache | None, paddings: list[int]) -> list[int]:
 
 
 def close_cache(cache: DynamicCache, refuse: Callable[..., Any]) -> None:
-    """Let `refuse` answer whoever brings a cache new keys and values. What it holds can still be read."""
-    for name in ("update", "update_conv_state", "update_recurrent_state"):
+    """Let `refuse` answer whoever brings a cache new keys and values, or a layer that asks for its state. What it holds can still be read,
+    layer by layer."""
+    for name in ("update", "get_conv_state", "update_conv_state", "update_recurrent_state"):
         if hasattr(cache, name):
             setattr(cache, name, refuse)
 

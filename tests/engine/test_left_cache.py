@@ -6,12 +6,12 @@ import torch
 import aim
 from aim.engine import seams
 from aim.kernels.refusal import Refusal
-from tests.tiny import TINY
+from tests.tiny import EACH, TINY
 
 METHODS = [aim.AIM(merge_ratio=0.5, l1=2, l2=5), aim.ToMe(merge_ratio=0.5), aim.VTW(layer=3)]
 
 
-@pytest.fixture(scope="module", params=TINY)
+@pytest.fixture(scope="module", params=EACH)
 def family(request):
     return TINY[request.param]
 
@@ -40,11 +40,13 @@ def test_a_cache_of_a_shortened_prompt_is_refused_outside(family, model, method)
         late = word, cache = prefill(model, family.video_inputs())
         step(model, word, cache)
     held = seams.tokens_by_layer(cache)
-    assert held == [length + (length > 0) for length in trace.key_value_lengths]  # a linear layer keeps no keys
+    states = [layer.recurrent_states[0].clone() for layer in cache.layers if hasattr(layer, "recurrent_states")]
+    assert held == family.cached([length + 1 for length in trace.key_value_lengths])
     for first_word, filled in (early, late):
         with pytest.raises(Refusal, match="Decode inside the block"):
             step(model, first_word, filled)
     assert seams.tokens_by_layer(cache) == held
+    assert all(map(torch.equal, states, [layer.recurrent_states[0] for layer in cache.layers if hasattr(layer, "recurrent_states")]))
 
 
 def test_a_cache_of_a_whole_prompt_goes_on_outside_as_stock(family, model):

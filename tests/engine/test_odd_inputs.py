@@ -7,12 +7,12 @@ import torch
 
 import aim
 from aim.kernels.refusal import Refusal
-from tests.tiny import TINY, fingerprint
+from tests.tiny import FEWER, TINY, fingerprint
 
 METHOD = aim.AIM(merge_ratio=0.5, l1=2, l2=5)
 
 
-@pytest.fixture(scope="module", params=TINY)
+@pytest.fixture(scope="module", params=FEWER)
 def family(request):
     return TINY[request.param]
 

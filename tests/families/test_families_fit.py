@@ -10,7 +10,7 @@ from aim.families import FAMILIES
 from aim.kernels.merging import merge_clip
 from aim.kernels.refusal import Refusal
 from aim.planning.plan import look_up, plan
-from tests.tiny import TINY, llava
+from tests.tiny import FEWER, TINY, llava
 
 READING = [aim.AIM(metric="keys"), aim.PruMerge(keep_ratio=0.5), aim.PruMerge(plus=True)]
 
@@ -64,7 +64,7 @@ def test_a_tower_that_cannot_be_watched_is_named_before_anything_runs(method, mo
     assert look_up("llava-1.5-7b").fit(aim.AIM(metric="keys", merge_ratio=1.0)).l1 == 13  # nothing is merged, so nothing is read
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", FEWER)
 def test_tokens_are_merged_by_the_keys_of_the_tower(name: str):
     model, inputs = TINY[name].model(), TINY[name].video_inputs()
     seen = []

@@ -14,12 +14,12 @@ from aim.kernels.refusal import Refusal
 from aim.planning.plan import plan
 from aim.views.explorer import payload
 from aim.views.frames import VIEWS, draw_frames
-from tests.tiny import IMAGE, TINY, VIDEO
+from tests.tiny import FEWER, IMAGE, TINY, VIDEO
 
 PLACES = (0, 1, 7, 12, 13, 24)
 
 
-@pytest.fixture(scope="module", params=TINY)
+@pytest.fixture(scope="module", params=FEWER)
 def family(request):
     return TINY[request.param]
 
