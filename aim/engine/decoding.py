@@ -101,8 +101,10 @@ class Decoding:
         tables = kwargs[seams.TABLES]
         device, behind = tables[0].device, self._behind[index]
         window = self._windows[index]
-        forgets = window is not None and window < self._reach
-        mask = self._windowed(index, device) if forgets else self._unpadded(index, device)
+        if window is not None and window < self._reach:
+            mask: Tensor | None = self._windowed(index, window, device)
+        else:
+            mask = self._unpadded(index, device)
         if mask is not None:
             kwargs = {**kwargs, seams.MASK: mask}
         if behind is not None:
@@ -125,9 +127,9 @@ class Decoding:
             self._masks[key] = (place >= moved(padding, device))[:, None, None, :]
         return self._masks[key]
 
-    def _windowed(self, index: int, device: torch.device) -> Tensor:
+    def _windowed(self, index: int, window: int, device: torch.device) -> Tensor:
         """As `_unpadded`, in a layer with a window, whose cache may have forgotten tokens before it."""
-        held, window, places = seams.held_in(self._cache, index) + 1, self._windows[index], self._places[index]
+        held, places = seams.held_in(self._cache, index) + 1, self._places[index]
         key = (id(places), held, window, device)
         if key not in self._masks:
             here = moved(places, device)

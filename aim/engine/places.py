@@ -69,7 +69,7 @@ class Places:
             if self._renumbered:
                 device = given[0].device
                 positions = padded([torch.arange(length, device=device) for length in self._lengths], dim=-1)
-                tables = self._parts.tables(index, given[0], positions)
+                tables: tuple[Tensor, ...] = self._parts.tables(index, given[0], positions)
             else:
                 tables = tuple(taken(table, self._here, dim=-2) for table in given)
             self._tables[id(given[0])] = given, tables  # what was given is kept too, so that no other tensor gets its id

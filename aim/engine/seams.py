@@ -254,10 +254,11 @@ def held_in(cache: DynamicCache, layer: int) -> int:
 
 def held_by_layer(cache: DynamicCache | None, paddings: list[int]) -> list[int]:
     """How many tokens each layer of a cache holds beside its padding; 0 for one without keys, and empty where there is no cache."""
-    layers = [] if cache is None else cache.layers
+    if cache is None:
+        return []
     return [
         min(int(layer.get_seq_length()) - padding, held_in(cache, index)) if isinstance(layer, CacheLayerMixin) else 0
-        for index, (layer, padding) in enumerate(zip(layers, paddings, strict=False))
+        for index, (layer, padding) in enumerate(zip(cache.layers, paddings, strict=False))
     ]
 
 

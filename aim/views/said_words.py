@@ -27,7 +27,7 @@ def said_words(answer: Answer, room: int = ROOM) -> list[dict[str, Any]]:
     """
     told = []
     for word in answer.words:
-        looked = _looked(word, answer.trace) if word.attention else None
+        looked = _looked(word, answer.trace) if word.attention and answer.trace else None
         room -= sum(len(layer["levels"]["data"]) for layer in looked or [] if layer)
         options = [[choice.text or "(end)", float(f"{choice.probability:.3g}")] for choice in word.next_best[:3]]
         told.append(
