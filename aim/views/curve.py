@@ -97,7 +97,7 @@ def curve_svg(
     if boxes:
         parts += boxes.axis()
         if not compact:
-            parts.append(_text(LEFT, floor_y + GAP + deep + 17, "importance (PageRank) of the tokens in each layer"))
+            parts.append(_text(LEFT, floor_y + GAP + deep + 17, "importance of the tokens in each layer"))
     for layer, (visual, text) in enumerate(executed):
         x, wide = LEFT + (layer + 0.13) * step, 0.74 * step
         drawn = _bar(x, wide, y(text), floor_y, f'fill="none" stroke="{QUIET}" stroke-width="1.2"')
@@ -134,7 +134,7 @@ def curve_legend(scored: bool = True, planned: bool = False) -> str:
         keys.append(('<path d="M0 7H18" stroke="currentColor" stroke-dasharray="4 3"/>', "planned"))
     if scored:
         box = f'<rect x="4" y="1" width="10" height="12" fill="{SCORE}" fill-opacity=".45" stroke="{SCORE}"/>'
-        keys.append((f'{box}<path d="M2 8H16" stroke="currentColor" stroke-width="2"/>', "importance (PageRank): quartiles and median"))
+        keys.append((f'{box}<path d="M2 8H16" stroke="currentColor" stroke-width="2"/>', "importance: quartiles and median"))
     drawn = "".join(f'<span><svg width="18" height="14" aria-hidden="true">{mark}</svg> {name}</span> ' for mark, name in keys)
     return f'<div class="aim-curve-keys" style="display:flex;flex-wrap:wrap;gap:0.2rem 1rem;font-size:0.84rem">{drawn}</div>'
 

@@ -158,7 +158,7 @@ VIEWS = {
     "Survival": View(survival, "Clear: what this layer still sees.", (Fate.JUST_DROPPED, Fate.DROPPED, Fate.LEFT_OUT), layered=True),
     "Importance": View(
         importance,
-        "Attention that flows to each token (PageRank): yellow much, dark violet little.",
+        "Importance of each token, by which the method drops: yellow much, dark violet little.",
         (Fate.DROPPED, Fate.LEFT_OUT),
         layered=True,
     ),

@@ -57,7 +57,7 @@ class SharedWords:
             cost=_cost(answer, full),
             setting=" · ".join(filter(None, (answer.model, f"{answer.frames:,} frames" if answer.frames else "", setting(answer.method)))),
             address=address,
-            unwritten=UNWRITTEN if any(MISSING in legible(text) for text in (question, answer.text)) else "",
+            unwritten=UNWRITTEN if any(MISSING in legible(text) for text in (question, answer.text, full.text if full else "")) else "",
         )
 
     @property

@@ -9,6 +9,7 @@ import pytest
 
 import aim
 from aim.views.curve import QUIET, SCORE, VISUAL, curve_legend, curve_svg, score_quantiles, token_curve
+from aim.views.frames import VIEWS
 from tests.fakes import make_trace
 from tests.made_run import make_run
 
@@ -103,9 +104,15 @@ def test_it_names_and_describes_itself():
 
 def test_a_plan_is_a_dashed_line_and_no_layers_are_refused():
     assert "4 3" not in curve_svg([(1, 1)], 1) and "4 3" in curve_svg([(1, 1)], 1, planned=[(1, 1)])
-    assert "planned" in curve_legend(planned=True) and "PageRank" not in curve_legend(scored=False)
+    assert "planned" in curve_legend(planned=True) and "importance" not in curve_legend(scored=False)
     with pytest.raises(ValueError, match="no layers"):
         curve_svg([], 1)
+
+
+def test_scores_are_not_called_pagerank_since_other_methods_score_by_other_things():
+    trace = make_trace()
+    told = token_curve(trace, aim.FastV(layer=2)) + curve_legend() + VIEWS["Importance"].reading
+    assert trace.scored_layers and "importance" in told and "PageRank" not in told
 
 
 def test_names_of_marks_are_no_markup():

@@ -49,6 +49,8 @@ def test_a_different_answer_no_answer_and_a_question_that_cannot_be_written_are_
     words = SharedWords.of(answer_of(RUN, ""), "\U0010fffe?", answer_of(make_run(), "star"))
     assert words.verdict == DIFFERENT and not words.agrees and words.answer == "(no words)"
     assert words.unwritten.startswith(MISSING)
+    only_full = SharedWords.of(answer_of(RUN), "?", answer_of(make_run(), "star \U0010fffe"))
+    assert only_full.unwritten.startswith(MISSING)
     alone = SharedWords.of(answer_of(RUN), "?")
     assert alone.full_answer is None and alone.verdict == "" and "measured" not in alone.cost
 
