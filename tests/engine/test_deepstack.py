@@ -5,7 +5,7 @@ import torch
 
 import aim
 from aim.bench.masked import masked
-from aim.engine import seams
+from aim.engine.features import feature_inputs
 from aim.kernels.merging import MergedClip
 from tests.tiny import TINY
 
@@ -105,7 +105,7 @@ def test_every_level_reaches_the_answer(tiny, model):
         answers = []
         for left_out in range(LEVELS + 1):
             features.deepstack_features = [without(level) if number == left_out else level for number, level in enumerate(levels)]
-            answers.append(model(**given, **seams.feature_inputs(model, {"video": features})).logits[:, -1])
+            answers.append(model(**given, **feature_inputs(model, {"video": features})).logits[:, -1])
     assert not any(torch.allclose(answer, answers[LEVELS], atol=1e-3) for answer in answers[:LEVELS])
 
 

@@ -39,13 +39,13 @@ def test_a_cache_of_a_shortened_prompt_is_refused_outside(family, model, method)
         early = prefill(model, family.video_inputs(seed=1))
         late = word, cache = prefill(model, family.video_inputs())
         step(model, word, cache)
-    held = seams.tokens_by_layer(cache)
+    held = seams.held_by_layer(cache, [0] * len(cache.layers))
     states = [layer.recurrent_states[0].clone() for layer in cache.layers if hasattr(layer, "recurrent_states")]
     assert held == family.cached([length + 1 for length in trace.key_value_lengths])
     for first_word, filled in (early, late):
         with pytest.raises(Refusal, match="Decode inside the block"):
             step(model, first_word, filled)
-    assert seams.tokens_by_layer(cache) == held
+    assert seams.held_by_layer(cache, [0] * len(cache.layers)) == held
     assert all(map(torch.equal, states, [layer.recurrent_states[0] for layer in cache.layers if hasattr(layer, "recurrent_states")]))
 
 

@@ -9,6 +9,7 @@ import torch
 
 import aim
 from aim.commands.knobs import add_knobs, methods_of
+from aim.engine import seams
 from aim.evaluation.measure import evidence_recall
 from aim.kernels.refusal import Refusal
 from aim.planning.plan import plan
@@ -30,16 +31,30 @@ def model(family):
 
 
 def hidden_by_masks(model, inputs, hidden):
-    """The last logits of the stock model in which nothing after the places `hidden` of the prompt may attend to them."""
+    """The last logits of the stock model in which nothing after the places `hidden` of the prompt may attend to them.
+
+    A layer of linear attention, which has no such mask, is given the other places alone.
+    """
     length = inputs["input_ids"].shape[1]
     seen = torch.ones(length, length).tril().bool()
     seen[:, hidden] = False
     seen |= torch.eye(length).bool()
 
-    def mask(_layer, args, kwargs):
-        return args, {**kwargs, "attention_mask": seen[None, None]}
+    left = torch.ones(length, dtype=torch.bool).index_fill(0, hidden, False)
 
-    hooks = [layer.register_forward_pre_hook(mask, with_kwargs=True) for layer in model.model.language_model.layers]
+    def mask(layer, args, kwargs):
+        return args, {**kwargs, "attention_mask": seen[None, None] if hasattr(layer, "self_attn") else None}
+
+    def only_left(_linear, args, kwargs):
+        return args, {**kwargs, "hidden_states": kwargs["hidden_states"][:, left]}
+
+    def put_back(_linear, _args, output):
+        return output.new_zeros(1, length, output.shape[2]).masked_scatter(left[None, :, None], output)
+
+    layers = seams.parts_of(model).layers
+    hooks = [layer.register_forward_pre_hook(mask, with_kwargs=True) for layer in layers]
+    for linear in (layer.linear_attn for layer in layers if hasattr(layer, "linear_attn")):
+        hooks += [linear.register_forward_pre_hook(only_left, with_kwargs=True), linear.register_forward_hook(put_back)]
     try:
         with torch.no_grad():
             return model(**inputs).logits[0, -1]
