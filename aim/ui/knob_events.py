@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.events import Dependency
 
-from aim.methods.presets import PRESETS, preset
+from aim.methods.presets import CIRCULATING, PRESETS, circulating, preset
 from aim.ui import knobs
 from aim.ui.asking import Asking
 from aim.ui.handlers import FinishedRun
@@ -30,6 +30,9 @@ def connect_knobs(vlm, question: gr.Textbox, controls: dict[str, Any], seen: gr.
     here: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     l1.input(None, [l1, l2], l2, js=FOLLOW_L1, **here)
     l2.input(None, [l1, l2], l1, js=FOLLOW_L2, **here)
+    known = json.dumps({name: circulating(name, vlm.num_layers) for name in CIRCULATING})
+    others_known = controls["circulating"]
+    others_known.input(None, others_known, ramp, js=f"name => ({known})[name]", **here)
     chosen.input(None, chosen, ramp, js=f"name => ({table})[name]", **here)
     named = (
         f"(...values) => Object.entries({table}).find(([, known]) => known.every((value, place) => value === values[place]))?.[0] ?? null"

@@ -10,7 +10,7 @@ import gradio as gr
 import numpy as np
 
 from aim.methods import AIM
-from aim.methods.presets import PRESETS, preset_of
+from aim.methods.presets import CIRCULATING, PRESETS, preset_of
 from aim.methods.published import nearest
 from aim.runtime.limits import MAX_NEW_TOKENS, MAX_QUESTION, TYPICAL_TEXT_TOKENS
 from aim.ui import texts
@@ -63,7 +63,7 @@ def build_knobs(vlm, example: Example | None, opening: dict[str, Any] | None = N
     """Add the column of knobs, set as the example needs them.
 
     Returns:
-        The components by their names in `KNOBS`, and `preset`, `plan` and `guard`.
+        The components by their names in `KNOBS`, and `preset`, `circulating`, `plan` and `guard`.
     """
     known, first = ranges(vlm), defaults(vlm)
     if example and example.frames:
@@ -95,6 +95,12 @@ def build_knobs(vlm, example: Example | None, opening: dict[str, Any] | None = N
             part("pins")
             with gr.Accordion("Advanced", open=False, elem_id="more"):
                 gr.HTML(texts.KNOBS)
+                parts["circulating"] = gr.Radio(
+                    list(CIRCULATING),
+                    label="Settings that circulate (merge ratio / l1 / l2 of 28 layers)",
+                    info="From a table in summaries of the paper. Its FLOPs do not follow from the paper's own account.",
+                    elem_id="circulating",
+                )
                 parts |= {name: control(name, METHOD_KNOBS[name].help) for name in ADVANCED}
                 parts["max_new_tokens"] = slider("max_new_tokens", label=LABELS["max_new_tokens"], elem_id="max-new-tokens")
                 parts["score_every_layer"] = gr.Checkbox(

@@ -79,11 +79,12 @@ def build_demo(vlm, examples: Path = FOLDER, notice: str = "") -> gr.Blocks:
         gr.HTML(texts.HEADER, elem_id="header")
         if notice:
             gr.HTML(texts.notice(notice), elem_id="notice")
-        tour = build_tour()
         client = gr.Textbox(visible=False, elem_id="client")
         first = opening(vlm, known)
         asking = build_asking(vlm, known)
-        state = build_status(vlm)
+        with gr.Row(elem_classes="aim-line", equal_height=False):
+            state = build_status(vlm)
+            tour = build_tour()
         with gr.Row(elem_classes="aim-page", equal_height=False):
             with gr.Column(scale=8, min_width=320):
                 results = build_results(state, first, facts(vlm, known))

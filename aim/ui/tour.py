@@ -39,6 +39,7 @@ STEPS = (
 def build_tour() -> list[gr.Button]:
     """Add its buttons to the page."""
     with gr.Row(elem_classes="aim-tour"):
+        gr.HTML('<span class="aim-help">Tour:</span>')
         return [gr.Button(name, size="sm", scale=0, min_width=80, elem_id=f"tour-{place}") for place, (name, *_) in enumerate(STEPS, 1)]
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from aim.methods import AIM
-from aim.methods.presets import PRESETS, preset, preset_of
+from aim.methods.presets import CIRCULATING, PRESETS, circulating, preset, preset_of
 from aim.methods.published import MODEL, ROWS, nearest
 from aim.planning.plan import plan as plan_of
 from aim.ui.knobs import defaults, name_of, plan, ranges
@@ -21,6 +21,13 @@ def test_presets_are_the_papers_at_its_depth_and_scale_to_others():
             assert l2 <= depth + 1
             assert (name in ("Merge only", "Full model")) == (min(method.keep(depth)) == 1)
     assert preset_of(0.3, 6, 9, 12) is None
+
+
+def test_the_settings_that_circulate_are_stated_for_28_layers_and_scale():
+    assert {circulating(name, 28) for name in CIRCULATING} == {(0.25, 4, 20), (0.25, 8, 24), (0.5, 4, 20), (0.25, 0, 16)}
+    assert circulating("0.25 / 8 / 24", 14) == (0.25, 4, 12)
+    for name in CIRCULATING:
+        AIM(*circulating(name, 4))
 
 
 def test_full_model_keeps_every_token_and_aggressive_costs_least():

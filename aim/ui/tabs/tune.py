@@ -28,7 +28,9 @@ from aim.ui.turn import turn
 from aim.views.tradeoff import outcome, progress, tradeoff_chart, tried_table
 
 SECONDS_BETWEEN_CHARTS = 0.4
-HELP = """<p class="aim-help">Set a budget. The app finds the setting closest to the full model on this clip and question.</p>"""
+HELP = """<p class="aim-help">Set a budget. The app finds the setting closest to the full model on this clip and question: the one whose
+predictions are nearest by <abbr title="KL divergence, in nats: how far apart two predictions of a word are. 0 is the same.">KL</abbr>.
+</p>"""
 EMPTY = f"""<div class="aim-empty">Press Tune. The clip is encoded once, and then at most {MAX_PREFILLS} settings are compared with the full
 model.</div>"""
 # A click anywhere on a row, or a press of its button by keyboard, picks the setting of that row.
