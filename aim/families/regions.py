@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from aim.families import family_of
@@ -35,7 +36,7 @@ class Region:
         for name, given, pairs in (("box", self.box, ((0, 2), (1, 3))), ("seconds", self.seconds, ((0, 1),))):
             if given is None:
                 continue
-            numbers = all(isinstance(number, (int, float)) and math.isfinite(number) for number in given)
+            numbers = isinstance(given, (tuple, list)) and all(isinstance(number, Real) and math.isfinite(number) for number in given)
             if not numbers or len(given) != 2 * len(pairs) or any(given[low] >= given[high] for low, high in pairs):
                 what = "(left, top, right, bottom) in pixels" if name == "box" else "(start, end) in seconds"
                 raise Refusal(f"The region's {name} is {given}; accepted: {what}, each end above its beginning. Draw it again.")

@@ -87,11 +87,17 @@ def test_two_frames_that_are_one_step_share_its_places():
         ({"box": (0, 0, float("nan"), 9)}, "box is"),
         ({"seconds": (2, 1)}, "seconds is"),
         ({"seconds": ("0", 1)}, "seconds is"),
+        ({"box": 5}, "box is 5"),
     ],
 )
 def test_an_empty_region_is_refused(region, message):
     with pytest.raises(Refusal, match=message):
         aim.Region(**region)
+
+
+def test_numbers_of_numpy_are_numbers():
+    box = tuple(np.array([0, 0, 8, 8]))
+    assert aim.Region(box, tuple(np.array([0, 1], np.float32))) == aim.Region((0, 0, 8, 8), (0, 1))
 
 
 def test_a_region_outside_is_refused():
