@@ -182,10 +182,11 @@ class VLM(LoadedModel):
             **self.inputs(question, encoded),
             "max_new_tokens": max_new_tokens,
             "streamer": streamer,
-            "logits_processor": LogitsProcessorList([first, next_tokens] if words else [first]),
             "do_sample": False,
             "num_beams": 1,  # whatever a generation_config.json says, since beams cannot be streamed
             **generation,
+            # What notes stands before what the caller gives, so that it sees the model's own numbers.
+            "logits_processor": LogitsProcessorList([first, *[next_tokens] * words, *(generation.get("logits_processor") or [])]),
         }
         worker = Generation(self.model, method, scores, arguments, streamer, ended, attention=words)
         worker.start()

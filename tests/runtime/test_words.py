@@ -69,6 +69,18 @@ def test_a_sampled_token_has_its_own_probability_though_it_is_none_of_the_best(v
     assert all(len(token.next_best) == 5 for token in said)
 
 
+def test_a_processor_of_the_callers_own_takes_no_words_away(vlm, clip):
+    blue = vlm.checkpoint.tokenizer.convert_tokens_to_ids("blue")
+
+    def always(_ids, scores):
+        return torch.full_like(scores, -torch.inf).index_fill(1, torch.tensor(blue), 0.0)
+
+    given = vlm.ask(clip, QUESTION, max_new_tokens=1, words=True, logits_processor=[always])
+    assert given.text == "blue" and given.words[0].probability < 1
+    assert torch.equal(given.next_token, vlm.ask(clip, QUESTION, max_new_tokens=1).next_token)
+    assert [token.choice.id for word in given.words for token in word.tokens] == [blue]
+
+
 def test_each_word_has_the_attention_of_its_tokens(answer):
     trace = answer.trace
     for word in answer.words:
