@@ -55,15 +55,17 @@ def _pixel_values(config, frames: np.ndarray, picture_settings: dict) -> dict[st
 
 
 def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
-    """Projected tokens, one [F · T, hidden]. Nothing else of the tower's output is kept alive."""
+    """Projected tokens, one [F · T, hidden], or before transformers 5.18 [F, T, hidden]. Nothing else of the tower's output is kept."""
     [frames] = pixels["pixel_values"]
     clip = _grid(model.config, {}, len(frames), 0, 0)
 
-    def run(part: Tensor) -> Tensor:
-        return torch.cat(model.model.get_image_features(part[None], return_dict=True).pooler_output)
+    def run(part: Tensor) -> Tensor | list[Tensor]:
+        return model.model.get_image_features(part[None], return_dict=True).pooler_output
 
     outputs, seen = encode_batches(model, _watch_tower, frames, _vision_shape(model.config, clip), run)
-    return Encoded({"image": features([torch.cat(outputs)], seen)}, {}, clip)
+    by_frame = isinstance(outputs[0], Tensor)
+    tokens = torch.cat(outputs) if by_frame else [torch.cat([tokens for part in outputs for tokens in part])]
+    return Encoded({"image": features(tokens, seen)}, {}, clip)
 
 
 def _watch_tower(model, callback: Callable) -> list:
