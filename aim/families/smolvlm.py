@@ -63,8 +63,8 @@ def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
         return model.model.get_image_features(part[None], return_dict=True).pooler_output
 
     outputs, seen = encode_batches(model, _watch_tower, frames, _vision_shape(model.config, clip), run)
-    by_frame = isinstance(outputs[0], Tensor)
-    tokens = torch.cat(outputs) if by_frame else [torch.cat([tokens for part in outputs for tokens in part])]
+    whole = [part for part in outputs if isinstance(part, Tensor)]
+    tokens = torch.cat(whole) if whole else [torch.cat([tokens for part in outputs for tokens in part])]
     return Encoded({"image": features(tokens, seen)}, {}, clip)
 
 

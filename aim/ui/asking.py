@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -71,6 +72,6 @@ def connect_asking(asking: Asking, examples: list[Example], num_frames: gr.Slide
         chosen = examples[place]
         return str(chosen.path), chosen.question, min(chosen.frames, most) if chosen.frames else gr.skip()
 
-    quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     asking.strip.select(pick, None, [asking.video, asking.question, num_frames], **quiet)
     asking.upload.upload(lambda path: (path, ""), asking.upload, [asking.video, asking.question], **quiet)

@@ -122,8 +122,8 @@ def answer(vlm: AppModel, request: Request, stop: StopSignal, read: Callable[...
     if current is None or current.trace is None:
         yield Update(status(STOPPED_EARLY))
         return
-    told = f"{_ending(current, stop)} {too_large}".strip()
-    shown = status(told, steps(times | current.timings, _reused(current, decoded)))
+    ending = f"{_ending(current, stop)} {too_large}".strip()
+    shown = status(ending, steps(times | current.timings, _reused(current, decoded)))
     yield finish(vlm, request, clip, current, full, shown, kept, stop.asked, read)
 
 

@@ -60,8 +60,8 @@ def fresh(vlm: AppModel) -> dict[str, Any]:
     values = defaults(vlm) | {"num_frames": first.frames, "video": str(first.path), "question": first.question}
     list(answer(vlm, Request.of(**values), StopSignal()))
     *_, last = answer(vlm, Request.of(**values), StopSignal())  # the second one is timed without what a first run has to set up
-    shown, scores = last.screen, score_quantiles(last.run.trace)
-    plan = plan_of(vlm, last.run.request, Seen.of(last.run.frames, first.frames), scores)
+    shown, scores, request = last.screen or {}, score_quantiles(last.run.trace), last.run.request
+    plan = plan_of(vlm, request, Seen.of(last.run.frames, request.num_frames), scores)
     return shown | {"plan": plan, "asked": [first.path.name, *shown["asked"][1:]], "run": shown["run"] | {"picture": None}}
 
 
