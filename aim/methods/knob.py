@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from inspect import cleandoc
+from numbers import Integral
 from textwrap import fill
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -87,9 +88,12 @@ class Knob:
             self.bounds.check(self.name, value, self.advice)
 
     def cast(self, value: Any) -> Any:
-        """A value of a page or a JSON payload in the knob's own type. A value that cannot have it stays as it is, for `check` to refuse."""
-        if self.kind is tuple and isinstance(value, list):
-            return tuple(value)
+        """A value of a page, a JSON payload or NumPy in the knob's own type, whole numbers of a list as plain ones.
+
+        A value that cannot have the type stays as it is, for `check` to refuse.
+        """
+        if self.kind is tuple and isinstance(value, (tuple, list)):
+            return tuple(int(entry) if isinstance(entry, Integral) and not isinstance(entry, bool) else entry for entry in value)
         if self.kind not in (int, float) or isinstance(value, bool):
             return value
         try:

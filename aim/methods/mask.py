@@ -22,8 +22,10 @@ class Mask(Method):
     """Removes chosen visual tokens before the LLM, and changes nothing else. It is a counterfactual, not a method of a paper.
 
     A token is chosen by its place, frame · tokens of a frame + token, or with its whole frame. The tokens that stay keep their positions,
-    so the answer is the one that the LLM gives where no token may attend to a removed one. The vision tower has seen the whole clip all
-    the same: what is removed may have left traces in the tokens around it.
+    so the answer is the one that the LLM gives where no token may attend to a removed one. A layer of linear attention, which Qwen3.5 has,
+    knows no such mask. It never meets the removed tokens, and the others follow one another in it as in a shorter prompt (see
+    `aim.engine.prefill`). The vision tower has seen the whole clip all the same: what is removed may have left traces in the tokens around
+    it.
 
     Frames and tokens are those of the model's grid, as `Trace.assignment` has them: Qwen's models join two frames into one, and
     LLaVA-OneVision pools 2 x 2 patches. `aim.places_in` finds the places of regions in pixels and of moments in seconds. In a prompt with

@@ -1,4 +1,4 @@
-"""Mask: removing tokens equals hiding them by attention masks, on every family; what is planned, recorded, drawn and refused."""
+"""Mask: removing tokens equals hiding them by attention masks, where a layer has them; what is planned, recorded, drawn and refused."""
 
 import base64
 import json
@@ -117,6 +117,14 @@ def test_what_cannot_be_asked_is_refused_in_planning_and_in_running(method, mess
 def test_a_knob_out_of_range_is_refused(knobs, message):
     with pytest.raises(Refusal, match=message):
         aim.Mask(**knobs)
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_numpys_numbers_become_plain_ones(kind):
+    params = aim.Mask(mask_places=kind(np.arange(3)), mask_frames=kind(np.array([1], np.uint8))).params()
+    assert json.loads(json.dumps(params)) == {"mask_places": [0, 1, 2], "mask_frames": [1], "mask_mode": "without"}
+    with pytest.raises(Refusal, match="an entry of mask_places is True"):
+        aim.Mask(mask_places=(np.int64(0), True))
 
 
 def test_the_command_line_takes_it():
