@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import LlavaOnevisionConfig
-from transformers.image_processing_utils import select_best_resolution
 
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
 from aim.families.batches import encode_batches, features
+from aim.families.llava_onevision_images import has_tiles, images, tower_side
 from aim.families.pixels import normalised_frames
 from aim.families.published import Published
 from aim.families.qwen2_sizes import QWEN2_0_5B, QWEN2_7B, QWEN2_72B, ROPE
@@ -29,19 +29,14 @@ from aim.kernels.refusal import Refusal
 from aim.kernels.tower_attention import TowerAttention
 
 
-def _side(config) -> int:
-    """Patches along a side of the tower's square input."""
-    return config.vision_config.image_size // config.vision_config.patch_size
-
-
 def _grid(config, _picture_settings: dict, frames: int, _height: int, _width: int) -> Grid:
     """The tower's patches, pooled to half their side, rounded up: 27 x 27 → 14 x 14, whatever the clip's size."""
-    side = math.ceil(_side(config) / 2)
+    side = math.ceil(tower_side(config) / 2)
     return Grid(frames, side, side)
 
 
 def _videos(config, _inputs: dict) -> Reader:
-    side = math.ceil(_side(config) / 2)
+    side = math.ceil(tower_side(config) / 2)
 
     def read(placeholders: int) -> Picture:
         frames, rest = divmod(placeholders - 1, side * side)
@@ -55,73 +50,6 @@ def _videos(config, _inputs: dict) -> Reader:
     return read
 
 
-def _images(config, inputs: dict) -> Reader:
-    made = (inputs.get("mm_encoder_outputs") or {}).get("image")
-    pictures: Iterator[Picture]
-    if made is not None:
-        pictures = (_featured_picture(config, of_one) for of_one in made.pooler_output)
-    else:
-        pictures = _sized_pictures(config, inputs.get("image_sizes"), inputs.get("batch_num_images"))
-
-    def read(_placeholders: int) -> Picture:
-        picture = next(pictures, None)
-        if picture is None:
-            raise Refusal("The prompt holds more images than were given. Pass the image inputs of the processor, `image_sizes` too.")
-        return picture
-
-    return read
-
-
-def _sized_pictures(config, sizes: Tensor | None, counts: Tensor | None) -> Iterator[Picture]:
-    """Pictures by their `image_sizes` [images, 2]. Only an image that is alone in its prompt is also shown in tiles.
-
-    `counts` are the images of each prompt. Without them, every image is taken to be alone.
-    """
-    listed = [] if sizes is None else sizes.tolist()
-    alone = [True] * len(listed) if counts is None else [count == 1 for count in counts.tolist() for _ in range(count)]
-    for size, is_tiled in zip(listed, alone, strict=True):
-        yield _tiled_picture(config, *tile_grid(config, *size)) if is_tiled else _whole_picture(config)
-
-
-def _featured_picture(config, tokens: Tensor) -> Picture:
-    """A picture by its features [length, C], as `generate` does not pass the sizes on. The newline ends every row, so it comes last."""
-    base = _side(config) ** 2
-    newlines = int((tokens[base:] == tokens[-1]).all(-1).sum())
-    columns = (len(tokens) - base) // newlines - 1
-    return _tiled_picture(config, newlines, columns) if columns else _whole_picture(config)
-
-
-def _whole_picture(config) -> Picture:
-    return plain_picture(1, _side(config), _side(config), separators=1)
-
-
-def _tiled_picture(config, rows: int, columns: int) -> Picture:
-    """The whole image, and then its enlarged copy of rows x columns, with a newline token behind each row."""
-    base = _side(config)
-    whole = plain_picture(1, base, base)
-    rows_start = base * base + torch.arange(rows)[:, None] * (columns + 1)
-    places = (rows_start + torch.arange(columns)).flatten()
-    return Picture((*whole.grids, Grid(1, rows, columns)), (*whole.places, places), base * base + rows * (columns + 1))
-
-
-def tile_grid(config, height: int, width: int) -> tuple[int, int]:
-    """(rows, columns) of tokens of an image's enlarged copy, for an image of height x width pixels.
-
-    Its tiles lie side by side, without the padding that fills them up. Where they are more than about the number of tiles that
-    `vision_aspect_ratio` names ("anyres_max_9" → 9), the copy is reduced.
-    """
-    side, tile = _side(config), config.vision_config.image_size
-    best = select_best_resolution((height, width), config.image_grid_pinpoints)
-    rows, columns = (length // tile * side for length in best)
-    if width / height > columns / rows:
-        rows -= (rows - int(round(height * (columns / width), 7))) // 2 * 2
-    else:
-        columns -= (columns - int(round(width * (rows / height), 7))) // 2 * 2
-    most = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
-    ratio = math.sqrt(rows * columns / (most * side**2))
-    return (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
-
-
 def _pixel_values(_config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
     """Frames resized without keeping the aspect ratio, as the checkpoint's own processor does: float32 [1, F, 3, height, width]."""
     size = picture_settings["size"]
@@ -130,7 +58,7 @@ def _pixel_values(_config, frames: np.ndarray, picture_settings: dict) -> dict[s
 
 def _pooled(config, values: Tensor) -> Tensor:
     """Values of patches, pooled as the features of frames are: [F, side · side, D] → [F, T, D]."""
-    side = _side(config)
+    side = tower_side(config)
     planes = values.transpose(1, 2).unflatten(2, (side, side))
     half = (math.ceil(side / 2),) * 2
     return nn.functional.interpolate(planes, size=half, mode="bilinear").flatten(2).transpose(1, 2)
@@ -160,7 +88,7 @@ def _watch_tower(model, callback: Callable) -> list:
             callback(seen)
 
     def on_inputs(_module, _args: tuple, kwargs: dict) -> None:
-        state.tiled = _has_tiles(config, kwargs)
+        state.tiled = has_tiles(config, kwargs)
         pixels = {"image": kwargs.get("pixel_values"), "video": kwargs.get("pixel_values_videos")}
         state.coming = [kind for kind, values in pixels.items() if values is not None]
         made = kwargs.get("mm_encoder_outputs") or {}
@@ -177,15 +105,6 @@ def _watch_tower(model, callback: Callable) -> list:
             state.waiting.append(seen)
 
     return [*_watch_patches(model, on_tower), model.model.register_forward_pre_hook(on_inputs, with_kwargs=True)]
-
-
-def _has_tiles(config, inputs: dict) -> bool:
-    """Whether a forward call's inputs hold an image in tiles, if they hold any image."""
-    made = (inputs.get("mm_encoder_outputs") or {}).get("image")
-    if made is not None:
-        return any(len(tokens) > _side(config) ** 2 + 1 for tokens in made.pooler_output)
-    counts = inputs.get("batch_num_images")
-    return counts is None or 1 in counts.tolist()
 
 
 def _watch_patches(model, callback: Callable, pool: Callable[[Tensor], Tensor] = lambda values: values) -> list:
@@ -211,7 +130,7 @@ def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
 
 def _image_grid(config, _picture_settings: dict, _frames: int, _height: int, _width: int) -> Grid:
     """The tower's patches, which are not pooled: 27 x 27."""
-    return Grid(1, _side(config), _side(config))
+    return Grid(1, tower_side(config), tower_side(config))
 
 
 def _image_values(_config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
@@ -253,7 +172,7 @@ def _vision_shape(config, _grid: Grid) -> VisionShape:
         num_layers=vision.num_hidden_layers,
         hidden_size=vision.hidden_size,
         intermediate_size=vision.intermediate_size,
-        patches_per_frame=_side(config) ** 2,
+        patches_per_frame=tower_side(config) ** 2,
         patch_pixels=vision.num_channels * vision.patch_size**2,
         projector_size=config.text_config.hidden_size,
     )
@@ -286,7 +205,7 @@ FAMILY = Family(
     title="LLaVA-OneVision",
     image_token=lambda config: config.image_token_id,
     video_token=lambda config: config.video_token_id,
-    images=_images,
+    images=images,
     videos=_videos,
     grid=_grid,
     pixel_values=_pixel_values,
