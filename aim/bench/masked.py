@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from aim.engine import seams
+from aim.engine import caches, seams
 from aim.engine.places import picture_numbers
 from aim.engine.prompt import read_prompts
 from aim.engine.sights import Sight, sights
@@ -138,8 +138,8 @@ class _Masks:
     def _decoding_mask(self, index: int, cache) -> Tensor:
         """What one new token sees in a layer: [1, 1, 1, entries]. A layer with a window has forgotten those before it."""
         visible, window = self.visible[index], self.sights[index].window
-        total = seams.tokens_in(cache, index) + 1
+        total = caches.tokens_in(cache, index) + 1
         seen = nn.functional.pad(visible, (0, total - len(visible)), value=True)
         if window is not None:
             seen[: max(0, total - window)] = False
-        return seen[None, None, None, -seams.held_in(cache, index) - 1 :]
+        return seen[None, None, None, -caches.held_in(cache, index) - 1 :]

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from aim.bench.variants import Variant
 from aim.bench.workload import Workload, pixels_of, visual_tokens
-from aim.engine import seams
+from aim.engine import caches, seams
 from aim.engine.timing import Stopwatch
 from aim.families import family_of
 from aim.kernels.trace import Trace
@@ -100,7 +100,7 @@ class _Prefill:
     def _after(self, _module: nn.Module, _args: tuple, output) -> None:
         if self.key_value_bytes is None:
             self.watch.add("prefill", self.start)
-            self.key_value_bytes = seams.cache_bytes(seams.cache_of(output))
+            self.key_value_bytes = caches.cache_bytes(seams.cache_of(output))
 
 
 def run_once(model: PreTrainedModel, variant: Variant, work: Workload, new_tokens: int) -> Measurement:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aim.engine import seams
+from aim.engine import caches, seams
 from aim.engine.copies import moved
 from aim.engine.sights import sights
 from aim.kernels.refusal import Refusal
@@ -58,7 +58,7 @@ class Decoding:
         self._cache, self._parts = cache, parts
         self._windows = [sight.window for sight in sights(parts)]
         self._places, self._reach, self._steps = places, longest, 0
-        self._length = 0 if cache is None else seams.tokens_in(cache)
+        self._length = 0 if cache is None else caches.tokens_in(cache)
         self._dropped, self._next = continuation.dropped, continuation.next
         self._paddings = _columns(paddings, self._next.device)
         self._behind = _columns(behind, self._next.device)
@@ -78,7 +78,7 @@ class Decoding:
         Raises:
             Refusal: the cache does not hold the prompt and the tokens of the steps so far.
         """
-        held = seams.tokens_in(self._cache)
+        held = caches.tokens_in(self._cache)
         if held != self._length:
             raise Refusal(
                 f"The cache holds {held} tokens where {self._length} were left in it; inside `aim.reduce` it only grows, since layers "
@@ -120,7 +120,7 @@ class Decoding:
         padding = self._paddings[index]
         if padding is None:
             return None
-        length = seams.tokens_in(self._cache, index) + 1
+        length = caches.tokens_in(self._cache, index) + 1
         key = (id(padding), length, 0, device)
         if key not in self._masks:
             place = torch.arange(length, device=device)
@@ -129,7 +129,7 @@ class Decoding:
 
     def _windowed(self, index: int, window: int, device: torch.device) -> Tensor:
         """As `_unpadded`, in a layer with a window, whose cache may have forgotten tokens before it."""
-        held, places = seams.held_in(self._cache, index) + 1, self._places[index]
+        held, places = caches.held_in(self._cache, index) + 1, self._places[index]
         key = (id(places), held, window, device)
         if key not in self._masks:
             here = moved(places, device)

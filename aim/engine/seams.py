@@ -1,4 +1,6 @@
-"""Every internal of transformers that the engine depends on. The rest of the engine asks here and names none of them itself.
+"""Every internal of transformers that the engine depends on, except those of the KV cache, which `aim.engine.caches` has.
+
+The rest of the engine asks these two and names none of them itself.
 
 Each has a test in tests/engine/test_seams.py, which says in one line what broke when transformers changed it. Code that differs between
 releases of transformers belongs here too (`aim.kernels.versions` names the range); it asks what a release has, and not which one it is.
@@ -15,7 +17,6 @@ from typing import Any
 from torch import Tensor, nn
 from torch._dynamo.eval_frame import OptimizedModule
 from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
-from transformers.cache_utils import CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
@@ -235,47 +236,6 @@ def last_hidden(output: Any) -> Tensor:
 def cache_of(output: Any) -> DynamicCache | None:
     """The cache that the text model filled. It makes one where it was given none; None where it keeps none."""
     return getattr(output, CACHE)
-
-
-def grows(cache: Any) -> bool:
-    """Whether a cache's layers may differ in length."""
-    return isinstance(cache, DynamicCache)
-
-
-def tokens_in(cache: DynamicCache, layer: int = 0) -> int:
-    """How many tokens a layer of a cache holds, padding included. It attends to keys; layer 0 stands for the first one that does."""
-    return cache.get_seq_length(layer)
-
-
-def held_in(cache: DynamicCache, layer: int) -> int:
-    """How many tokens a layer of a cache still holds, padding included; one with a sliding window forgets those before it."""
-    return cache.layers[layer].keys.shape[-2]
-
-
-def held_by_layer(cache: DynamicCache | None, paddings: list[int]) -> list[int]:
-    """How many tokens each layer of a cache holds beside its padding; 0 for one without keys, and empty where there is no cache."""
-    if cache is None:
-        return []
-    return [
-        min(int(layer.get_seq_length()) - padding, held_in(cache, index)) if isinstance(layer, CacheLayerMixin) else 0
-        for index, (layer, padding) in enumerate(zip(cache.layers, paddings, strict=False))
-    ]
-
-
-def close_cache(cache: DynamicCache, refuse: Callable[..., Any]) -> None:
-    """Let `refuse` answer whoever brings a cache new keys and values, or a layer that asks for its state. What it holds can still be read,
-    layer by layer."""
-    for name in ("update", "get_conv_state", "update_conv_state", "update_recurrent_state"):
-        if hasattr(cache, name):
-            setattr(cache, name, refuse)
-
-
-def cache_bytes(cache: DynamicCache | None) -> int:
-    """Bytes of a cache's keys and values; 0 where there is no cache. The states of linear layers, which do not grow, are left out."""
-    if cache is None:
-        return 0
-    sizes: list[int] = [layer.keys.nbytes + layer.values.nbytes for layer in cache.layers if isinstance(layer, CacheLayerMixin)]
-    return sum(sizes)
 
 
 def transformer_layers(model: nn.Module) -> list[nn.Module]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aim.engine import seams
+from aim.engine import caches
 from aim.engine.copies import moved, on_cpu
 from aim.engine.finite import FiniteCheck
 from aim.engine.prompt import Prompt
@@ -142,8 +142,8 @@ class Sequence:
         scored = [layer for layer, score in enumerate(trace.scores) if score is not None]
         for layer, score in zip(scored, on_cpu([trace.scores[layer].float() for layer in scored]), strict=True):
             trace.scores[layer] = score
-        trace.key_value_lengths = seams.held_by_layer(cache, paddings)
-        trace.key_value_bytes = seams.cache_bytes(cache)
+        trace.key_value_lengths = caches.held_by_layer(cache, paddings)
+        trace.key_value_bytes = caches.cache_bytes(cache)
         trace.timings = dict(seconds)
         self.score = None
 

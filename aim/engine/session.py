@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 from torch import Tensor, nn
 
-from aim.engine import seams
+from aim.engine import caches, seams
 from aim.engine.attended import Attended
 from aim.engine.decoding import Decoding
 from aim.engine.features import features_in
@@ -92,7 +92,7 @@ class Session:
         refuse_forward(self.parts, inputs)
         cache, ids = inputs.get(seams.CACHE), inputs.get(seams.IDS)
         self.prompts = self.prefill = None
-        if cache is not None and seams.tokens_in(cache) > 0:
+        if cache is not None and caches.tokens_in(cache) > 0:
             if self.decoding is None or self.cache is not cache:
                 raise Refusal(
                     "The cache already holds tokens, and not those of the last prompt inside `aim.reduce`. Start from an empty one, and "
@@ -193,4 +193,4 @@ class Session:
     def close(self) -> None:
         """After the block: the model outside would go on wrongly from what the caches hold, so they refuse."""
         for cache in self.caches:
-            seams.close_cache(cache, refuse_left_cache)
+            caches.close_cache(cache, refuse_left_cache)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from aim.engine import seams
+from aim.engine import caches, seams
 from aim.kernels.refusal import Refusal
 from aim.kernels.versions import advice
 
@@ -132,7 +132,7 @@ def refuse_cache(cache: Any) -> None:
     Raises:
         Refusal: the cache is no DynamicCache.
     """
-    if cache is not None and not seams.grows(cache):
+    if cache is not None and not caches.grows(cache):
         raise Refusal(
             f"The cache is a {type(cache).__name__}; layers of different length need a DynamicCache. Pass one, or leave out "
             "`cache_implementation`."

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import aim
-from aim.engine import seams
+from aim.engine import caches
 from aim.kernels.refusal import Refusal
 from tests.tiny import EACH, TINY
 
@@ -39,13 +39,13 @@ def test_a_cache_of_a_shortened_prompt_is_refused_outside(family, model, method)
         early = prefill(model, family.video_inputs(seed=1))
         late = word, cache = prefill(model, family.video_inputs())
         step(model, word, cache)
-    held = seams.held_by_layer(cache, [0] * len(cache.layers))
+    held = caches.held_by_layer(cache, [0] * len(cache.layers))
     states = [layer.recurrent_states[0].clone() for layer in cache.layers if hasattr(layer, "recurrent_states")]
     assert held == family.cached([length + 1 for length in trace.key_value_lengths])
     for first_word, filled in (early, late):
         with pytest.raises(Refusal, match="Decode inside the block"):
             step(model, first_word, filled)
-    assert seams.held_by_layer(cache, [0] * len(cache.layers)) == held
+    assert caches.held_by_layer(cache, [0] * len(cache.layers)) == held
     assert all(map(torch.equal, states, [layer.recurrent_states[0] for layer in cache.layers if hasattr(layer, "recurrent_states")]))
 
 

@@ -6,7 +6,7 @@ from transformers import DynamicCache
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from aim.engine import features, seams
+from aim.engine import caches, features, seams
 from tests.tiny import EACH, TINY
 
 LAYERS = 3
@@ -140,7 +140,7 @@ def test_the_text_model_receives_embeddings_and_gives_hidden_states_and_cache(pa
     assert given[seams.EMBEDDINGS].shape[:2] == (1, length), "The text model no longer receives `inputs_embeds`: nothing can be merged."
     assert {seams.MASK, seams.POSITIONS, seams.CACHE} <= set(given), "The text model's arguments have other names: reduced ones are lost."
     assert seams.last_hidden(outputs[0]).shape[:2] == (1, length), "The text model's output no longer tells its hidden states."
-    assert seams.grows(seams.cache_of(outputs[0])), "The text model makes no growing cache, or does not tell it: no decoding goes on."
+    assert caches.grows(seams.cache_of(outputs[0])), "The text model makes no growing cache, or does not tell it: no decoding goes on."
 
 
 def test_the_layers_take_hidden_states_tables_mask_and_cache(parts, family):
@@ -203,11 +203,11 @@ def test_the_layers_of_a_cache_may_differ_in_length():
     cache = DynamicCache()
     for layer, length in enumerate((5, 3)):
         cache.update(torch.zeros(1, 2, length, 8), torch.zeros(1, 2, length, 8), layer)
-    assert seams.grows(cache), "DynamicCache is another class: every run is refused."
-    assert seams.held_by_layer(cache, [0, 0]) == [5, 3] == [seams.tokens_in(cache, 0), seams.tokens_in(cache, 1)], (
+    assert caches.grows(cache), "DynamicCache is another class: every run is refused."
+    assert caches.held_by_layer(cache, [0, 0]) == [5, 3] == [caches.tokens_in(cache, 0), caches.tokens_in(cache, 1)], (
         "DynamicCache.layers[i].get_seq_length: layers of different length are not told apart, and decoding is masked wrongly."
     )
-    assert seams.cache_bytes(cache) == 2 * 8 * 2 * 8 * 4, "DynamicCache.layers[i].keys and values: the bytes of the cache are wrong."
+    assert caches.cache_bytes(cache) == 2 * 8 * 2 * 8 * 4, "DynamicCache.layers[i].keys and values: the bytes of the cache are wrong."
 
 
 def test_every_layer_of_tower_and_text_model_is_found(parts, family):
