@@ -55,6 +55,7 @@ def encode(
     with av.open(str(path), "w", format=form, options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=rate, options=settings | (options or {}))
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
+        stream.codec_context.thread_count = 1  # encoders that wait in a loop for one another stall a busy machine
         stream.codec_context.gop_size = group
         stream.codec_context.max_b_frames = b_frames
         if pixel_aspect is not None:

@@ -207,7 +207,7 @@ def by_default(*, without: Callable[[str], bool]) -> list:
 
 
 # Families that differ from another one in little.
-ALIKE = {"qwen3_vl_moe", "qwen3_5_moe"}
+ALIKE = {"llava", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe"}
 EACH = by_default(without=ALIKE.__contains__)
-# For tests of what has little to do with the family: the newer ones of Qwen stand back as well.
-FEWER = by_default(without=lambda name: name.startswith("qwen3"))
+# For tests of what has little to do with the family: one with a plain prompt, and one whose positions have three axes.
+FEWER = by_default(without=lambda name: name not in {"llava_onevision", "qwen2_5_vl"})

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import aim
+from aim.engine import seams
 from aim.kernels.refusal import Refusal
 from tests.tiny import FEWER, TINY, fingerprint
 
@@ -76,7 +77,7 @@ def test_guidance_that_runs_on_words_alone_is_refused_by_its_name(family, model)
 def test_another_attention_that_is_set_inside_the_block_is_refused(family, model, method):
     before = fingerprint(model)
     with pytest.raises(Refusal, match="set to 'eager' inside the block"), aim.reduce(model, method), torch.no_grad():
-        model.model.language_model.set_attn_implementation("eager")
+        seams.parts_of(model).language_model.set_attn_implementation("eager")
         model(**family.video_inputs())
     assert fingerprint(model)[2] == before[2]
 
@@ -89,7 +90,7 @@ def test_a_copy_that_would_stay_reduced_is_refused(family, model):
 
 
 def test_a_part_of_a_model_or_what_is_no_method_is_refused(family, model):
-    for part in (model.model, model.model.language_model):
+    for part in (model.model, seams.parts_of(model).language_model):
         with pytest.raises(Refusal, match="Pass that one|supported are"), aim.reduce(part, METHOD):
             pass
     for odd in (None, "aim", aim.AIM, [METHOD]):
@@ -119,7 +120,7 @@ def test_a_hook_of_the_users_own_that_raises_leaves_the_block_ready_for_the_next
     inputs = family.video_inputs()
     expected = run(model, inputs).tokens_per_layer
     with aim.reduce(model, METHOD) as trace, torch.no_grad():
-        hook = model.model.language_model.layers[3].register_forward_pre_hook(fail)
+        hook = seams.parts_of(model).language_model.layers[3].register_forward_pre_hook(fail)
         with pytest.raises(KeyError):
             model(**inputs)
         hook.remove()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -153,8 +154,8 @@ def test_milliseconds_count_every_prefill_and_bind_the_measured_time_too(vlm, cl
 def test_the_clip_is_encoded_once(vlm, clip, monkeypatch):
     seen, fresh = [], aim.clip_from_frames(clip.frames[:, ::-1], 2.0)
     original = vlm.checkpoint.family.encode
-    family = SimpleNamespace(**{**vars(vlm.checkpoint.family), "encode": lambda *given: seen.append(1) or original(*given)})
-    monkeypatch.setattr(vlm.features, "checkpoint", SimpleNamespace(**{**vars(vlm.checkpoint), "family": family}))
+    family = replace(vlm.checkpoint.family, encode=lambda *given: seen.append(1) or original(*given))
+    monkeypatch.setattr(vlm.features, "checkpoint", replace(vlm.checkpoint, family=family))
     tune(vlm, fresh, QUESTION, "8x", max_prefills=4)
     assert seen == [1]
 

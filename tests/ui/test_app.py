@@ -126,7 +126,7 @@ def test_stop_ends_a_long_answer_and_markup_in_it_stays_text(talker, visit, own_
     visitor.question.fill("and then?")
     visitor.tab.locator("#run").click()
     visitor.tab.wait_for_function("document.querySelector('.aim-answer').textContent.includes('<b>on</b> & <b>on</b>')")
-    assert 'it does not know "<b>dog</b>"' in visitor.text("#screen .aim-note")
+    assert 'it does not know "<b>dog</b>"' in visitor.text("#screen .aim-note.aim-warning")
     visitor.tab.locator("#stop").click()
     visitor.wait_for_status("Stopped.")
     said = vlm.said
