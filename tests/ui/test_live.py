@@ -150,9 +150,16 @@ def test_a_link_that_cannot_be_followed_says_so_beside_the_result(visit):
     assert visitor.answer() == examples()[0]["answer"]
 
 
-def test_with_a_costly_model_a_moved_knob_veils_the_result_until_run(visit):
+@pytest.fixture
+def costly():
+    """The address of a page whose model is too costly to run at each move. It is asked for before `visit`, whose tabs close first."""
     demo, address = serve(FakeVlm())
-    visitor = visit(address)
+    yield address
+    demo.close()
+
+
+def test_with_a_costly_model_a_moved_knob_veils_the_result_until_run(costly, visit):
+    visitor = visit(costly)
     visitor.set("frames", 2)
     visitor.run()
     assert not visitor.tab.locator(".aim-veil").is_visible() and not placed(FakeVlm()).live
@@ -163,4 +170,3 @@ def test_with_a_costly_model_a_moved_knob_veils_the_result_until_run(visit):
     visitor.tab.locator(".aim-veil").wait_for(state="hidden")  # it is the setting that is shown
     visitor.set("merge-ratio", 0.5)
     visitor.run()
-    demo.close()
