@@ -201,13 +201,13 @@ def fingerprint(model):
     return modules, [c.to_dict() for c in configs], [c._attn_implementation for c in configs[:3]]
 
 
-def by_default(*, without: Callable[[str], bool]) -> list:
-    """Every family as a parameter; those `without` says no to are `whole`."""
-    return [pytest.param(name, marks=pytest.mark.whole if without(name) else ()) for name in TINY]
+def by_default(*, without: Callable[[str], bool], mark: pytest.MarkDecorator = pytest.mark.whole) -> list:
+    """Every family as a parameter; those that `without` names have the mark."""
+    return [pytest.param(name, marks=mark if without(name) else ()) for name in TINY]
 
 
 # Families that differ from another one in little.
 ALIKE = {"llava", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe"}
 EACH = by_default(without=ALIKE.__contains__)
 # For tests of what has little to do with the family: one with a plain prompt, and one whose positions have three axes.
-FEWER = by_default(without=lambda name: name not in {"llava_onevision", "qwen2_5_vl"})
+FEWER = by_default(without=lambda name: name not in {"llava_onevision", "qwen2_5_vl"}, mark=pytest.mark.every)

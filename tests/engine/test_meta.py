@@ -47,7 +47,7 @@ def without_values(model, frames: int, per_frame: int, monkeypatch):
         rows, length = input_ids.shape
         further = deepstack(model, frames * per_frame, rows, length) if past_key_values is None else {}
         several = (4, rows, length) if model.config.model_type.startswith("qwen") else (rows, length)
-        return model.model.language_model(
+        return seams.parts_of(model).language_model(
             inputs_embeds=torch.empty(rows, length, 32, device="meta", dtype=model.dtype),
             position_ids=torch.empty(several, dtype=torch.long, device="meta"),
             attention_mask=torch.empty(rows, length, dtype=torch.long, device="meta"),

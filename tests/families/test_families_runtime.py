@@ -76,7 +76,7 @@ def test_a_reduced_answer_runs_on_what_was_planned(vlm, clip, method):
     grid = vlm.grid(FRAMES, 36, 60)
     assert (answer.trace.frames, answer.trace.rows, answer.trace.columns) == (grid.frames, grid.rows, grid.columns)
     assert answer.trace.merged_tokens < answer.trace.visual_tokens == grid.tokens
-    assert answer.new_tokens == 8
+    assert 1 <= answer.new_tokens <= 8  # random weights may end their answer
     if method.name == "aim":
         planned = vlm.plan(FRAMES, answer.trace.tokens_per_layer[0][1], method, grid)
         assert planned.tokens_per_layer == answer.trace.tokens_per_layer

@@ -4,6 +4,9 @@ import pytest
 
 from tests.soak import CLIENTS, RUNS, SETTLED, draw, report
 
+# In one process, so that the runs are made once.
+pytestmark = pytest.mark.xdist_group("soak")
+
 FEW = 12
 # 200 runs take some minutes.
 ALL = pytest.param(RUNS, marks=[pytest.mark.long, pytest.mark.timeout(540)])
