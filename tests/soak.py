@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import statistics
 import subprocess
 import sys
 import threading
@@ -25,7 +26,7 @@ import numpy as np
 
 from tests.visitor import EXAMPLES, examples
 
-RUNS, CLIENTS, SETTLED = 200, 8, 20
+RUNS, CLIENTS, SETTLED, STRETCH = 200, 8, 40, 50
 WAYS = ("page", "drag", "api", "stop", "closed tab", "hang up")
 
 
@@ -99,8 +100,8 @@ def report(runs: int = RUNS, clients: int = CLIENTS) -> dict:
         "ways": Counter(outcome["way"] for outcome in outcomes),
         "ended": Counter(outcome["ended"] for outcome in outcomes),
         "wrong": wrong,
-        "memory_settled": memory.get(min(SETTLED, runs)),
-        "memory_end": end,
+        "memory_settled": statistics.median([*memory.values()][SETTLED : SETTLED + STRETCH] or [end]),
+        "memory_end": statistics.median([*memory.values()][-STRETCH:] or [end]),
         "exit": process.returncode,
         **left,
     }
