@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 MOST = 32  # visitors who drag at once. One more waits until another has stopped.
@@ -23,23 +23,30 @@ class Gate:
     """Counts the Runs of a model, and knows its live runs. It may be used from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._runs = 0
+        # The same thread may enter it twice, because the garbage collector may end a block at any place.
+        self._lock = threading.RLock()
+        self._runs: dict[object, Callable[[], bool]] = {}
         self._live: dict[str, Live] = {}
 
     @contextmanager
-    def run(self) -> Iterator[None]:
-        """A block in which a Run uses the model. Live runs end before the model's next layer."""
+    def run(self, present: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """A block in which a Run uses the model. Live runs end before the model's next layer.
+
+        Args:
+            present: whether whoever wants the Run is still there. Without them it holds nobody up: Gradio lets go of the function of a
+                closed page, but the block in it ends only when the garbage collector finds it.
+        """
+        run = object()
         with self._lock:
-            self._runs += 1
-            for live in self._live.values():
+            self._runs[run] = present
+            for live in list(self._live.values()):
                 live.gave_way = True
                 live.set()
         try:
             yield
         finally:
             with self._lock:
-                self._runs -= 1
+                self._runs.pop(run, None)
 
     @contextmanager
     def live(self, visitor: str) -> Iterator[Live]:
@@ -50,6 +57,7 @@ class Gate:
         """
         live = Live()
         with self._lock:
+            self._runs = {run: present for run, present in list(self._runs.items()) if present()}
             if self._runs or (visitor not in self._live and len(self._live) >= MOST):
                 raise Held
             if (older := self._live.pop(visitor, None)) is not None:

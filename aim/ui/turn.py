@@ -22,9 +22,10 @@ def turn(vlm: AppModel, what: str, request: Request, stop: StopSignal) -> Iterat
     Yields:
         A function that takes each complete answer, see `run_log.logged`.
     """
+    present = presence()
     try:
-        with vlm.gate.run(), logged(vlm, what, request.num_frames, stop.is_set) as note:
-            stop.follow(presence())
+        with vlm.gate.run(present), logged(vlm, what, request.num_frames, stop.is_set) as note:
+            stop.follow(present)
             yield note
     finally:
         stop.end()

@@ -44,6 +44,29 @@ def test_a_run_ends_live_runs_and_none_begins_until_it_has_ended():
         assert not live.is_set()
 
 
+def test_a_run_whose_visitor_has_left_holds_nobody_up_though_its_block_has_not_ended():
+    gate, there = Gate(), [True]
+    with gate.run(lambda: there[0]):
+        with pytest.raises(Held), gate.live("one"):
+            pass
+        there[0] = False
+        with gate.live("one") as live:
+            assert not live.is_set()
+
+
+def test_a_block_that_ends_inside_another_call_of_the_same_thread_does_not_wait_for_itself():
+    gate = Gate()
+    left = gate.run()
+    left.__enter__()
+
+    def present() -> bool:  # asked while the gate is locked, as the garbage collector may be at work then
+        left.__exit__(None, None, None)
+        return False
+
+    with gate.run(present), gate.live("one") as live:
+        assert not live.is_set()
+
+
 def test_no_more_than_so_many_visitors_drag_at_once_and_leaving_makes_room():
     gate, entered = Gate(), []
     blocks = [gate.live(str(number)) for number in range(MOST)]
