@@ -59,6 +59,11 @@ function startBeacon(page, element, trigger) {
   whileSeen(page, element, (value) => {
     element.closest(".tabitem")?.classList.add("aim-saving", "aim-sharing");
     if (value.stored) page.ask();
-    else trigger("select", { index: 0, value: null });
+    else onceDrawn(() => trigger("select", { index: 0, value: null }));
   });
+}
+
+// Gradio gives what a tab holds its first values once more, a frame after it was opened for the first time. What arrived by then would be lost.
+function onceDrawn(act, frames = 4) {
+  requestAnimationFrame(() => (frames ? onceDrawn(act, frames - 1) : act()));
 }
