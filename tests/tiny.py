@@ -188,6 +188,15 @@ def clip_inputs(frames=4, seed=0, before=3, after=6):
     return TINY["llava_onevision"].video_inputs(frames, seed, before, after)
 
 
+def both_kinds(tiny):
+    """A clip and an image in one prompt of a Qwen family."""
+    clip, image = tiny.video_inputs(), tiny.image_inputs(images=1, seed=1)
+    inputs = {**clip, **image}
+    for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+        inputs[name] = torch.cat([clip[name], image[name]], dim=1)
+    return inputs
+
+
 def fingerprint(model):
     """Everything a run could leave behind on the model: hooks, attributes and attention choice of every module, and the configs.
 

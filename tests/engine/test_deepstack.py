@@ -7,7 +7,7 @@ import aim
 from aim.bench.masked import masked
 from aim.engine.features import feature_inputs
 from aim.kernels.merging import MergedClip
-from tests.tiny import TINY
+from tests.tiny import TINY, both_kinds
 
 LEVELS = 3
 
@@ -20,15 +20,6 @@ def tiny():
 @pytest.fixture(scope="module")
 def model(tiny):
     return tiny.model()
-
-
-def both_kinds(tiny):
-    """A clip and an image in one prompt."""
-    clip, image = tiny.video_inputs(), tiny.image_inputs(images=1, seed=1)
-    inputs = {**clip, **image}
-    for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
-        inputs[name] = torch.cat([clip[name], image[name]], dim=1)
-    return inputs
 
 
 def stock_arguments(model, inputs) -> dict:

@@ -9,7 +9,7 @@ import aim
 from aim.bench.masked import masked
 from aim.kernels.grid import Grid
 from aim.planning.plan import plan_for
-from tests.tiny import TINY, VIDEO
+from tests.tiny import TINY, VIDEO, both_kinds
 
 LAYERS, FULL = 8, (3, 7)  # as published: every fourth layer attends to keys
 
@@ -27,15 +27,6 @@ def model(tiny):
 @pytest.fixture(scope="module")
 def inputs(tiny):
     return tiny.video_inputs()
-
-
-def both_kinds(tiny):
-    """A clip and an image in one prompt."""
-    clip, image = tiny.video_inputs(), tiny.image_inputs(images=1, seed=1)
-    inputs = {**clip, **image}
-    for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
-        inputs[name] = torch.cat([clip[name], image[name]], dim=1)
-    return inputs
 
 
 @pytest.mark.parametrize(

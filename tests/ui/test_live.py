@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 import aim
@@ -165,7 +163,7 @@ def test_with_a_costly_model_a_moved_knob_veils_the_result_until_run(costly, vis
     assert not visitor.tab.locator(".aim-veil").is_visible() and not placed(FakeVlm()).live
     visitor.set("merge-ratio", 0.5)
     visitor.tab.locator(".aim-veil").filter(has_text="Press Run to see this setting").wait_for()
-    assert re.search(r"12 → 6 visual tokens", visitor.text("#plan")) is not None
+    visitor.wait_for_text("#plan", "12 → 6 visual tokens")
     visitor.set("merge-ratio", 0.25)
     visitor.tab.locator(".aim-veil").wait_for(state="hidden")  # it is the setting that is shown
     visitor.set("merge-ratio", 0.5)
