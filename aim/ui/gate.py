@@ -57,7 +57,9 @@ class Gate:
         """
         live = Live()
         with self._lock:
-            self._runs = {run: present for run, present in list(self._runs.items()) if present()}
+            for run, present in list(self._runs.items()):
+                if not present():
+                    self._runs.pop(run, None)
             if self._runs or (visitor not in self._live and len(self._live) >= MOST):
                 raise Held
             if (older := self._live.pop(visitor, None)) is not None:

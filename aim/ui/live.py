@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from aim.engine.stopping import Stopped
 from aim.methods import AIM
 from aim.ui import handlers, knobs
 from aim.ui.errors import sentence
@@ -53,6 +54,8 @@ def live(vlm: AppModel, request: Request, visitor: str, kept: str = "") -> Updat
             note(current)
     except Held:
         return Update(status(WAITS, busy=True), {"again": AGAIN_MS})
+    except Stopped:  # while the clip was read
+        return Update(status(WAITS, busy=True), {"again": AGAIN_MS}) if stop.gave_way else None
     except Exception as error:
         return Update(not_run(sentence(error)))
     times = {} if decoded else {"decode_video": clip.decode_seconds}

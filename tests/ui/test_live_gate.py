@@ -7,6 +7,7 @@ from html import escape
 
 import pytest
 
+from aim.engine.stopping import Stopped
 from aim.ui.gate import MOST, Gate, Held
 from aim.ui.gpu import placed
 from aim.ui.live import AGAIN_MS, WAITS, kept_by, live
@@ -115,3 +116,14 @@ def test_a_setting_that_cannot_run_is_one_sentence_and_leaves_the_screen(vlm, ch
 def test_whatever_a_browser_says_of_itself_is_a_name_or_nothing(told):
     assert kept_by(told) == ""
     assert kept_by('{"kept": "abc-8"}') == "abc-8"
+
+
+def test_a_live_run_that_ends_while_its_clip_is_read_is_no_error(vlm, monkeypatch, caplog):
+    model = placed(vlm)
+
+    def read(*_given):
+        with model.gate.run():
+            raise Stopped
+
+    monkeypatch.setattr(type(model.clips), "clip", read)
+    assert live(model, request(), "one").screen == {"again": AGAIN_MS} and not caplog.records
