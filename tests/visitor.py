@@ -62,11 +62,15 @@ def examples() -> list[dict[str, str]]:
 
 
 class Visitor:
-    """One tab, and what a person does and sees in it. Complaints of the browser, and requests to anywhere else, are collected."""
+    """One tab, and what a person does and sees in it. Complaints of the browser, and requests to anywhere else, are collected.
+
+    `browser` is a Browser, in which the tab has a context of its own, or a context that tabs share.
+    """
 
     def __init__(self, browser, address: str, width: int = 1400, dark: bool = False, query: str = ""):
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light")
-        self.tab = self.context.new_page()
+        self.tab = browser.new_page()
+        self.tab.set_viewport_size({"width": width, "height": 900})
+        self.tab.emulate_media(color_scheme="dark" if dark else "light")
         self.tab.set_default_timeout(PATIENCE)
         self.complaints: list[str] = []
         self.tab.on("console", lambda entry: self.complaints.append(entry.text) if entry.type == "error" else None)
@@ -76,6 +80,9 @@ class Visitor:
         self.tab.goto(address + query)
         self.tab.locator("#run").wait_for()
         self.tab.wait_for_function("window.aimPage !== undefined")
+
+    def close(self) -> None:
+        self.tab.close()
 
     def _check_request(self, request) -> None:
         if not request.url.startswith((self.address, "data:", "blob:")):

@@ -92,6 +92,7 @@ def test_the_command_measures_grows_and_draws(arguments, tmp_path, capsys):
     assert "Plotly.newPlot" in page and "Prefill, seconds" in page and 'src="http' not in page
 
 
+@pytest.mark.long
 def test_a_limit_on_time_ends_the_lines(arguments, capsys):
     main([*arguments, "--frames", "1", "8", "--limit-seconds", "1e-9", "--json"])
     report = json.loads(capsys.readouterr().out)

@@ -43,6 +43,7 @@ def test_records_come_by_setting_and_clip_and_lie_in_the_folder_as_lines_of_json
     assert "milliseconds" not in (folder / "records.jsonl").read_text()
 
 
+@pytest.mark.long
 def test_two_processes_write_the_very_file_that_one_writes(vlm, whole, tmp_path):
     records = run(vlm, SETTINGS, CLIPS, folder=tmp_path, processes=2, progress=False)
     assert answers(records) == answers(whole[0])

@@ -38,6 +38,7 @@ def command(checkout: Path, *arguments: str) -> dict:
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 def test_the_new_method_is_planned(checkout: Path):
     options = ("--frames", "32", "--method", "keylength", "--layer", "3", "--keep-ratio", "0.25")
     planned = command(checkout, "plan", "llava-onevision-qwen2-7b", *options)

@@ -25,6 +25,7 @@ def opinion(vlm, path, visitor) -> str:
     return vlm.ask(clip, visitor.question.input_value(), aim.AIM(), max_new_tokens=8).text
 
 
+@pytest.mark.long
 def test_every_example_can_be_picked_and_the_last_is_answered_rightly(visit):
     """What the model says to each of them is held in tests/runtime/test_bundled.py."""
     assert len(examples()) >= 4
@@ -76,12 +77,10 @@ def test_the_bundled_model_says_what_world_it_knows(visit):
     assert "For those, pick" in visitor.text("#model")
 
 
-def test_a_file_that_is_no_video_gives_a_sentence_and_costs_nothing(browser, app, tmp_path):
-    from tests.visitor import Visitor
-
+def test_a_file_that_is_no_video_gives_a_sentence_and_costs_nothing(tab, tmp_path):
     path = tmp_path / "<b>notes<b>.mp4"
     path.write_text("not a video, only its name says so")
-    visitor = Visitor(browser, app)
+    visitor = tab()
     visitor.upload(path)
     visitor.question.fill("what is <i>this</i>?")
     visitor.set("merge-ratio", 0.5)
@@ -93,7 +92,6 @@ def test_a_file_that_is_no_video_gives_a_sentence_and_costs_nothing(browser, app
     visitor.tab.locator(".aim-veil").filter(has_text="Settings changed").wait_for()
     assert visitor.question.input_value() == "what is <i>this</i>?"
     assert visitor.knob("merge-ratio") == 0.5
-    visitor.context.close()
 
 
 def test_run_without_a_question_says_what_is_missing_until_the_next_action(visit):

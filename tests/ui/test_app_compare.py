@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 import aim
 from tests.visitor import EXAMPLES, examples, needs_browser
 
@@ -25,6 +27,7 @@ def test_all_methods_answer_side_by_side_and_a_layer_can_be_looked_at(visit):
     assert sheet.get_attribute("src") != before
 
 
+@pytest.mark.long
 def test_chosen_methods_and_budget_are_followed(visit):
     visitor = visit()
     visitor.open("Methods")
@@ -42,14 +45,11 @@ def test_chosen_methods_and_budget_are_followed(visit):
     assert full.text == rows.nth(0).locator("td").nth(0).inner_text()
 
 
-def test_comparing_without_a_question_or_a_method_says_so_and_keeps_everything(browser, app):
-    from tests.visitor import Visitor
-
-    visitor = Visitor(browser, app)
+def test_comparing_without_a_question_or_a_method_says_so_and_keeps_everything(tab):
+    visitor = tab()
     visitor.open("Methods")
     visitor.question.fill("")
     visitor.set("merge-ratio", 0.5)
     visitor.tab.locator("#compare-start").click()
     visitor.wait_for_text("#compare-status", "Not run: There is no question yet")
     assert visitor.knob("merge-ratio") == 0.5
-    visitor.context.close()

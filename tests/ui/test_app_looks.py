@@ -12,7 +12,8 @@ from tests.visitor import needs_browser
 
 pytestmark = needs_browser
 TABS = ("Layers", "Moments", "Cost", "Methods", "Tune", "Evidence", "Export")
-SCHEMES = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+LIGHT, DARK = pytest.param(False, id="light", marks=pytest.mark.long), pytest.param(True, id="dark")
+SCHEMES = pytest.mark.parametrize("dark", [LIGHT, DARK])
 
 
 def lightness(colour: str) -> float:

@@ -16,15 +16,15 @@ pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
-def finished(browser, app):
+def finished(context, app):
     """A tab in which the first example has run, beside the full model."""
     from tests.visitor import Visitor
 
-    visitor = Visitor(browser, app)
+    visitor = Visitor(context, app)
     visitor.run()
     visitor.link()
     yield visitor
-    visitor.context.close()
+    visitor.close()
     assert visitor.complaints == []
 
 

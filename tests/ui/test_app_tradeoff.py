@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+import pytest
+
 import aim
 from tests.visitor import EXAMPLES, examples, needs_browser
 
@@ -63,6 +65,7 @@ def test_a_budget_is_set_a_setting_is_found_and_used_and_one_click_undoes_it(vis
     assert setting(visitor) == before
 
 
+@pytest.mark.long
 def test_a_row_moves_the_knobs_the_plan_and_the_preset(visit):
     visitor = visit()
     tune(visitor)
@@ -79,6 +82,7 @@ def test_a_row_moves_the_knobs_the_plan_and_the_preset(visit):
     assert wait_until_chosen(visitor) != [default.merge_ratio, default.l1, default.l2]
 
 
+@pytest.mark.long
 def test_the_slider_follows_the_kind_of_budget_and_the_frames(visit):
     visitor = visit()
     visitor.open("Tune")
@@ -101,6 +105,7 @@ def test_the_slider_follows_the_kind_of_budget_and_the_frames(visit):
     assert float(amount) * {"kB": 1e3, "MB": 1e6}[unit] <= 0.5e6
 
 
+@pytest.mark.long
 def test_the_saving_is_spent_on_more_frames_and_both_answers_stand_side_by_side(visit):
     visitor = visit()
     tune(visitor, 8)
@@ -116,17 +121,14 @@ def test_the_saving_is_spent_on_more_frames_and_both_answers_stand_side_by_side(
     assert cells[0][0] == aim.load("bundled").ask(clip, visitor.question.input_value(), aim.Full(), 8).text
 
 
-def test_tuning_without_a_question_says_so_and_keeps_everything(browser, app):
-    from tests.visitor import Visitor
-
-    visitor = Visitor(browser, app)
+def test_tuning_without_a_question_says_so_and_keeps_everything(tab):
+    visitor = tab()
     visitor.open("Tune")
     visitor.question.fill("")
     visitor.set("merge-ratio", 0.5)
     visitor.tab.locator("#tune-start").click()
     visitor.wait_for_text("#tune-status", "Not run: There is no question yet")
     assert visitor.knob("merge-ratio") == 0.5
-    visitor.context.close()
 
 
 def test_stop_ends_the_tuning_leaves_the_knobs_and_the_app_is_usable_at_once(visit, monkeypatch):

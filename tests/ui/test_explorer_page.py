@@ -244,7 +244,7 @@ def test_a_pinned_setting_stands_on_the_left_of_the_line_at_the_same_frame_layer
     assert explorer.tab.locator(".aim-pins p").count() == 0
 
 
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("dark", [pytest.param(False, marks=pytest.mark.whole), True])
 def test_a_phone_needs_no_sideways_scrolling_in_light_and_dark(explore, dark):
     explorer = explore(width=400, dark=dark).show()
     for view in ("Merged regions", "Survival", "Importance"):

@@ -23,13 +23,13 @@ def told(text: str) -> list[tuple[int, int]]:
     return [(int(count), int(words)) for count, words in re.findall(r"Layer \d+: (\d+) visual \+ (\d+) text", text)]
 
 
-@pytest.fixture(params=EXPECTED)
-def page(request, browser, tmp_path):
+@pytest.fixture(params=["qwen2_vl", pytest.param("internvl", marks=pytest.mark.whole)])
+def page(request, context, tmp_path):
     vlm = aim.load(save_checkpoint(request.param, tmp_path / "model", max_position_embeddings=32768))
     demo, address = serve(vlm)
-    visitor = Visitor(browser, address)
+    visitor = Visitor(context, address)
     yield request.param, visitor
-    visitor.context.close()
+    visitor.close()
     demo.close()
     assert visitor.complaints == []
 

@@ -106,6 +106,7 @@ def test_l1_and_l2_push_each_other_and_what_is_asked_is_never_contradictory(visi
     assert visitor.tab.locator("#status .aim-error").count() == 0
 
 
+@pytest.mark.long
 def test_the_lesser_knobs_are_folded_away_and_reach_the_run_and_the_address(visit):
     visitor = visit()
     assert not visitor.tab.locator("#temperature").is_visible()

@@ -126,11 +126,9 @@ def test_an_upload_over_the_limit_is_refused(monkeypatch):
 
 
 @needs_browser
-def test_what_a_visitor_types_is_text_everywhere_on_the_page(browser, app):
-    from tests.visitor import Visitor
-
+def test_what_a_visitor_types_is_text_everywhere_on_the_page(tab):
     assert CHROMIUM is not None
-    visitor = Visitor(browser, app)
+    visitor = tab()
     visitor.tab.evaluate("window.fired = false")
     visitor.question.fill('<img src="x:" onerror="window.fired=true"> <script>window.fired=true</script> what colour?')
     visitor.run()
@@ -142,4 +140,3 @@ def test_what_a_visitor_types_is_text_everywhere_on_the_page(browser, app):
     report = visitor.download("#report").read_text()
     assert "<script>window.fired" not in report and 'src="x:"' not in report
     json.loads(visitor.download("#trace").read_text())
-    visitor.context.close()

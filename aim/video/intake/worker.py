@@ -40,12 +40,12 @@ def main() -> None:
         frames, timestamps, duration = read(**request["video"])
     except Refused as refused:
         # Codecs that get no memory report a broken file.
-        starved = refused.reason == "damaged" and _highest_size() > _NEARLY * request["bytes"]
+        starved = refused.reason == "damaged" and _starved(request["bytes"])
         _write(output, {"refused": "memory" if starved else refused.reason, "given": refused.given})
     except MemoryError:
         _write(output, {"refused": "memory"})
-    except ImportError:
-        _write(output, {"refused": "import"})
+    except ImportError:  # also where there is no memory for a library
+        _write(output, {"refused": "memory" if _starved(request["bytes"]) else "import"})
     else:
         _write(output, {"frames": frames.shape[:3], "duration": duration}, timestamps.astype(np.float64), frames)
     os._exit(0)  # decord's own ending has been seen to hang
@@ -82,11 +82,12 @@ def _limit(size: int, seconds: int) -> None:
             resource.setrlimit(kind, (limit, limit))
 
 
-def _highest_size() -> int:
-    """The most bytes of address space this process has had, where Linux tells; 0 elsewhere."""
+def _starved(allowed: int) -> bool:
+    """Whether this process has come near the bytes of address space it is allowed. Only Linux tells."""
     with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmPeak:"))
-    return 0
+        highest = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmPeak:"))
+        return highest > _NEARLY * allowed
+    return False
 
 
 def _end_with_parent() -> None:
