@@ -65,7 +65,8 @@ class Prefill:
             The same arguments with embeddings [B, n, C], positions and mask for n ≤ N tokens.
 
         Raises:
-            Refusal: the method needs what the vision tower attended to, and it is not known, or the method cannot merge this grid.
+            Refusal: the method needs what the vision tower attended to, and it is not known; it needs the question, and there is none; or
+                it cannot merge this grid.
         """
         embeddings = kwargs[seams.EMBEDDINGS]
         tower = {kind: seen for kind, seen in tower.items() if seen.received.numel() == self._encoded(kind)}

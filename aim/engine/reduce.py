@@ -63,7 +63,8 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning", attention:
             cannot be watched; SDPA cannot serve the text model on fewer tokens; the model is compiled, or being reduced already. At a
             forward: another thread's forward runs, a prompt without a picture or not whole, padding elsewhere than on the left, a cache
             that already holds tokens or cannot grow, several tokens after the prompt, labels, attention maps, layers that run again in the
-            backward pass, several rows with `attention`, or a method that needs what the vision tower attended to where that is not known.
+            backward pass, several rows with `attention`, or a method that needs what the vision tower attended to where that is not known,
+            or the question where no text stands behind the pictures.
         aim.engine.finite.NotFinite: a Refusal; NaN or infinity in what tokens are merged or scored by.
     """
     check_choice("scores", scores, ("pruning", "all"), 'Use "pruning" where only the answer matters.')

@@ -51,15 +51,17 @@ class Sequence:
             changes.
 
         Raises:
-            Refusal: the method needs what the vision tower attended to, and it is not known, or the method cannot merge this grid.
+            Refusal: the method needs what the vision tower attended to, and it is not known; it needs the question, and there is none; or
+                it cannot merge this grid.
         """
         device, assignments, tokens, origins, all_anchors, sizes = patches.device, [], [], [], [], []
         merged, before, changed = 0, 0, False
+        question = self._question(patches, finite) if method.needs_question else None
         for block, span in zip(self.prompt.blocks, self.prompt.tower_tokens, strict=True):
             grid, places = block.grid, moved(block.places, device)
             visual = _taken(patches, block.places).view(grid.frames, grid.tokens_per_frame, -1)
             finite.note("The visual tokens that the vision tower made", visual)
-            result = method.merge(visual, _tower_of(tower, span, grid)) if method.needs_tower else method.merge(visual)
+            result = method.merge(visual, _tower_of(tower, span, grid) if method.needs_tower else None, question)
             if result is None:
                 own = torch.arange(grid.tokens, device=device)
                 assignment, size, anchors, kept = own.view(grid.frames, -1), torch.ones_like(own), own, visual.flatten(0, 1)
@@ -90,6 +92,22 @@ class Sequence:
         order = self._settle(self.text, origin.sort().values)
         text = moved(self.prompt.text, device)
         return torch.cat([patches[text], *tokens])[order], torch.cat([text, origin])[order]
+
+    def _question(self, embeddings: Tensor, finite: FiniteCheck) -> Tensor:
+        """The rows of this prompt's embeddings [n, C] that are the question, chat markers included.
+
+        Raises:
+            Refusal: no text stands behind the pictures.
+        """
+        places = self.prompt.text[self.prompt.question]
+        if not len(places):
+            raise Refusal(
+                "This method weighs visual tokens by the question, and the prompt has no text behind its pictures. "
+                "Put the question behind them, or choose a method that does not read it."
+            )
+        question = embeddings[moved(places, embeddings.device)]
+        finite.note("The embeddings of the question", question)
+        return question
 
     def _settle(self, text: Tensor, visual: Tensor) -> Tensor:
         """Number text and visual tokens at these places anew, without gaps and in the same order.

@@ -185,7 +185,7 @@ class AIM(Method):
         l1, l2 = self.ramp_layers(num_layers, ramp)
         return self if (self.l1, self.l2) == (l1, l2) else replace(self, l1=l1, l2=l2)
 
-    def merge(self, patches: Tensor, tower: TowerAttention | None = None) -> MergedClip | None:
+    def merge(self, patches: Tensor, tower: TowerAttention | None = None, question: Tensor | None = None) -> MergedClip | None:
         if self.merge_ratio == 1:
             return None
         if self.metric == "keys" and tower is None:

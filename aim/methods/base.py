@@ -37,6 +37,7 @@ class Method:
         positions: how kept tokens are placed: "compact" numbers what merging leaves 0, 1, 2..., "renumbered" does so again after every
             drop inside the LLM, and "original" leaves each where it was. Models with several position axes (M-RoPE) always keep "original".
         needs_tower: `merge` has to know what the vision tower attended to.
+        needs_question: `merge` has to know the question.
         comparable: it takes part where methods are compared at one budget.
         looks_ahead: scores come from the query and key projections of the layer that is about to run, not from the layer before.
     """
@@ -45,6 +46,7 @@ class Method:
     name = "full"
     positions = "original"
     needs_tower = False
+    needs_question = False
     looks_ahead = False
     comparable = True
 
@@ -63,10 +65,12 @@ class Method:
         """This method with every knob that depends on the model's depth filled in. `ramp` is what the paper has for the model's family."""
         return self
 
-    def merge(self, patches: Tensor, tower: TowerAttention | None = None) -> MergedClip | None:
+    def merge(self, patches: Tensor, tower: TowerAttention | None = None, question: Tensor | None = None) -> MergedClip | None:
         """The projected visual tokens [F, T, C], merged or some of them dropped, or None to leave them as they are.
 
-        `tower` is given where `needs_tower` asks for it.
+        Args:
+            tower: given where `needs_tower` asks for it.
+            question: given where `needs_question` asks for it: the LLM's input embeddings [n, C], n ≥ 1, of the text behind the pictures.
         """
         return None
 

@@ -62,7 +62,7 @@ class Mask(Method):
     name = "mask"
     comparable = False
 
-    def merge(self, patches: Tensor, tower: TowerAttention | None = None) -> MergedClip | None:
+    def merge(self, patches: Tensor, tower: TowerAttention | None = None, question: Tensor | None = None) -> MergedClip | None:
         frames, per_frame, channels = patches.shape
         stay = self._staying(frames, per_frame)
         if len(stay) == frames * per_frame:

@@ -73,7 +73,7 @@ class PruMerge(Method):
     positions = "compact"
     needs_tower = True
 
-    def merge(self, patches: Tensor, tower: TowerAttention | None = None) -> MergedClip | None:
+    def merge(self, patches: Tensor, tower: TowerAttention | None = None, question: Tensor | None = None) -> MergedClip | None:
         if self.keep_ratio == 1:
             return None
         if tower is None:

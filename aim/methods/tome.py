@@ -43,7 +43,7 @@ class ToMe(Method):
     name = "tome"
     positions = "compact"
 
-    def merge(self, patches: Tensor, tower: TowerAttention | None = None) -> MergedClip | None:
+    def merge(self, patches: Tensor, tower: TowerAttention | None = None, question: Tensor | None = None) -> MergedClip | None:
         return None if self.merge_ratio == 1 else merge_clip(patches, self.merge_ratio, weighted=True)
 
     def merged_tokens(self, frames: int, tokens_per_frame: int) -> int:
