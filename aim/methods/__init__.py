@@ -22,6 +22,7 @@ _FILES = {
     "PruMerge": "prumerge",
     "ToMe": "tome",
     "Random": "random_drop",
+    "CDPruner": "cdpruner",
     "Mask": "mask",
 }
 

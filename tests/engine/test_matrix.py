@@ -17,6 +17,7 @@ NOTHING = {
     "tome": aim.ToMe(merge_ratio=1.0),
     "random": aim.Random(layer=LAYERS),
     "mask": aim.Mask(),
+    "cdpruner": aim.CDPruner(keep_ratio=1.0),
 }
 REDUCED = {
     "aim": aim.AIM(merge_ratio=0.5, l1=2, l2=5),
@@ -28,6 +29,7 @@ REDUCED = {
     "tome": aim.ToMe(merge_ratio=0.3),
     "random": aim.Random(layer=1, keep_ratio=0.3),
     "mask": aim.Mask(mask_places=(0, 3, 7, 11), mask_mode="without"),
+    "cdpruner": aim.CDPruner(keep_ratio=0.3),
 }
 
 
