@@ -23,13 +23,6 @@ except (ImportError, OSError, RuntimeError):
     collect_ignore_glob.append("families/test_families_torchvision.py")
 
 
-def pytest_collection_modifyitems(items):
-    """pytest-xdist runs a file's tests of the page in one process, which starts a browser and an app once, for all files that it takes."""
-    for item in items:
-        if {"app", "browser"} & set(item.fixturenames):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 @pytest.fixture(scope="session")
 def app():
     """The address of the app around the real bundled model."""

@@ -45,6 +45,7 @@ def test_the_new_method_is_planned(checkout: Path):
     assert planned["tokens_per_layer"] == [[6272, 100]] * 3 + [[1568, 100]] * 25
 
 
+@pytest.mark.long
 def test_the_new_method_runs(checkout: Path):
     answer = command(
         checkout, "ask", "assets/examples/colour.mp4", "How many shapes are there?", "--method", "keylength", "--keep-ratio", "0.25"

@@ -20,7 +20,7 @@ PLAIN = st.one_of(st.none(), st.booleans(), NUMBERS, st.text(max_size=20))
 JSON = st.recursive(
     PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3), max_leaves=6
 )
-QUICK = settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def one_sentence(error: BaseException) -> bool:

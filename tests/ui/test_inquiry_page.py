@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from PIL import Image
 
 import aim
@@ -63,6 +64,7 @@ def test_the_tour_sets_knobs_and_view_and_its_last_step_breaks_the_answer(visit)
     visitor.wait_for_text(".aim-verdict", "✗ the full model says")
 
 
+@pytest.mark.long
 def test_a_picture_is_asked_about_as_one_frame_and_a_still_stands_in_for_the_preview(visit, tmp_path):
     frames = aim.read_video(EXAMPLES / examples()[0]["file"], num_frames=4).frames
     Image.fromarray(frames[2]).save(tmp_path / "picture.png")
@@ -77,6 +79,7 @@ def test_a_picture_is_asked_about_as_one_frame_and_a_still_stands_in_for_the_pre
     assert not visitor.tab.locator("#preview-hint p").is_visible() and visitor.tab.locator(".toast-body").count() == 0
 
 
+@pytest.mark.long
 def test_a_picture_and_an_animation_can_be_shared(visit):
     visitor = visit()
     visitor.run()

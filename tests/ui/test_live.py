@@ -76,6 +76,7 @@ def test_the_opening_example_breaks_as_tokens_go_and_the_full_model_stands_besid
     assert visitor.answer() != examples()[0]["answer"]
 
 
+@pytest.mark.long
 def test_an_example_that_is_picked_and_a_preset_that_is_chosen_are_answered_at_once(visit, vlm):
     visitor = visit()
     visitor.pick_example(1)
