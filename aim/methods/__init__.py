@@ -23,6 +23,7 @@ _FILES = {
     "ToMe": "tome",
     "Random": "random_drop",
     "CDPruner": "cdpruner",
+    "EVS": "evs",
     "Mask": "mask",
 }
 
