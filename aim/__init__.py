@@ -22,6 +22,7 @@ _HOMES = {
     "Random": "aim.methods",
     "ToMe": "aim.methods",
     "VTW": "aim.methods",
+    "VidCom2": "aim.methods",
     "METHODS": "aim.methods",
     "match": "aim.planning.match",
     "tune": "aim.tuning.search",

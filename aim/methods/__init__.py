@@ -24,6 +24,7 @@ _FILES = {
     "Random": "random_drop",
     "CDPruner": "cdpruner",
     "EVS": "evs",
+    "VidCom2": "vidcom2",
     "Mask": "mask",
 }
 

@@ -19,6 +19,7 @@ NOTHING = {
     "mask": aim.Mask(),
     "cdpruner": aim.CDPruner(keep_ratio=1.0),
     "evs": aim.EVS(keep_ratio=1.0),
+    "vidcom2": aim.VidCom2(keep_ratio=1.0),
 }
 REDUCED = {
     "aim": aim.AIM(merge_ratio=0.5, l1=2, l2=5),
@@ -32,6 +33,7 @@ REDUCED = {
     "mask": aim.Mask(mask_places=(0, 3, 7, 11), mask_mode="without"),
     "cdpruner": aim.CDPruner(keep_ratio=0.3),
     "evs": aim.EVS(keep_ratio=0.6),
+    "vidcom2": aim.VidCom2(keep_ratio=0.4, exact=True),
 }
 MAY_KEEP_PICTURES = ("full", "evs")  # what these leave of a single picture is all of it
 

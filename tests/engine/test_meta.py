@@ -17,8 +17,9 @@ from aim.kernels.tower_attention import TowerAttention
 from tests.tiny import TINY
 
 SETTINGS = [
-    *(kind() for name, kind in aim.METHODS.items() if name != "prumerge"),
+    *(kind() for name, kind in aim.METHODS.items() if name not in ("prumerge", "vidcom2")),
     aim.PruMerge(keep_ratio=0.4, plus=True),
+    aim.VidCom2(exact=True),
     aim.AIM(merge_ratio=0.5, l1=2, l2=5, damping=0.2, restart="question"),
     aim.AIM(merge_ratio=0.5, l1=2, l2=5, positions="original", merge_window=3, merge_order="official", metric="keys"),
 ]
@@ -148,11 +149,12 @@ def test_a_padded_batch_and_its_decoding_wait_for_nothing_but_that_copy(family, 
     assert len(copied) == expected and output.last_hidden_state.shape == (2, 1, 32)
 
 
-def test_only_a_number_of_tokens_that_the_pictures_decide_is_waited_for(family, model, monkeypatch):
+@pytest.mark.parametrize("method", [aim.PruMerge(), aim.VidCom2()], ids=lambda method: method.name)
+def test_only_a_number_of_tokens_that_the_pictures_decide_is_waited_for(family, model, method, monkeypatch):
     inputs = family.video_inputs()
     kind = "video" if "pixel_values_videos" in inputs else "image"
     seen = without_values(model, family.tokens(4) // family.per_frame, family.per_frame, monkeypatch)
-    with pytest.raises(NotImplementedError), aim.reduce(model, aim.PruMerge()) as trace, torch.no_grad():
+    with pytest.raises(NotImplementedError), aim.reduce(model, method) as trace, torch.no_grad():
         model.model(**words_of(inputs), **feature_inputs(model, {kind: seen}))
     assert trace.tokens_per_layer == []  # in merging, before the first layer
 
