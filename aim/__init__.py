@@ -13,6 +13,7 @@ from aim.kernels.versions import advice
 _HOMES = {
     "AIM": "aim.methods",
     "CDPruner": "aim.methods",
+    "DivPrune": "aim.methods",
     "EVS": "aim.methods",
     "FastV": "aim.methods",
     "Full": "aim.methods",

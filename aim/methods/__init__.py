@@ -25,6 +25,7 @@ _FILES = {
     "CDPruner": "cdpruner",
     "EVS": "evs",
     "VidCom2": "vidcom2",
+    "DivPrune": "divprune",
     "Mask": "mask",
 }
 

@@ -20,6 +20,7 @@ NOTHING = {
     "cdpruner": aim.CDPruner(keep_ratio=1.0),
     "evs": aim.EVS(keep_ratio=1.0),
     "vidcom2": aim.VidCom2(keep_ratio=1.0),
+    "divprune": aim.DivPrune(keep_ratio=1.0),
 }
 REDUCED = {
     "aim": aim.AIM(merge_ratio=0.5, l1=2, l2=5),
@@ -34,6 +35,7 @@ REDUCED = {
     "cdpruner": aim.CDPruner(keep_ratio=0.3),
     "evs": aim.EVS(keep_ratio=0.6),
     "vidcom2": aim.VidCom2(keep_ratio=0.4, exact=True),
+    "divprune": aim.DivPrune(keep_ratio=0.4),
 }
 MAY_KEEP_PICTURES = ("full", "evs")  # what these leave of a single picture is all of it
 
