@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from aim.kernels.bounds import FROM_0
+from aim.kernels.dropping import kept_alone
 from aim.kernels.merging import MergedClip
 from aim.kernels.refusal import Refusal
 from aim.kernels.tower_attention import TowerAttention
@@ -63,15 +64,11 @@ class Mask(Method):
     comparable = False
 
     def merge(self, patches: Tensor, tower: TowerAttention | None = None, question: Tensor | None = None) -> MergedClip | None:
-        frames, per_frame, channels = patches.shape
+        frames, per_frame, _ = patches.shape
         stay = self._staying(frames, per_frame)
         if len(stay) == frames * per_frame:
             return None
-        kept = torch.tensor(stay).to(patches.device, non_blocking=True)
-        assignment = torch.full((frames * per_frame,), -1, device=patches.device)
-        assignment.scatter_(0, kept, torch.arange(len(stay), device=patches.device))
-        tokens = patches.reshape(-1, channels)[kept]
-        return MergedClip(tokens, assignment.view(frames, per_frame), torch.ones_like(kept), kept)
+        return kept_alone(patches, torch.tensor(stay).to(patches.device, non_blocking=True))
 
     def merged_tokens(self, frames: int, tokens_per_frame: int) -> int:
         return len(self._staying(frames, tokens_per_frame))
