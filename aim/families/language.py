@@ -7,9 +7,11 @@ from typing import Any
 
 from aim.kernels.shape import ModelShape
 
+WINDOW = "sliding_attention"
+
 
 def dense(text: Any) -> ModelShape:
-    """An LLM whose layers all attend to keys, and have one gated MLP, or none that the config names."""
+    """An LLM whose layers all attend to keys, some within a window, and have one gated MLP, or none that the config names."""
     return ModelShape(
         num_layers=text.num_hidden_layers,
         hidden_size=text.hidden_size,
@@ -18,7 +20,16 @@ def dense(text: Any) -> ModelShape:
         num_key_value_heads=text.num_key_value_heads,
         head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
         vocab_size=text.vocab_size,
+        **_windows(text),
     )
+
+
+def _windows(text: Any) -> dict[str, Any]:
+    """The window of an LLM and the layers that have it, as its KV cache reads them off the config."""
+    window = getattr(text, "sliding_window", None)
+    kinds = getattr(text, "layer_types", None) or [WINDOW] * text.num_hidden_layers
+    layers = tuple(layer for layer, kind in enumerate(kinds) if kind == WINDOW)
+    return {"window": window, "windowed_layers": layers} if window and layers else {}
 
 
 def with_experts(text: Any, shape: ModelShape) -> ModelShape:

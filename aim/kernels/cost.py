@@ -51,7 +51,8 @@ def causal_prefill_flops(shape: ModelShape, lengths: list[int]) -> int:
     """FLOPs of the matrix products of a prefill with causal kernels, which skip what lies in the future.
 
     A layer: 2n · weights + 2·n·(n + 1)·H·d (q·kᵀ and attention · v, half of what `layer_flops` counts), and the output head for one
-    position. Softmax, norms and activations are left out. Layers of linear attention count as in `linear_layer_flops`, without the norms.
+    position. A layer with a window counts as one without, because SDPA also computes what a mask hides. Softmax, norms and activations are
+    left out. Layers of linear attention count as in `linear_layer_flops`, without the norms.
 
     Raises:
         ValueError: not one length for each layer.
@@ -66,12 +67,14 @@ def causal_prefill_flops(shape: ModelShape, lengths: list[int]) -> int:
 def kv_bytes(shape: ModelShape, lengths: list[int], bytes_per_value: int = 2) -> int:
     """Bytes of keys and values after the prefill: 2 · KV heads · d · n · bytes, summed over the layers that have them.
 
-    Layers of linear attention keep matrices of a fixed size instead, which are not counted.
+    A layer with a window of w tokens keeps w - 1 of them at most. Layers of linear attention keep matrices of a fixed size instead, which
+    are not counted.
 
     Raises:
         ValueError: not one length for each layer.
     """
-    return 2 * shape.num_key_value_heads * shape.head_dim * bytes_per_value * sum(_by_kind(shape, lengths)[0])
+    held = sum(shape.cached(layer, tokens) for layer, tokens in enumerate(_checked(shape, lengths)))
+    return 2 * shape.num_key_value_heads * shape.head_dim * bytes_per_value * held
 
 
 def lm_head_flops(shape: ModelShape) -> int:
@@ -80,16 +83,22 @@ def lm_head_flops(shape: ModelShape) -> int:
 
 
 def decode_flops(shape: ModelShape, lengths: list[int], steps: int) -> int:
-    """FLOPs of `steps` decoding steps after a prefill that left `lengths` entries in the layers' KV caches.
+    """FLOPs of `steps` decoding steps after a prefill that ran on `lengths` tokens in each layer.
 
     A step runs every layer on one token, which attends to the cache and itself, n entries in all: 2 · weights + 4·n·H·d + 5·H·n + 17·h (the
-    terms of `layer_flops`), and the output head. A layer of linear attention costs the same in every step.
+    terms of `layer_flops`), and the output head. With a window of w tokens n is w at most. A layer of linear attention costs the same in
+    every step.
 
     Raises:
         ValueError: not one length for each layer.
     """
     full, linear = _by_kind(shape, lengths)
-    attended = steps * sum(full) + len(full) * steps * (steps + 1) // 2
+    attended = sum(
+        shape.cached(layer, length + step) + 1
+        for layer, length in enumerate(lengths)
+        if layer not in shape.linear_layers
+        for step in range(steps)
+    )
     for_each_entry = 4 * shape.num_heads * shape.head_dim + 5 * shape.num_heads
     for_each_layer = 2 * shape.layer_weights + 17 * shape.hidden_size
     layers = len(full) * for_each_layer + len(linear) * linear_layer_flops(shape, 1)
@@ -100,16 +109,17 @@ def vision_flops(vision: VisionShape, frames: int) -> int:
     """FLOPs of the vision tower and projector on `frames` frames, each of P patches and n tokens (patches and CLS).
 
     A frame: 2·P·patch_pixels·h (patch embedding) + layers · 2·n·(4·h² + 2·h·intermediate) (q, k, v, o and the MLP's two matrices)
-    + 4·h·pairs (q·kᵀ and attention · v) + 2·(P / k)·(k·h·m + m·p) for each projector (of k patches, to m and then p). Only matrix products
-    are counted: norms, softmax and activations, around 1 %, are left out.
+    + 4·h·pairs (q·kᵀ and attention · v) + 2·(P / k)·(k·h·m + m·p) for each projector (of k patches, to m and then p; of their mean, h·m in
+    place of k·h·m). Only matrix products are counted: norms, softmax and activations, around 1 %, are left out.
     """
     patches, hidden, projected = vision.patches_per_frame, vision.hidden_size, vision.projector_size
     tokens, together, middle = patches + vision.other_tokens, vision.projector_patches, vision.projector_middle or projected
     embedding = 2 * patches * vision.patch_pixels * hidden
     linears = 2 * tokens * (4 * hidden**2 + 2 * hidden * vision.intermediate_size)
     attention = 4 * hidden * (vision.attention_pairs or vision.num_layers * tokens**2)
+    first = hidden * middle * (1 if vision.projector_means else together)
     second = middle * projected * (vision.projector_matrices - 1)
-    projector = 2 * (patches // together) * (together * hidden * middle + second) if projected else 0
+    projector = 2 * (patches // together) * (first + second) if projected else 0
     return frames * (embedding + vision.num_layers * linears + attention + vision.projectors * projector)
 
 

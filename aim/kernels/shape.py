@@ -44,6 +44,8 @@ class ModelShape:
         gate: whether queries bring a gate of the same size on what attention gives.
         linear: what the layers `linear_layers` have in place of attention to keys; None where there are none.
         linear_layers: their indices, ascending.
+        window: how many tokens the layers `windowed_layers` look back on, themselves among them; 0 where there are none.
+        windowed_layers: their indices, ascending.
     """
 
     num_layers: int
@@ -58,6 +60,14 @@ class ModelShape:
     gate: bool = False
     linear: LinearShape | None = None
     linear_layers: tuple[int, ...] = ()
+    window: int = 0
+    windowed_layers: tuple[int, ...] = ()
+
+    def cached(self, layer: int, tokens: int) -> int:
+        """How many entries a layer's KV cache holds after so many tokens. One with a window keeps what the next token looks back on."""
+        if layer in self.linear_layers:
+            return 0
+        return min(tokens, self.window - 1) if layer in self.windowed_layers else tokens
 
     @property
     def layer_weights(self) -> int:
@@ -106,6 +116,7 @@ class VisionShape:
         attention_pairs: pairs of tokens that attend to each other, over all layers and one frame; 0 stands for all pairs in every layer.
         projectors: projectors of this size in all; more than one where layers inside the tower have their own (DeepStack).
         projector_matrices: 2, or 1 where the projector is a single matrix.
+        projector_means: the projector takes the mean of the patches, and not one behind the other.
     """
 
     num_layers: int
@@ -120,3 +131,4 @@ class VisionShape:
     attention_pairs: int = 0
     projectors: int = 1
     projector_matrices: int = 2
+    projector_means: bool = False

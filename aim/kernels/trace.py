@@ -99,7 +99,7 @@ class Trace:
         """
         row = self.attention[token][layer]
         if row is None:
-            raise ValueError(f"Layer {layer} has no softmax attention, so there is nothing to show; choose another layer.")
+            raise ValueError(f"Layer {layer} does not attend to the whole prompt, so there is nothing to show; choose another layer.")
         shares = torch.zeros(self.merged_tokens)
         alive = self.survivors[layer]
         shares[alive] = row.float() / self.group_sizes[alive]
