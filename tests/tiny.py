@@ -15,6 +15,7 @@ from tests.tiny_models import (
     NEWLINE,
     PAD,
     VIDEO,
+    gemma3,
     internvl,
     llava,
     llava_onevision,
@@ -73,6 +74,14 @@ def _smolvlm_image(generator) -> Part:
     return [95, 96, *[IMAGE] * 25, 95], {"pixel_values": torch.randn(1, 1, 3, 40, 40, generator=generator)}
 
 
+def _gemma3_clip(frames: int, generator) -> Part:
+    return [NEWLINE, 95, *[IMAGE] * 25, 96] * frames, {"pixel_values": torch.randn(frames, 3, 40, 40, generator=generator)}
+
+
+def _gemma3_image(generator) -> Part:
+    return _gemma3_clip(1, generator)
+
+
 def _qwen_clip(frames: int, generator) -> Part:
     steps = -(-frames // 2)
     patches = torch.randn(steps * 140, 96, generator=generator)
@@ -107,6 +116,7 @@ class TinyFamily:
         per_frame: visual tokens of a frame of a clip, or of a step of `step` frames.
         separators: text tokens a clip brings by itself: (frames) → number.
         linear: the even layers of its LLM are linear attention, which caches no tokens.
+        windows: all layers of its LLM but every third have a window, which is longer than the prompts.
     """
 
     model: Callable
@@ -115,13 +125,18 @@ class TinyFamily:
     per_frame: int
     separators: Callable[[int], int]
     step: int = 1
-    token_types: bool = False
+    token_types: str = ""
     counts_images: bool = False
     linear: bool = False
+    windows: bool = False
 
     def cached(self, lengths: list[int]) -> list[int]:
         """How many entries the layers' caches hold where the layers ran on so many tokens."""
         return [0 if self.linear and layer % 2 == 0 else length for layer, length in enumerate(lengths)]
+
+    def watched(self, lengths: list[int]) -> list[int]:
+        """How many of so many tokens the layers' rows of attention tell of: none where a layer does not see the whole prompt."""
+        return [0 if self.windows and layer % 3 != 2 else length for layer, length in enumerate(self.cached(lengths))]
 
     def tokens(self, frames: int) -> int:
         """Visual tokens of a clip."""
@@ -147,7 +162,7 @@ class TinyFamily:
         batch = {}
         for name in alone[0]:
             values = [inputs[name] for inputs in alone]
-            if name in ("input_ids", "attention_mask", "mm_token_type_ids"):
+            if name in ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids"):
                 values = [torch.nn.functional.pad(value, (longest - value.shape[1], 0), value=PAD) for value in values]
             batch[name] = torch.cat(values)
         return batch, alone
@@ -159,7 +174,7 @@ class TinyFamily:
         for name in names:
             inputs[name] = torch.cat([further[name] for _, further in parts if name in further])
         if self.token_types:
-            inputs["mm_token_type_ids"] = (ids == IMAGE).int() + 2 * (ids == VIDEO).int()
+            inputs[self.token_types] = (ids == IMAGE).int() + 2 * (ids == VIDEO).int()
         if self.counts_images and "image_sizes" in inputs:
             inputs["batch_num_images"] = torch.tensor([len(inputs["image_sizes"])])
         return inputs
@@ -172,14 +187,17 @@ def _words(count: int, generator) -> Part:
 TINY: dict[str, TinyFamily] = {
     "llava_onevision": TinyFamily(llava_onevision, _llava_onevision_clip, _llava_onevision_image, 25, lambda frames: 1, counts_images=True),
     "llava": TinyFamily(llava, _llava_clip, _llava_image, 25, lambda frames: frames),
-    "qwen2_vl": TinyFamily(qwen2_vl, _qwen_clip, _qwen_image, 35, lambda frames: 2, step=2, token_types=True),
-    "qwen2_5_vl": TinyFamily(qwen2_5_vl, _qwen_clip, _qwen_image, 35, lambda frames: 2, step=2, token_types=True),
-    "qwen3_vl": TinyFamily(qwen3_vl, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types=True),
-    "qwen3_vl_moe": TinyFamily(qwen3_vl_moe, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types=True),
-    "qwen3_5": TinyFamily(qwen3_5, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types=True, linear=True),
-    "qwen3_5_moe": TinyFamily(qwen3_5_moe, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types=True, linear=True),
+    "qwen2_vl": TinyFamily(qwen2_vl, _qwen_clip, _qwen_image, 35, lambda frames: 2, step=2, token_types="mm_token_type_ids"),
+    "qwen2_5_vl": TinyFamily(qwen2_5_vl, _qwen_clip, _qwen_image, 35, lambda frames: 2, step=2, token_types="mm_token_type_ids"),
+    "qwen3_vl": TinyFamily(qwen3_vl, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types="mm_token_type_ids"),
+    "qwen3_vl_moe": TinyFamily(qwen3_vl_moe, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types="mm_token_type_ids"),
+    "qwen3_5": TinyFamily(qwen3_5, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types="mm_token_type_ids", linear=True),
+    "qwen3_5_moe": TinyFamily(
+        qwen3_5_moe, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types="mm_token_type_ids", linear=True
+    ),
     "internvl": TinyFamily(internvl, _internvl_clip, _internvl_image, 25, lambda frames: 4 * frames),
     "smolvlm": TinyFamily(smolvlm, _smolvlm_clip, _smolvlm_image, 25, lambda frames: 5 * frames),
+    "gemma3": TinyFamily(gemma3, _gemma3_clip, _gemma3_image, 25, lambda frames: 3 * frames, token_types="token_type_ids", windows=True),
 }
 
 
@@ -215,8 +233,8 @@ def by_default(*, without: Callable[[str], bool], mark: pytest.MarkDecorator = p
     return [pytest.param(name, marks=mark if without(name) else ()) for name in TINY]
 
 
-# Families that differ from another one in little.
-ALIKE = {"llava", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe"}
+# Families that differ from another one in little, or (Gemma 3) in what tests/engine/test_windows.py looks at by default.
+ALIKE = {"llava", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "gemma3"}
 EACH = by_default(without=ALIKE.__contains__)
 # For tests of what has little to do with the family: one with a plain prompt, and one whose positions have three axes.
 FEWER = by_default(without=lambda name: name not in {"llava_onevision", "qwen2_5_vl"}, mark=pytest.mark.every)

@@ -37,6 +37,11 @@ ONEVISION_TEMPLATE = (
     "{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+GEMMA3_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "<start_of_image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
+)
 SMOLVLM_TEMPLATE = (
     "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}{% if message['content'][0]['type'] == 'image' %}:"
     "{% else %}: {% endif %}{% for line in message['content'] %}{% if line['type'] == 'text' %}{{ line['text'] }}"
@@ -74,6 +79,11 @@ FOLDERS = {
         INTERNVL_TEMPLATE,
         {95: "<img>", 96: "</img>", IMAGE: "<IMG_CONTEXT>", VIDEO: "<video>"},
         {"preprocessor_config.json": SQUARE},
+    ),
+    "gemma3": (
+        GEMMA3_TEMPLATE,
+        {95: "<start_of_image>", 96: "<end_of_image>", IMAGE: "<image_soft_token>"},
+        {"preprocessor_config.json": {**SQUARE, "resample": 2}},
     ),
     "smolvlm": (
         SMOLVLM_TEMPLATE,

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import torch
 from transformers import (
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
     InternVLConfig,
     InternVLForConditionalGeneration,
     LlavaConfig,
@@ -105,6 +107,24 @@ def smolvlm(layers=6, seed=0, **text):
         scale_factor=2,
     )
     return _ready(SmolVLMForConditionalGeneration, config, seed)
+
+
+def gemma3(layers=6, seed=0, **text):
+    """Gemma 3 with 5 x 5 tokens a frame (10 x 10 patches), two layers with a window before each without one."""
+    kinds = ["full_attention" if layer % 3 == 2 else "sliding_attention" for layer in range(layers)]
+    given = {"sliding_window": 512, "head_dim": 8, "query_pre_attn_scalar": 8, "layer_types": kinds}
+    config = Gemma3Config(
+        text_config={**TEXT, "num_hidden_layers": layers, **given, **text},
+        vision_config={**VISION, "image_size": 40, "patch_size": 4, "num_hidden_layers": 2, "vision_use_head": False},
+        mm_tokens_per_image=25,
+        image_token_index=IMAGE,
+        boi_token_index=95,
+        eoi_token_index=96,
+        tie_word_embeddings=False,  # else it says the last word again and again
+    )
+    model = _ready(Gemma3ForConditionalGeneration, config, seed)
+    torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight, std=0.3)  # all 0 when it is made
+    return model
 
 
 MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}

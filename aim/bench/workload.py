@@ -56,7 +56,7 @@ def workload(model: PreTrainedModel, pictures: dict, frames: int, text_tokens: i
         for kind, placeholder in enumerate((family.image_token(config), family.video_token(config)), 1):
             if placeholder is not None:
                 kinds[ids == placeholder] = kind
-        inputs["mm_token_type_ids"] = kinds
+        inputs[family.token_types] = kinds
     return Workload(inputs, grid, text_tokens)
 
 

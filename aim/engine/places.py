@@ -30,17 +30,18 @@ class Places:
         sights: what the tokens of each layer see.
     """
 
-    def __init__(self, prompts: list[Prompt], origins: list[Tensor], places: list[Tensor], parts: seams.Parts):
+    def __init__(self, prompts: list[Prompt], origins: list[Tensor], places: list[Tensor], parts: seams.Parts, told: bool):
         """
         Args:
             origins: for each prompt long [n], where the tokens that enter layer 0 stood in it.
             places: for each prompt long [n], ascending, where they stand now.
+            told: whether the model was told where pictures are.
         """
         self._parts, self.sights = parts, sights(parts)
         self.longest = max(prompt.length for prompt in prompts)
         self.now = padded(places, dim=-1, value=NOWHERE)
         self._pictures = None
-        if any(sight.pictures for sight in self.sights):
+        if told and any(sight.pictures for sight in self.sights):
             numbers = [picture_numbers(prompt, origin.device)[origin] for prompt, origin in zip(prompts, origins, strict=True)]
             self._pictures = padded(numbers, dim=-1)
         self._here: Tensor | None = None

@@ -36,8 +36,18 @@ from aim.methods import Method
 class Prefill:
     """A batch of B prompts, and what each layer keeps of it."""
 
-    def __init__(self, method: Method, trace: Trace, score_all: bool, prompts: list[Prompt], embeddings: Tensor, parts: seams.Parts):
-        self.method, self.score_all, self.parts = method, score_all, parts
+    def __init__(
+        self,
+        method: Method,
+        trace: Trace,
+        score_all: bool,
+        prompts: list[Prompt],
+        embeddings: Tensor,
+        parts: seams.Parts,
+        told: bool,
+    ):
+        """`told`: whether the model was told where pictures are, without which it does not let their tokens see one another."""
+        self.method, self.score_all, self.parts, self.told = method, score_all, parts, told
         self.attending = [index for index, layer in enumerate(parts.layers) if seams.attends(layer)]
         self.watch = Stopwatch(embeddings.device)
         self.started = self.watch.now()
@@ -117,7 +127,7 @@ class Prefill:
             dropped = last - torch.stack([part[-1:] for part in parts])
         self.continuation = Continuation(dropped, torch.stack(largest, dim=-2) + 1)
         places = [own if own.dim() == 1 else origin for own, origin in zip(parts, origins, strict=True)]
-        self.places = Places([row.prompt for row in self.rows], origins, places, self.parts)
+        self.places = Places([row.prompt for row in self.rows], origins, places, self.parts, self.told)
         return padded(parts, dim=-1)
 
     def _renumbers(self, given: Tensor | None) -> bool:

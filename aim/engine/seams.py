@@ -33,6 +33,7 @@ IDS = "input_ids"
 FEATURES = "mm_encoder_outputs"  # since transformers 5.18; see `aim.engine.features`
 PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}
 LABELS = "labels"
+TOKEN_TYPES = ("token_type_ids", "mm_token_type_ids")  # which say where pictures are
 LOGITS_TO_KEEP = "logits_to_keep"
 ATTENTION_MAPS = "output_attentions"
 # ... of these two, the text model and its layers...

@@ -121,7 +121,8 @@ class Session:
         """
         embeddings = kwargs[seams.EMBEDDINGS]
         if self.runs_here and self.prompts is not None:
-            self.prefill = Prefill(self.method, self.trace, self.score_all, self.prompts, embeddings, self.parts)
+            told = any(self.inputs.get(name) is not None for name in seams.TOKEN_TYPES)
+            self.prefill = Prefill(self.method, self.trace, self.score_all, self.prompts, embeddings, self.parts, told)
             kwargs = self.prefill.enter(kwargs, self._tower_attention())
             windowed = {index for index, sight in enumerate(self.prefill.places.sights) if sight.window is not None}
             self.attended = Attended(self.trace, self.prefill.watch, windowed) if self.wants_attention else None

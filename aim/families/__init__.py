@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from aim.families import internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl, qwen3_5, qwen3_5_moe, qwen3_vl, qwen3_vl_moe, smolvlm
+from aim.families import (
+    gemma3,
+    internvl,
+    llava,
+    llava_onevision,
+    qwen2_5_vl,
+    qwen2_vl,
+    qwen3_5,
+    qwen3_5_moe,
+    qwen3_vl,
+    qwen3_vl_moe,
+    smolvlm,
+)
 from aim.families.base import Encoded, Family, Picture, Reader
 from aim.families.published import Published
 from aim.kernels.refusal import Refusal
@@ -18,6 +30,7 @@ FAMILIES: dict[str, Family] = {
     "qwen3_5_moe": qwen3_5_moe.FAMILY,
     "internvl": internvl.FAMILY,
     "smolvlm": smolvlm.FAMILY,
+    "gemma3": gemma3.FAMILY,
 }
 
 # short name → published model, of every family.
@@ -29,10 +42,6 @@ _FURTHER_FEATURES = (
     "which AIM cannot yet reduce along with the tokens."
 )
 _CROSS_ATTENTION = "Its LLM looks at pictures through cross-attention layers, so its prompt holds no visual tokens to reduce."
-_BOTH_DIRECTIONS = (
-    "Most of its LLM layers attend within a sliding window and the tokens of an image attend to one another in both directions, "
-    "by masks that AIM cannot yet reduce."
-)
 _PREFIX = "The tokens of its prompt attend to one another in both directions, by a mask that AIM cannot yet reduce."
 _PER_LAYER_INPUTS = "Each of its LLM layers takes a further input for every token of the prompt, which AIM cannot yet reduce."
 _CONVOLUTIONS = (
@@ -53,7 +62,6 @@ REFUSED: dict[str, str] = {
     "granite4_vision": _FURTHER_FEATURES,
     "mllama": _CROSS_ATTENTION,
     "idefics": _CROSS_ATTENTION,
-    "gemma3": _BOTH_DIRECTIONS,
     "paligemma": _PREFIX,
     "gemma3n": _PER_LAYER_INPUTS,
     "lfm2_vl": _CONVOLUTIONS,

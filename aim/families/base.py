@@ -89,7 +89,7 @@ class Family:
             which its frames appear, and empty where they are not known.
         vision_shape: (config, grid) → `VisionShape`, what the vision tower's cost is made of.
         language_shape: (text config) → `ModelShape`, what the LLM's cost is made of.
-        token_types: the model's forward wants `mm_token_type_ids`: 0 for text, 1 for images, 2 for videos.
+        token_types: the argument by which the model's forward is told 0 for text, 1 for images, 2 for videos; "" where there is none.
         clip_type: what a clip is called in a conversation: "video", or "image" where the family knows no videos and frames go in as images.
         timing: (seconds from one frame to the next) → further inputs that say so, or None where the model is not told.
         watch_tower: (model, callback) → hook handles. The callback gets a `TowerAttention` for each pass of the vision tower: its frames in
@@ -117,7 +117,7 @@ class Family:
     prompt: Callable[[Grid, Sequence[float]], list[str | int]]
     vision_shape: Callable[[Any, Grid], VisionShape]
     language_shape: Callable[[Any], ModelShape] = dense
-    token_types: bool = False
+    token_types: str = ""
     clip_type: str = "video"
     timing: Callable[[float], dict[str, Tensor]] | None = None
     watch_tower: Callable[..., list] | None = None

@@ -265,7 +265,7 @@ FAMILY = Family(
     clip_text="<|video_pad|>",
     prompt=lambda grid, _times: [grid.tokens],
     vision_shape=_vision_shape,
-    token_types=True,
+    token_types="mm_token_type_ids",
     watch_tower=watch_tower,
     published=(_published("2B", QWEN2_1_5B, 151936, tied=True), _published("7B", QWEN2_7B, 152064)),
     picture_settings={"image_mean": OPENAI_CLIP_MEAN, "image_std": OPENAI_CLIP_STD},

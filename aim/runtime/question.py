@@ -67,7 +67,7 @@ def inputs_for(checkpoint: Checkpoint, ids: list[int], encoded: Encoded) -> dict
     features = {kind: copy(output) for kind, output in encoded.features.items()}
     inputs: dict[str, Any] = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt), **feature_inputs(model, features)}
     if family.token_types:
-        inputs["mm_token_type_ids"] = kinds = torch.zeros_like(prompt, dtype=torch.int)
+        inputs[family.token_types] = kinds = torch.zeros_like(prompt, dtype=torch.int)
         for kind, token in ((1, family.image_token(model.config)), (2, family.video_token(model.config))):
             if token is not None:
                 kinds[prompt == token] = kind

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 import aim
+from aim.kernels.grid import Grid
 from aim.kernels.merging import merge_clip
-from tests.tiny import IMAGE, TINY, fingerprint, internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl, takes_features
+from aim.planning.plan import plan_for
+from tests.tiny import IMAGE, TINY, fingerprint, gemma3, internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl, takes_features
 
 LAYERS, WINDOW, SAID = 6, 16, 24
 OLDER = {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 4}
@@ -15,14 +17,15 @@ WINDOWED = {
     "Phi-3": lambda: llava(model_type="phi3", sliding_window=WINDOW),
     "Qwen2 from a layer on": lambda: llava_onevision(**OLDER),
     "Qwen3 by layer": lambda: internvl(model_type="qwen3", **BY_LAYER),
+    "Gemma 3": lambda: gemma3(sliding_window=20),
     "Qwen2-VL": lambda: qwen2_vl(**OLDER),
     "Qwen2.5-VL": lambda: qwen2_5_vl(**OLDER),
 }
 PRUNERS = [aim.AIM(merge_ratio=1.0, l1=1, l2=5, positions="original"), aim.FastV(layer=2, keep_ratio=0.4), aim.VTW(layer=3)]
 
 
-# By default one model that has windows in every layer, and one that has them in some.
-DEFAULT = {"Mistral", "Qwen3 by layer"}
+# By default one model that has windows in every layer, and one that has them in some, and whose pictures are seen in both directions.
+DEFAULT = {"Mistral", "Gemma 3"}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=() if name in DEFAULT else pytest.mark.whole) for name in WINDOWED])
@@ -76,6 +79,17 @@ def test_a_prompt_and_its_answer_are_those_of_masks_with_the_same_window(model, 
     torch.testing.assert_close(torch.stack(output.logits)[:, 0], hidden, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("method", [aim.Full(), *PRUNERS], ids=lambda method: method.name)
+def test_the_cache_takes_the_bytes_that_are_planned(model, method):
+    inputs = tiny(model).video_inputs()
+    with aim.reduce(model, method) as trace, torch.no_grad():
+        model(**inputs, use_cache=True)
+    planned = plan_for(model.config, 4, trace.tokens_per_layer[0][1], method, 4, Grid(*trace.grids[0]))
+    held = [min(sum(pair), window - 1 if window else 999) for pair, window in zip(trace.tokens_per_layer, windows(model), strict=True)]
+    assert planned.kv_bytes == trace.key_value_bytes == sum(held) * 2 * 2 * 8 * 4
+    assert planned.baseline_kv_bytes < 6 * inputs["input_ids"].shape[1] * 2 * 2 * 8 * 4
+
+
 def masked_logits(model, inputs, sequence, trace):
     """One forward of the stock model over prompt and answer, with a mask in each layer that hides what is not alive there."""
     total = sequence.shape[1]
@@ -90,6 +104,12 @@ def masked_logits(model, inputs, sequence, trace):
         visible[patches[trace.survivors[layer]]] = True
         seen = (place[:, None] >= place) & visible
         window = windows(model)[layer]
+        if tiny(model).token_types == "token_type_ids":
+            frames = torch.zeros(total, dtype=torch.long)
+            frames[patches] = 1 + torch.arange(len(patches)) // 25
+            seen = place[:, None] >= place
+            seen |= (frames[:, None] == frames) & (frames > 0)
+            seen &= visible
         if window is not None:
             seen &= place[:, None] - place < window
         return args, {**kwargs, "attention_mask": (seen | torch.eye(total, dtype=torch.bool))[None, None]}
@@ -97,8 +117,9 @@ def masked_logits(model, inputs, sequence, trace):
     layers = model.model.language_model.layers
     hooks = [layer.register_forward_pre_hook(lambda m, a, k, i=i: hide(i, m, a, k), with_kwargs=True) for i, layer in enumerate(layers)]
     given = {**inputs, "input_ids": sequence, "attention_mask": torch.ones_like(sequence)}
-    if "mm_token_type_ids" in inputs:
-        given["mm_token_type_ids"] = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, total - inputs["input_ids"].shape[1]))
+    if tiny(model).token_types:
+        name = tiny(model).token_types
+        given[name] = torch.nn.functional.pad(inputs[name], (0, total - inputs["input_ids"].shape[1]))
     try:
         with torch.no_grad():
             return model(**given, use_cache=False).logits

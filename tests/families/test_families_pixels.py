@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from transformers import Qwen2VLConfig, Qwen3VLConfig
+from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
@@ -54,6 +55,13 @@ def test_internvl_takes_a_frame_as_one_tile(shape):
     pixels = FAMILIES["internvl"].pixel_values(None, frames, settings)["pixel_values"]
     processor = GotOcr2ImageProcessorPil(**settings, crop_to_patches=False)
     close(pixels, [processor(frame)["pixel_values"][0] for frame in frames])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gemma3_takes_a_frame_as_one_square(shape):
+    settings, frames = {**COMMON, "resample": 2, "size": {"height": 40, "width": 40}}, frames_of(shape)
+    pixels = FAMILIES["gemma3"].pixel_values(None, frames, settings)["pixel_values"]
+    close(pixels, [Gemma3ImageProcessorPil(**settings)(frame)["pixel_values"][0] for frame in frames])
 
 
 @pytest.mark.parametrize("shape", SHAPES)

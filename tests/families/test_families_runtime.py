@@ -25,6 +25,9 @@ def expected_prompt(name):
     if name == "internvl":
         frames = (f"Frame{number}: <img>{'<IMG_CONTEXT>' * 25}</img>" for number in range(1, FRAMES + 1))
         return chat % ("\n".join(frames) + "\n")
+    if name == "gemma3":
+        one = f"\n\n<start_of_image>{'<image_soft_token>' * 25}<end_of_image>\n\n"
+        return f"{START}user\n{one * FRAMES}{QUESTION}{END}\n{START}model\n"
     if name == "smolvlm":
         one = f"<fake_token_around_image><global-img>{'<image>' * 25}<fake_token_around_image>"
         said = " You are provided the following series of five frames from a 0:00:01 [H:MM:SS] video.\n"
@@ -59,7 +62,7 @@ def test_an_answer_equals_stock_generate_on_the_prompt_written_out(vlm, clip):
     ids = torch.tensor([build_tokenizer(FOLDERS[name][1])(expected_prompt(name), add_special_tokens=False)["input_ids"]])
     inputs = family.pixel_values(vlm.model.config, clip.frames, vlm.checkpoint.pictures)
     if family.token_types:
-        inputs["mm_token_type_ids"] = 2 * (ids == VIDEO).int()
+        inputs[family.token_types] = 2 * (ids == VIDEO).int() + (ids == IMAGE).int()
     if name == "qwen2_5_vl":
         inputs["second_per_grid_ts"] = [0.5]  # two frames of a quarter of a second
     with torch.no_grad():

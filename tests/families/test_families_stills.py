@@ -8,6 +8,8 @@ import pytest
 import torch
 from PIL import Image
 from transformers import InternVLProcessor, LlavaOnevisionProcessor, LlavaProcessor, Qwen2_5_VLProcessor, Qwen2VLProcessor, Qwen3VLProcessor
+from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
+from transformers.models.gemma3.processing_gemma3 import Gemma3Processor
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
@@ -61,15 +63,22 @@ def processor_of(name: str):
         "qwen2_5_vl": (Qwen2_5_VLProcessor, qwen, {}),
         **dict.fromkeys(qwen3, (Qwen3VLProcessor, qwen, {})),
         "internvl": (InternVLProcessor, GotOcr2ImageProcessorPil(**SQUARE), {"image_seq_length": 25}),
+        "gemma3": (Gemma3Processor, Gemma3ImageProcessorPil(**settings) if name == "gemma3" else None, {"image_seq_length": 25}),
         "smolvlm": (SmolVLMProcessor, SmolVLMImageProcessorPil(**settings) if name == "smolvlm" else None, {"image_seq_len": 25}),
     }[name]
     tokenizer = build_tokenizer(FOLDERS[name][1])
+    if name == "gemma3":
+        for token, value in {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}.items():
+            setattr(tokenizer, token, value)
+        tokenizer.boi_token_id, tokenizer.image_token_id = 95, 97
     if name == "internvl":
         for token, value in INTERNVL_TOKENS.items():
             setattr(tokenizer, token, value)
     processor = kind.__new__(kind)
     processor.check_argument_for_proper_class = lambda *_given: None
-    processor.__init__(images, tokenizer, *([] if kind is LlavaProcessor else [None]), chat_template=FOLDERS[name][0], **further)
+    processor.__init__(
+        images, tokenizer, *([] if kind in (LlavaProcessor, Gemma3Processor) else [None]), chat_template=FOLDERS[name][0], **further
+    )
     if name == "smolvlm":
         processor.video_processor = SimpleNamespace(num_frames=None, fps=None)
     return processor
@@ -110,7 +119,7 @@ def test_prompt_and_pixels_are_the_official_processors_and_the_answer_is_stock_g
     expected = official(name)
     taking = vlm.checkpoint.taking(is_image=True)
     pixels = taking.family.pixel_values(vlm.model.config, picture.frames, taking.pictures)
-    others = {"input_ids", "attention_mask", "mm_token_type_ids", "batch_num_images", "pixel_attention_mask"}
+    others = {"input_ids", "attention_mask", "mm_token_type_ids", "batch_num_images", "pixel_attention_mask", "token_type_ids"}
     assert pixels.keys() == expected.keys() - others
     for key, value in pixels.items():
         torch.testing.assert_close(value, expected[key].to(value.dtype), rtol=0, atol=1e-5)
@@ -133,7 +142,8 @@ def test_prompt_and_pixels_are_the_official_processors_and_the_answer_is_stock_g
 def test_a_picture_is_reduced_as_planned(vlm, picture, method):
     answer, grid = vlm.ask(picture, QUESTION, method, max_new_tokens=3, words=True), vlm.grid_of(picture)
     assert answer.trace.merged_tokens < answer.trace.visual_tokens == grid.tokens
-    assert answer.words[0].looked_at(answer.trace, 1).shape == (1, grid.tokens)
+    layer = next(layer for layer, row in enumerate(answer.trace.attention[0]) if row is not None)
+    assert answer.words[0].looked_at(answer.trace, layer).shape == (1, grid.tokens)
     if method.name != "prumerge":
         planned = vlm.plan(1, vlm.text_tokens(QUESTION, grid=grid), method, grid)
         assert planned.tokens_per_layer == answer.trace.tokens_per_layer

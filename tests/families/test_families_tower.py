@@ -74,6 +74,14 @@ def test_internvl_sums_what_cls_pays_two_by_two_patches():
     torch.testing.assert_close(seen.received, expected, rtol=1e-4, atol=1e-7)
 
 
+def test_gemma3_sums_what_two_by_two_patches_receive():
+    model, inputs = TINY["gemma3"].model(), TINY["gemma3"].video_inputs(FRAMES)
+    (seen,) = watched(model, lambda: model.model.get_image_features(inputs["pixel_values"]))
+    columns = eager_columns(model.model.vision_tower, inputs["pixel_values"], layer=1)
+    expected = torch.stack([blocks_summed(column, 10, 10) for column in columns])
+    torch.testing.assert_close(seen.received, expected, rtol=1e-4, atol=1e-7)
+
+
 def test_smolvlm_sums_what_two_by_two_patches_receive():
     model, inputs = TINY["smolvlm"].model(), TINY["smolvlm"].video_inputs(FRAMES)
     (seen,) = watched(model, lambda: model.model.get_image_features(inputs["pixel_values"]))

@@ -54,6 +54,13 @@ def internvl3_5(shape):
     return internvl3(replace(shape, head_dim=128))
 
 
+def gemma3(shape, head_dim):
+    """64 x 64 patches of SigLIP so400m are averaged to 16 x 16, and one matrix takes each mean."""
+    tower = VisionShape(27, 1152, 4304, 64 * 64, 3 * 14 * 14, shape.hidden_size, 16, projector_means=True, projector_matrices=1)
+    windows = tuple(layer for layer in range(shape.num_layers) if layer % 6 != 5)
+    return PlannedModel(replace(shape, head_dim=head_dim, window=1024, windowed_layers=windows), tower, 16 * 16)
+
+
 def smolvlm(shape, depth, hidden, intermediate, image, patch, joined):
     """Squares of `joined` x `joined` patches are one token, by one matrix."""
     side = image // patch
@@ -126,6 +133,9 @@ STATED = {
     "internvl3.5-4b": (internvl3_5(llm(36, 2560, 9728, 32, 8, 151936)), 4.73),
     "internvl3.5-8b": (internvl3_5(llm(36, 4096, 12288, 32, 8, 151936)), 8.53),
     "internvl3.5-14b": (internvl3_5(llm(40, 5120, 17408, 40, 8, 151936)), 15.1),
+    "gemma-3-4b": (gemma3(llm(34, 2560, 10240, 8, 4, 262208), 256), 4.3),
+    "gemma-3-12b": (gemma3(llm(48, 3840, 15360, 16, 8, 262208), 256), 12.2),
+    "gemma-3-27b": (gemma3(llm(62, 5376, 21504, 32, 16, 262208), 128), 27.4),
     "smolvlm2-256m": (smolvlm(llm(30, 576, 1536, 9, 3, 49280), 12, 768, 3072, 512, 16, 4), 0.256),
     "smolvlm2-500m": (smolvlm(llm(32, 960, 2560, 15, 5, 49280), 12, 768, 3072, 512, 16, 4), 0.507),
     "smolvlm2-2.2b": (smolvlm(llm(24, 2048, 8192, 32, 32, 49280), 27, 1152, 4304, 384, 14, 3), 2.25),
@@ -161,6 +171,12 @@ def test_a_published_model_has_the_number_of_parameters_its_page_states(name):
     assert made == pytest.approx(stated, rel=5e-3)
 
 
+def rotary(config):
+    """The numbers of the rotary positions, of the layers without a window where kinds of layers have their own."""
+    numbers = config.text_config.rope_parameters
+    return numbers.get("full_attention", numbers)
+
+
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_a_published_model_is_of_its_family_and_a_config_is_new_each_time(kind):
     for model in FAMILIES[kind].published:
@@ -169,9 +185,9 @@ def test_a_published_model_is_of_its_family_and_a_config_is_new_each_time(kind):
         placeholders = {FAMILIES[kind].image_token(config), FAMILIES[kind].video_token(config)} - {None}
         assert max(placeholders) < config.text_config.vocab_size
         config.text_config.num_hidden_layers = 1
-        config.text_config.rope_parameters["rope_theta"] = 1.0
+        rotary(config)["rope_theta"] = 1.0
         assert model.config().to_dict() != config.to_dict()
-        assert model.config().text_config.rope_parameters["rope_theta"] > 1
+        assert rotary(model.config())["rope_theta"] > 1
 
 
 @pytest.mark.parametrize("name", STATED)

@@ -33,7 +33,7 @@ def features_of(family, model, pixels):
 def test_features_made_in_parts_are_those_of_the_whole_clip(name, frames, monkeypatch):
     model, family = TINY[name].model(), FAMILIES[name]
     pixels = {key: value for key, value in TINY[name].video_inputs(frames).items() if key.startswith(("pixel", "video_grid"))}
-    stock = {"llava": "image", "internvl": "image", "smolvlm": "image"}.get(name, "video")
+    stock = {"llava": "image", "internvl": "image", "smolvlm": "image", "gemma3": "image"}.get(name, "video")
     passes = []
     tower = next(getattr(model.model, name) for name in ("visual", "vision_tower", "vision_model") if hasattr(model.model, name))
     with torch.no_grad():
