@@ -24,6 +24,7 @@ _HOMES = {
     "ToMe": "aim.methods",
     "VTW": "aim.methods",
     "VidCom2": "aim.methods",
+    "VisionZip": "aim.methods",
     "METHODS": "aim.methods",
     "match": "aim.planning.match",
     "tune": "aim.tuning.search",

@@ -186,4 +186,4 @@ def _tower_of(tower: dict[str, TowerAttention], span: tuple[str, int, int], grid
         )
     seen = tower[kind]
     frames, keys = (grid.frames, grid.tokens_per_frame), seen.keys.flatten(0, 1)[first:last]
-    return TowerAttention(seen.received.flatten()[first:last].view(frames), keys.view(*frames, -1))
+    return TowerAttention(seen.received.flatten()[first:last].view(frames), keys.view(*frames, -1), seen.heads)

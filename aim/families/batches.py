@@ -34,7 +34,8 @@ def encode_batches(
     """
     parts = batches(frames, vision, model.dtype.itemsize)
     outputs, seen = recorded(watch, model, lambda: [run(part.to(model.device, model.dtype)) for part in parts])
-    return outputs, (TowerAttention(torch.cat([one.received for one in seen]), torch.cat([one.keys for one in seen])),)
+    received, keys = (torch.cat([getattr(one, name) for one in seen]) for name in ("received", "keys"))
+    return outputs, (TowerAttention(received, keys, seen[0].heads),)
 
 
 def features(tokens: Tensor | list[Tensor], seen: tuple[TowerAttention, ...]) -> BaseModelOutputWithPooling:

@@ -83,7 +83,7 @@ def _watch_tower(model, callback: Callable) -> list:
 
     def report(kind: str, seen: TowerAttention) -> None:
         if kind == "video":
-            callback(pooled(seen.received, seen.keys, partial(_pooled, config)))
+            callback(pooled(seen.received, seen.keys, seen.heads, partial(_pooled, config)))
         elif not state.tiled:
             callback(seen)
 

@@ -206,7 +206,7 @@ def tower_watcher(order: Callable[[Tensor, object], Tensor] | None = None) -> Ca
                 sums, keys = sums[back], keys[back]
             # Pictures of several sizes cannot be the rows of one table, so they become one long row.
             table = (len(frames), -1) if len(frames.unique()) == 1 else (1, -1)
-            callback(TowerAttention(sums.view(table), keys.view(*sums.view(table).shape, -1)))
+            callback(TowerAttention(sums.view(table), keys.view(*sums.view(table).shape, -1), attention.num_heads))
 
         return [
             tower.register_forward_pre_hook(on_tower, with_kwargs=True),

@@ -89,7 +89,7 @@ def watch_projections(
         queries, keys = notes.seen.pop("query"), notes.seen.pop("key")
         query_heads, key_heads = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (queries, keys))
         asking = query_heads[:, :, :1] if by_cls else query_heads
-        callback(pooled(received(asking, key_heads, attention.scale)[:, first:], keys[:, first:], pool))
+        callback(pooled(received(asking, key_heads, attention.scale)[:, first:], keys[:, first:], attention.num_heads, pool))
 
     return [
         query.register_forward_hook(note("query")),
@@ -98,10 +98,10 @@ def watch_projections(
     ]
 
 
-def pooled(mean: Tensor, keys: Tensor, pool: Callable[[Tensor], Tensor]) -> TowerAttention:
-    """The `TowerAttention` of patches that receive `mean` [F, P], with keys [F, P, D]; see `watch_projections` for `pool`."""
+def pooled(mean: Tensor, keys: Tensor, heads: int, pool: Callable[[Tensor], Tensor]) -> TowerAttention:
+    """The `TowerAttention` of patches that receive `mean` [F, P], with keys [F, P, D] of some heads; see `watch_projections` for `pool`."""
     means = pool(mean[..., None])[..., 0]
-    return TowerAttention(means * (mean.shape[1] / means.shape[1]), pool(keys))
+    return TowerAttention(means * (mean.shape[1] / means.shape[1]), pool(keys), heads)
 
 
 def block_means(values: Tensor, rows: int, columns: int, factor: int) -> Tensor:

@@ -153,16 +153,24 @@ def merge_flops(
 def attention_merge_flops(hidden: int, vision: VisionShape, frames: int, tokens_per_frame: int, merged: int, neighbours: int) -> int:
     """FLOPs of `aim.kernels.attention_merging.merge_by_attention`, which leaves `merged` tokens of size C = `hidden`.
 
-    The tower's q·kᵀ is computed once more, 2·P²·h a frame, or 2·P·h where a CLS token asks alone; its softmax and mean are left out, as in
-    `vision_flops`. To it come 3·h a token
-    (normalised keys), 2·T·h a kept token (cosines), and 2·neighbours·C a kept token and 2·C any other token (weighted sums). One merged
-    token of each frame is the sum of those others, so it does not count as kept. Sorting is left out.
+    `received_flops`, and to them come 3·h a token (normalised keys), 2·T·h a kept token (cosines), and 2·neighbours·C a kept token and 2·C
+    any other token (weighted sums). One merged token of each frame is the sum of those others, so it does not count as kept. Sorting is
+    left out.
     """
     tokens, kept = frames * tokens_per_frame, merged - frames
-    asking = 1 if vision.other_tokens else vision.patches_per_frame
-    received = frames * 2 * asking * vision.patches_per_frame * vision.hidden_size
     cosines = (3 * tokens + 2 * kept * tokens_per_frame) * vision.hidden_size
-    return received + cosines + 2 * (kept * min(neighbours, tokens_per_frame - 1) + tokens - kept) * hidden
+    summed = 2 * (kept * min(neighbours, tokens_per_frame - 1) + tokens - kept) * hidden
+    return received_flops(vision, frames) + cosines + summed
+
+
+def received_flops(vision: VisionShape, frames: int) -> int:
+    """FLOPs of asking the vision tower what its tokens attend to (`aim.families.towers`).
+
+    Its q·kᵀ is computed once more, 2·P²·h a frame of P patches, or 2·P·h where a CLS token asks alone. Softmax and mean are left out, as in
+    `vision_flops`.
+    """
+    asking = 1 if vision.other_tokens else vision.patches_per_frame
+    return frames * 2 * asking * vision.patches_per_frame * vision.hidden_size
 
 
 def look_ahead_flops(shape: ModelShape, lengths_scored: list[int]) -> int:

@@ -21,6 +21,7 @@ _FILES = {
     "VTW": "vtw",
     "PruMerge": "prumerge",
     "ToMe": "tome",
+    "VisionZip": "visionzip",
     "Random": "random_drop",
     "CDPruner": "cdpruner",
     "EVS": "evs",

@@ -9,6 +9,7 @@ import aim
 from aim.engine.features import feature_inputs
 from aim.families import FAMILIES
 from aim.families.towers import received
+from aim.kernels.contextual_merging import merge_contextual
 from aim.methods import METHODS
 from tests.tiny import EACH, IMAGE, TINY, fingerprint, qwen2_5_vl
 
@@ -196,6 +197,25 @@ def test_a_map_made_piece_by_piece_equals_the_whole(monkeypatch):
     for budget in (1, 4 * 81 * 4, 2**20):
         monkeypatch.setattr("aim.families.towers.MAP_BYTES", budget)
         torch.testing.assert_close(received(query, key, 0.5), whole)
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_keys_come_to_a_merger_with_their_number_of_heads(name, monkeypatch):
+    model, inputs, seen = TINY[name].model(), TINY[name].video_inputs(), []
+
+    def merge(patches, tower, *counts):
+        seen.append(tower)
+        return merge_contextual(patches, tower, *counts)
+
+    monkeypatch.setattr("aim.methods.visionzip.merge_contextual", merge)
+    method, vision = aim.VisionZip(keep_ratio=0.4), model.config.vision_config
+    with torch.inference_mode(), aim.reduce(model, method):
+        model(**inputs)
+        encoded = FAMILIES[name].encode(model, {key: value for key, value in inputs.items() if "pixel" in key or "grid" in key})
+    [made] = next(iter(encoded.features.values())).attentions
+    heads = vision.num_heads if hasattr(vision, "num_heads") else vision.num_attention_heads
+    assert [one.heads for one in (*seen, made)] == [heads] * (len(seen) + 1) and heads > 1
+    assert seen[0].head_mean_keys().shape[-1] * heads == made.keys.shape[-1]
 
 
 @pytest.mark.parametrize("name", EACH)

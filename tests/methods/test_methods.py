@@ -174,6 +174,7 @@ def test_every_method_is_in_the_table_under_its_name_and_in_the_package():
         "divprune",
         "mask",
     ]
+    assert list(METHODS) == ["aim", "full", "fastv", "pdrop", "vtw", "prumerge", "tome", "visionzip", "random", "cdpruner", "mask"]
     for name, method in METHODS.items():
         assert method.name == name
         assert getattr(aim, method.__name__) is method
