@@ -15,6 +15,7 @@ _HOMES = {
     "CDPruner": "aim.methods",
     "DivPrune": "aim.methods",
     "EVS": "aim.methods",
+    "Composed": "aim.methods.composed",
     "FastV": "aim.methods",
     "Full": "aim.methods",
     "Mask": "aim.methods",

@@ -74,6 +74,20 @@ class Method:
         """
         return None
 
+    @property
+    def merges(self) -> bool:
+        """Whether it has a `merge` of its own. Without one, the LLM gets the visual tokens as they are."""
+        return type(self).merge is not Method.merge
+
+    @property
+    def scores(self) -> bool:
+        """Whether it has a `score` of its own, which can tell the tokens that stay from those that are dropped."""
+        return type(self).score is not Method.score
+
+    def frames_seen(self, frames: int) -> int:
+        """How many of the clip's frames the vision tower has to encode for this method."""
+        return frames
+
     def merged_tokens(self, frames: int, tokens_per_frame: int) -> int:
         """How many visual tokens `merge` leaves of frames · tokens_per_frame.
 

@@ -13,6 +13,7 @@ from aim.views.curve import curve_legend, token_curve
 from aim.views.fates import telling_layer
 from aim.views.figures import comparison, figures
 from aim.views.shown_run import ShownRun
+from aim.views.units import value_of
 
 if TYPE_CHECKING:
     from aim.kernels.trace import Trace
@@ -111,7 +112,7 @@ def _json(value: dict) -> str:
 
 def _knobs(answer: Answer) -> str:
     knobs = {"model": answer.model, "method": answer.method.name, **answer.method.params()}
-    items = "".join(f"<li>{escape(name.replace('_', ' '))} <b>{escape(str(value))}</b></li>" for name, value in knobs.items())
+    items = "".join(f"<li>{escape(name.replace('_', ' '))} <b>{escape(value_of(value))}</b></li>" for name, value in knobs.items())
     return f'<ul class="report-knobs">{items}</ul>'
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aim.methods.knob import knobs_of
 from aim.views.figures import kv_ratio, same_answer
 from aim.views.lettering import MISSING, legible
-from aim.views.units import counted, flops, times
+from aim.views.units import counted, flops, times, value_of
 
 if TYPE_CHECKING:
     from aim.methods import Method
@@ -70,11 +70,7 @@ def setting(method: Method) -> str:
     """The knobs that matter first, and those that were turned, for example "merge ratio 0.25 · l1 14 · l2 22"."""
     values = method.params()
     shown = [name for name, knob in knobs_of(type(method)).items() if not knob.advanced or values[name] != knob.default]
-    return " · ".join(f"{name.replace('_', ' ')} {_short(values[name])}" for name in shown)
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return " · ".join(f"{name.replace('_', ' ')} {value_of(values[name])}" for name in shown)
 
 
 def _cost(answer: Answer, full: Answer | None) -> str:

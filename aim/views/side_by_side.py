@@ -17,7 +17,7 @@ from aim.views.look import GRID, LINES, PLANNED, layout
 from aim.views.patterns import image
 from aim.views.sheet import ROW_CELL, row_sheet
 from aim.views.text_tables import plain_table
-from aim.views.units import counted, flops, number, seconds, size, times
+from aim.views.units import counted, flops, number, seconds, size, times, value_of
 
 if TYPE_CHECKING:
     from aim.kernels.trace import Trace
@@ -84,11 +84,7 @@ def setting(run: Compared) -> str:
     """The knobs that differ from the method's own defaults, for example "keep_ratio 0.199, layer 2"."""
     method = run.answer.method
     usual = type(method)().for_depth(run.answer.trace.num_layers).params()
-    return ", ".join(f"{name} {_short(value)}" for name, value in method.params().items() if value != usual[name])
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return ", ".join(f"{name} {value_of(value)}" for name, value in method.params().items() if value != usual[name])
 
 
 def comparison_text(comparison: Comparison) -> str:

@@ -65,3 +65,11 @@ def _unit(value: float, units: tuple[tuple[float, str], ...]) -> str:
             return f"{number(value / least)} {name}"
     least, name = units[-1]
     return f"{number(value / least)} {name}"
+
+
+def value_of(value: object) -> str:
+    """A knob's value in short; a part of `aim.Composed` is its method and its knobs: "aim, merge ratio 0.25, l1 14, l2 22"."""
+    if isinstance(value, dict):
+        knobs = (f"{name.replace('_', ' ')} {value_of(one)}" for name, one in value.items() if name != "method")
+        return ", ".join([value["method"], *knobs])
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
