@@ -17,6 +17,7 @@ _HOMES = {
     "EVS": "aim.methods",
     "Composed": "aim.methods.composed",
     "FastV": "aim.methods",
+    "FewerFrames": "aim.methods",
     "Full": "aim.methods",
     "Mask": "aim.methods",
     "PruMerge": "aim.methods",

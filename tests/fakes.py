@@ -29,6 +29,7 @@ COST = {
     "kv_bytes": 2000,
     "baseline_kv_bytes": 8000,
     "vision_tflops": 0.003,
+    "baseline_vision_tflops": 0.003,
     "merge_tflops": 1e-6,
     "importance_tflops": 2e-6,
     "lm_head_tflops": 1e-8,

@@ -34,11 +34,14 @@ def run(options: argparse.Namespace) -> str:
     if options.json:
         return json.dumps(result.to_dict())
     layers = "\n".join(f"  layer {i:2}: {visual:6} visual + {text} text" for i, (visual, text) in enumerate(result.tokens_per_layer))
+    tower = _flop(result.vision_tflops)
+    if result.vision_tflops < result.baseline_vision_tflops:
+        tower += f" of {_flop(result.baseline_vision_tflops)} for all frames"
     reduced, full = _flop(result.prefill_tflops), _flop(result.baseline_tflops)
     return (
         f"prefill {reduced}, {result.speedup:.2f} x less than the full model's {full}\n"
         f"KV cache {result.kv_bytes / 1e6:.1f} MB, {result.baseline_kv_bytes / result.kv_bytes:.2f} x less\n"
-        f"not counted above: vision tower {_flop(result.vision_tflops)}, merging {_flop(result.merge_tflops)}, "
+        f"not counted above: vision tower {tower}, merging {_flop(result.merge_tflops)}, "
         f"scoring {_flop(result.importance_tflops)}\n{layers}"
     )
 

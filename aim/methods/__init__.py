@@ -27,6 +27,7 @@ _FILES = {
     "EVS": "evs",
     "VidCom2": "vidcom2",
     "DivPrune": "divprune",
+    "FewerFrames": "fewer_frames",
     "Mask": "mask",
 }
 

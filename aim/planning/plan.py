@@ -64,7 +64,9 @@ class Plan:
         causal_speedup: the same ratio of what causal kernels compute (`aim.kernels.cost.causal_prefill_flops`). It is the lower of the two,
             since the paper's account counts the whole attention, which causal kernels halve, and attention weighs most in the full model.
         kv_bytes, baseline_kv_bytes: bytes of the KV cache after the prefill.
-        vision_tflops, merge_tflops, importance_tflops, lm_head_tflops: what the paper's figure leaves out, each by itself.
+        vision_tflops, merge_tflops, importance_tflops, lm_head_tflops: what the paper's figure leaves out, each by itself. The vision
+            tower's is of the frames that the method needs (`Method.frames_seen`).
+        baseline_vision_tflops: the vision tower's on all frames.
         tokens_per_layer: (visual, text) tokens each layer runs on.
     """
 
@@ -75,6 +77,7 @@ class Plan:
     kv_bytes: int
     baseline_kv_bytes: int
     vision_tflops: float
+    baseline_vision_tflops: float
     merge_tflops: float
     importance_tflops: float
     lm_head_tflops: float
@@ -234,7 +237,8 @@ def _cost(
         causal_speedup=causal_prefill_flops(shape, unreduced) / causal_prefill_flops(shape, lengths),
         kv_bytes=kv_bytes(shape, lengths, bytes_per_value),
         baseline_kv_bytes=kv_bytes(shape, unreduced, bytes_per_value),
-        vision_tflops=vision_flops(vision, frames) / TERA,
+        vision_tflops=vision_flops(vision, method.frames_seen(frames)) / TERA,
+        baseline_vision_tflops=vision_flops(vision, frames) / TERA,
         # Layer 0 runs on all that merging left, in every method.
         merge_tflops=method.merge_flops(shape, vision, frames, per_frame, tokens_per_layer[0][0]) / TERA,
         importance_tflops=method.score_flops(shape, _scored(shape, method, tokens_per_layer)) / TERA,

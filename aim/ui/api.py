@@ -40,7 +40,7 @@ PLAN = f"""What a setting would cost on this app's model, without running it, as
 The frames are taken to have 640 x 360 pixels. question: only its length counts; may be empty. {", ".join(PLANNED)}: as in /ask.
 
 Returns prefill_tflops, baseline_tflops, speedup, causal_speedup (what causal kernels compute), kv_bytes, baseline_kv_bytes, vision_tflops,
-merge_tflops, importance_tflops, lm_head_tflops, tokens_per_layer. All modelled."""
+baseline_vision_tflops, merge_tflops, importance_tflops, lm_head_tflops, tokens_per_layer. All modelled."""
 
 
 def ask(vlm: AppModel, request: Request) -> dict[str, Any]:

@@ -34,6 +34,7 @@ STAGES = (
     Stage("output layer", "", "lm_head_tflops", "timed within the first word"),
     Stage("further words", "decode", "decode_tflops"),
 )
+FEWER = "FLOPs: of the frames that the method takes; time: of all frames"
 ONCE_A_CLIP = ("decode_video", "preprocess", "vision_tower")
 READING = (
     "Blue: modelled FLOPs, each bar its share of all FLOPs. Orange: measured time, its share of all time. "
@@ -59,7 +60,8 @@ def cost_table(answer: Answer) -> str:
 def _row(stage: Stage, timings: dict[str, float], cost: dict[str, float], all_flops: float, all_time: float) -> str:
     work, spent = cost.get(stage.cost), timings.get(stage.timing)
     absent = "reused" if stage.timing in ONCE_A_CLIP else "–"
-    remark = f"<small>{escape(stage.remark)}</small>" if stage.remark else ""
+    words = FEWER if stage.cost == "vision_tflops" and work and work < cost.get("baseline_vision_tflops", work) else stage.remark
+    remark = f"<small>{escape(words)}</small>" if words else ""
     left = f"{flops(work)}{_bar(work / all_flops, 'modelled')}" if work else "–"
     right = f"{seconds(spent)}{_bar(spent / all_time, 'measured')}" if spent is not None else absent
     return row(f"{escape(stage.name)}{remark}", (left, right))

@@ -175,6 +175,7 @@ def test_every_method_is_in_the_table_under_its_name_and_in_the_package():
         "mask",
     ]
     assert list(METHODS) == ["aim", "full", "fastv", "pdrop", "vtw", "prumerge", "tome", "visionzip", "random", "cdpruner", "mask"]
+    assert list(METHODS) == ["aim", "full", "fastv", "pdrop", "vtw", "prumerge", "tome", "random", "fewerframes", "mask"]
     for name, method in METHODS.items():
         assert method.name == name
         assert getattr(aim, method.__name__) is method

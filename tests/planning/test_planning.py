@@ -150,6 +150,7 @@ def test_a_plan_is_one_json_object():
         "kv_bytes",
         "baseline_kv_bytes",
         "vision_tflops",
+        "baseline_vision_tflops",
         "merge_tflops",
         "importance_tflops",
         "lm_head_tflops",
