@@ -39,10 +39,10 @@ def fates(trace: Trace, layer: int, just: bool = True) -> np.ndarray:
     assignment = np.asarray(trace.assignment)
     last = spread(np.asarray(trace.last_layer()), assignment, -2)
     stands = np.zeros(assignment.size, bool)
-    stands[places(trace)] = True
+    stands[places(trace)[np.asarray(trace.last_layer()) >= layer]] = True  # several tokens may stand at one place
     inside = np.where(just & (last == layer - 1), Fate.JUST_DROPPED, Fate.DROPPED)
-    alive = np.where(stands.reshape(assignment.shape), Fate.STANDS, Fate.MERGED)
-    return np.where(assignment < 0, Fate.LEFT_OUT, np.where(last >= layer, alive, inside)).astype(np.uint8)
+    gone = np.where(assignment < 0, Fate.LEFT_OUT, np.where(last >= layer, Fate.MERGED, inside))
+    return np.where(stands.reshape(assignment.shape), Fate.STANDS, gone).astype(np.uint8)
 
 
 def places(trace: Trace) -> np.ndarray:
