@@ -87,6 +87,10 @@ class Composed(Method):
         return self.merger.needs_tower
 
     @property
+    def needs_question(self) -> bool:  # type: ignore[override]
+        return self.merger.needs_question or self.scorer.needs_question
+
+    @property
     def looks_ahead(self) -> bool:  # type: ignore[override]
         return self.scorer.looks_ahead
 
@@ -112,8 +116,8 @@ class Composed(Method):
             )
         return fitted
 
-    def merge(self, patches: Tensor, tower: TowerAttention | None = None) -> MergedClip | None:
-        return self.merger.merge(patches, tower)
+    def merge(self, patches: Tensor, tower: TowerAttention | None = None, question: Tensor | None = None) -> MergedClip | None:
+        return self.merger.merge(patches, tower, question)
 
     def merged_tokens(self, frames: int, tokens_per_frame: int) -> int:
         return self.merger.merged_tokens(frames, tokens_per_frame)

@@ -65,7 +65,7 @@ class FewerFrames(Method):
         count = self.frames_seen(frames)
         return [(2 * number + 1) * frames // (2 * count) for number in range(count)]
 
-    def merge(self, patches: Tensor, tower: TowerAttention | None = None) -> MergedClip | None:
+    def merge(self, patches: Tensor, tower: TowerAttention | None = None, question: Tensor | None = None) -> MergedClip | None:
         frames, per_frame, channels = patches.shape
         taken = self.taken(frames)
         if len(taken) == frames:

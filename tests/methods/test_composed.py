@@ -53,7 +53,7 @@ def test_three_parts_of_one_method_are_that_method(family, model, name):
     for part in ("survivors", "scores"):
         for one, other in zip(getattr(of_parts, part), getattr(trace, part), strict=True):
             assert (one is None and other is None) or torch.equal(one, other)
-    for told in ("positions", "needs_tower", "looks_ahead", "merges", "scores"):
+    for told in ("positions", "needs_tower", "needs_question", "looks_ahead", "merges", "scores"):
         assert getattr(composed, told) == getattr(alone, told), told
     shape = look_up(SEVEN_B)
     assert account(composed, shape, 196) == account(alone, shape, 196)
