@@ -18,6 +18,7 @@ _HOMES = {
     "Composed": "aim.methods.composed",
     "FastV": "aim.methods",
     "FewerFrames": "aim.methods",
+    "FlashVID": "aim.methods",
     "Full": "aim.methods",
     "Mask": "aim.methods",
     "PruMerge": "aim.methods",

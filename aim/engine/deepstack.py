@@ -17,7 +17,7 @@ class DeepStack:
     """The levels of one prefill.
 
     A level of a merged token is the plain mean over the patches in it, whatever weights the method gave them for the token itself. Patches
-    that the method dropped are in no mean.
+    that the method dropped are in no mean. A token that has no patch to itself takes the level of the patch at its place.
 
     Args:
         levels: for each layer that has some, the features [patches, C] of all prompts in the batch, one prompt after the other.
@@ -59,4 +59,5 @@ def _merged(level: Tensor, row: Sequence) -> Tensor:
     group = assignment.remainder(merged + 1)
     sums = torch.zeros(merged + 1, level.shape[1], dtype=torch.float32, device=level.device).index_add_(0, group, level.float())
     sizes = torch.zeros(merged + 1, device=level.device).index_add_(0, group, torch.ones_like(group, dtype=torch.float32))
-    return (sums[:merged] / sizes[:merged, None]).to(level.dtype)
+    there = level[row.trace.anchors.to(level.device)]
+    return torch.where(sizes[:merged, None] > 0, (sums[:merged] / sizes[:merged, None]).to(level.dtype), there)

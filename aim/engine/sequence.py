@@ -115,7 +115,7 @@ class Sequence:
         Returns:
             The order of [text, visual] by place, long [text + visual].
         """
-        order = torch.cat([text, visual]).argsort()
+        order = torch.cat([text, visual]).argsort(stable=True)  # several merged tokens may stand at one place
         rank = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
         self.text, self.visual = rank[: len(text)], rank[len(text) :]
         return order

@@ -28,6 +28,7 @@ _FILES = {
     "VidCom2": "vidcom2",
     "DivPrune": "divprune",
     "FewerFrames": "fewer_frames",
+    "FlashVID": "flashvid",
     "Mask": "mask",
 }
 

@@ -100,21 +100,28 @@ def test_every_level_reaches_the_answer(tiny, model):
     assert not any(torch.allclose(answer, answers[LEVELS], atol=1e-3) for answer in answers[:LEVELS])
 
 
-def test_patches_that_a_method_drops_are_in_no_mean(tiny, model, monkeypatch):
-    def every_third(_self, patches, tower=None):
+@pytest.mark.parametrize("twice", [(), (0, 3)], ids=["once", "twice"])
+def test_patches_that_a_method_drops_are_in_no_mean_and_a_second_token_at_a_place_takes_its_level(tiny, model, monkeypatch, twice):
+    def places(count):
+        return torch.tensor([*range(0, count, 3), *twice]).sort().values
+
+    def every_third(_self, patches, *_given):
         frames, per_frame, _ = patches.shape
-        anchors = torch.arange(0, frames * per_frame, 3)
-        assignment = torch.full((frames * per_frame,), -1).scatter(0, anchors, torch.arange(len(anchors)))
-        return MergedClip(patches.flatten(0, 1)[anchors], assignment.view(frames, -1), torch.ones_like(anchors), anchors)
+        anchors = places(frames * per_frame)
+        first = torch.searchsorted(anchors, torch.arange(0, frames * per_frame, 3))
+        assignment = torch.full((frames * per_frame,), -1)
+        assignment[::3] = first
+        return MergedClip(patches.flatten(0, 1)[anchors], assignment.view(frames, -1), first.bincount(minlength=len(anchors)), anchors)
 
     monkeypatch.setattr(aim.ToMe, "merge", every_third)
     inputs = tiny.video_inputs()
     stock = stock_arguments(model, inputs)
     visual = stock["visual_pos_masks"][0]
-    keep = torch.cat([(~visual).nonzero().flatten(), visual.nonzero().flatten()[::3]]).sort().values
+    kept = places(int(visual.sum()))
+    keep = torch.cat([(~visual).nonzero().flatten(), visual.nonzero().flatten()[kept]]).sort().values
     with torch.no_grad(), aim.reduce(model, aim.ToMe()):
         reduced = model(**inputs, use_cache=False).logits
-    levels = [level[::3] for level in stock["deepstack_visual_embeds"]]
+    levels = [level[kept] for level in stock["deepstack_visual_embeds"]]
     expected = stock_logits(model, stock, keep, stock["inputs_embeds"][:, keep], levels)
     torch.testing.assert_close(reduced, expected, atol=1e-4, rtol=1e-4)
 

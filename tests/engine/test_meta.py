@@ -16,8 +16,11 @@ from aim.engine.features import feature_inputs
 from aim.kernels.tower_attention import TowerAttention
 from tests.tiny import TINY
 
+# Their number of tokens is the clip's, so the host has to wait for it.
+BY_THE_CLIP = ("prumerge", "flashvid")
 SETTINGS = [
     *(kind() for name, kind in aim.METHODS.items() if name not in ("prumerge", "vidcom2")),
+    *(kind() for name, kind in aim.METHODS.items() if name not in BY_THE_CLIP),
     aim.PruMerge(keep_ratio=0.4, plus=True),
     aim.VidCom2(exact=True),
     aim.AIM(merge_ratio=0.5, l1=2, l2=5, damping=0.2, restart="question"),
@@ -160,6 +163,12 @@ def test_only_a_number_of_tokens_that_the_pictures_decide_is_waited_for(family, 
     kind = "video" if "pixel_values_videos" in inputs else "image"
     seen = without_values(model, family.tokens(4) // family.per_frame, family.per_frame, monkeypatch)
     with pytest.raises(NotImplementedError), aim.reduce(model, method) as trace, torch.no_grad():
+@pytest.mark.parametrize("name", BY_THE_CLIP)
+def test_only_a_number_of_tokens_that_the_pictures_decide_is_waited_for(family, model, name, monkeypatch):
+    inputs = family.video_inputs()
+    kind = "video" if "pixel_values_videos" in inputs else "image"
+    seen = without_values(model, family.tokens(4) // family.per_frame, family.per_frame, monkeypatch)
+    with pytest.raises(NotImplementedError), aim.reduce(model, aim.METHODS[name]()) as trace, torch.no_grad():
         model.model(**words_of(inputs), **feature_inputs(model, {kind: seen}))
     assert trace.tokens_per_layer == []  # in merging, before the first layer
 

@@ -176,6 +176,7 @@ def test_every_method_is_in_the_table_under_its_name_and_in_the_package():
     ]
     assert list(METHODS) == ["aim", "full", "fastv", "pdrop", "vtw", "prumerge", "tome", "visionzip", "random", "cdpruner", "mask"]
     assert list(METHODS) == ["aim", "full", "fastv", "pdrop", "vtw", "prumerge", "tome", "random", "fewerframes", "mask"]
+    assert list(METHODS) == ["aim", "full", "fastv", "pdrop", "vtw", "prumerge", "tome", "random", "cdpruner", "flashvid", "mask"]
     for name, method in METHODS.items():
         assert method.name == name
         assert getattr(aim, method.__name__) is method
