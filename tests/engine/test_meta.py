@@ -17,9 +17,8 @@ from aim.kernels.tower_attention import TowerAttention
 from tests.tiny import TINY
 
 # Their number of tokens is the clip's, so the host has to wait for it.
-BY_THE_CLIP = ("prumerge", "flashvid")
+BY_THE_CLIP = ("prumerge", "vidcom2", "flashvid")
 SETTINGS = [
-    *(kind() for name, kind in aim.METHODS.items() if name not in ("prumerge", "vidcom2")),
     *(kind() for name, kind in aim.METHODS.items() if name not in BY_THE_CLIP),
     aim.PruMerge(keep_ratio=0.4, plus=True),
     aim.VidCom2(exact=True),
@@ -157,12 +156,6 @@ def test_a_padded_batch_and_its_decoding_wait_for_nothing_but_that_copy(family, 
     assert len(copied) == expected and output.last_hidden_state.shape == (2, 1, 32)
 
 
-@pytest.mark.parametrize("method", [aim.PruMerge(), aim.VidCom2()], ids=lambda method: method.name)
-def test_only_a_number_of_tokens_that_the_pictures_decide_is_waited_for(family, model, method, monkeypatch):
-    inputs = family.video_inputs()
-    kind = "video" if "pixel_values_videos" in inputs else "image"
-    seen = without_values(model, family.tokens(4) // family.per_frame, family.per_frame, monkeypatch)
-    with pytest.raises(NotImplementedError), aim.reduce(model, method) as trace, torch.no_grad():
 @pytest.mark.parametrize("name", BY_THE_CLIP)
 def test_only_a_number_of_tokens_that_the_pictures_decide_is_waited_for(family, model, name, monkeypatch):
     inputs = family.video_inputs()
