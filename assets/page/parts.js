@@ -55,11 +55,16 @@ function startHandle(page, element) {
 
 // Tells the server that its tab is open and shows another run than before.
 function startBeacon(page, element, trigger) {
+  const save = () => onceDrawn(() => trigger("select", { index: 0, value: null }));
+  let tries = 0;
+  // Whether the files are asked for once more, because on a busy machine the tab's first values can come even later.
+  page.saveAgain = () => (tries-- > 0 ? (save(), true) : false);
   // Until the new run is saved, nothing of the one before can be taken away.
   whileSeen(page, element, (value) => {
     element.closest(".tabitem")?.classList.add("aim-saving", "aim-sharing");
+    tries = 2;
     if (value.stored) page.ask();
-    else onceDrawn(() => trigger("select", { index: 0, value: null }));
+    else save();
   });
 }
 

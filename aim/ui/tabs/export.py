@@ -22,6 +22,7 @@ NOTHING = """<p class="aim-reading">There is no run yet. Press Run, and its file
 MOST_ADDRESS = 2000  # characters
 SHARED = "() => document.querySelector('.aim-sharing')?.classList.remove('aim-sharing')"
 FULL_LINK = """query => {
+    if (!query && window.aimPage?.saveAgain?.()) return query;
     document.querySelector('.aim-saving')?.classList.remove('aim-saving');
     return query?.startsWith('?') ? location.origin + location.pathname + query : query;
 }"""
@@ -82,6 +83,8 @@ class Export(Tab):
         files = [self.note, self.report, self.trace, self.sheet, self.code, self.link]
         saved = self.beacon.select(save, of_view, files, trigger_mode="always_last", **QUIET)
         linked = saved.success(None, self.link, self.link, js=FULL_LINK, **QUIET)
-        shared = linked.success(share, [page.last_run, self.link], [self.note, self.picture, self.animation], **QUIET)
+        shared = linked.success(
+            share, [page.last_run, self.link], [self.note, self.picture, self.animation], trigger_mode="always_last", **QUIET
+        )
         shared.success(None, None, None, js=SHARED, **QUIET)
         self.sheet_view.input(save_view, of_view, [self.sheet, self.note], trigger_mode="always_last", **QUIET)
