@@ -16,6 +16,7 @@ _HOMES = {
     "DivPrune": "aim.methods",
     "EVS": "aim.methods",
     "Composed": "aim.methods.composed",
+    "DART": "aim.methods",
     "FastV": "aim.methods",
     "FewerFrames": "aim.methods",
     "FlashVID": "aim.methods",

@@ -165,14 +165,22 @@ class Prefill:
 
     def _cut(self, index: int, hidden: Tensor) -> Tensor:
         """Drop tokens of every row, and note which stay."""
-        kept = []
+        norm = partial(seams.final_norm, self.parts)
+        kept: list[Tensor] = []
+        states: list[Tensor | None] = []
         for row in self.rows:
             padding = hidden.shape[1] - row.length
-            kept.append(row.cut(row.targets[index]).to(hidden.device) + padding)
+            stay, own = row.cut(self.method, index, hidden[len(kept), padding:], norm)
+            kept.append(stay.to(hidden.device) + padding)
+            states.append(own)
         here = padded(kept, dim=-1)
         lengths = [row.length for row in self.rows]
         self.places.cut(here, lengths, renumber=self.method.positions == "renumbered" and not self.several_axes)
-        return taken(hidden, here, dim=1)
+        hidden = taken(hidden, here, dim=1)
+        for number, (row, own) in enumerate(zip(self.rows, states, strict=True)):
+            if own is not None:
+                hidden[number, (row.visual + hidden.shape[1] - row.length).to(hidden.device)] = own.to(hidden.dtype)
+        return hidden
 
     def _record(self, hidden: Tensor) -> None:
         self.paddings.append([hidden.shape[1] - row.length for row in self.rows])

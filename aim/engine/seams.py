@@ -229,6 +229,12 @@ def look_ahead(layer: Any, hidden: Tensor, tables: tuple[Tensor, Tensor], observ
     layer.self_attn(**{HIDDEN: layer.input_layernorm(hidden.to(device))}, **given)
 
 
+def final_norm(parts: Parts, hidden: Tensor) -> Tensor:
+    """The norm that follows the last layer, of hidden states [n, C]."""
+    norm: Any = parts.language_model.norm
+    return norm(hidden.to(norm.weight.device)).to(hidden.device)
+
+
 def last_hidden(output: Any) -> Tensor:
     """What the text model gives, [B, n, C]."""
     return output.last_hidden_state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from aim.kernels.refusal import Refusal
 from aim.kernels.tower_attention import TowerAttention
 from aim.kernels.trace import Trace
 from aim.methods import Method
+from aim.methods.cut import Cut, places_in
 
 
 class Sequence:
@@ -27,8 +29,9 @@ class Sequence:
         visual: long [v], the places of the visual tokens now.
         alive: long [v], which merged tokens these are.
         targets: for each layer, how many visual tokens it runs on.
-        score: float32 [v], the importance of the visual tokens now, by the last layer that was scored; None before.
+        importance: float32 [length], the importance of all tokens now, by the last layer that was scored; None before.
         untouched: whether merging left every visual token as it was.
+        holders: long [merged], the merged token that each is in now, -1 for none; None as long as none went into another.
     """
 
     def __init__(self, prompt: Prompt, trace: Trace, device: torch.device):
@@ -36,8 +39,9 @@ class Sequence:
         self.text, self.question = moved(prompt.text, device), moved(prompt.question, device)
         self.visual = self.alive = self.text[:0]
         self.targets: list[int] = []
-        self.score: Tensor | None = None
+        self.importance: Tensor | None = None
         self.untouched = True
+        self.holders: Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -120,27 +124,49 @@ class Sequence:
         self.text, self.visual = rank[: len(text)], rank[len(text) :]
         return order
 
-    def cut(self, target: int) -> Tensor:
-        """Keep the `target` visual tokens with the highest scores. Of equal scores the earlier token wins, on every device.
+    @property
+    def score(self) -> Tensor | None:
+        """The importance of the visual tokens now, float32 [v]; None before any layer was scored."""
+        return None if self.importance is None else self.importance[self.visual.to(self.importance.device)]
+
+    def cut(self, method: Method, layer: int, hidden: Tensor, norm: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Drop what layer `layer` does not run on. hidden [length, C], the states that enter it; `norm` is the text model's final one.
 
         Returns:
-            The places of all tokens that stay, text included, ascending.
+            The places of all tokens that stay, text included, ascending; and the new states of the visual ones among them, [v, C], or None
+            where they stay as they were.
         """
-        chosen = self.alive[:0]
-        if target:
-            chosen = self.score.argsort(descending=True, stable=True)[:target].sort().values.to(self.alive.device)
+        device, target = self.alive.device, self.targets[layer]
+        if target >= len(self.alive):
+            return torch.arange(self.length, device=device), None
+        here, asked = hidden.device, self.text[len(self.text) - int(self.prompt.question.sum()) :]
+        score = None if self.importance is None else self.importance.to(here)
+        cut = Cut(layer, target, len(self.trace.group_sizes), hidden, self.visual.to(here), asked.to(here), score, norm)
+        kept = method.cut(cut)
+        chosen = kept.chosen.to(device)
+        if kept.into is not None or self.holders is not None:
+            self._hold(layer, chosen, places_in(chosen, len(self.alive)) if kept.into is None else kept.into.to(device))
         before = torch.cat([self.text, self.visual[chosen]])
         self.alive = self.alive[chosen]
-        if self.score is not None:  # a layer of linear attention scores nothing, so the next cut may go by the same scores
-            self.score = self.score[chosen.to(self.score.device)]
-        return before[self._settle(self.text, self.visual[chosen])]
+        stay = before[self._settle(self.text, self.visual[chosen])]
+        if self.importance is not None:  # a layer of linear attention scores nothing, so the next cut may go by the same scores
+            self.importance = self.importance[stay.to(self.importance.device)]
+        return stay, kept.hidden
+
+    def _hold(self, layer: int, chosen: Tensor, into: Tensor) -> None:
+        """Note which merged token each is in from `layer` on. `into` says which of the `chosen` each of the tokens now alive is in."""
+        merged = torch.arange(len(self.trace.group_sizes), device=chosen.device)
+        holders = merged if self.holders is None else self.holders
+        # What was in no token before stays in none: the last entry stands for those.
+        now = torch.full((len(merged) + 1,), -1, device=chosen.device)
+        now[self.alive] = torch.where(into < 0, -1, self.alive[chosen[into]])
+        self.holders = self.trace.holders[layer] = now[holders]
 
     def observe(self, method: Method, query: Tensor, key: Tensor, scaling: float) -> None:
         """Score the tokens by a layer's attention. query [H, n, d], key [KV, n, d], without padding."""
         question = torch.zeros(self.length, dtype=torch.bool, device=query.device)
         question.scatter_(0, self.text.to(query.device), self.question.to(query.device))
-        score = method.score(query, key, scaling, question)
-        self.score = None if score is None else score[self.visual.to(score.device)]
+        self.importance = method.score(query, key, scaling, question)
 
     def finish(self, seconds: dict[str, float], cache: Any, paddings: list[int]) -> None:
         """After the last layer: move the record to the CPU, and complete it.
@@ -153,17 +179,18 @@ class Sequence:
         trace = self.trace
         names = ("assignment", "group_sizes", "anchors", "positions")
         parts = [getattr(trace, name) for name in names]
-        copies = on_cpu([*(part.flatten() for part in parts), *trace.survivors])
+        copies = on_cpu([*(part.flatten() for part in parts), *trace.survivors, *trace.holders.values()])
         for name, part, copy in zip(names, parts, copies, strict=False):
             setattr(trace, name, copy.view(part.shape))
-        trace.survivors = copies[len(names) :]
+        end = len(names) + len(trace.survivors)
+        trace.survivors, trace.holders = copies[len(names) : end], dict(zip(trace.holders, copies[end:], strict=True))
         scored = [layer for layer, score in enumerate(trace.scores) if score is not None]
         for layer, score in zip(scored, on_cpu([trace.scores[layer].float() for layer in scored]), strict=True):
             trace.scores[layer] = score
         trace.key_value_lengths = caches.held_by_layer(cache, paddings)
         trace.key_value_bytes = caches.cache_bytes(cache)
         trace.timings = dict(seconds)
-        self.score = None
+        self.importance = self.holders = None
 
 
 def _taken(embeddings: Tensor, places: Tensor) -> Tensor:

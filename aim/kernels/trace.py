@@ -30,6 +30,8 @@ class Trace:
         group_sizes: long [M], patches in each merged token.
         anchors: long [M], the patch (0...F·T-1, one grid after the other) whose place each merged token keeps.
         survivors: for each layer, the merged tokens it ran on, long [visual], ascending.
+        holders: for each layer before which tokens were averaged into others, long [M]: the merged token that each of them is in from there
+            on, itself where it is alive, -1 where it is in none. Empty where no method did so.
         scores: for each layer, the importance of those survivors as that layer's attention gives it, float32 [visual], or None where none
             was computed. Text tokens take part in the PageRank, so a layer's scores need not sum to 1.
         attention: for each token generated so far, for each layer, the attention that the token before it paid to those survivors, float16
@@ -54,6 +56,7 @@ class Trace:
     group_sizes: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     anchors: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     survivors: list[Tensor] = field(default_factory=list)
+    holders: dict[int, Tensor] = field(default_factory=dict)
     scores: list[Tensor | None] = field(default_factory=list)
     attention: list[list[Tensor | None]] = field(default_factory=list)
     key_value_lengths: list[int] = field(default_factory=list)
@@ -90,8 +93,8 @@ class Trace:
     def attended(self, token: int, layer: int) -> Tensor:
         """What a generated token looked at in a layer, place by place, float32 in the shape of `assignment`.
 
-        The attention that a visual token was paid is shared out evenly over the patches that were merged into it, so that the sum over all
-        places is what the layer's visual tokens were paid. Patches that are not in the layer any more have 0.
+        The attention that a visual token was paid is shared out evenly over the patches that are in it, so that the sum over all places is
+        what the layer's visual tokens were paid. Patches that are not in the layer any more have 0.
 
         Raises:
             IndexError: the token has no record.
@@ -100,10 +103,20 @@ class Trace:
         row = self.attention[token][layer]
         if row is None:
             raise ValueError(f"Layer {layer} does not attend to the whole prompt, so there is nothing to show; choose another layer.")
-        shares = torch.zeros(self.merged_tokens)
-        alive = self.survivors[layer]
-        shares[alive] = row.float() / self.group_sizes[alive]
+        paid = torch.zeros(self.merged_tokens)
+        paid[self.survivors[layer]] = row.float()
+        holders = self.held_in(layer)
+        sizes = torch.zeros(self.merged_tokens).index_add_(0, holders.clamp(min=0), torch.where(holders < 0, 0, self.group_sizes).float())
+        shares = torch.where(holders < 0, 0.0, (paid / sizes.clamp(min=1))[holders])
         return torch.where(self.assignment >= 0, shares[self.assignment.clamp(min=0)], 0.0)
+
+    def held_in(self, layer: int) -> Tensor:
+        """The merged token that each merged token is in at a layer, long [M]: itself where it is alive, -1 where it is in none."""
+        cuts = [cut for cut in self.holders if cut <= layer]
+        if cuts:
+            return self.holders[max(cuts)]
+        alive = self.survivors[layer]
+        return torch.full((self.merged_tokens,), -1).scatter_(0, alive, alive)
 
     @property
     def scored_layers(self) -> list[int]:
@@ -131,6 +144,7 @@ class Trace:
             "group_sizes": self.group_sizes.tolist(),
             "anchors": self.anchors.tolist(),
             "survivors": [alive.tolist() for alive in self.survivors],
+            "holders": {layer: held.tolist() for layer, held in self.holders.items()},
             "scores": [None if score is None else score.tolist() for score in self.scores],
             "attention": [[None if row is None else rounded(row) for row in rows] for rows in self.attention],
             "key_value_lengths": self.key_value_lengths,

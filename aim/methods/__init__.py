@@ -29,6 +29,7 @@ _FILES = {
     "DivPrune": "divprune",
     "FewerFrames": "fewer_frames",
     "FlashVID": "flashvid",
+    "DART": "dart",
     "Mask": "mask",
 }
 

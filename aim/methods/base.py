@@ -14,6 +14,7 @@ from aim.kernels.counts import Share
 from aim.kernels.merging import MergedClip
 from aim.kernels.schedule import PAPER_RAMP, StatedRamp, once_scored, tokens_kept
 from aim.kernels.tower_attention import TowerAttention
+from aim.methods.cut import Cut, Kept, highest
 from aim.methods.knob import knobs_of
 
 
@@ -110,6 +111,13 @@ class Method:
             is_question: bool [n], the text after the video.
         """
         return None
+
+    def cut(self, cut: Cut) -> Kept:
+        """Which visual tokens a layer inside the LLM runs on, and what they take in of those that it drops.
+
+        By default they are the `cut.target` with the highest scores, and they stay as they are.
+        """
+        return highest(cut)
 
     def merge_flops(self, shape: ModelShape, vision: VisionShape, frames: int, tokens_per_frame: int, merged_tokens: int) -> int:
         """FLOPs of `merge`, which left `merged_tokens` of frames · tokens_per_frame, and of what it asks of the vision tower."""

@@ -202,6 +202,14 @@ def test_a_further_argument_of_a_layer_reaches_the_attention_and_a_look_ahead_se
     assert torch.allclose(rotated[:, :, :3], key[:, :, :3], atol=1e-5), "Keys come before the rotary embedding: scores lack positions."
 
 
+def test_the_final_norm_makes_the_last_hidden_state(parts, family):
+    outputs = []
+    [(given, _)] = seen_by(parts.language_model.norm, lambda: outputs.append(parts.core(**family.video_inputs()).last_hidden_state))
+    with torch.no_grad():
+        normed = seams.final_norm(parts, given[0][0])
+    assert torch.equal(normed, outputs[0][0]), "language_model.norm is not the last norm: DART would compare other states."
+
+
 def test_the_layers_of_a_cache_may_differ_in_length():
     cache = DynamicCache()
     for layer, length in enumerate((5, 3)):
