@@ -24,8 +24,8 @@ def longest(length: Tensor, among: Tensor, count: int) -> Tensor:
     return ranked[torch.arange(count, device=among.device).remainder(max(1, len(among)))]
 
 
-def least_like_pivots(states: Tensor, visual: Tensor, pivots: Tensor, each: int) -> Tensor:
-    """The visual tokens that are kept, bool [v]: those that are pivots, and for one pivot after the other the `each` least like it.
+def least_like_pivots(states: Tensor, visual: Tensor, pivots: Tensor, each: list[int]) -> Tensor:
+    """The visual tokens that are kept, bool [v]: those that are pivots, and for one pivot after the other those least like it.
 
     A token that is kept is no candidate for later pivots. Likeness is the cosine of the states. Of equal ones the lower place is taken.
     The pivots follow one after the other, by the rule. It takes O(n·C) memory.
@@ -34,14 +34,14 @@ def least_like_pivots(states: Tensor, visual: Tensor, pivots: Tensor, each: int)
         states: [n, C], floating.
         visual: long [v], places of the visual tokens, ascending.
         pivots: long [p], places in [0, n), in the order in which they choose.
-        each: how many tokens each pivot chooses. p · each may not exceed the visual tokens that are no pivots.
+        each: how many tokens each pivot chooses, p numbers; in all not more than the visual tokens that are no pivots.
     """
     unit = normalize(states.float(), dim=-1)
     likeness = unit[visual] @ unit[pivots].T  # [v, p]
     kept = (visual[:, None] == pivots).any(dim=1)
-    for number in range(len(pivots)):
+    for number, count in enumerate(each):
         candidates = likeness[:, number].masked_fill(kept, torch.inf)
-        kept = kept.index_fill(0, candidates.argsort(stable=True)[:each], True)
+        kept = kept.index_fill(0, candidates.argsort(stable=True)[:count], True)
     return kept
 
 

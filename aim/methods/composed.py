@@ -14,6 +14,7 @@ from aim.kernels.refusal import Refusal
 from aim.kernels.schedule import PAPER_RAMP, StatedRamp
 from aim.kernels.tower_attention import TowerAttention
 from aim.methods.base import METHOD, Method, Row
+from aim.methods.cut import Cut, Kept
 from aim.methods.full import Full
 from aim.methods.knob import in_short, knob
 
@@ -42,7 +43,8 @@ class Composed(Method):
     Each part is a whole method, of which only its own share is used:
 
     - `merger`: what is merged or dropped before the LLM, with the numbering of what is left, and what the tower has to be asked for.
-    - `scorer`: the importance of tokens, and whether it comes from the layer before or from the layer that is about to run.
+    - `scorer`: the importance of tokens, whether it comes from the layer before or from the layer that is about to run, and which tokens a
+      cut keeps by it and what they take in of the others.
     - `schedule`: how many visual tokens each layer runs on, and whether every cut numbers the tokens anew.
 
     A method that does not merge lends no merging, and one that drops nothing inside the LLM lends a schedule that keeps all. So a part that
@@ -136,6 +138,9 @@ class Composed(Method):
 
     def score(self, query: Tensor, key: Tensor, scaling: float, is_question: Tensor) -> Tensor | None:
         return self.scorer.score(query, key, scaling, is_question)
+
+    def cut(self, cut: Cut) -> Kept:
+        return self.scorer.cut(cut)
 
     def score_flops(self, shape: ModelShape, lengths: list[int]) -> int:
         return self.scorer.score_flops(shape, lengths)

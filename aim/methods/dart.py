@@ -80,8 +80,11 @@ class DART(Method):
     def cut(self, cut: Cut) -> Kept:
         if cut.score is None or not cut.target:
             return super().cut(cut)
-        pivots = torch.cat([longest(cut.score, places, PIVOTS) for places in (cut.visual, cut.question)])
-        kept = least_like_pivots(cut.norm(cut.hidden), cut.visual, pivots, (cut.target - PIVOTS) // (2 * PIVOTS))
+        own = min(PIVOTS, cut.target)
+        pivots = torch.cat([longest(cut.score, cut.visual, own), longest(cut.score, cut.question, PIVOTS)])
+        more, left = divmod(cut.target - own, len(pivots))  # another method's schedule may leave some, which the first pivots choose
+        each = [more + (number < left) for number in range(len(pivots))]
+        kept = least_like_pivots(cut.norm(cut.hidden), cut.visual, pivots, each)
         # The number of tokens is known, so that nothing waits for the device: those that are kept come first in a stable sort.
         return Kept(kept.int().argsort(descending=True, stable=True)[: cut.target])
 

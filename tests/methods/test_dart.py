@@ -25,7 +25,7 @@ def test_it_keeps_what_the_official_code_keeps(name):
     assert sorted(pivots.tolist()) == sorted(official.tolist())
     if name.startswith("ranked"):
         assert torch.equal(pivots, official)
-    kept = least_like_pivots(layer["hidden"], visual, official, int(len(visual) * ratio / 8))
+    kept = least_like_pivots(layer["hidden"], visual, official, [int(len(visual) * ratio / 8)] * 8)
     assert kept.nonzero().flatten().tolist() == CASES[name]["kept"].tolist()
 
 
@@ -69,6 +69,15 @@ def test_a_short_question_is_gone_through_again():
 )
 def test_counts(tokens, ratio, left):
     assert aim.DART(keep_ratio=ratio).kept(3, tokens) == [tokens, tokens, left]
+
+
+@pytest.mark.parametrize("keep_ratio", [0.02, 0.13, 0.57])
+def test_its_choice_fills_another_methods_schedule(keep_ratio):
+    model = llava_onevision()
+    composed = aim.Composed(scorer=aim.DART(), schedule=aim.FastV(layer=2, keep_ratio=keep_ratio))
+    with torch.no_grad(), aim.reduce(model, composed) as trace:
+        model(**clip_inputs())
+    assert len(trace.survivors[2].unique()) == trace.tokens_per_layer[2][0] == round(100 * keep_ratio)
 
 
 def test_its_cost_is_a_line_of_its_own():
