@@ -17,6 +17,7 @@ _HOMES = {
     "EVS": "aim.methods",
     "Composed": "aim.methods.composed",
     "DART": "aim.methods",
+    "SparseVLM": "aim.methods",
     "FastV": "aim.methods",
     "FewerFrames": "aim.methods",
     "FlashVID": "aim.methods",

@@ -31,6 +31,7 @@ class Sequence:
         targets: for each layer, how many visual tokens it runs on.
         importance: float32 [length], the importance of all tokens now, by the last layer that was scored; None before.
         untouched: whether merging left every visual token as it was.
+        raters: bool [q], which tokens of the question score; None for all tokens.
         holders: long [merged], the merged token that each is in now, -1 for none; None as long as none went into another.
     """
 
@@ -42,6 +43,7 @@ class Sequence:
         self.importance: Tensor | None = None
         self.untouched = True
         self.holders: Tensor | None = None
+        self.raters: Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -86,6 +88,7 @@ class Sequence:
         else:
             self.trace.assignment = torch.cat([part.flatten() for part in assignments])
         self.trace.group_sizes, self.trace.anchors = torch.cat(sizes), torch.cat(all_anchors)
+        self.raters = None if question is None else method.raters(question, torch.cat(tokens))
         self.alive = torch.arange(merged, device=device)
         origin = torch.cat(origins)
         self.untouched = not changed
@@ -166,6 +169,9 @@ class Sequence:
         """Score the tokens by a layer's attention. query [H, n, d], key [KV, n, d], without padding."""
         question = torch.zeros(self.length, dtype=torch.bool, device=query.device)
         question.scatter_(0, self.text.to(query.device), self.question.to(query.device))
+        if self.raters is not None:  # the question's tokens are the prompt's last
+            asked = len(self.raters)
+            query, question[-asked:] = query[:, -asked:], self.raters.to(query.device)
         self.importance = method.score(query, key, scaling, question)
 
     def finish(self, seconds: dict[str, float], cache: Any, paddings: list[int]) -> None:

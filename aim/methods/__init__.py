@@ -30,6 +30,7 @@ _FILES = {
     "FewerFrames": "fewer_frames",
     "FlashVID": "flashvid",
     "DART": "dart",
+    "SparseVLM": "sparsevlm",
     "Mask": "mask",
 }
 

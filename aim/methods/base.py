@@ -112,6 +112,14 @@ class Method:
         """
         return None
 
+    def raters(self, question: Tensor, visual: Tensor) -> Tensor | None:
+        """Which of the question's tokens alone score, bool [q], by the embeddings [q, C] and [v, C] that enter the LLM; None for all.
+
+        It is asked where `needs_question` is set. Where it answers, `score` gets the queries [H, q, d] of the question alone, which are
+        those of the prompt's last q tokens, and `is_question` tells of the raters.
+        """
+        return None
+
     def cut(self, cut: Cut) -> Kept:
         """Which visual tokens a layer inside the LLM runs on, and what they take in of those that it drops.
 

@@ -139,6 +139,9 @@ class Composed(Method):
     def score(self, query: Tensor, key: Tensor, scaling: float, is_question: Tensor) -> Tensor | None:
         return self.scorer.score(query, key, scaling, is_question)
 
+    def raters(self, question: Tensor, visual: Tensor) -> Tensor | None:
+        return self.scorer.raters(question, visual)
+
     def cut(self, cut: Cut) -> Kept:
         return self.scorer.cut(cut)
 

@@ -177,6 +177,7 @@ def test_every_method_is_in_the_table_under_its_name_and_in_the_package():
         "fewerframes",
         "flashvid",
         "dart",
+        "sparsevlm",
         "mask",
     ]
     for name, method in METHODS.items():

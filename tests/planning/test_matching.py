@@ -51,6 +51,7 @@ MATCHED = [
     "divprune",
     "flashvid",
     "dart",
+    "sparsevlm",
 ]
 
 
