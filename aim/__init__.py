@@ -23,6 +23,7 @@ _HOMES = {
     "FlashVID": "aim.methods",
     "Full": "aim.methods",
     "Mask": "aim.methods",
+    "Pool": "aim.methods",
     "PruMerge": "aim.methods",
     "PyramidDrop": "aim.methods",
     "Random": "aim.methods",

@@ -67,7 +67,7 @@ class Sequence:
             grid, places = block.grid, moved(block.places, device)
             visual = _taken(patches, block.places).view(grid.frames, grid.tokens_per_frame, -1)
             finite.note("The visual tokens that the vision tower made", visual)
-            result = method.merge(visual, _tower_of(tower, span, grid) if method.needs_tower else None, question)
+            result = method.merge_on(grid, visual, _tower_of(tower, span, grid) if method.needs_tower else None, question)
             if result is None:
                 own = torch.arange(grid.tokens, device=device)
                 assignment, size, anchors, kept = own.view(grid.frames, -1), torch.ones_like(own), own, visual.flatten(0, 1)

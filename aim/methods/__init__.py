@@ -31,6 +31,7 @@ _FILES = {
     "FlashVID": "flashvid",
     "DART": "dart",
     "SparseVLM": "sparsevlm",
+    "Pool": "pool",
     "Mask": "mask",
 }
 

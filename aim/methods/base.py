@@ -11,6 +11,7 @@ from torch import Tensor
 from aim.kernels.bounds import Kind
 from aim.kernels.cost import ModelShape, VisionShape
 from aim.kernels.counts import Share
+from aim.kernels.grid import Grid
 from aim.kernels.merging import MergedClip
 from aim.kernels.schedule import PAPER_RAMP, StatedRamp, once_scored, tokens_kept
 from aim.kernels.tower_attention import TowerAttention
@@ -74,6 +75,12 @@ class Method:
             question: given where `needs_question` asks for it: the LLM's input embeddings [n, C], n ≥ 1, of the text behind the pictures.
         """
         return None
+
+    def merge_on(
+        self, grid: Grid, patches: Tensor, tower: TowerAttention | None = None, question: Tensor | None = None
+    ) -> MergedClip | None:
+        """As `merge`, which it calls. A method that has to know the rows and columns of a frame has its own."""
+        return self.merge(patches, tower, question)
 
     @property
     def merges(self) -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from aim.kernels.cost import ModelShape, VisionShape
 from aim.kernels.counts import Share
+from aim.kernels.grid import Grid
 from aim.kernels.merging import MergedClip
 from aim.kernels.refusal import Refusal
 from aim.kernels.schedule import PAPER_RAMP, StatedRamp
@@ -120,6 +121,11 @@ class Composed(Method):
 
     def merge(self, patches: Tensor, tower: TowerAttention | None = None, question: Tensor | None = None) -> MergedClip | None:
         return self.merger.merge(patches, tower, question)
+
+    def merge_on(
+        self, grid: Grid, patches: Tensor, tower: TowerAttention | None = None, question: Tensor | None = None
+    ) -> MergedClip | None:
+        return self.merger.merge_on(grid, patches, tower, question)
 
     def merged_tokens(self, frames: int, tokens_per_frame: int) -> int:
         return self.merger.merged_tokens(frames, tokens_per_frame)

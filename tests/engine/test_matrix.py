@@ -27,6 +27,7 @@ NOTHING = {
     "divprune": aim.DivPrune(keep_ratio=1.0),
     "dart": aim.DART(keep_ratio=1.0),
     "sparsevlm": aim.SparseVLM(keep_ratio=1.0),
+    "pool": aim.Pool(keep_ratio=1.0),
 }
 REDUCED = {
     "aim": aim.AIM(merge_ratio=0.5, l1=2, l2=5),
@@ -47,6 +48,7 @@ REDUCED = {
     "divprune": aim.DivPrune(keep_ratio=0.4),
     "dart": aim.DART(layer=2, keep_ratio=0.3),
     "sparsevlm": aim.SparseVLM(keep_ratio=0.3),
+    "pool": aim.Pool(keep_ratio=0.3),
 }
 MAY_KEEP_PICTURES = ("full", "evs")  # what these leave of a single picture is all of it
 
