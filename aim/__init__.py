@@ -21,6 +21,7 @@ _HOMES = {
     "FastV": "aim.methods",
     "FewerFrames": "aim.methods",
     "FlashVID": "aim.methods",
+    "FastVID": "aim.methods",
     "Full": "aim.methods",
     "Mask": "aim.methods",
     "Pool": "aim.methods",

@@ -22,6 +22,7 @@ _FILES = {
     "PruMerge": "prumerge",
     "ToMe": "tome",
     "VisionZip": "visionzip",
+    "FastVID": "fastvid",
     "Random": "random_drop",
     "CDPruner": "cdpruner",
     "EVS": "evs",

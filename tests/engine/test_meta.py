@@ -18,6 +18,12 @@ from tests.tiny import TINY
 
 # Their number of tokens is the clip's, so the host has to wait for it.
 BY_THE_CLIP = ("prumerge", "vidcom2", "flashvid")
+BY_THE_CLIP = (
+    "prumerge",
+    "vidcom2",
+    "flashvid",
+    "fastvid",
+)
 SETTINGS = [
     *(kind() for name, kind in aim.METHODS.items() if name not in BY_THE_CLIP),
     aim.PruMerge(keep_ratio=0.4, plus=True),
