@@ -23,6 +23,7 @@ _HOMES = {
     "FlashVID": "aim.methods",
     "FastVID": "aim.methods",
     "Full": "aim.methods",
+    "HoliTom": "aim.methods",
     "Mask": "aim.methods",
     "Pool": "aim.methods",
     "PruMerge": "aim.methods",

@@ -33,6 +33,7 @@ _FILES = {
     "DART": "dart",
     "SparseVLM": "sparsevlm",
     "Pool": "pool",
+    "HoliTom": "holitom",
     "Mask": "mask",
 }
 

@@ -23,6 +23,7 @@ BY_THE_CLIP = (
     "vidcom2",
     "flashvid",
     "fastvid",
+    "holitom",
 )
 SETTINGS = [
     *(kind() for name, kind in aim.METHODS.items() if name not in BY_THE_CLIP),

@@ -179,6 +179,9 @@ def test_every_method_is_in_the_table_under_its_name_and_in_the_package():
         "pool",
         "fewerframes",
         "flashvid",
+        "fewerframes",
+        "flashvid",
+        "holitom",
         "mask",
     }
     for name, method in METHODS.items():
