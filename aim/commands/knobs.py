@@ -19,10 +19,10 @@ def whole_numbers(text: str) -> tuple[int, ...]:
 
 
 def switch(text: str) -> bool:
-    """ "true" or "false" as a truth value."""
-    values = {"true": True, "false": False}
+    """ "on" or "off", the page's words, as a truth value; "true" and "false" are understood too."""
+    values = {"on": True, "off": False, "true": True, "false": False}
     if text.lower() not in values:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither on nor off")
     return values[text.lower()]
 
 
@@ -39,7 +39,8 @@ def add_knobs(parser: argparse.ArgumentParser, several: bool = False) -> None:
     for name, knob in KNOBS.items():
         group = rest if knob.advanced else first
         reader = READERS.get(knob.kind, knob.kind)
-        group.add_argument(flag(name), nargs=values, type=reader, choices=knob.only or None, help=_help(knob))
+        shown = "{on,off}" if knob.kind is bool else None
+        group.add_argument(flag(name), nargs=values, type=reader, choices=knob.only or None, metavar=shown, help=_help(knob))
 
 
 def flag(name: str) -> str:
@@ -49,7 +50,8 @@ def flag(name: str) -> str:
 
 def _help(knob: Knob) -> str:
     takers = ", ".join(name for name, method in METHODS.items() if knob.name in method.__dataclass_fields__)
-    return f"{knob.explained} Taken by: {takers}.".strip().replace("%", "%%")
+    told = knob.help if knob.kind is bool else knob.explained  # whose accepted values are Python's
+    return f"{told} Taken by: {takers}.".strip().replace("%", "%%")
 
 
 def methods_of(options: argparse.Namespace) -> list[Method]:

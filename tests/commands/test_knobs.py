@@ -62,3 +62,14 @@ def test_a_knob_nobody_takes_is_refused():
 def test_one_value_only_where_one_answer_is_wanted():
     with pytest.raises(SystemExit):
         methods("--merge-ratio", "0.5", "0.1", several=False)
+
+
+def test_a_switch_is_on_or_off_as_on_the_page(capsys):
+    for said, value in (("on", True), ("off", False), ("ON", True), ("true", True), ("false", False)):
+        assert methods("--method", "prumerge", "--plus", said) == [aim.PruMerge(plus=value)]
+    with pytest.raises(SystemExit):
+        methods("--method", "prumerge", "--plus", "yes")
+    assert "'yes' is neither on nor off" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        methods("--help")
+    assert "--plus {on,off}" in capsys.readouterr().out
