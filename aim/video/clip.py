@@ -66,7 +66,7 @@ def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, s
         Refusal: arguments out of range, a file that cannot be read or is over the `LIMITS`, or `stop`. It names the file, not its folder.
         ImportError: PyAV is not installed.
     """
-    Bounds(1, MAX_FRAMES_READ, whole=True).check("num_frames", num_frames, "Set it within that range.")
+    check_num_frames(num_frames)
     Bounds(MIN_SIDE, whole=True).check("max_side", max_side, "It is in pixels. Set it to 640 if in doubt.")
     STOP.check("stop", stop)
     name, file, demuxer = checked_file(path)
@@ -85,6 +85,15 @@ def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, s
     if refused is not None:  # outside the except block, so that the Refusal has no other exception behind it
         refuse(name, refused.reason, refused.given)
     return Clip(frames, timestamps, duration, time.perf_counter() - began, digest_of(frames, timestamps, duration))
+
+
+def check_num_frames(num_frames: object) -> None:
+    """Refuse a number of frames that cannot be taken from one video.
+
+    Raises:
+        Refusal: it is no whole number from 1 to `MAX_FRAMES_READ`.
+    """
+    Bounds(1, MAX_FRAMES_READ, whole=True).check("num_frames", num_frames, "Set it within that range.")
 
 
 def clip_from_frames(frames: np.ndarray, frames_per_second: float) -> Clip:

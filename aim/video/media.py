@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from aim.video.clip import Clip, read_video
+from aim.video.clip import Clip, check_num_frames, read_video
 from aim.video.image import read_image
 from aim.video.intake.header import begins_as_image
 
@@ -15,12 +15,13 @@ def read_media(path: str | Path, num_frames: int = 32, *, stop: threading.Event 
 
     Args:
         path: a file that one of the two takes.
-        num_frames: of a video, 1...`MAX_FRAMES_READ`; a picture has one.
+        num_frames: of a video, 1...`MAX_FRAMES_READ`; a picture has one, whatever is asked for within that range.
         stop: setting it ends the reading within a fraction of a second.
 
     Raises:
         Refusal, ImportError: as the two do.
     """
+    check_num_frames(num_frames)
     return read_image(path, stop=stop) if is_image(path) else read_video(path, num_frames, stop=stop)
 
 

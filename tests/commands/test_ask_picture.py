@@ -48,3 +48,11 @@ def test_a_mask_that_leaves_nothing_is_one_line(picture, capsys):
     printed = capsys.readouterr()
     assert stopped.value.code == 2 and printed.out == ""
     assert printed.err.splitlines()[-1].startswith("aim: The mask leaves no visual token, because all 196 visual tokens are chosen;")
+
+
+@pytest.mark.parametrize("frames", ["0", "-3", "513"])
+def test_a_number_of_frames_that_no_video_has_is_refused_for_a_picture_too(picture, capsys, frames):
+    for command in ("ask", "compare"):
+        with pytest.raises(SystemExit):
+            main([command, str(picture), QUESTION, "--frames", frames])
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"aim: num_frames is {frames}; accepted: a whole number from 1 to 512")
