@@ -52,8 +52,8 @@ def match(
         The method with every knob filled in for the model's depth.
 
     Raises:
-        Refusal: no setting is within the tolerance (the nearest ones that exist are named), an unknown method or model, a number out of
-            range, or a method that reads a vision tower which cannot be watched.
+        Refusal: no setting is within the tolerance (the nearest costs that can be had are named), an unknown method or model, a number
+            out of range, or a method that reads a vision tower which cannot be watched.
     """
     _check(frames, target_tflops, tokens_per_frame, text_tokens, tolerance)
     chosen = _method(method)
@@ -83,12 +83,12 @@ def match(
             side = tflops >= target_tflops
             if side not in best or abs(tflops - target_tflops) < abs(best[side][0] - target_tflops):
                 best[side] = tflops, row
-    found = [(tflops, setting(row, tflops)) for _, (tflops, row) in sorted(best.items())]
     if tolerance is None:
-        return min(found, key=lambda pair: abs(pair[0] - target_tflops))[1]
-    nearest = " and ".join(f"{tflops:.4g} ({candidate})" for tflops, candidate in found)
+        tflops, row = min(best.values(), key=lambda pair: abs(pair[0] - target_tflops))
+        return setting(row, tflops)
+    nearest = " or ".join(f"{tflops:.4g}" for _, (tflops, _) in sorted(best.items()))
     raise Refusal(
-        f"{chosen.name} has no setting within {100 * wanted:g} % of {target_tflops:.4g} TFLOP here; nearest: {nearest}. "
+        f"{chosen.name} cannot cost {target_tflops:.4g} TFLOP here, within {100 * wanted:g} %; accepted: {nearest}. "
         "Ask for such a budget, or pass tolerance=None for the nearest."
     )
 
