@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from aim.video.clip import read_video
-from tests.clips import encode, numbers_of, on_at_centres
+from tests.clips import encode, numbers_of, on_at_centres, wrote
 
 # what stands in the place of a picture: an access unit delimiter (H.264, HEVC); a unit of filler data (H.264); nothing
 DELIMITER, HEVC_DELIMITER, FILLER = b"\0\0\0\x02\x09\xf0", b"\0\0\0\x03\x46\x01\x50", b"\0\0\0\x40\x0c" + b"\xff" * 62 + b"\x80"
@@ -132,3 +132,26 @@ def test_a_rate_that_is_no_whole_number_keeps_its_times(tmp_path: Path):
     clip = read_video(path, 48)
     assert numbers_of(clip.frames) == list(range(48))
     assert clip.timestamps == pytest.approx(np.arange(48) * 1001 / 24000, abs=1e-4)
+
+
+# What two broadcasts begin with, in milliseconds of their own clocks.
+BEGIN = {"the same": (0, 0), "the second earlier": (5000, 0), "the second in the middle of the first": (0, 450)}
+
+
+@pytest.mark.parametrize("begins", BEGIN.values(), ids=BEGIN)
+def test_the_times_of_broadcasts_that_were_joined_go_on_from_one_to_the_next(begins: tuple[int, int], tmp_path: Path):
+    moments = [0, 100, 500, 600, 1000, 1300]
+    parts = []
+    for place, begin in enumerate(begins):
+        settings = {"starts": [begin + moment for moment in moments], "numbers": [10 * place + number for number in range(len(moments))]}
+        parts.append(encode(tmp_path / "part.ts", frames=len(moments), b_frames=0, **settings).read_bytes())
+    path = wrote(tmp_path / "joined.ts", b"".join(parts))
+    for count in (1, 4, 200):
+        clip = read_video(path, count)
+        assert 3.0 <= clip.duration <= 3.3
+        for number, second in zip(numbers_of(clip.frames), clip.timestamps, strict=True):
+            if second < 1.2:  # FFmpeg takes a packet at the join for damaged, so the first part may end with a picture held
+                assert second == pytest.approx(moments[number] / 1000, abs=1e-3)
+            elif number >= 10:
+                assert 1.4 <= second - moments[number - 10] / 1000 <= 1.7
+        assert count == 1 or {number // 10 for number in numbers_of(clip.frames)} == {0, 1}

@@ -44,11 +44,14 @@ def promised(file: str, demuxer: str) -> Index:
     """
     with opened(file, demuxer) as video:
         stream, context = video.stream, video.stream.codec_context
-        times, keys, length, count, sound = [], [], {}, 0, True
+        times, keys, length, count, sound, before = [], [], {}, 0, True, None
         for packet in video.packets():
             count += 1
             if packet.pts is None or not video.holds_picture(memoryview(packet)):
                 sound = False
+            if video.joined and None not in (before, packet.dts) and packet.dts <= before:  # another file begins here
+                sound = False
+            before = packet.dts
             if packet.pts is not None:
                 times.append(packet.pts)
                 length[packet.pts] = packet.duration or 0
@@ -67,16 +70,29 @@ def promised(file: str, demuxer: str) -> Index:
 def counted(file: str, demuxer: str, promise: Index) -> Index:
     """The index that decoding the whole file makes. The length of the last frame is the promise's.
 
+    Where broadcasts were joined one behind the other, times begin again. Each part then goes on where the one before it ended.
+
     Raises:
         Refused: the file cannot be decoded.
     """
     with opened(file, demuxer) as video:
         times = [frame.pts for frame in video.frames()]
         ticks = np.array([0 if time is None else time for time in times], dtype=np.int64)
+        if video.joined and None not in times:
+            ticks = _one_after_another(ticks)
         if None not in times and (np.diff(ticks) > 0).all():
             return _index(video, ticks, round(promise.last / promise.tick), certain=False)
         step = _step(video)
         return Index(np.arange(len(times)), ticks[:0], step, step, certain=False, timed=False)
+
+
+def _one_after_another(ticks: np.ndarray) -> np.ndarray:
+    """Ticks of which some lie before the ones before them, moved behind these by the usual step, and all that follow with them."""
+    steps = np.diff(ticks)
+    onward = steps > 0
+    if onward.all() or not onward.any():
+        return ticks
+    return np.concatenate([ticks[:1], ticks[0] + np.cumsum(np.where(onward, steps, round(np.median(steps[onward]))))])
 
 
 def _index(video: Video, ticks: np.ndarray, last: int, certain: bool, keys: Sequence[int] = ()) -> Index:

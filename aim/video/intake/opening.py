@@ -31,7 +31,7 @@ class Video:
         container, stream: PyAV's own.
         alone: there is no other video stream.
         holds_picture: whether a packet of the stream holds a picture.
-        joined: the file may begin in the middle of a broadcast.
+        joined: the file may begin in the middle of a broadcast, or be several of them one behind the other.
     """
 
     container: av.container.InputContainer
