@@ -28,7 +28,7 @@ from aim.families.names import locate
 from aim.kernels.bounds import Kind, check_choice, refusal
 from aim.kernels.refusal import Refusal
 from aim.runtime.checkpoint_files import CheckpointFiles
-from aim.runtime.failure import ADAPTER, FAMILY, FILES, GENERATION, ODD_PICTURES, PICTURES, TEMPLATE, WEIGHTS, Unusable
+from aim.runtime.failure import ADAPTER, CONFIG, FAMILY, FILES, GENERATION, ODD_PICTURES, PICTURES, TEMPLATE, WEIGHTS, Unusable
 from aim.runtime.limits import QUANTIZATIONS
 from aim.runtime.loading_errors import told
 from aim.runtime.precision import device_and_dtype
@@ -109,6 +109,9 @@ def load_checkpoint(
             except (TypeError, ValueError):
                 raise Unusable(GENERATION) from None
         config = AutoConfig.from_pretrained(source, **safely)
+        written = CheckpointFiles(source).read("config.json")
+        if not all(written.get(part, True) for part in ("text_config", "vision_config")):
+            raise Unusable(CONFIG)  # transformers would make a model of its own sizes, which may be larger than this machine
     family = family_of(config)
     with told(source):
         if _is_of_another_type(config):
@@ -146,7 +149,8 @@ def load_checkpoint(
 
 def _is_of_another_type(config: PretrainedConfig) -> bool:
     """Whether a config names the class of another model type than its own."""
-    named = (getattr(config, "architectures", None) or [None])[0]
+    classes = getattr(config, "architectures", None)
+    named = classes[0] if isinstance(classes, list) and classes else None
     types = [kind for kind, built in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.items() if built == named]
     return bool(types) and config.model_type not in types
 

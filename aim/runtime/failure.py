@@ -6,9 +6,12 @@ import re
 from functools import cached_property
 from pathlib import Path
 
+import torch
 import transformers
 from huggingface_hub import errors as hub
 from huggingface_hub import is_offline_mode
+from transformers import AutoModelForImageTextToText
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from aim.families import FAMILIES
 from aim.runtime.checkpoint_files import PICKLES, CheckpointFiles
@@ -23,7 +26,7 @@ class Unusable(Exception):
 
 
 ADAPTER, WEIGHTS, TEMPLATE, PICTURES = "adapter", "weights", "chat template", "picture settings"
-FILES, FAMILY, ODD_PICTURES, GENERATION = "files", "family", "odd picture settings", "generation settings"
+FILES, FAMILY, ODD_PICTURES, GENERATION, CONFIG = "files", "family", "odd picture settings", "generation settings", "config"
 
 
 def shown_name(name: str) -> str:
@@ -87,6 +90,16 @@ class Failure:
         """Its config.json; {} where there is none."""
         return self.files.read("config.json")
 
+    @cached_property
+    def is_odd_config(self) -> bool:
+        """Whether no model can be made of its config.json, tried without weights and without memory for any."""
+        try:
+            with torch.device("meta"):
+                AutoModelForImageTextToText.from_config(CONFIG_MAPPING[self.kind].from_dict(self.config))
+        except Exception:  # transformers raises whatever a value happens to lead to
+            return self.kind in CONFIG_MAPPING
+        return False
+
     @property
     def kind(self) -> str:
         """The model type that its config.json names."""
@@ -95,7 +108,8 @@ class Failure:
     @property
     def built_as(self) -> str:
         """The class of the model that its config.json names."""
-        return _short(next(iter(self.config.get("architectures") or []), ""))
+        classes = self.config.get("architectures")
+        return _short(classes[0] if isinstance(classes, list) and classes else "")
 
     @property
     def place(self) -> str:

@@ -11,7 +11,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from aim.kernels.refusal import Refusal
 from aim.runtime.checkpoint_files import PICKLES
-from aim.runtime.failure import ADAPTER, FAMILY, GENERATION, ODD_PICTURES, PICTURES, TEMPLATE, WEIGHTS, Failure
+from aim.runtime.failure import ADAPTER, CONFIG, FAMILY, GENERATION, ODD_PICTURES, PICTURES, TEMPLATE, WEIGHTS, Failure
 from aim.runtime.faults import is_disk_full, is_out_of_memory
 from aim.runtime.other_formats import is_original
 
@@ -42,6 +42,10 @@ _ADAPTER = (
     '"{f.name}" is an adapter of {f.base}, so merge it first. Load the base model, call '
     "`PeftModel.from_pretrained(model, adapter).merge_and_unload()`, save the result and the processor with `save_pretrained`, "
     "and load that folder."
+)
+
+_ODD_CONFIG = (
+    'The config.json of "{f.name}" holds a value that {f.library} does not accept. Download it again, or choose another checkpoint.'
 )
 
 # (whether it fits, the sentence). The first reason that fits is given. So one that explains more comes before one that explains less, and
@@ -149,8 +153,8 @@ REASONS: tuple[tuple[Callable[[Failure], object], str], ...] = (
         "{f.supported}.",
     ),
     (
-        lambda f: f.raised(hub.StrictDataclassError),
-        'The config.json of "{f.name}" holds a value that {f.library} does not accept. Download it again, or choose another checkpoint.',
+        lambda f: f.found == CONFIG or f.raised(hub.StrictDataclassError),
+        _ODD_CONFIG,
     ),
     (
         lambda f: f.without_sdpa,
@@ -224,5 +228,14 @@ REASONS: tuple[tuple[Callable[[Failure], object], str], ...] = (
         lambda f: f.found == PICTURES,
         '"{f.name}" has no picture settings. One of these files must hold them: video_preprocessor_config.json, processor_config.json, '
         "preprocessor_config.json.",
+    ),
+    # What these two ask takes a moment, or says little.
+    (
+        lambda f: f.is_odd_config,
+        _ODD_CONFIG,
+    ),
+    (
+        lambda f: f.quantised,
+        '"{f.name}" is quantised ({f.quantised}), and {f.library} could not load it here. Load {f.plain}.',
     ),
 )

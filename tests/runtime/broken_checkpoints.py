@@ -86,6 +86,22 @@ def with_config(**entries):
     return lambda folder: rewrite(folder / "config.json", **entries)
 
 
+def with_text(**entries):
+    def change(folder: Path) -> None:
+        text = json.loads((folder / "config.json").read_text())["text_config"]
+        rewrite(folder / "config.json", text_config=text | entries)
+
+    return change
+
+
+def with_null(entry: str):
+    def change(folder: Path) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {entry: None}))
+
+    return change
+
+
 def garbled(file: str):
     return lambda folder: (folder / file).write_text('{"a": ')
 
@@ -114,6 +130,14 @@ BROKEN = {
     "code of its own": (with_config(model_type="unheard-of", auto_map={"AutoConfig": "x.X"}), ["code of its own", '"-hf"']),
     "type that is not served": (with_config(model_type="mllama"), ["cross-attention layers", "supported are"]),
     "value of another type": (with_config(text_config={"model_type": "qwen2", "hidden_size": "x"}), ["holds a value"]),
+    "no text model": (with_null("text_config"), ["holds a value that transformers"]),
+    "no vision tower": (with_null("vision_config"), ["holds a value that transformers"]),
+    "quantization that is a list": (with_config(quantization_config=["fp8"]), ["holds a value that transformers"]),
+    "number type that nobody knows": (with_config(dtype="x"), ["holds a value that transformers"]),
+    "rotary embedding that nobody knows": (with_text(rope_parameters={"rope_type": "x"}), ["holds a value that transformers"]),
+    "rotary embedding without its factor": (with_text(rope_parameters={"rope_type": "yarn"}), ["holds a value that transformers"]),
+    "activation that nobody knows": (with_text(hidden_act="x"), ["holds a value that transformers"]),
+    "text model without heads": (with_text(num_attention_heads=0), ["holds a value that transformers"]),
     "garbled config": (garbled("config.json"), ["damaged: config.json"]),
     "garbled tokenizer": (garbled("tokenizer.json"), ["damaged: tokenizer.json"]),
     "garbled picture settings": (garbled("processor_config.json"), ["damaged: processor_config.json"]),

@@ -17,7 +17,7 @@ from aim.runtime import checkpoint_files, checkpoints
 from aim.runtime.failure import shown_name
 from aim.runtime.other_formats import unquantised
 from aim.ui.host import load_model
-from tests.runtime.broken_checkpoints import BROKEN, INDEX, only
+from tests.runtime.broken_checkpoints import BROKEN, INDEX, only, quantised, rewrite
 
 NEEDED = {"AWQ": "gptqmodel", "GPTQ": "optimum", "bitsandbytes": "bitsandbytes"}
 HUB_ID = "someone/some-model"
@@ -235,6 +235,21 @@ def test_every_other_exception_stays_what_it_is(folder, error, monkeypatch):
     with pytest.raises(type(error)) as caught:
         aim.load(str(folder))
     assert caught.value is error
+
+
+def test_whatever_happens_to_a_quantised_checkpoint_it_is_told_to_load_the_plain_one(folder, monkeypatch):
+    def fail(*_arguments, **_options):
+        raise NotImplementedError("no kernel for Float8_e4m3fn")
+
+    quantised("fp8", weight_block_size=[128, 128])(folder)
+    monkeypatch.setattr(checkpoints.AutoModelForImageTextToText, "from_pretrained", fail)
+    said = refusal(folder)
+    assert "is quantised (fp8), and transformers" in said and "could not load it here. Load the repository" in said
+
+
+def test_a_class_that_is_no_text_is_not_looked_at(folder):
+    rewrite(folder / "config.json", architectures=5)
+    assert aim.load(str(folder), device="cpu").text_tokens("what?") > 0
 
 
 @pytest.mark.parametrize("case", ["missing shards", "eager attention", "type that is not served", "no checkpoint"])
