@@ -7,10 +7,15 @@ tests/engine/test_seams.py says in one line what broke when transformers changed
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
+from weakref import WeakSet, ref
 
 from transformers import DynamicCache
 from transformers.cache_utils import CacheLayerMixin
+
+from aim.kernels.refusal import Refusal
+
+_FOLLOWED = "_followed"
 
 
 def grows(cache: Any) -> bool:
@@ -38,12 +43,40 @@ def held_by_layer(cache: DynamicCache | None, paddings: list[int]) -> list[int]:
     ]
 
 
+class _Follower:
+    """An attribute of a cache, which `copy.deepcopy` takes along, so that it adds the copy to the same set."""
+
+    def __init__(self, cache: DynamicCache, known: WeakSet):
+        self._cache, self._known = ref(cache), known
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Follower:
+        copied = memo.get(id(self._cache()))  # it is noted there before its attributes are copied
+        if copied is None:
+            return self
+        self._known.add(copied)
+        return _Follower(copied, self._known)
+
+    def __reduce__(self) -> NoReturn:
+        raise Refusal(
+            "The cache was filled inside `aim.reduce` and holds fewer tokens than the prompt had, so what is pickled of it could go on "
+            "wrongly elsewhere. Pickle it after the block, when it can be read and takes no more tokens."
+        )
+
+
+def follow(cache: DynamicCache, known: WeakSet) -> None:
+    """Add a cache to a set, and every deep copy that is made of it before `close_cache`."""
+    known.add(cache)
+    setattr(cache, _FOLLOWED, _Follower(cache, known))
+
+
 def close_cache(cache: DynamicCache, refuse: Callable[..., Any]) -> None:
     """Let `refuse` answer whoever brings a cache new keys and values, or a layer that asks for its state. What it holds can still be read,
-    layer by layer."""
-    for name in ("update", "get_conv_state", "update_conv_state", "update_recurrent_state"):
-        if hasattr(cache, name):
-            setattr(cache, name, refuse)
+    layer by layer. The layers refuse too, because a plain copy of a cache shares them."""
+    for part in (cache, *cache.layers):
+        for name in ("update", "get_conv_state", "update_conv_state", "update_recurrent_state"):
+            if hasattr(part, name):
+                setattr(part, name, refuse)
+    vars(cache).pop(_FOLLOWED, None)
 
 
 def cache_bytes(cache: DynamicCache | None) -> int:

@@ -181,7 +181,7 @@ class Session:
             self.cache = seams.cache_of(output)
         prefill, self.prefill = self.prefill, None
         if self.cache is not None and prefill.shortened:
-            self.caches.add(self.cache)
+            caches.follow(self.cache, self.caches)
         self.decoding = prefill.leave(self.cache)
         if self.attended is not None:
             self.attended.end()

@@ -1,5 +1,9 @@
 """After the block: a cache that holds a shortened prompt refuses, and the model counts positions as it did before."""
 
+import copy
+import pickle
+import weakref
+
 import pytest
 import torch
 
@@ -67,3 +71,37 @@ def test_an_answer_that_was_begun_before_the_block_goes_on_after_it(family, mode
     with aim.reduce(model, METHODS[0]):
         prefill(model, long)
     assert torch.equal(step(model, word, cache), expected)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, copy.copy, lambda cache: copy.deepcopy(copy.deepcopy(cache))], ids=["deep", "plain", "twice"]
+)
+def test_a_copy_of_such_a_cache_is_refused_outside_too(family, model, copied):
+    with aim.reduce(model, METHODS[0]):
+        word, cache = prefill(model, family.video_inputs())
+        copies = [copied(cache), copied([cache])[0]]
+        step(model, word, cache)
+    copies.append(copied(cache))
+    for other in copies:
+        assert caches.cache_bytes(other) > 0
+        with pytest.raises(Refusal, match="Decode inside the block"):
+            step(model, word, other)
+
+
+def test_a_deep_copy_holds_what_was_there_and_the_block_does_not_keep_it_alive(family, model):
+    with aim.reduce(model, METHODS[0]) as trace:
+        word, cache = prefill(model, family.video_inputs())
+        other = copy.deepcopy(cache)
+        step(model, word, cache)
+        gone = weakref.ref(copy.deepcopy(cache))
+        assert gone() is None
+    assert caches.held_by_layer(other, [0] * len(other.layers)) == family.cached(list(trace.key_value_lengths))
+
+
+def test_a_cache_is_pickled_after_the_block_and_not_in_it(family, model):
+    with aim.reduce(model, METHODS[0]):
+        word, cache = prefill(model, family.video_inputs())
+        with pytest.raises(Refusal, match="Pickle it after the block"):
+            pickle.dumps(cache)
+    with pytest.raises(Refusal, match="Decode inside the block"):
+        step(model, word, pickle.loads(pickle.dumps(cache)))
