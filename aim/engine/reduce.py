@@ -80,7 +80,10 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning", attention:
     with ExitStack() as block:
         with _ENTERING:
             if parts.attention == seams.ATTENTION:
-                raise Refusal("The model is already inside `aim.reduce`; leave that block first, or load a second model.")
+                raise Refusal(
+                    "The model, or another one that was made from the same config object, is already inside `aim.reduce`; leave that "
+                    "block first, or load a second model."
+                )
             block.enter_context(seams.attending(parts))
         block.enter_context(taking_features(parts.core))
         block.enter_context(seams.counting_on(parts))

@@ -9,6 +9,7 @@ releases of transformers belongs here too (`aim.kernels.versions` names the rang
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch._dynamo.eval_frame import OptimizedModule
 from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
@@ -87,17 +89,26 @@ def attention(
     return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
 
 
-def no_mask(*_args, **_kwargs) -> None:
-    """The mask of a whole prompt is None, because SDPA's own causal mask is enough. A layer that needs another one gets it from its hook.
+_THREAD = threading.local()
 
-    The mask function that comes with SDPA would read the padding back from the device, and the host would wait for it.
+
+def note_forward(is_running: bool) -> None:
+    """Note whether this thread runs a forward of a reduced model, whose layers get their masks from their hooks."""
+    _THREAD.reduced = is_running
+
+
+def prompt_mask(*args: Any, **kwargs: Any) -> Tensor | None:
+    """In a reduced model the mask of a whole prompt is None, because SDPA's own causal mask is enough.
+
+    The mask function that comes with SDPA would read the padding back from the device, and the host would wait for it. That one is left to
+    models that are not reduced and were made from the same config object, which names our attention to them too.
     """
-    return None
+    return None if getattr(_THREAD, "reduced", False) else sdpa_mask(*args, **kwargs)
 
 
 # Registration cannot be undone. So it is done once, under a name of our own, and changes no other model in the process.
 AttentionInterface.register(ATTENTION, attention)
-AttentionMaskInterface.register(ATTENTION, no_mask)
+AttentionMaskInterface.register(ATTENTION, prompt_mask)
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,7 @@ class Session:
                     "trace. Let the threads take turns, each to the end of its answer, or give each a model of its own."
                 )
             self.runner = threading.current_thread()
+        seams.note_forward(True)
         self.inputs = inputs = seams.named(module, args, kwargs)
         refuse_forward(self.parts, inputs)
         cache, ids = inputs.get(seams.CACHE), inputs.get(seams.IDS)
@@ -190,6 +191,7 @@ class Session:
         """After the model without its head, also where it raised: the next forward may run."""
         if self.runs_here:
             self.runner = None
+            seams.note_forward(False)
 
     def close(self) -> None:
         """After the block: the model outside would go on wrongly from what the caches hold, so they refuse."""

@@ -187,4 +187,8 @@ def test_the_mask_that_comes_with_sdpa_waits_and_ours_does_not():
     mask = torch.ones(1, 5, dtype=torch.bool, device="meta")
     with pytest.raises(RuntimeError):
         sdpa_mask(**given, attention_mask=mask)
-    assert seams.no_mask(**given, attention_mask=mask) is None
+    seams.note_forward(True)
+    try:
+        assert seams.prompt_mask(**given, attention_mask=mask) is None
+    finally:
+        seams.note_forward(False)

@@ -137,3 +137,19 @@ def test_a_thread_that_was_in_the_middle_of_a_forward_when_the_block_began_is_to
         thread.join(PATIENCE)
     hook.remove()
     assert torch.equal(ended[0], stock)
+
+
+def test_a_model_made_from_the_same_config_object_runs_as_ever_beside_a_reduced_one():
+    reduced = llava_onevision()
+    other = type(reduced)(reduced.config).eval()
+    batch, _ = TINY["llava_onevision"].batch_inputs()
+    with torch.no_grad():
+        expected = other(**batch).logits[:, -1]
+        with aim.reduce(reduced, aim.AIM(merge_ratio=0.5, l1=2, l2=5)):
+            reduced(**batch)
+            [inside], _ = in_a_thread(lambda: other(**batch).logits[:, -1].detach())
+            torch.testing.assert_close(other(**batch).logits[:, -1], expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(inside, expected, atol=1e-5, rtol=1e-5)
+            with pytest.raises(Refusal, match="made from the same config object"), aim.reduce(other, aim.Full()):
+                pytest.fail("the block must not begin")
+    torch.testing.assert_close(other(**batch).logits[:, -1], expected, atol=1e-5, rtol=1e-5)
