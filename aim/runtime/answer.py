@@ -29,8 +29,8 @@ class Answer:
         cost: modelled cost of the executed token counts, see `aim.planning.plan.cost_of`.
         features_reused: whether the clip's vision features came from an earlier question.
         new_tokens: how many tokens were generated, the end token included.
-        next_token: log probabilities of the first token, float32 [vocabulary] on the CPU, before sampling changes them; None until there is
-            one. `account` and `to_dict` leave it out.
+        next_token: log probabilities of the first token, float32 [vocabulary] on the CPU, before sampling or a penalty changes them; None
+            until there is one. `account` and `to_dict` leave it out.
         words: the words of a complete answer with their probabilities and what each looked at; empty unless they were asked for.
         note: what the reader should know before trusting the text, such as words of the question that the model does not know.
     """

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase, TextIteratorStreamer
 
+from aim.engine.next_logits import NextLogits
 from aim.engine.reduce import reduce
 from aim.engine.stopping import Stopped, stoppable
 from aim.kernels.trace import Trace
@@ -34,20 +35,22 @@ class Generation(threading.Thread):
         arguments: dict[str, Any],
         streamer: TimedStreamer,
         ended: Callable[[], bool],
+        logits: NextLogits,
         attention: bool = False,
     ):
         super().__init__(daemon=True)
-        self._work = (model, method, scores, arguments, streamer, ended, attention)
+        self._work = (model, method, scores, arguments, streamer, ended, logits, attention)
         self.trace: Trace | None = None
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        model, method, scores, arguments, streamer, ended, attention = self._work
+        model, method, scores, arguments, streamer, ended, logits, attention = self._work
         try:
             with (
                 running_on(model.device),
                 torch.inference_mode(),
                 reduce(model, method, scores, attention) as self.trace,
+                logits.of(model),
                 stoppable(model, ended),
             ):
                 model.generate(**arguments)  # type: ignore[operator]  # the models of every family have it, but not their common base
@@ -91,13 +94,29 @@ class TimedStreamer(TextIteratorStreamer):
         return {"first_token": self._times[1] - self._start, "decode": self._times[-1] - self._times[1]}
 
 
-class FirstToken(LogitsProcessor):
-    """Notes the log probabilities of the first token, and changes none."""
+class Noting(LogitsProcessor):
+    """Shows the model's own logits to `notes` at each token, whatever `generate` has made of them by then, and changes none.
+
+    Args:
+        logits: the model's own.
+        notes: each called with the ids so far, [n], and the logits of the next token, float32 [vocabulary].
+    """
+
+    def __init__(self, logits: NextLogits, notes: Sequence[Callable[[Tensor, Tensor], None]]):
+        self._logits, self._notes = logits, notes
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        for note in self._notes:
+            note(input_ids[0], self._logits.latest)
+        return scores
+
+
+class FirstToken:
+    """Notes the log probabilities of the first token, float32 [vocabulary] on the CPU."""
 
     def __init__(self) -> None:
         self.log_probabilities: Tensor | None = None
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+    def __call__(self, ids: Tensor, logits: Tensor) -> None:
         if self.log_probabilities is None:
-            self.log_probabilities = scores[0].float().log_softmax(dim=-1).cpu()
-        return scores
+            self.log_probabilities = logits.log_softmax(dim=-1).cpu()

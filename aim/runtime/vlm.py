@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from transformers import LogitsProcessorList
 
+from aim.engine.next_logits import NextLogits
 from aim.engine.stopping import Stopped, stoppable
 from aim.families import Encoded
-from aim.kernels.bounds import FROM_1, Kind
+from aim.kernels.bounds import FROM_1, Kind, check_choice
 from aim.kernels.grid import Grid
 from aim.kernels.stop import STOP
 from aim.kernels.trace import Trace
@@ -28,7 +29,7 @@ from aim.runtime.byte_sizes import size_from_environment
 from aim.runtime.checkpoints import Checkpoint, load_checkpoint
 from aim.runtime.faults import within_memory
 from aim.runtime.features import FEATURES_MEMORY, VARIABLE, Features
-from aim.runtime.generation import FirstToken, Generation, TimedStreamer
+from aim.runtime.generation import FirstToken, Generation, Noting, TimedStreamer
 from aim.runtime.gpus import gpus_of, running_on
 from aim.runtime.limits import MAX_QUESTION
 from aim.runtime.loaded import LoadedModel
@@ -51,6 +52,10 @@ def load(
         Refusal: as `load_checkpoint`; or the environment's AIM_FEATURES_MEMORY is no size.
     """
     return in_a_type_that_holds(lambda picked: VLM(load_checkpoint(name, device, picked, quantization)), dtype)
+
+
+# Arguments of `generate` that would make several rows of one prompt.
+ONE_ANSWER = ("num_beams", "num_return_sequences")
 
 
 class VLM(LoadedModel):
@@ -95,8 +100,8 @@ class VLM(LoadedModel):
             The complete answer.
 
         Raises:
-            Refusal: the question or a limit is out of range, the prompt is longer than the model's context, the family does not take these
-                frames or a picture, or the model is held (`aim.runtime.lock`).
+            Refusal: the question or a limit is out of range, several beams or answers are asked for, the prompt is longer than the model's
+                context, the family does not take these frames or a picture, or the model is held (`aim.runtime.lock`).
             aim.runtime.faults.NotEnoughMemory: a Refusal; the run does not fit into memory here. The next one starts from freed memory.
             aim.engine.finite.NotFinite: a Refusal; the model gave NaN or infinity.
         """
@@ -130,6 +135,9 @@ class VLM(LoadedModel):
         METHOD.check("method", method)
         FROM_1.check("max_new_tokens", max_new_tokens, "Use 64, for example.")
         STOP.check("stop", stop)
+        for name in ONE_ANSWER:
+            if generation.get(name) is not None:
+                check_choice(name, generation[name], (1,), "An answer grows word by word, so there is one. Leave it out.")
         method = self.fit(method)
         grid = self.grid_of(clip)
         self.check_context(len(self.prompt_ids(question, grid, clip.timestamps.tolist())), grid, method)
@@ -177,18 +185,19 @@ class VLM(LoadedModel):
         )
         yield answer
         streamer = TimedStreamer(self.checkpoint.tokenizer, skip_prompt=True, skip_special_tokens=True)
-        first, next_tokens = FirstToken(), NextTokens()
+        own, first, next_tokens = NextLogits(), FirstToken(), NextTokens()
         arguments = {
             **self.inputs(question, encoded),
             "max_new_tokens": max_new_tokens,
             "streamer": streamer,
             "do_sample": False,
-            "num_beams": 1,  # whatever a generation_config.json says, since beams cannot be streamed
+            **dict.fromkeys(ONE_ANSWER, 1),  # whatever a generation_config.json says
             **generation,
-            # What notes stands before what the caller gives, so that it sees the model's own numbers.
-            "logits_processor": LogitsProcessorList([first, *[next_tokens] * words, *(generation.get("logits_processor") or [])]),
+            "logits_processor": LogitsProcessorList(
+                [Noting(own, [first, *[next_tokens] * words]), *(generation.get("logits_processor") or [])]
+            ),
         }
-        worker = Generation(self.model, method, scores, arguments, streamer, ended, attention=words)
+        worker = Generation(self.model, method, scores, arguments, streamer, ended, own, attention=words)
         worker.start()
         try:
             for text in streamer:

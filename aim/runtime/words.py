@@ -10,7 +10,7 @@ from unicodedata import east_asian_width
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from aim.kernels.trace import Trace, rounded
 
@@ -27,7 +27,7 @@ class Choice:
     Attributes:
         id: in the tokenizer's vocabulary.
         text: what it reads as by itself, "" for a special token such as the end of the answer.
-        probability: 0 to 1, by the model's own distribution, before sampling changes it.
+        probability: 0 to 1, by the model's own distribution, before sampling or a penalty changes it.
     """
 
     id: int
@@ -111,8 +111,8 @@ class Word:
         return plain | ({"attention": [None if row is None else rounded(row) for row in self.attention]} if attention else {})
 
 
-class NextTokens(LogitsProcessor):
-    """Notes the most probable tokens in every place and the probability of the one that was taken. It changes none.
+class NextTokens:
+    """Notes the most probable tokens in every place and the probability of the one that was taken.
 
     Attributes:
         best: for each place (probabilities, ids) of the `NEXT_BEST` + 1 most probable tokens, on the CPU.
@@ -123,12 +123,12 @@ class NextTokens(LogitsProcessor):
         self._latest: Tensor | None = None
         self._taken: list[float] = []
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        self._note(int(input_ids[0, -1]))
-        self._latest = scores[0].float().softmax(dim=-1)
-        values, ids = self._latest.topk(min(NEXT_BEST + 1, len(self._latest)))
-        self.best.append((values.tolist(), ids.tolist()))
-        return scores
+    def __call__(self, ids: Tensor, logits: Tensor) -> None:
+        """The next place: the ids so far, [n], and the model's logits, float32 [vocabulary]."""
+        self._note(int(ids[-1]))
+        self._latest = logits.softmax(dim=-1)
+        values, best = self._latest.topk(min(NEXT_BEST + 1, len(self._latest)))
+        self.best.append((values.tolist(), best.tolist()))
 
     def taken(self, ids: list[int]) -> list[float]:
         """The probabilities of the tokens that were taken, `ids` being all of them."""

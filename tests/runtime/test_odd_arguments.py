@@ -40,6 +40,8 @@ CALLS = {
     "a question": (lambda vlm, clip, answer, odd: vlm.ask(clip, odd, max_new_tokens=1), ("x",)),
     "a method": (lambda vlm, clip, answer, odd: vlm.ask(clip, QUESTION, odd, 1), (None,)),
     "the longest answer": (lambda vlm, clip, answer, odd: vlm.ask(clip, QUESTION, None, odd), ()),
+    "beams": (lambda vlm, clip, answer, odd: vlm.ask(clip, QUESTION, None, 1, num_beams=odd), (None,)),
+    "answers to one prompt": (lambda vlm, clip, answer, odd: vlm.ask(clip, QUESTION, None, 1, num_return_sequences=odd), (None,)),
     "a stop": (lambda vlm, clip, answer, odd: list(vlm.stream(clip, QUESTION, None, 1, odd)), (None,)),
     "the scores": (lambda vlm, clip, answer, odd: list(vlm.stream(clip, QUESTION, None, 1, scores=odd)), ()),
     "frames to encode": (lambda vlm, clip, answer, odd: vlm.encode(odd), ()),
@@ -100,3 +102,9 @@ def test_numpys_numbers_are_knobs_as_plain_ones_are(vlm, clip):
     assert said.text == vlm.ask(clip, QUESTION, aim.AIM(merge_ratio=0.5, l1=1, l2=3, merge_window=2), 1).text
     assert json.loads(json.dumps(said.account()))["params"]["l1"] == 1
     assert aim.PyramidDrop(stages=[2, 4]) == aim.PyramidDrop(stages=(2, 4))
+
+
+def test_several_beams_are_refused_with_the_reason_and_one_is_as_ever(vlm, clip, answer):
+    with pytest.raises(Refusal, match="^num_beams is 2; accepted: 1. An answer grows word by word"):
+        vlm.ask(clip, QUESTION, num_beams=2)
+    assert vlm.ask(clip, QUESTION, max_new_tokens=1, num_beams=1, num_return_sequences=1).text == answer.text

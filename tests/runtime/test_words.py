@@ -69,6 +69,21 @@ def test_a_sampled_token_has_its_own_probability_though_it_is_none_of_the_best(v
     assert all(len(token.next_best) == 5 for token in said)
 
 
+def test_penalties_change_the_answer_and_not_the_probabilities_that_are_told(vlm, clip):
+    changed = {"repetition_penalty": 1.8, "no_repeat_ngram_size": 1, "suppress_tokens": [1]}
+    plain = vlm.ask(clip, QUESTION, aim.Full(), max_new_tokens=3, words=True)
+    answer = vlm.ask(clip, QUESTION, aim.Full(), max_new_tokens=3, words=True, **changed)
+    assert torch.equal(answer.next_token, plain.next_token)
+    said = [token for word in answer.words for token in word.tokens]
+    ids = vlm.prompt_ids(QUESTION, vlm.grid_of(clip), clip.timestamps.tolist())
+    for token in said:
+        given = vlm.inputs(QUESTION, vlm.features.of(clip)[0])
+        longer = torch.tensor([[*ids, *(earlier.choice.id for earlier in said[: token.number])]])
+        with torch.no_grad():
+            own = vlm.model(**{**given, "input_ids": longer, "attention_mask": torch.ones_like(longer)}).logits[0, -1].softmax(-1)
+        assert token.choice.probability == pytest.approx(float(own[token.choice.id]), abs=1e-4)
+
+
 def test_a_processor_of_the_callers_own_takes_no_words_away(vlm, clip):
     blue = vlm.checkpoint.tokenizer.convert_tokens_to_ids("blue")
 
@@ -137,7 +152,7 @@ def test_tokens_of_parts_of_words_and_of_letters_are_joined(text, expected):
     ids = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
     noted = NextTokens()
     for place in range(len(ids)):
-        noted(torch.tensor([[0, *ids[:place]]]), torch.zeros(1, len(tokenizer)))
+        noted(torch.tensor([0, *ids[:place]]), torch.zeros(len(tokenizer)))
     words = words_of(text.strip(), ids, noted, Trace(), tokenizer)
     assert [word.text for word in words] == expected
     spelled = [tokenizer.decode([token.choice.id for token in word.tokens]).strip() for word in words]
