@@ -17,10 +17,10 @@ class NextLogits:
     """The logits of the latest forward.
 
     Attributes:
-        latest: float32 [vocabulary], on the device of the model's head; None before the first forward. It is of the batch's first row.
+        latest: float32 [vocabulary], on the device of the model's head; unset before the first forward. It is of the batch's first row.
     """
 
-    latest: Tensor | None = None
+    latest: Tensor
 
     @contextmanager
     def of(self, model: nn.Module) -> Iterator[None]:

@@ -49,7 +49,7 @@ def promised(file: str, demuxer: str) -> Index:
             count += 1
             if packet.pts is None or not video.holds_picture(memoryview(packet)):
                 sound = False
-            if video.joined and None not in (before, packet.dts) and packet.dts <= before:  # another file begins here
+            if video.joined and before is not None and packet.dts is not None and packet.dts <= before:  # another file begins here
                 sound = False
             before = packet.dts
             if packet.pts is not None:
