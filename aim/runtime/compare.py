@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -53,11 +53,17 @@ class Comparison:
         tflops: the budget, in modelled TFLOP of the LLM's prefill.
         runs: those that have ended.
         complete: whether all have ended and were timed. It is false while the comparison grows, and where it was stopped.
+        left_out: of the methods that cannot take this clip, each one's sentence that says why.
     """
 
     tflops: float
     runs: tuple[Compared, ...] = ()
     complete: bool = False
+    left_out: tuple[str, ...] = ()
+
+    def only(self, names: Collection[str]) -> Comparison:
+        """The same comparison with the full model and these methods alone."""
+        return replace(self, runs=tuple(run for run in self.runs if run.answer.method.name in {Full.name, *names}))
 
     def overlap(self, layer: int | None = None) -> Tensor:
         """Intersection over union of the patches whose places a layer's visual tokens hold, 0 to 1.
@@ -77,7 +83,8 @@ class Comparison:
     def to_dict(self) -> dict:
         """Plain numbers and lists. An overlap that is not defined is None."""
         overlap = [[None if value != value else value for value in row] for row in self.overlap().tolist()]
-        return {"tflops": self.tflops, "runs": [run.to_dict() for run in self.runs], "overlap_layer": self._layer(None), "overlap": overlap}
+        runs, left_out = [run.to_dict() for run in self.runs], list(self.left_out)
+        return {"tflops": self.tflops, "runs": runs, "left_out": left_out, "overlap_layer": self._layer(None), "overlap": overlap}
 
 
 def compare(
@@ -92,6 +99,8 @@ def compare(
 ) -> Iterator[Comparison]:
     """Run the full model and every method, each with its own knob turned to one budget, on one encoded clip.
 
+    A method that cannot take this clip, as `FewerFrames` cannot take a picture, is left out, and `Comparison.left_out` says why.
+
     Args:
         clip: from `aim.read_video`.
         question: 1 to 2,000 characters.
@@ -105,8 +114,8 @@ def compare(
         The comparison after each run, and once more when all rounds are timed.
 
     Raises:
-        Refusal: a method is unknown or not comparable, there is none, no setting of a method meets the budget, another argument is not as
-            said here, or `VLM.ask` refuses.
+        Refusal: a method is unknown or not comparable, there is none or none that can take this clip, another argument is not as said
+            here, or `VLM.ask` refuses.
     """
     LOADED.check("vlm", vlm)
     CLIP.check("clip", clip)
@@ -126,11 +135,24 @@ def compare(
         tflops = vlm.plan(len(clip.frames), text_tokens, AIM(), grid).prefill_tflops
     shape = vlm.model.config
     reduced = [name for name in dict.fromkeys(names) if name != Full.name]
-    chosen = [match(name, shape, grid.frames, tflops, grid.tokens_per_frame, text_tokens, tolerance=None) for name in reduced]
+    chosen, left_out = [], []
+    for name in reduced:
+        try:
+            chosen.append(match(name, shape, grid.frames, tflops, grid.tokens_per_frame, text_tokens, tolerance=None))
+        except Refusal as refused:
+            left_out.append(str(refused))
+    if not chosen:
+        raise Refusal(left_out[0])
 
-    comparison = Comparison(tflops)
+    comparison = Comparison(tflops, left_out=tuple(left_out))
     for method in [Full(), *chosen]:
-        answer = whole_answer(vlm, clip, question, method, max_new_tokens, stop)
+        try:
+            answer = whole_answer(vlm, clip, question, method, max_new_tokens, stop)
+        except Refusal as refused:
+            if not comparison.runs or type(refused) is not Refusal:  # such as memory that ran out, which is not the method's doing
+                raise
+            comparison = replace(comparison, left_out=(*comparison.left_out, str(refused)))
+            continue
         if answer is None:
             return
         reference = comparison.runs[0].answer if comparison.runs else answer

@@ -30,7 +30,7 @@ def overlap_table(comparison: Comparison, layer: int) -> str:
     traces = [trace_of(run) for run in comparison.runs]
     places, covered = (overlap(traces, layer, upto) for upto in (Fate.STANDS, Fate.MERGED))
     merged = not np.array_equal(places, covered, equal_nan=True)  # without merging both are the same
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    head = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in names)
     rows = "".join(
         f'<tr><th scope="row">{escape(name)}</th>{"".join(map(shaded, row, of_patches if merged else [None] * len(row)))}</tr>'
         for name, row, of_patches in zip(names, places, covered, strict=True)

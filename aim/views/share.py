@@ -11,7 +11,7 @@ from aim.views.fates import Fate, fates, telling_layer, tokens_by_frame
 from aim.views.frames import VIEWS, Stack, clock, first_of
 from aim.views.lettering import write
 from aim.views.mosaic import most_divided
-from aim.views.patterns import image
+from aim.views.patterns import LOOKS, image
 from aim.views.shared_words import SharedWords
 from aim.views.sheet import FAINT, INK, KEY, PAPER, draw_keys
 from aim.views.units import counted
@@ -118,5 +118,5 @@ def _three_pictures(canvas: Image.Image, draw: ImageDraw.ImageDraw, run: ShownRu
         canvas.paste(picture, (across + (PICTURE - picture.width) // 2, top))
         below = write(draw, (across, top + picture.height + 6), words, 17, INK, PICTURE, lines=2)
     keys = [fate for fate in (Fate.JUST_DROPPED, Fate.DROPPED, Fate.LEFT_OUT) if fate in fates(trace, layer)[shown]]
-    draw_keys(canvas, (MARGIN, below + 4), keys)
+    draw_keys(canvas, (MARGIN, below + 4), {fate: LOOKS[fate].words for fate in keys})
     return below + (KEY + 8 if keys else 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil, sqrt
 
 import numpy as np
@@ -48,23 +48,27 @@ def contact_sheet(pictures: list[tuple[Image.Image, str]], title: str, lines: li
         left, upper = GAP + column * (CELL + GAP), top + row * (tall + GAP)
         sheet.paste(thumb, (left, upper))
         write(draw, (left, upper + thumb.height + 5), text, 13, FAINT, CELL)
-    draw_keys(sheet, (GAP, below), keys)
+    draw_keys(sheet, (GAP, below), {fate: LOOKS[fate].words for fate in keys})
     return sheet
 
 
-def draw_keys(sheet: Image.Image, place: tuple[float, float], keys: Sequence[Fate]) -> None:
-    """A row of small pictures of patterns and what they mean, drawn from `place` to the right."""
+def draw_keys(sheet: Image.Image, place: tuple[float, float], keys: Mapping[Fate, str]) -> None:
+    """A row of small pictures of fates' patterns and what they mean, drawn from `place` to the right."""
     left, top = map(round, place)
-    draw, swatch = ImageDraw.Draw(sheet), packed(np.full((1, KEY, 34, 3), 150, np.uint8))
-    for fate in keys:
-        sheet.paste(image(covered(swatch, fate)[0]), (left, top))
-        words = LOOKS[fate].words
+    draw = ImageDraw.Draw(sheet)
+    for fate, words in keys.items():
+        sheet.paste(pattern_key(fate), (left, top))
         write(draw, (left + 42, top + 1), words, 13, FAINT, 400)
         left += 42 + round(length(words, 13)) + 20
 
 
-def row_sheet(captions: list[str], rows: list[tuple[str, str, list[Image.Image]]], keys: Sequence[Fate] = ()) -> Image.Image:
-    """Pictures in rows of equally many, each row under the same captions and behind its own (title, detail). Keys as in `contact_sheet`."""
+def pattern_key(fate: Fate) -> Image.Image:
+    """A small picture of a fate's pattern, 34 x `KEY` pixels."""
+    return image(covered(packed(np.full((1, KEY, 34, 3), 150, np.uint8)), fate)[0])
+
+
+def row_sheet(captions: list[str], rows: list[tuple[str, str, list[Image.Image]]], keys: Mapping[Fate, str]) -> Image.Image:
+    """Pictures in rows of equally many, each row under the same captions and behind its own (title, detail). Keys as in `draw_keys`."""
     height = rows[0][2][0].height
     left = [ROW_LABEL + column * (ROW_CELL + ROW_GAP) for column in range(len(captions))]
     below = ROW_CAPTION + len(rows) * (height + ROW_GAP)

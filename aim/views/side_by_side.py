@@ -13,9 +13,10 @@ from PIL import Image
 from aim.views.fates import Fate, fates
 from aim.views.frames import Stack, first_of, kept_places
 from aim.views.html_tables import head_row, row, scrolling, table
-from aim.views.look import GRID, LINES, PLANNED, layout
-from aim.views.patterns import image
-from aim.views.sheet import ROW_CELL, row_sheet
+from aim.views.line_styles import style_of
+from aim.views.look import GRID, layout
+from aim.views.patterns import LOOKS, image
+from aim.views.sheet import KEY, ROW_CELL, jpeg_url, pattern_key, row_sheet
 from aim.views.text_tables import plain_table
 from aim.views.units import counted, flops, number, seconds, size, times, value_of
 
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
     from aim.kernels.trace import Trace
     from aim.runtime.compare import Compared, Comparison
 
-# The full model first, in grey; dashes tell apart what shares a colour.
-COLOURS = (PLANNED, *(colour for colour in LINES if colour != PLANNED))
-DASHES = ("solid", "dash", "dot")
 FRAMES_SHOWN = 6
+# What may have become of a patch by the layer that is looked at.
+FATES = {
+    Fate.MERGED: LOOKS[Fate.MERGED].words,
+    Fate.DROPPED: "dropped inside the language model",
+    Fate.LEFT_OUT: LOOKS[Fate.LEFT_OUT].words,
+}
 COLUMNS = (
     ("method", ""),
     ("answer", ""),
@@ -49,14 +53,16 @@ def comparison_table(comparison: Comparison) -> str:
     reference = comparison.runs[0]
     rows = [_row(run, reference) for run in comparison.runs]
     methods = table("Methods at equal cost", head_row(COLUMNS), rows, "aim-methods")
-    return f'{scrolling("Methods", methods)}<p class="aim-reading">{READING}</p>'
+    left = "".join(f"<br>Left out: {escape(refused)}" for refused in comparison.left_out)
+    return f'{scrolling("Methods", methods)}<p class="aim-reading">{READING}{left}</p>'
 
 
 def _row(run: Compared, reference: Compared) -> str:
     answer, is_reference = run.answer, run is reference
     cost, pairs = answer.cost, answer.trace.tokens_per_layer
     spent, base = median(run.prefill_seconds), median(reference.prefill_seconds)
-    faster = "" if is_reference else f"<small>{times(base / spent)} faster</small>"
+    quicker = f"{times(base / spent)} faster" if spent <= base else f"{times(spent / base)} slower"
+    faster = "" if is_reference else f"<small>{quicker}</small>"
     less = "" if is_reference else f"<small>{times(cost['speedup'])} fewer</small>"
     texts = (
         escape(answer.text) or "–",
@@ -67,7 +73,8 @@ def _row(run: Compared, reference: Compared) -> str:
         size(answer.trace.key_value_bytes),
         f"{pairs[0][0]:,} → {pairs[-1][0]:,}",
     )
-    return row(f"{escape(title(run))}<small>{escape(setting(run))}</small>", texts)
+    swatch = style_of(answer.method.name).swatch()
+    return row(f"{swatch}{escape(title(run))}<small>{escape(setting(run))}</small>", texts)
 
 
 def trace_of(run: Compared) -> Trace:
@@ -98,24 +105,50 @@ def comparison_text(comparison: Comparison) -> str:
             (title(run), " ".join(answer.text.split())[:40], "yes" if run.agrees else "no", number(run.divergence), *figures, setting(run))
         )
     note = f"budget {flops(comparison.tflops)}; KL and the first word against the full model; prefill: medians, taking turns"
-    return f"{plain_table(rows, figures=False)}\n{note}"
+    return "\n".join([plain_table(rows, figures=False), note, *(f"left out: {refused}" for refused in comparison.left_out)])
+
+
+def comparison_lines(comparison: Comparison) -> str:
+    """The legend of `comparison_chart`, as HTML that wraps where the page is narrow."""
+    lines = (f"<li>{style_of(run.answer.method.name).swatch()}{escape(title(run))}</li>" for run in comparison.runs)
+    return f'<ul class="aim-lines" aria-label="Lines of the chart below">{"".join(lines)}</ul>'
 
 
 def comparison_chart(comparison: Comparison) -> go.Figure:
-    """Visual tokens in each layer, one line a method."""
+    """Visual tokens in each layer, one line a method. Pointing at a line names all methods that run a layer on as many tokens."""
     figure = go.Figure()
+    names = [title(run) for run in comparison.runs]
+    counts = np.array([[visual for visual, _ in trace_of(run).tokens_per_layer] for run in comparison.runs])  # [runs, layers]
+    runs, layers = counts.shape
+    apart = min(layers, max(4, layers // 4))  # layers from one of a line's markers to the next
     for place, run in enumerate(comparison.runs):
-        visual = [pair[0] for pair in run.answer.trace.tokens_per_layer]
-        line = {"color": COLOURS[place % len(COLOURS)], "width": 2.5, "shape": "hvh", "dash": DASHES[place // len(COLOURS) % len(DASHES)]}
-        name = title(run)
+        style, visual = style_of(run.answer.method.name), counts[place]
+        same = ["<br>".join(name for name, other in zip(names, column, strict=True) if other == column[place]) for column in counts.T]
         figure.add_scatter(
-            x=list(range(len(visual))), y=visual, name=name, mode="lines", line=line, hovertemplate=f"{name}: %{{y:,}}<extra></extra>"
+            x=list(range(layers)),
+            y=visual.tolist(),
+            name=names[place],
+            mode="lines",
+            line={"color": style.colour, "width": 2.5, "shape": "hvh", "dash": style.plotly_dash},
+            customdata=same,
+            hovertemplate="layer %{x}: %{y:,} visual tokens<br>%{customdata}<extra></extra>",
+        )
+        # Each line has its markers at places of its own, so that lines which lie on one another can be told apart by them.
+        places = np.arange(place * apart / runs, layers - 1, apart)
+        figure.add_scatter(
+            x=places.tolist(),
+            y=visual[np.floor(places + 0.5).astype(int)].tolist(),
+            name=names[place],
+            mode="markers",
+            marker={"color": style.colour, "symbol": style.marker, "size": 9},
+            hoverinfo="skip",
         )
     axes = {
         "xaxis": {"title": {"text": "layer of the language model"}, "zeroline": False, "showgrid": False},
         "yaxis": {"title": {"text": "visual tokens", "standoff": 12}, "rangemode": "tozero", "automargin": True, "gridcolor": GRID},
     }
-    figure.update_layout(layout(360, hovermode="x unified", **axes))
+    margin = {"l": 64, "r": 12, "t": 12, "b": 48}
+    figure.update_layout(layout(360, hovermode="closest", showlegend=False, margin=margin, **axes))
     return figure
 
 
@@ -129,12 +162,25 @@ def kept_sheet(frames: np.ndarray, timestamps: np.ndarray, comparison: Compariso
     """
     trace = trace_of(comparison.runs[0])
     shown = [round(place) for place in np.linspace(0, trace.frames - 1, min(FRAMES_SHOWN, trace.frames))]
-    stack, rows, seen = Stack.of(frames, trace, ROW_CELL, shown), [], set()
+    stack, rows = Stack.of(frames, trace, ROW_CELL, shown), []
     for run in comparison.runs:
         record = trace_of(run)
         painted = [image(pixels) for pixels in kept_places(stack, record, layer)]
         rows.append((title(run), counted(len(record.survivors[layer])), painted))
-        seen |= set(np.unique(fates(record, layer, just=False)).tolist())
     times = first_of(timestamps, trace.frames)[shown]
-    keys = [fate for fate in (Fate.MERGED, Fate.DROPPED, Fate.LEFT_OUT) if fate in seen]
-    return row_sheet([f"{float(time):.1f} s" for time in times], rows, keys)
+    return row_sheet([f"{float(time):.1f} s" for time in times], rows, _keys(comparison, layer))
+
+
+def kept_keys(comparison: Comparison, layer: int) -> str:
+    """What the patterns of `kept_sheet` mean, as HTML that wraps where the page is narrow."""
+    keys = [
+        f'<li><img width="34" height="{KEY}" src="{jpeg_url(pattern_key(fate), 95)}" alt="">{words}</li>'
+        for fate, words in _keys(comparison, layer).items()
+    ]
+    return f'<ul class="aim-lines" aria-label="Patterns of the frames below">{"".join(keys)}</ul>'
+
+
+def _keys(comparison: Comparison, layer: int) -> dict[Fate, str]:
+    """What became of patches under at least one method, in words."""
+    seen = {fate for run in comparison.runs for fate in np.unique(fates(trace_of(run), layer, just=False)).tolist()}
+    return {fate: words for fate, words in FATES.items() if fate in seen}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from math import log
 
@@ -12,8 +13,10 @@ import torch
 import aim
 from aim.kernels.refusal import Refusal
 from aim.runtime.compare import compare, divergence
+from aim.runtime.faults import NotEnoughMemory
+from aim.views.line_styles import style_of
 from aim.views.overlap import overlap_table
-from aim.views.side_by_side import comparison_chart, comparison_table, comparison_text, kept_sheet
+from aim.views.side_by_side import FATES, comparison_chart, comparison_lines, comparison_table, comparison_text, kept_keys, kept_sheet
 from tests.visitor import EXAMPLES
 
 QUESTION = "How many shapes are there?"
@@ -132,6 +135,33 @@ def test_what_cannot_be_compared_is_refused(vlm, clip, options, message):
         list(compare(vlm, clip, QUESTION, **options))
 
 
+def test_a_method_that_cannot_take_the_clip_is_left_out_and_says_why(vlm):
+    one_frame = aim.read_video(EXAMPLES / "colour.mp4", num_frames=1)
+    *_, comparison = compare(vlm, one_frame, QUESTION, ["fewerframes", "fastv"], max_new_tokens=1, rounds=1)
+    assert [run.answer.method.name for run in comparison.runs] == ["full", "fastv"] and comparison.complete
+    [told] = comparison.left_out
+    assert "accepted: a clip of 2 frames or more" in told and comparison.to_dict()["left_out"] == [told]
+    assert f"Left out: {told}" in comparison_table(comparison) and f"left out: {told}" in comparison_text(comparison)
+    assert comparison.only(["fastv"]).left_out == comparison.left_out
+    with pytest.raises(Refusal, match="a clip of 2 frames or more"):
+        list(compare(vlm, one_frame, QUESTION, ["fewerframes"]))
+
+
+def test_a_method_that_turns_out_to_refuse_the_clip_is_left_out_and_memory_that_runs_out_ends_all(vlm, clip, monkeypatch):
+    def refusing(kind):
+        def merge(*_arguments):
+            raise kind("This clip is nothing for it.")
+
+        monkeypatch.setattr(aim.FastV, "merge", merge)
+        return list(compare(vlm, clip, QUESTION, ["fastv", "vtw"], max_new_tokens=1, rounds=1))[-1]
+
+    comparison = refusing(Refusal)
+    assert [run.answer.method.name for run in comparison.runs] == ["full", "vtw"]
+    assert comparison.left_out == ("This clip is nothing for it.",)
+    with pytest.raises(NotEnoughMemory):
+        refusing(NotEnoughMemory)
+
+
 def test_divergence_of_a_distribution_from_itself_is_zero_and_is_not_symmetric():
     one, other = torch.tensor([0.5, 0.25, 0.25]).log(), torch.tensor([0.9, 0.05, 0.05]).log()
     assert divergence(one, one) == 0
@@ -151,9 +181,36 @@ class TestViews:
 
     def test_the_chart_has_each_methods_tokens(self, comparison):
         figure = comparison_chart(comparison)
-        assert [trace.name for trace in figure.data] == [type(run.answer.method).__name__ for run in comparison.runs]
-        for line, run in zip(figure.data, comparison.runs, strict=True):
-            assert list(line.y) == [visual for visual, _ in run.answer.trace.tokens_per_layer]
+        lines, markers = ([trace for trace in figure.data if trace.mode == mode] for mode in ("lines", "markers"))
+        names = [type(run.answer.method).__name__ for run in comparison.runs]
+        assert [line.name for line in lines] == [marker.name for marker in markers] == names
+        counts = [[visual for visual, _ in run.answer.trace.tokens_per_layer] for run in comparison.runs]
+        for line, marked, visual in zip(lines, markers, counts, strict=True):
+            assert list(line.y) == visual and len(marked.x) > 1
+            assert all(count == visual[int(place + 0.5)] for place, count in zip(marked.x, marked.y, strict=True))
+            for layer, same in enumerate(line.customdata):
+                assert same.split("<br>") == [name for name, other in zip(names, counts, strict=True) if other[layer] == visual[layer]]
+        places = [place for marked in markers for place in marked.x]
+        assert len(set(places)) == len(places)  # no marker hides another one
+        legend = comparison_lines(comparison)
+        assert legend.count("<li>") == len(names) and all(
+            f"{style_of(run.answer.method.name).swatch()}{type(run.answer.method).__name__}" in legend for run in comparison.runs
+        )
+
+    def test_a_person_picks_what_is_shown(self, comparison):
+        shown = comparison.only(["vtw", "aim"])
+        assert [run.answer.method.name for run in shown.runs] == ["full", "aim", "vtw"]
+        assert shown.runs[1] is comparison.runs[1] and shown.tflops == comparison.tflops
+        table = comparison_table(shown)
+        assert table.count("<tr>") == 4 and style_of("vtw").swatch() in table and "FastV" not in table
+        assert comparison.only([]).runs == comparison.runs[:1]
+
+    def test_the_key_tells_the_patterns_that_there_are(self, comparison):
+        merged, dropped, left_out = FATES.values()
+        words = re.findall(r"<li><img [^>]+>([^<]+)</li>", kept_keys(comparison, 3))
+        assert words == [merged, dropped, left_out]
+        assert re.findall(r"<li><img [^>]+>([^<]+)</li>", kept_keys(comparison.only(["tome"]), 3)) == [merged]
+        assert re.findall(r"<li><img [^>]+>([^<]+)</li>", kept_keys(comparison.only(["fewerframes"]), 3)) == [left_out]
 
     def test_the_overlap_of_nothing_with_nothing_is_a_dash(self, comparison):
         assert "<td>–</td>" in overlap_table(comparison, comparison.runs[0].answer.trace.num_layers - 1)

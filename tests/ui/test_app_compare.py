@@ -18,13 +18,18 @@ def test_all_methods_answer_side_by_side_and_a_layer_can_be_looked_at(visit):
     names = [text.split("\n")[0] for text in visitor.tab.locator("#compare-table tbody th").all_inner_texts()]
     assert names == ["Full", *(method.__name__ for method in aim.methods.COMPARABLE.values() if method is not aim.Full)]
     assert visitor.tab.locator("#compare-table tbody tr").nth(0).locator("td").nth(0).inner_text() == examples()[0]["answer"]
-    visitor.tab.wait_for_function("document.querySelector('#compare-chart .js-plotly-plot')?.data?.length === " + str(len(names)))
+    visitor.tab.wait_for_function("document.querySelector('#compare-chart .js-plotly-plot')?.data?.length === " + str(2 * len(names)))
     visitor.wait_for_text("#compare-overlap caption", "layer 3")
-    sheet = visitor.tab.locator("#compare-sheet img")
+    sheet = visitor.tab.locator("#compare-sheet img.aim-sheet")
     before = sheet.get_attribute("src")
     visitor.set("compare-layer", 1)
     visitor.wait_for_text("#compare-overlap caption", "layer 1")
     assert sheet.get_attribute("src") != before
+    visitor.tab.locator("#compare-methods").get_by_text("FastV", exact=True).click()
+    visitor.tab.wait_for_function("document.querySelectorAll('#compare-table tbody tr').length === " + str(len(names) - 1))
+    visitor.tab.wait_for_function("document.querySelectorAll('#compare-overlap tbody tr').length === " + str(len(names) - 1))
+    visitor.tab.wait_for_function("document.querySelectorAll('#compare-table .aim-lines li').length === " + str(len(names) - 1))
+    assert "FastV" not in visitor.text("#compare-overlap") and "layer 1" in visitor.text("#compare-overlap caption")
 
 
 @pytest.mark.long

@@ -26,7 +26,7 @@ from aim.video.clip import Clip
 from aim.views.html_tables import scrolling
 from aim.views.overlap import overlap_table
 from aim.views.sheet import jpeg_url
-from aim.views.side_by_side import comparison_chart, comparison_table, kept_sheet
+from aim.views.side_by_side import comparison_chart, comparison_lines, comparison_table, kept_keys, kept_sheet
 
 LEAST, MOST = 1.2, 20.0
 HELP = """<p class="aim-help">Every method answers the same question about the same clip. Each one is set so that its prefill costs about
@@ -50,7 +50,14 @@ class Methods(Tab):
     def build(self, vlm) -> None:
         names = [(method.__name__, name) for name, method in COMPARABLE.items() if name != Full.name]
         gr.HTML(HELP)
-        self.methods = gr.CheckboxGroup(names, value=[name for _, name in names], label="Methods", elem_id="compare-methods")
+        self.methods = gr.CheckboxGroup(
+            names,
+            value=[name for _, name in names],
+            label="Methods",
+            info="After a comparison, this also picks which of them are shown.",
+            show_select_all=True,
+            elem_id="compare-methods",
+        )
         self.budget = gr.Slider(LEAST, MOST, usual_budget(vlm), step=0.1, label="FLOPs reduction (×)", elem_id="compare-budget")
         with gr.Row(elem_classes="aim-run"):
             self.start = gr.Button("Compare", variant="primary", scale=3, min_width=120, elem_id="compare-start")
@@ -64,7 +71,7 @@ class Methods(Tab):
         self.overlap = gr.HTML(elem_id="compare-overlap")
 
     def connect(self, page: Page) -> None:
-        """Compare, Stop, and the layer that is looked at."""
+        """Compare, Stop, and what of the results is looked at: which methods, and which layer."""
         vlm, last = page.vlm, gr.State(None, time_to_live=SESSION_SECONDS)
 
         def run(stop: StopSignal, names: list[str], reduction: float, layer: int, *values):
@@ -75,13 +82,19 @@ class Methods(Tab):
                         note(run.answer)
                     yield update
 
-        def look(finished: FinishedComparison | None, layer: int):
-            return [gr.skip()] * 2 if finished is None else pictures(finished, int(layer))
+        def look(finished: FinishedComparison | None, names: list[str], layer: int):
+            return [gr.skip()] * 2 if finished is None else pictures(finished, names, int(layer))
+
+        def pick(finished: FinishedComparison | None, names: list[str], layer: int):
+            return [gr.skip()] * 4 if finished is None else [*charts(finished, names), *pictures(finished, names, int(layer))]
 
         inputs = [self.methods, self.budget, self.layer, *page.inputs]
         outputs = [self.status, self.table, self.chart, self.layer, self.overlap, self.sheet, last]
         connect_start(self.start, self.stop, self.status, run, inputs, outputs)
-        self.layer.input(look, [last, self.layer], [self.overlap, self.sheet], trigger_mode="always_last", **QUIET)
+        seen = [last, self.methods, self.layer]
+        self.layer.input(look, seen, [self.overlap, self.sheet], trigger_mode="always_last", **QUIET)
+        shown = [self.table, self.chart, self.overlap, self.sheet]
+        self.methods.input(pick, seen, shown, trigger_mode="always_last", **QUIET)
 
 
 def usual_budget(vlm) -> float:
@@ -108,8 +121,9 @@ def side_by_side(vlm: AppModel, request: Request, stop: StopSignal, names: list[
     comparison, asked = None, {"names": names, "reduction": reduction, "max_new_tokens": int(request.max_new_tokens)}
     for comparison in vlm.run("compare", stop, clip=clip, question=request.question, **asked):
         if not comparison.complete:
-            runs, told = len(comparison.runs), "Timing them in turns" if len(comparison.runs) > len(names) else "The next one runs"
-            yield [status(f"{runs} of {len(names) + 1} have answered. {told}…", busy=True), comparison_table(comparison), *nothing]
+            runs, all_runs = len(comparison.runs), len(names) + 1 - len(comparison.left_out)
+            told = "Timing them in turns" if runs == all_runs else "The next one runs"
+            yield [status(f"{runs} of {all_runs} have answered. {told}…", busy=True), comparison_table(comparison), *nothing]
     if comparison is None:
         yield [status(STOPPED_EARLY), gr.skip(), *nothing]
         return
@@ -117,25 +131,30 @@ def side_by_side(vlm: AppModel, request: Request, stop: StopSignal, names: list[
     told = "Done." if comparison.complete else "Stopped. The results so far stay."
     yield [
         status(told),
-        comparison_table(comparison),
-        gr.Plot(comparison_chart(comparison), visible=True),
+        *charts(finished, names),
         gr.Slider(visible=True),
-        *pictures(finished, layer),
+        *pictures(finished, names, layer),
         finished,
     ]
 
 
-def pictures(finished: FinishedComparison, layer: int) -> list[str]:
-    """Overlap and frames for one layer, as HTML."""
-    clip = finished.clip()
-    sheet = kept_sheet(clip.frames, clip.timestamps, finished.comparison, layer)
-    return [overlap_table(finished.comparison, layer), _inline(sheet, layer)]
+def charts(finished: FinishedComparison, names: list[str]) -> list[Any]:
+    """Table and chart of the full model and the methods in `names` that have been run."""
+    shown = finished.comparison.only(names)
+    return [f"{comparison_table(shown)}{comparison_lines(shown)}", gr.Plot(comparison_chart(shown), visible=True)]
 
 
-def _inline(sheet, layer: int) -> str:
-    caption = f"Clear patches hold a visual token of layer {layer}. Hatched patches were dropped or merged away."
+def pictures(finished: FinishedComparison, names: list[str], layer: int) -> list[str]:
+    """Overlap and frames of the same for one layer, as HTML."""
+    clip, shown = finished.clip(), finished.comparison.only(names)
+    sheet = kept_sheet(clip.frames, clip.timestamps, shown, layer)
+    return [overlap_table(shown, layer), _inline(sheet, layer, kept_keys(shown, layer))]
+
+
+def _inline(sheet, layer: int, keys: str) -> str:
+    caption = f"A visual token of layer {layer} stands at each clear patch. A pattern tells what became of the others:"
     picture = (
         f'<img class="aim-sheet" width="{sheet.width}" height="{sheet.height}" '
         f'src="{jpeg_url(sheet, quality=85)}" alt="The same frames under each method, in layer {layer}">'
     )
-    return f'<p class="aim-reading">{caption}</p>{scrolling("Frames", picture)}'
+    return f'<p class="aim-reading">{caption}</p>{keys}{scrolling("Frames", picture)}'
