@@ -13,7 +13,7 @@ class Fate(IntEnum):
     """What a layer still has of a patch."""
 
     STANDS = 0  # a token of the layer stands at its place
-    MERGED = 1  # its token is in the layer, and stands at another patch's place
+    MERGED = 1  # its token is in the layer and stands at another patch's place, or went into a token of the layer inside the model
     JUST_DROPPED = 2  # its token was in the layer before, and no longer is
     DROPPED = 3  # its token was dropped earlier inside the language model
     LEFT_OUT = 4  # it was dropped before the language model and belongs to no token
@@ -37,11 +37,11 @@ def fates(trace: Trace, layer: int, just: bool = True) -> np.ndarray:
     if not 0 <= layer < len(trace.tokens_per_layer):
         raise ValueError(f"Layer {layer} was asked for, and the run has layers 0 to {len(trace.tokens_per_layer) - 1}.")
     assignment = np.asarray(trace.assignment)
-    last = spread(np.asarray(trace.last_layer()), assignment, -2)
+    here, before = (spread(np.asarray(trace.held_in(one)), assignment, -1) >= 0 for one in (layer, max(0, layer - 1)))
     stands = np.zeros(assignment.size, bool)
-    stands[places(trace)[np.asarray(trace.last_layer()) >= layer]] = True  # several tokens may stand at one place
-    inside = np.where(just & (last == layer - 1), Fate.JUST_DROPPED, Fate.DROPPED)
-    gone = np.where(assignment < 0, Fate.LEFT_OUT, np.where(last >= layer, Fate.MERGED, inside))
+    stands[places(trace)[np.asarray(trace.survivors[layer])]] = True  # several tokens may stand at one place
+    inside = np.where(just & before & ~here, Fate.JUST_DROPPED, Fate.DROPPED)
+    gone = np.where(assignment < 0, Fate.LEFT_OUT, np.where(here, Fate.MERGED, inside))
     return np.where(stands.reshape(assignment.shape), Fate.STANDS, gone).astype(np.uint8)
 
 

@@ -28,6 +28,28 @@ def test_the_fate_of_every_patch_in_every_layer(run):
         assert fates(trace, layer).flatten().tolist() == expected
 
 
+def test_what_a_token_took_in_inside_the_model_is_merged_and_not_dropped():
+    trace = make_trace()  # tokens 0, 2 and 5 are left in layer 2, and none in layer 3
+    trace.holders = {2: torch.tensor([0, 0, 2, -1, 5, 5]), 3: torch.full((6,), -1)}
+    held = {0: 0, 1: 0, 2: 2, 3: -1, 4: 5, 5: 5}
+    stands = {int(places(trace)[token]) for token in (0, 2, 5)}
+    tokens = trace.assignment.flatten().tolist()
+    expected = [
+        Fate.STANDS if patch in stands else Fate.MERGED if held[token] >= 0 else Fate.JUST_DROPPED for patch, token in enumerate(tokens)
+    ]
+    assert fates(trace, 2).flatten().tolist() == expected
+    now = [Fate.DROPPED if token == 3 else Fate.JUST_DROPPED for token in tokens]
+    assert fates(trace, 3).flatten().tolist() == now
+
+
+def test_two_tokens_at_one_place_keep_it_until_both_are_gone():
+    trace = make_trace()
+    trace.anchors = torch.tensor([0, 2, 3, 6, 7, 0])  # tokens 0 and 5 stand at the first patch
+    trace.survivors = [torch.arange(6), torch.tensor([1, 5]), torch.tensor([5]), torch.tensor([1])]
+    first = [fates(trace, layer)[0, 0] for layer in range(4)]
+    assert first == [Fate.STANDS, Fate.STANDS, Fate.STANDS, Fate.DROPPED]
+
+
 def test_a_layer_that_the_run_does_not_have_is_refused():
     with pytest.raises(ValueError, match="Layer 9 was asked for, and the run has layers 0 to 8"):
         fates(RUNS[0].trace, 9)
