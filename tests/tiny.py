@@ -27,6 +27,8 @@ from tests.tiny_models import (
     qwen3_vl_moe,
     smolvlm,
 )
+from tests.tiny_models import TEXT as TEXT
+from tests.tiny_models import VISION as VISION
 
 takes_features = pytest.mark.skipif(
     "mm_encoder_outputs" not in signature(LlavaOnevisionForConditionalGeneration.forward).parameters,
