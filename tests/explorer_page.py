@@ -40,7 +40,7 @@ def served() -> Iterator[str]:
         "other": value_of("other", OTHER),
         "again": value_of("again", again, "blue", picture="run"),
     }
-    facts = {"names": ["video", "question"], "always": [], "usual": {}, "examples": [], "model": "", "live": False}
+    facts = {"names": ["video", "question"], "always": [], "usual": {}, "examples": [], "model": "", "pace": "run", "pace_told": ""}
     with gr.Blocks(analytics_enabled=False) as demo:
         buttons = {name: gr.Button(name) for name in values}
         screen = screen_part(None, facts)

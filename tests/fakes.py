@@ -109,6 +109,7 @@ class FakeVlm:
         stop: threading.Event | None = None,
         scores: str = "pruning",
         words: bool = False,
+        progress: bool = False,
     ) -> Iterator[Answer]:
         self.asked.append(SimpleNamespace(clip=clip, question=question, method=method, max_new_tokens=max_new_tokens, scores=scores))
         if self.error is not None:

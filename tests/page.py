@@ -92,7 +92,7 @@ class Page:
 
     def drag(self) -> list:
         """What a live run gives for the present values: those of its outputs."""
-        return self.at_once(self.event("merge-ratio", "change", to="screen"))
+        return self.at_once(self.event("screen", "select"))
 
     def press_stop(self) -> None:
         """Stop does not go through the queue, so it is a plain request."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from aim.engine.progress import Progress
 from aim.kernels.bounds import Kind
 from aim.kernels.trace import Trace
 from aim.methods import Method
@@ -32,6 +33,7 @@ class Answer:
         next_token: log probabilities of the first token, float32 [vocabulary] on the CPU, before sampling or a penalty changes them; None
             until there is one. `account` and `to_dict` leave it out.
         words: the words of a complete answer with their probabilities and what each looked at; empty unless they were asked for.
+        progress: how far the vision tower or the prefill is, of an answer that has no word yet and whose asker wanted to know.
         note: what the reader should know before trusting the text, such as words of the question that the model does not know.
     """
 
@@ -46,6 +48,7 @@ class Answer:
     new_tokens: int = 0
     next_token: Tensor | None = field(default=None, repr=False, compare=False)
     note: str = ""
+    progress: Progress | None = field(default=None, repr=False, compare=False)
     words: tuple[Word, ...] = field(default=(), repr=False)
 
     def account(self) -> dict:

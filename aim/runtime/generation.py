@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from queue import Empty
 from typing import Any
 
 import torch
@@ -69,8 +70,8 @@ class TimedStreamer(TextIteratorStreamer):
         ids: of the tokens that were generated so far.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, **options: bool):
-        super().__init__(tokenizer, **options)
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, timeout: float | None = None, **options: bool):
+        super().__init__(tokenizer, timeout=timeout, **options)
         self._start = time.perf_counter()
         self._times: list[float] = []
         self.ids: list[int] = []
@@ -86,6 +87,16 @@ class TimedStreamer(TextIteratorStreamer):
             self.ids += value.flatten().tolist()
         self._times.append(time.perf_counter())
         super().put(value)
+
+    def texts(self) -> Iterator[str | None]:
+        """The pieces of text until the end. None comes each time that `timeout` seconds have brought none."""
+        while True:
+            try:
+                yield next(self)
+            except Empty:
+                yield None
+            except StopIteration:
+                return
 
     def timings(self) -> dict[str, float]:
         """Seconds from the start to the first token (`first_token`) and from there to the last (`decode`); empty if none came."""

@@ -6,8 +6,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from transformers import LogitsProcessorList
 
 from aim.engine.next_logits import NextLogits
+from aim.engine.progress import Count, counting
 from aim.engine.stopping import Stopped, stoppable
 from aim.families import Encoded
 from aim.kernels.bounds import FROM_1, Kind, check_choice
@@ -37,6 +39,7 @@ from aim.runtime.lock import ModelLock
 from aim.runtime.memory import Peak
 from aim.runtime.precision import in_a_type_that_holds
 from aim.runtime.question import check_context, inputs_for, note_on, prompt_ids
+from aim.runtime.waiting import LOOK_SECONDS, working
 from aim.runtime.words import NextTokens, words_of
 from aim.video.clip import CLIP, Clip, check_frames
 
@@ -117,12 +120,13 @@ class VLM(LoadedModel):
         stop: threading.Event | None = None,
         scores: str = "pruning",
         words: bool = False,
+        progress: bool = False,
         **generation,
     ) -> Iterator[Answer]:
         """As `ask`, but it yields the answer while it grows.
 
         The first answer comes when the clip is encoded, and has no text. Then one comes with every token, the first of them when the
-        prefill has ended. The last one is complete.
+        prefill has ended. The last one is complete. With `progress` more come before the first word, which only tell how far the run is.
 
         Setting `stop` or closing the iterator ends the model before its next layer, in the vision tower too. What was said until then is
         the complete answer. Where that was before the first token, the last answer has no trace. `scores` is passed to `aim.reduce`.
@@ -142,11 +146,14 @@ class VLM(LoadedModel):
         grid = self.grid_of(clip)
         self.check_context(len(self.prompt_ids(question, grid, clip.timestamps.tolist())), grid, method)
         stop = threading.Event() if stop is None else stop
+        vision = self.checkpoint.taking(clip.is_image).family.vision_shape(self.model.config, grid)
+        count = Count(len(clip.frames), grid.frames * (vision.patches_per_frame + vision.other_tokens)) if progress else None
         try:
             with (
                 self.lock.held("an answer", stop.is_set) as holder,
                 self.within_memory(len(clip.frames), method),
-                closing(self._answers(clip, question, method, max_new_tokens, stop, scores, words, generation)) as answers,
+                nullcontext() if count is None else counting(self.model, count),
+                closing(self._answers(clip, question, method, max_new_tokens, stop, scores, words, count, generation)) as answers,
             ):
                 for answer in answers:
                     with holder.resting():
@@ -163,9 +170,13 @@ class VLM(LoadedModel):
         stop: threading.Event,
         scores: str,
         words: bool,
+        count: Count | None,
         generation: dict[str, Any],
     ) -> Generator[Answer]:
-        """What `stream` yields. The caller holds the model. Raises Stopped where the vision tower was stopped."""
+        """What `stream` yields. The caller holds the model. `count` is of its layers, None where it is not wanted.
+
+        Raises Stopped where the vision tower was stopped.
+        """
         left = threading.Event()
 
         def ended() -> bool:
@@ -173,18 +184,21 @@ class VLM(LoadedModel):
 
         started = time.perf_counter()
         peak = Peak(gpus_of(self.model))
-        with stoppable(self.model, stop.is_set):
-            encoded, timings = self.features.of(clip)
-        answer = Answer(
-            model=self.name,
-            method=method,
-            frames=len(clip.frames),
-            timings=timings,
-            features_reused="vision_tower" not in timings,
-            note=note_on(self.checkpoint, question, clip.is_image),
-        )
+        answer = Answer(model=self.name, method=method, frames=len(clip.frames), note=note_on(self.checkpoint, question, clip.is_image))
+        with stoppable(self.model, ended):
+            if count is None:
+                encoded, timings = self.features.of(clip)
+            else:
+                with working(partial(self.features.of, clip), left.set) as work:
+                    for _ in work.looks():
+                        if (news := count.news()) is not None:
+                            yield replace(answer, progress=news)
+                    count.prefills = True
+                    encoded, timings = work.result()
+        answer = replace(answer, timings=timings, features_reused="vision_tower" not in timings)
         yield answer
-        streamer = TimedStreamer(self.checkpoint.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        patience = None if count is None else LOOK_SECONDS
+        streamer = TimedStreamer(self.checkpoint.tokenizer, patience, skip_prompt=True, skip_special_tokens=True)
         own, first, next_tokens = NextLogits(), FirstToken(), NextTokens()
         arguments = {
             **self.inputs(question, encoded),
@@ -200,7 +214,11 @@ class VLM(LoadedModel):
         worker = Generation(self.model, method, scores, arguments, streamer, ended, own, attention=words)
         worker.start()
         try:
-            for text in streamer:
+            for text in streamer.texts():
+                if text is None:
+                    if count is not None and streamer.tokens == 0 and (news := count.news()) is not None:
+                        yield replace(answer, progress=news)
+                    continue
                 answer = replace(answer, text=answer.text + text, timings=timings | worker.trace.timings)
                 yield answer
         finally:

@@ -54,7 +54,7 @@ _TABLE = (
         written={"x": 1.0},
         modelled=_prefill,
         title="prefill FLOPs, modelled",
-        label="Times less prefill FLOPs than the full model",
+        label="FLOPs reduction (× fewer than the full model)",
     ),
     Kind(
         name="ms",
@@ -62,7 +62,7 @@ _TABLE = (
         written={"ms": 1.0, "s": 1000.0},
         modelled=_timed,
         title="prefill, measured",
-        label="Milliseconds of prefill, at most",
+        label="Longest prefill, in milliseconds",
     ),
     Kind(
         name="mb",
@@ -70,7 +70,7 @@ _TABLE = (
         written={"mb": 1.0, "gb": 1000.0, "kb": 1e-3},
         modelled=_megabytes,
         title="KV cache after the prefill, modelled",
-        label="Megabytes of keys and values after the prefill, at most",
+        label="Largest KV cache after the prefill, in MB",
     ),
 )
 # By `Budget.kind`.

@@ -9,9 +9,7 @@ from aim.methods import AIM
 from aim.ui.handlers import FinishedRun
 from aim.views.frames import VIEWS, draw_frames, keys_of, shown_layer
 from aim.views.report import write_report
-from aim.views.share import share_picture
 from aim.views.sheet import contact_sheet
-from aim.views.walk import share_animation
 
 TRACE = "aim-trace.json"
 
@@ -41,15 +39,6 @@ def save_sheet(run: FinishedRun, view: str, folder: str | Path | None = None) ->
     path = _fresh(folder) / f"aim-{view.lower().replace(' ', '-')}.png"
     contact_sheet(pictures, f"{request.question} – {run.answer.text}", [subtitle, shown.reading], keys_of(trace, view)).save(path)
     return str(path)
-
-
-def save_share(run: FinishedRun, address: str, folder: str | Path | None = None) -> tuple[str, str]:
-    """A captioned picture and a short animation to send to others. Returns the paths of the PNG and of the WebP."""
-    place = _fresh(folder)
-    picture, animation = place / "aim-share.png", place / "aim-share.webp"
-    picture.write_bytes(share_picture(run, run.answer, run.request.question, run.full, address))
-    animation.write_bytes(share_animation(run, run.answer, run.request.question, run.full, address))
-    return str(picture), str(animation)
 
 
 def python_code(run: FinishedRun, example: str | None) -> str:

@@ -49,8 +49,8 @@ class Gate:
                 self._runs.pop(run, None)
 
     @contextmanager
-    def live(self, visitor: str) -> Iterator[Live]:
-        """A block in which a visitor's newest setting runs. It ends that visitor's older one.
+    def live(self, visitor: str, most: int = MOST) -> Iterator[Live]:
+        """A block in which a visitor's newest setting runs, beside those of `most` - 1 others. It ends that visitor's older one.
 
         Raises:
             Held: it cannot begin now.
@@ -60,7 +60,7 @@ class Gate:
             for run, present in list(self._runs.items()):
                 if not present():
                     self._runs.pop(run, None)
-            if self._runs or (visitor not in self._live and len(self._live) >= MOST):
+            if self._runs or (visitor not in self._live and len(self._live) >= most):
                 raise Held
             if (older := self._live.pop(visitor, None)) is not None:
                 older.set()

@@ -12,11 +12,13 @@ from typing import Any, cast
 
 import numpy as np
 
+from aim.engine.progress import PREFILL, TOWER
 from aim.engine.stopping import Stopped
 from aim.kernels.trace import Trace
 from aim.planning.plan import Plan
 from aim.runtime.vlm import Answer
 from aim.ui.model import AppModel
+from aim.ui.pace import pace_of
 from aim.ui.request import Request, check
 from aim.ui.status import status
 from aim.ui.stop import StopSignal
@@ -29,6 +31,8 @@ from aim.views.units import seconds
 STOPPED_EARLY = "Stopped before there was anything new to show."
 READY = "Press Run to ask the question about this video."
 TOO_LARGE = "The full model does not fit into the memory here, so there is nothing to compare with."
+# How far a stage is, by its name.
+FAR = {TOWER: "{0.done} of {0.total} frames are encoded", PREFILL: "the prompt has passed {0.done} of {0.total} layers"}
 REUSED = "The vision features of this clip were reused."
 
 
@@ -109,7 +113,7 @@ def answer(vlm: AppModel, request: Request, stop: StopSignal, read: Callable[...
     current: Answer | None = None
     full = known_full(vlm, request, clip)
     too_large = ""
-    for said in vlm.run("ask", stop, **asked(vlm, request, clip), compare=wants_full(vlm, request) and full is None):
+    for said in vlm.run("ask", stop, **asked(vlm, request, clip), compare=wants_full(vlm, request) and full is None, progress=True):
         if said.by_full:
             full, too_large = said.answer, "" if said.answer else TOO_LARGE
             if full is not None and full.trace is None and current is not None:
@@ -158,7 +162,8 @@ def finish(
         "picture": f"{clip.digest[:20]}-{frames}",
         "setting": setting_in_words(knobs["merge_ratio"], knobs["l1"], knobs["l2"], frames),
     }
-    return Update(shown, screen(answer, run, run.plan, list(request.values().values()), names, full, kept), run)
+    pace = {} if stopped else pace_of(vlm, answer)
+    return Update(shown, screen(answer, run, run.plan, list(request.values().values()), names, full, kept) | pace, run)
 
 
 def asked(vlm: AppModel, request: Request, clip: Clip) -> dict[str, Any]:
@@ -195,6 +200,8 @@ def request_stop(stop: StopSignal) -> str:
 
 def _progress(text: str, answer: Answer, times: dict[str, float], decoded: bool) -> str:
     running = "answer" if "llm_prefill" in answer.timings else "prefill"
+    if answer.progress is not None:
+        running, text = answer.progress.stage, f"{text}: {FAR[answer.progress.stage].format(answer.progress)}"
     return status(text, steps(times | answer.timings, _reused(answer, decoded), running), busy=True)
 
 

@@ -51,15 +51,19 @@ def ask(
     scores: str = "pruning",
     compare: bool = False,
     words: bool = False,
+    progress: bool = False,
 ) -> Iterator[Said]:
-    """The answer while it grows, and with `compare` the full model's after it. See `VLM.stream`."""
+    """The answer while it grows, with `progress` also how far it is before its first word, and with `compare` the full model's after it.
+
+    See `VLM.stream`.
+    """
     answer = None
-    for answer in vlm.stream(clip, question, method, max_new_tokens, stop=stop, scores=scores, words=words):
+    for answer in vlm.stream(clip, question, method, max_new_tokens, stop=stop, scores=scores, words=words, progress=progress):
         yield Said(answer)
     if not compare or answer is None or answer.trace is None or stop.is_set():
         return
     try:
-        for full in vlm.stream(clip, question, Full(), max_new_tokens, stop=stop):
+        for full in vlm.stream(clip, question, Full(), max_new_tokens, stop=stop, progress=progress):
             yield Said(full, by_full=True)
     except NotEnoughMemory:
         yield Said(None, by_full=True)
@@ -139,7 +143,7 @@ def _tower(vlm, clip: Clip, question: str) -> float:
     return _plan(vlm, clip, question, Full()).vision_tflops
 
 
-def _ask_needs(vlm, clip, question, method, max_new_tokens, scores="pruning", compare=False, words=False) -> tuple[float, int]:
+def _ask_needs(vlm, clip, question, method, max_new_tokens, compare=False, **_shown) -> tuple[float, int]:
     methods = [method, Full()] if compare else [method]
     work = sum(_prefill(vlm, clip, question, one) for one in methods)
     return _tower(vlm, clip, question) + work, len(methods) * max_new_tokens

@@ -1,4 +1,4 @@
-"""Live runs: while a knob moves the model answers again, if its runs are cheap enough for that. One event does it all."""
+"""Live runs: the model answers again when a knob moves or is let go, if its runs are cheap enough for that. One event does it all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aim.engine.stopping import Stopped
 from aim.methods import AIM
 from aim.ui import handlers, knobs
 from aim.ui.errors import sentence
-from aim.ui.gate import Held
+from aim.ui.gate import MOST, Held
 from aim.ui.handlers import FinishedRun, Update
 from aim.ui.model import AppModel
 from aim.ui.request import Request, check
@@ -25,6 +25,7 @@ from aim.views.units import seconds
 
 WAITS = "Another visitor's run holds the model. This setting follows as soon as that has ended."
 AGAIN_MS = 400  # when the browser asks again
+MOST_COSTLY = 4  # live runs at once where one may take seconds
 
 
 def live(vlm: AppModel, request: Request, visitor: str, kept: str = "") -> Update | None:
@@ -40,7 +41,8 @@ def live(vlm: AppModel, request: Request, visitor: str, kept: str = "") -> Updat
     """
     try:
         check(request, vlm.max_frames)
-        with vlm.gate.live(visitor) as stop, logged(vlm, AIM.name, request.num_frames, stop.is_set) as note:
+        most = MOST if vlm.live else MOST_COSTLY
+        with vlm.gate.live(visitor, most) as stop, logged(vlm, AIM.name, request.num_frames, stop.is_set) as note:
             decoded = (request.video, request.num_frames) in vlm.clips
             clip = vlm.clips.clip(request.video, request.num_frames, stop)
             full, current = handlers.known_full(vlm, request, clip), None
@@ -67,19 +69,20 @@ def live(vlm: AppModel, request: Request, visitor: str, kept: str = "") -> Updat
 def connect_live(
     vlm: AppModel, inputs: list, controls: dict[str, Any], results: Results, last_run: gr.State, client: gr.Textbox, seen: gr.State
 ) -> None:
-    """Every change of a knob or of the clip starts a run. While one is under way, only the newest change is remembered.
+    """The screen's event `select` starts a run; the browser sends it at the pace that `aim.ui.pace` tells (`assets/page/screen.js`).
+
+    While one is under way, only the newest setting is remembered.
 
     Args:
         inputs: the components of a `Request`, in the order of its fields.
         client: holds what the browser says of itself, see `kept_by`.
     """
-    question = inputs[1]
 
     def run(browser: gr.Request, last: FinishedRun | None, told: str | None, *values):
         request = Request.of(*values)
         update = None if last is not None and last.request == request else live(vlm, request, browser.session_hash or "", kept_by(told))
         if update is None:
-            return [gr.skip()] * 5
+            return [gr.skip()] * 6
         if (done := update.run) is None:
             known = (
                 Seen.of(last.frames, int(last.request.num_frames), last.clip().is_image)
@@ -87,16 +90,16 @@ def connect_live(
                 else UNSEEN
             )
             screen = gr.skip() if update.screen is None else update.screen
-            return [screen, update.status, gr.skip(), knobs.plan_of(vlm, request, known), gr.skip()]
+            return [screen, update.status, gr.skip(), knobs.plan_of(vlm, request, known), gr.skip(), gr.skip()]
         known = Seen.of(done.frames, int(request.num_frames), done.clip().is_image)
-        return [update.screen, update.status, done, knobs.plan_of(vlm, request, known, score_quantiles(done.trace)), known]
+        plan = knobs.plan_of(vlm, request, known, score_quantiles(done.trace))
+        # Where runs are checked, what a check said was of another setting. Elsewhere the note is of the link that was opened.
+        return [update.screen, update.status, done, plan, known, gr.skip() if vlm.live else ""]
 
-    triggers = [part.change for part in inputs if part is not question]
-    gr.on(
-        [*triggers, results.screen.select],
+    results.screen.select(
         run,
         [last_run, client, *inputs],
-        [results.screen, results.status, last_run, controls["plan"], seen],
+        [results.screen, results.status, last_run, controls["plan"], seen, results.note],
         queue=False,
         show_progress="hidden",
         api_visibility="private",

@@ -28,7 +28,8 @@ class AppModel:
         features_bytes: () → bytes of vision features that are kept in this process.
         ramp: AIM's l1 and l2 that the paper has for the model's family.
         run: the one way to work with the model, see `aim.ui.jobs.Run`.
-        live: whether a run is so cheap that every move of a knob may start one.
+        live: whether every run is so cheap that moves of a knob start one from the beginning on; see `aim.ui.pace`.
+        metered: whether each job is charged to the visitor, so that only Run starts one.
         clips: the decoded clips of all visitors.
         full_answers: what the full model said about them.
         gate: who may use the model at once.
@@ -50,6 +51,7 @@ class AppModel:
     features_bytes: Callable[[], int]
     run: Run
     live: bool = False
+    metered: bool = False
     clips: ClipStore = field(default_factory=ClipStore.from_environment)
     ramp: StatedRamp = PAPER_RAMP
     full_answers: FullAnswers = field(default_factory=FullAnswers)

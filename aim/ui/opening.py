@@ -42,7 +42,7 @@ def opening(vlm: AppModel, examples: list[Example]) -> dict[str, Any] | None:
     picture = _picture(first.path, first.frames)
     if picture is None:
         return None
-    shown = stored | {"run": stored["run"] | {"picture": picture}, "stored": True}
+    shown = stored | {"run": stored["run"] | {"picture": picture}, "stored": True}  # it says nothing of the pace here
     return shown if vlm.is_bundled else shown | {"note": STORED.format(model=vlm.name), "asked": None}
 
 
@@ -62,6 +62,7 @@ def fresh(vlm: AppModel) -> dict[str, Any]:
     *_, last = answer(vlm, Request.of(**values), StopSignal())  # the second one is timed without what a first run has to set up
     shown, scores, request = last.screen or {}, score_quantiles(last.run.trace), last.run.request
     plan = plan_of(vlm, request, Seen.of(last.run.frames, request.num_frames), scores)
+    shown = {name: value for name, value in shown.items() if not name.startswith("pace")}
     return shown | {"plan": plan, "asked": [first.path.name, *shown["asked"][1:]], "run": shown["run"] | {"picture": None}}
 
 

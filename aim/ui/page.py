@@ -20,10 +20,12 @@ from aim.ui.link_events import connect_link
 from aim.ui.live import connect_live
 from aim.ui.model import AppModel
 from aim.ui.opening import opening
+from aim.ui.pace import pace_of
 from aim.ui.request import FIELDS, FIRST
 from aim.ui.results import build_results, build_status
 from aim.ui.run_events import connect_run
 from aim.ui.seen import UNSEEN
+from aim.ui.sharing import build_share, connect_share
 from aim.ui.starting import SESSION_SECONDS
 from aim.ui.tab import Page, Tab
 from aim.ui.tabs import make_tabs
@@ -76,7 +78,9 @@ def build_demo(vlm, examples: Path = FOLDER, notice: str = "") -> gr.Blocks:
     """
     vlm, known = placed(vlm), load_examples(examples)
     with gr.Blocks(title="AIM Explorer", fill_width=True, analytics_enabled=False, delete_cache=(SWEEP_SECONDS, UPLOAD_SECONDS)) as demo:
-        gr.HTML(texts.HEADER, elem_id="header")
+        with gr.Row(elem_classes="aim-top", equal_height=False):
+            gr.HTML(texts.HEADER, elem_id="header")
+            share = build_share()
         if notice:
             gr.HTML(texts.notice(notice), elem_id="notice")
         client = gr.Textbox(visible=False, elem_id="client")
@@ -98,10 +102,10 @@ def build_demo(vlm, examples: Path = FOLDER, notice: str = "") -> gr.Blocks:
         connect_settings(demo, inputs)
         connect_knobs(vlm, asking.question, controls, seen)
         connect_asking(asking, known, controls["num_frames"], vlm.max_frames)
-        connect_link(demo, vlm, requested, controls, results, examples)
-        if vlm.live:
-            connect_live(vlm, inputs, controls, results, last_run, client, seen)
+        connect_link(demo, vlm, requested, controls, results, examples, client)
+        connect_live(vlm, inputs, controls, results, last_run, client, seen)
         connect_tour(vlm, tour, controls)
+        connect_share(vlm, share, last_run, client, examples)
         connect_counterfactual(vlm, inputs, results, client)
         finished = connect_run(vlm, asking, inputs, results, last_run, client, controls["guard"])
         page = Page(vlm, asking, controls, inputs, examples, last_run, seen)
@@ -121,7 +125,7 @@ def facts(vlm: AppModel, known: list[Example]) -> dict[str, Any]:
         "usual": defaults(vlm),
         "examples": [example.path.name for example in known],
         "model": texts.public_name(vlm.name),
-        "live": vlm.live,
+        **pace_of(vlm),
     }
 
 

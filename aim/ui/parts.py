@@ -10,7 +10,7 @@ import gradio as gr
 from aim.views.explorer import script, stylesheet
 
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "page"
-SCRIPTS = ("settings.js", "pins.js", "parts.js", "screen.js")
+SCRIPTS = ("settings.js", "pins.js", "share.js", "parts.js", "screen.js")
 # A part may be on the page before the script of the screen has run.
 START = """const bus = (window.aimBus ??= new EventTarget());
 const start = () => window.aimPage.start({name}, element, trigger, props, watch);

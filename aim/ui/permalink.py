@@ -1,6 +1,6 @@
 """A link that brings a run back: model, example, question and knobs in its query.
 
-It holds no video, so for an upload it restores the rest.
+It holds no video. An upload comes back where the same tab is loaded again while the server keeps the file, and elsewhere the rest does.
 """
 
 from __future__ import annotations
@@ -34,8 +34,12 @@ def link_query(request: Request, vlm, folder: Path) -> str:
     return "?" + urlencode({name: value for name, value in entries.items() if value is not None})
 
 
-def restore(query: Mapping[str, str], vlm, folder: Path) -> tuple[dict[str, Any], str]:
-    """What a link asks for, by the names in `FIELDS`, and a remark where it could not be followed. Nothing in a query is trusted."""
+def restore(query: Mapping[str, str], vlm, folder: Path, upload: str | None = None) -> tuple[dict[str, Any], str]:
+    """What a link asks for, by the names in `FIELDS`, and a remark where it could not be followed. Nothing in a query is trusted.
+
+    Args:
+        upload: the path of the clip that this tab had uploaded, where the link names no example.
+    """
     values: dict[str, Any] = {}
     refused = []
     examples = {example.path.name: str(example.path) for example in load_examples(folder)}
@@ -45,7 +49,7 @@ def restore(query: Mapping[str, str], vlm, folder: Path) -> tuple[dict[str, Any]
         refused.append("example")
     if "question" in query:
         values["question"] = query["question"][:MAX_QUESTION]
-        values.setdefault("video", None)
+        values.setdefault("video", None if "example" in query else upload)
     for name in KNOBS:
         if name in query:
             try:
@@ -66,7 +70,7 @@ def _remark(query: Mapping[str, str], values: Mapping[str, Any], refused: list[s
     if refused:
         parts.append(f"This app has no such value for: {', '.join(dict.fromkeys(refused))}.")
     if values and values.get("video") is None:
-        parts.append("The link does not hold the video: upload it, then press Run.")
+        parts.append("The link does not hold the clip: upload it, then press Run. An upload is deleted after an hour.")
     return " ".join(parts)
 
 

@@ -25,7 +25,7 @@ from aim.video.media import read_media
 from aim.views.tradeoff import spent_table
 from aim.views.units import flops
 
-TOWER = "This leaves out the vision tower, which looks at every frame. The table gives its time."
+TOWER = "This leaves out the vision encoder, which looks at every frame. The table gives its time."
 
 
 def saving(vlm, question: str | None, *values, seen: Seen = UNSEEN) -> tuple[str, str]:
@@ -46,9 +46,9 @@ def saving(vlm, question: str | None, *values, seen: Seen = UNSEEN) -> tuple[str
     except Exception as error:
         return _help(sentence(error)), ""
     if paid <= frames:
-        return _help(f"With these knobs, the full model's FLOPs on {frames} frames pay for no more frames than that."), ""
+        return _help(f"With this setting, the full model's FLOPs on {frames} frames pay for no more frames than that."), ""
     cap = ", the most this model takes" if paid == vlm.max_frames else ""
-    told = f"The full model's FLOPs on {frames} frames ({flops(tflops)}) pay for {paid} frames with these knobs{cap}. {TOWER}"
+    told = f"The full model's FLOPs on {frames} frames ({flops(tflops)}) pay for {paid} frames with this setting{cap}. {TOWER}"
     return _help(told), f"Compare: full model on {frames} frames, AIM on {paid}"
 
 

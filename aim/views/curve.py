@@ -135,7 +135,8 @@ def curve_legend(scored: bool = True, planned: bool = False) -> str:
     if scored:
         box = f'<rect x="4" y="1" width="10" height="12" fill="{SCORE}" fill-opacity=".45" stroke="{SCORE}"/>'
         keys.append((f'{box}<path d="M2 8H16" stroke="currentColor" stroke-width="2"/>', "importance: quartiles and median"))
-    drawn = "".join(f'<span><svg width="18" height="14" aria-hidden="true">{mark}</svg> {name}</span> ' for mark, name in keys)
+    beside = 'width="18" height="14" style="display:inline;vertical-align:-2px" aria-hidden="true"'
+    drawn = "".join(f"<span><svg {beside}>{mark}</svg> {name}</span> " for mark, name in keys)
     return f'<div class="aim-curve-keys" style="display:flex;flex-wrap:wrap;gap:0.2rem 1rem;font-size:0.84rem">{drawn}</div>'
 
 

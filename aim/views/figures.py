@@ -84,7 +84,7 @@ def figures(answer: Answer) -> str:
         card(
             "First word",
             seconds(first_word(answer)),
-            "after the vision tower" if not answer.features_reused else "vision features reused",
+            "after the vision encoder" if not answer.features_reused else "vision features reused",
             "measured",
         ),
     ]
@@ -129,7 +129,7 @@ def comparison(reduced: Answer, full: Answer) -> str:
     ]
     same = same_answer(reduced, full)
     verdict = "Both give the same answer." if same else "The answers differ."
-    heads = "".join(f'<th scope="col">{head}</th>' for head in ("what", "these knobs", "full model", "measured ×", "modelled ×"))
+    heads = "".join(f'<th scope="col">{head}</th>' for head in ("what", "this setting", "full model", "measured ×", "modelled ×"))
     return (
         f'<div class="aim-compare"><p class="aim-verdict aim-{"same" if same else "differ"}">{verdict}</p>'
         f'{table("This run beside the full model", f"<thead><tr>{heads}</tr></thead>", rows)}<p class="aim-reading">{COMPARING}</p></div>'

@@ -64,10 +64,10 @@ def tradeoff_chart(tuned: Tuned) -> go.Figure:
                 **style,
             )
 
-    add("Pareto front", tuned.front(tuned.price), "lines", line={"color": PLANNED, "width": 2, "shape": "hv"})
+    add("best so far", tuned.front(tuned.price), "lines", line={"color": PLANNED, "width": 2, "shape": "hv"})
     rejected, measured = ([tried for tried in tuned.tried if tried.rejected == given_up] for given_up in (True, False))
     add("tried", measured, marker={"size": 10, "color": VISUAL})
-    add("given up", rejected, marker={"size": 9, "color": VISUAL, "symbol": "circle-open", "line": {"width": 1.5}})
+    add("stopped early", rejected, marker={"size": 9, "color": VISUAL, "symbol": "circle-open", "line": {"width": 1.5}})
     # The full model costs many times what is looked for: the settings get the width, and the axis' title says what it costs.
     low, high = _extent([tuned.price(tried) for tried in tuned.tried[1:] or tuned.tried] + [tuned.limit])
     seen = low <= tuned.price(tuned.tried[0]) <= high
@@ -92,7 +92,7 @@ def tradeoff_chart(tuned: Tuned) -> go.Figure:
             hovermode="closest",
             legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11}, "entrywidth": 78},
             xaxis={
-                "title": {"text": f"{KINDS[tuned.budget.kind].title}<br>reference: {written(tuned.price(tuned.tried[0]))}"},
+                "title": {"text": f"{KINDS[tuned.budget.kind].title}<br>full model: {written(tuned.price(tuned.tried[0]))}"},
                 "type": "log",
                 "range": [log10(low), log10(high)],
                 "tickvals": ticks,
@@ -152,7 +152,7 @@ def _row(tuned: Tuned, place: int) -> str:
             ),
             (f"reference: {tuned.reference}", place == 0),
             ("over the budget", not tried.within_budget and place > 0),
-            ("given up after the first word", tried.rejected),
+            ("stopped after the first word", tried.rejected),
         )
         if applies
     ]
@@ -184,7 +184,7 @@ def outcome(tuned: Tuned) -> str:
 
 def spent_table(full: Answer, reduced: Answer) -> str:
     """Both answers at one price: frames, FLOPs and measured time, as an HTML table."""
-    columns = (("", ""), ("answer", ""), ("frames", ""), ("FLOPs", "modelled"), ("prefill", "measured"), ("vision tower", "measured"))
+    columns = (("", ""), ("answer", ""), ("frames", ""), ("FLOPs", "modelled"), ("prefill", "measured"), ("vision encoder", "measured"))
     rows = []
     for name, answer in (("full model", full), ("reduced", reduced)):
         tower = seconds(answer.timings["vision_tower"]) if "vision_tower" in answer.timings else "reused"

@@ -1,6 +1,6 @@
 // The parts of the page beside the screen. Each is drawn while it can be seen, and again for every run.
 
-const PARTS = { layers: startLayers, moments: startMoments, cost: startCost, pins: startPins, handle: startHandle, beacon: startBeacon };
+const PARTS = { layers: startLayers, moments: startMoments, cost: startCost, pins: startPins, handle: startHandle, share: startShare, beacon: startBeacon };
 const NOTHING_YET = "After a run, this is shown here.";
 
 // Calls draw(value) for the present run once the element can be seen, and for every new one while it can.
@@ -61,9 +61,9 @@ function startBeacon(page, element, trigger) {
   page.saveAgain = () => (tries-- > 0 ? (save(), true) : false);
   // Until the new run is saved, nothing of the one before can be taken away.
   whileSeen(page, element, (value) => {
-    element.closest(".tabitem")?.classList.add("aim-saving", "aim-sharing");
+    element.closest(".tabitem")?.classList.add("aim-saving");
     tries = 2;
-    if (value.stored) page.ask();
+    if (value.stored && page.pace === "drag") page.ask();
     else save();
   });
 }

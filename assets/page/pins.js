@@ -2,9 +2,9 @@
 
 function startPins(page, element) {
   const pin = make("button", { type: "button", class: "aim-x-button" }, "Pin as A");
-  const live = make("span", { class: "aim-live", title: "The model answers again while a knob moves." }, page.facts.live ? "● Live" : "");
+  const pace = make("span", { class: "aim-pace" });
   const list = make("div", { class: "aim-pins" });
-  element.replaceChildren(make("div", { class: "aim-x aim-pinning" }, make("div", { class: "aim-pin-row" }, pin, live), list));
+  element.replaceChildren(make("div", { class: "aim-x aim-pinning" }, make("div", { class: "aim-pin-row" }, pin, pace), list));
 
   function line(name, value) {
     const sign = value.same === null || value.same === undefined ? "" : value.same ? " ✓" : " ✗";
@@ -15,6 +15,8 @@ function startPins(page, element) {
   function write() {
     const { pinned, shown } = page;
     pin.disabled = !shown;
+    pace.textContent = page.paceTold;
+    pace.classList.toggle("aim-live", page.pace !== "run");
     pin.textContent = pinned ? "Let A go" : "Pin as A";
     list.replaceChildren(...(pinned && shown ? [line("A", pinned), line("B", shown)] : []));
   }

@@ -1,6 +1,7 @@
 // The screen: the answer, its figures and its pictures. It knows whether they are those of the present setting, and marks them if not.
 
 const SETTLE = 700; // milliseconds after which a setting that nobody has asked about is asked about
+const LET_GO = 80; // until the event of the last change has been heard
 const ADDRESS_AFTER = 300;
 
 function startPage(element, props, watch, trigger) {
@@ -12,7 +13,7 @@ function startPage(element, props, watch, trigger) {
   });
   const pictures = new Map(); // the last few, by the names of their frames
   const followers = [];
-  const page = { facts, shown: null, run: null, pinned: null };
+  const page = { facts, shown: null, run: null, pinned: null, pace: facts.pace, paceTold: facts.pace_told };
   let [current, asked, moved, settling, addressing, painted, word] = [null, null, "", null, null, null, null];
 
   const answer = make("b", { class: "aim-answer" });
@@ -72,26 +73,35 @@ function startPage(element, props, watch, trigger) {
     root.classList.toggle("aim-stale", stale);
     document.querySelector(".aim-page")?.classList.toggle("aim-stale-run", stale);
     veil.hidden = !stale;
-    veil.textContent = facts.live && !refused ? "Settings changed. Answering…" : "Settings changed. Press Run to see this setting.";
+    veil.textContent = page.pace !== "run" && !refused ? "Settings changed. Answering…" : "Settings changed. Press Run to see this setting.";
     clearTimeout(settling);
-    if (stale && facts.live) settling = setTimeout(settle, SETTLE);
+    if (stale && page.pace !== "run") settling = setTimeout(settle, SETTLE);
   }
 
   // A change that started no run of its own, such as a new question, is asked about once nobody types.
   function settle() {
     const typing = document.activeElement?.closest("#question");
-    const key = JSON.stringify(settings.plain(current));
-    if (typing || key === asked) return;
+    if (!current || typing || JSON.stringify(settings.plain(current)) === asked || veil.hidden) return;
     page.ask();
   }
+
+  // Whether a knob or the clip has changed, and not the question alone, which is asked once nobody types.
+  function turned(before) {
+    const known = before ?? page.shown?.asked;
+    return known ? !settings.same(withQuestion(known, current), current) : Boolean(settings.plain(current)[0]);
+  }
+  const withQuestion = (values, other) => [values[0], other[1], ...values.slice(2)];
 
   page.ask = () => trigger("select", { index: 0, value: null });
   page.follow = (act) => followers.push(act);
   page.start = (name, part, ...tools) => PARTS[name](page, part, ...tools);
 
   page.changed = (values) => {
+    const before = current;
     current = settings.consistent(values, moved);
     mark();
+    if (page.pace === "drag" && turned(before)) page.ask();
+    settings.keepUpload(current);
     clearTimeout(addressing);
     addressing = setTimeout(() => history.replaceState(history.state, "", settings.query(current)), ADDRESS_AFTER);
   };
@@ -155,6 +165,7 @@ function startPage(element, props, watch, trigger) {
     const turn = ++newest;
     openRun(value.run, known).then((run) => {
       if (turn !== newest) return;
+      if (value.pace) [page.pace, page.paceTold] = [value.pace, value.pace_told];
       opened = run;
       page.run = { ...value.run, picture: { ...value.run.picture, loaded: known } };
       page.shown = value;
@@ -173,6 +184,8 @@ function startPage(element, props, watch, trigger) {
     });
   }
 
+  // A slider that is let go, a choice and a number that is typed are answered without waiting for more.
+  document.addEventListener("change", (event) => event.target.closest(".aim-knobs") && page.pace === "release" && setTimeout(settle, LET_GO));
   document.addEventListener("pointerdown", (event) => event.target.closest(".aim-knobs") && (lesson.hidden = true));
   document.addEventListener("input", (event) => (moved = { l1: "l1", l2: "l2", damping: "damping" }[event.target.closest("[id]:not(input):not(textarea)")?.id] ?? ""), true);
   const status = document.querySelector("#status");

@@ -1,5 +1,5 @@
 // What the visitor has set, as the browser knows it: whether it is what the screen shows, and the address that brings it back.
-// facts: {names, always, usual, examples, model, live}; a list of values has the order of facts.names, and begins with video and question.
+// facts: {names, always, usual, examples, model, pace, pace_told}; a list of values has the order of facts.names, and begins with video and question.
 
 function makeSettings(facts) {
   const place = Object.fromEntries(facts.names.map((name, index) => [name, index]));
@@ -46,5 +46,16 @@ function makeSettings(facts) {
     return `?${new URLSearchParams([...others, ...entries])}`;
   }
 
-  return { plain, same, consistent, query };
+  // An upload is in no address. The tab remembers where the server keeps it, so that it is still there after a reload.
+  function keepUpload(values) {
+    const path = plain(values)[0];
+    if (!path || facts.examples.includes(tail(path, 1))) return;
+    try {
+      sessionStorage.setItem("aim-upload", path);
+    } catch {
+      // Without storage, a reload asks for the clip again.
+    }
+  }
+
+  return { plain, same, consistent, query, keepUpload };
 }

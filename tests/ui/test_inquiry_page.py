@@ -80,10 +80,17 @@ def test_a_picture_is_asked_about_as_one_frame_and_a_still_stands_in_for_the_pre
 
 
 @pytest.mark.long
-def test_a_picture_and_an_animation_can_be_shared(visit):
+def test_share_gives_a_link_to_what_is_shown_a_picture_and_an_animation(visit):
     visitor = visit()
-    visitor.run()
-    visitor.open("Export")
-    for button, kind, frames in (("#share-picture", "PNG", 1), ("#share-animation", "WEBP", 4)):
-        with Image.open(visitor.download(button)) as picture:
+    visitor.settled()
+    visitor.set("merge-ratio", 0.5)
+    visitor.settled()
+    visitor.tab.get_by_role("button", name="Share").click()
+    visitor.tab.locator(".aim-share-files a").first.wait_for()
+    for button, kind, frames in (("Save picture", "PNG", 1), ("Save animation", "WEBP", 4)):
+        with Image.open(visitor.download(f".aim-share-files >> text={button}")) as picture:
             assert picture.format == kind and getattr(picture, "n_frames", 1) >= frames
+    link = visitor.tab.get_by_label("Link to this run").first.input_value()
+    assert link.startswith(f"{visitor.address}?") and "merge_ratio=0.5&" in link and f"example={examples()[0]['file']}" in link
+    visitor.tab.keyboard.press("Escape")
+    visitor.tab.locator("dialog.aim-share-window").wait_for(state="hidden")

@@ -55,8 +55,8 @@ def test_every_tried_setting_is_a_point_and_those_given_up_are_hollow():
     drawn = traces(TUNED)
     assert list(drawn["tried"].x) == [8.0, 1.5, 2.0, 0.5, 1.8, 4.0]
     assert list(drawn["tried"].y) == pytest.approx([bent(kl) for kl in (0, 0.2, 0.01, 3, 0.3, 0.001)])
-    assert list(drawn["given up"].x) == [1.0] and drawn["given up"].marker.symbol.endswith("open")
-    assert list(drawn["given up"].y) == [bent(5.0)]
+    assert list(drawn["stopped early"].x) == [1.0] and drawn["given up"].marker.symbol.endswith("open")
+    assert list(drawn["stopped early"].y) == [bent(5.0)]
 
 
 def test_the_chosen_the_papers_the_reference_and_the_budget_have_their_own_marks():
@@ -68,7 +68,7 @@ def test_the_chosen_the_papers_the_reference_and_the_budget_have_their_own_marks
 
 
 def test_the_front_falls_as_cost_rises_and_no_measured_point_lies_below_it():
-    front = traces(TUNED)["Pareto front"]
+    front = traces(TUNED)["best so far"]
     assert list(front.x) == [tried.cost["prefill_tflops"] for tried in TUNED.front()]
     points = list(zip(front.x, front.y, strict=True))
     assert points == sorted(points) and list(front.y) == sorted(front.y, reverse=True)

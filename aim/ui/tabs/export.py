@@ -19,8 +19,6 @@ from aim.ui.tab import Page, Tab
 READING = """<p class="aim-reading">The trace is the whole record of the run. The report opens in any browser, without this app and without
 a network.<br>The code and the link repeat the run. A link to an uploaded video holds the question and the knobs, but not the video.</p>"""
 NOTHING = """<p class="aim-reading">There is no run yet. Press Run, and its files are here.</p>"""
-MOST_ADDRESS = 2000  # characters
-SHARED = "() => document.querySelector('.aim-sharing')?.classList.remove('aim-sharing')"
 FULL_LINK = """query => {
     if (!query && window.aimPage?.saveAgain?.()) return query;
     document.querySelector('.aim-saving')?.classList.remove('aim-saving');
@@ -39,9 +37,6 @@ class Export(Tab):
             self.report = gr.DownloadButton("Report (HTML, opens offline)", size="sm", elem_id="report")
             self.trace = gr.DownloadButton("Trace (JSON)", size="sm", elem_id="trace")
             self.sheet = gr.DownloadButton("All frames (PNG)", size="sm", elem_id="sheet")
-        with gr.Row():
-            self.picture = gr.DownloadButton("Share: a picture with the answers (PNG)", size="sm", elem_id="share-picture")
-            self.animation = gr.DownloadButton("Share: layer by layer (animated WebP)", size="sm", elem_id="share-animation")
         self.sheet_view = gr.Radio(views, value=views[0], label="View of all frames", elem_id="sheet-view")
         self.link = gr.Textbox(label="Link to this run", interactive=False, max_lines=3, buttons=["copy"], elem_id="link")
         self.code = gr.Code(label="The same run in Python", language=None, interactive=False, buttons=["copy"], elem_id="code")
@@ -65,14 +60,6 @@ class Export(Tab):
             code, link = export_files.python_code(run, example), link_query(run.request, page.vlm, page.examples)
             return "", report, trace, sheet, code, link
 
-        def share(run: FinishedRun | None, link: str | None):
-            if run is None:
-                return [gr.skip()] * 3
-            try:
-                return "", *export_files.save_share(run, (link or "")[:MOST_ADDRESS], get_upload_folder())
-            except Exception as error:
-                return not_run(sentence(error)), gr.skip(), gr.skip()
-
         def save_view(run: FinishedRun | None, view: str):
             try:
                 return gr.skip() if run is None else export_files.save_sheet(run, view, get_upload_folder()), ""
@@ -82,9 +69,5 @@ class Export(Tab):
         of_view = [page.last_run, self.sheet_view]
         files = [self.note, self.report, self.trace, self.sheet, self.code, self.link]
         saved = self.beacon.select(save, of_view, files, trigger_mode="always_last", **QUIET)
-        linked = saved.success(None, self.link, self.link, js=FULL_LINK, **QUIET)
-        shared = linked.success(
-            share, [page.last_run, self.link], [self.note, self.picture, self.animation], trigger_mode="always_last", **QUIET
-        )
-        shared.success(None, None, None, js=SHARED, **QUIET)
+        saved.success(None, self.link, self.link, js=FULL_LINK, **QUIET)
         self.sheet_view.input(save_view, of_view, [self.sheet, self.note], trigger_mode="always_last", **QUIET)
