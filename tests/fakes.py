@@ -72,6 +72,7 @@ class FakeVlm:
     num_layers, tokens_per_frame, max_frames = 4, ROWS * COLUMNS, 8
     is_bundled, name, device, dtype = False, "fake/model", torch.device("cpu"), torch.float32
     note, ramp = "", PAPER_RAMP
+    spent = TIMINGS["total"]  # seconds that it says a run takes
 
     def __init__(self, words: tuple[str, ...] = ("a ", "red ", "circle"), seconds: float = 0.0, error: Exception | None = None):
         self.words, self.seconds, self.error = words, seconds, error
@@ -126,7 +127,8 @@ class FakeVlm:
             text, self.said = text + word, self.said + 1
             yield replace(told, text=text)
             time.sleep(self.seconds)
-        yield replace(told, text=text, trace=make_trace(), timings=timings | TIMINGS, cost=COST, new_tokens=len(self.words))
+        timings |= TIMINGS | {"total": self.spent}
+        yield replace(told, text=text, trace=make_trace(), timings=timings, cost=COST, new_tokens=len(self.words))
 
     def ask(self, clip: Clip, question: str, method: Method, max_new_tokens: int = 64, **options) -> Answer:
         *_, answer = self.stream(clip, question, method, max_new_tokens, **options)

@@ -26,10 +26,11 @@ from aim.ui.turn import turn
 
 # The method's knobs as they are declared, and what else one can ask for.
 TURNED = "\n".join(f"{name}: {knob.explained}" for name, knob in METHOD_KNOBS.items())
-ASK = f"""Ask a question about a video with fewer visual tokens, and get the answer with its account as JSON.
+ASK = f"""Ask a question about a video or a picture with fewer visual tokens, and get the answer with its account as JSON.
 
-video: an uploaded MP4, MOV, MKV, WebM, AVI, MPG, GIF or TS file. question: 1 to 2,000 characters.
-num_frames: frames sampled evenly in time. {TURNED} max_new_tokens: longest answer. score_every_layer: also score layers that drop nothing.
+video: an uploaded MP4, MOV, MKV, WebM, AVI, MPG, GIF or TS file, or a JPEG, PNG, WebP or BMP picture. question: 1 to 2,000 characters.
+num_frames: frames sampled evenly in time, of a picture one. {TURNED}
+ max_new_tokens: longest answer. score_every_layer: also score layers that drop nothing.
 compare: also run the full model, returned as "full", which is null where it does not fit into memory.
 
 Returns answer, model, method, params, frames, steps (fewer than frames where the model joins frames), visual_tokens, merged_tokens,

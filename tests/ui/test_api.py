@@ -6,6 +6,7 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from PIL import Image
 
 import aim
 from tests.visitor import EXAMPLES, PATIENCE, examples
@@ -31,6 +32,16 @@ def test_ask_answers_an_uploaded_clip_as_the_library_does(client, vlm):
     assert told["tokens_per_layer"] == [list(pair) for pair in same.trace.tokens_per_layer]
     assert told["cost"] == pytest.approx(same.cost) and told["timings"]["llm_prefill"] > 0
     assert "trace" not in told and "full" not in told
+
+
+@pytest.mark.parametrize("kind", ["PNG", pytest.param("JPEG", marks=pytest.mark.whole), pytest.param("WEBP", marks=pytest.mark.whole)])
+def test_ask_takes_a_picture_as_one_frame(client, vlm, tmp_path, kind):
+    path = tmp_path / f"picture.{kind.lower()}"
+    Image.fromarray(aim.read_video(CLIP, 4).frames[2]).save(path)
+    told = client.predict(video=handle_file(str(path)), question=QUESTION, api_name="/ask")
+    same = vlm.ask(aim.read_image(path), QUESTION, aim.AIM(), max_new_tokens=8)
+    assert told["answer"] == same.text and told["frames"] == 1 and "picture" in told["note"]
+    assert told["tokens_per_layer"] == [list(pair) for pair in same.trace.tokens_per_layer]
 
 
 def test_ask_takes_every_knob_and_the_full_model_beside(client):

@@ -152,17 +152,22 @@ def test_a_link_that_cannot_be_followed_says_so_beside_the_result(visit):
 
 @pytest.fixture
 def costly():
-    """The address of a page whose model is too costly to run at each move. It is asked for before `visit`, whose tabs close first."""
-    demo, address = serve(FakeVlm())
-    yield address
+    """A model that is too costly to run at each move, and its page. It is asked for before `visit`, whose tabs close first."""
+    fake = FakeVlm()
+    fake.spent = 26.0
+    demo, address = serve(fake)
+    yield fake, address
     demo.close()
 
 
 def test_with_a_costly_model_a_moved_knob_veils_the_result_until_run(costly, visit):
-    visitor = visit(costly)
+    _, address = costly
+    visitor = visit(address)
+    assert "Press Run for a first answer" in visitor.text("#pins")
     visitor.set("frames", 2)
     visitor.run()
     assert not visitor.tab.locator(".aim-veil").is_visible() and not placed(FakeVlm()).live
+    assert "Press Run for a new answer. A run takes 25.8 s here" in visitor.text("#pins")
     visitor.set("merge-ratio", 0.5)
     visitor.tab.locator(".aim-veil").filter(has_text="Press Run to see this setting").wait_for()
     visitor.wait_for_text("#plan", "12 → 6 visual tokens")
@@ -170,3 +175,21 @@ def test_with_a_costly_model_a_moved_knob_veils_the_result_until_run(costly, vis
     visitor.tab.locator(".aim-veil").wait_for(state="hidden")  # it is the setting that is shown
     visitor.set("merge-ratio", 0.5)
     visitor.run()
+
+
+def test_where_a_run_takes_seconds_the_model_answers_once_the_knob_is_let_go(costly, visit):
+    fake, address = costly
+    fake.spent = 2.0
+    visitor = visit(address)
+    visitor.set("frames", 2)
+    visitor.run()
+    assert "answers when you let a knob go. A run takes 1.79 s." in visitor.text("#pins")
+    box = visitor.tab.locator("#merge-ratio input[type=range]").bounding_box()
+    mouse, middle, before = visitor.tab.mouse, box["y"] + box["height"] / 2, len(fake.asked)
+    mouse.move(box["x"] + box["width"] * 0.25, middle)
+    mouse.down()
+    mouse.move(box["x"] + box["width"] * 0.8, middle, steps=20)
+    visitor.tab.locator(".aim-veil").filter(has_text="Answering").wait_for()
+    mouse.up()
+    visitor.tab.wait_for_function("document.querySelector('.aim-veil').hidden")
+    assert len(fake.asked) == before + 1 and fake.asked[-1].method.merge_ratio == visitor.knob("merge-ratio") > 0.5

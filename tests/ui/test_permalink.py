@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from aim.ui import link_events
 from aim.ui.examples import example_of, load_examples
 from aim.ui.permalink import link_query, restore
 from aim.ui.request import KNOBS, Request
@@ -108,3 +109,19 @@ def test_examples_are_the_files_that_are_there(folder, tmp_path):
     ]
     assert load_examples(tmp_path / "nowhere") == []
     assert example_of(str(folder / "first.mp4"), folder) == "first.mp4"
+
+
+def test_a_page_that_is_loaded_again_has_its_upload_back_while_the_server_keeps_it(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(link_events, "get_upload_folder", lambda: str(tmp_path / "uploads"))
+    (tmp_path / "uploads" / "hash").mkdir(parents=True)
+    upload, elsewhere = tmp_path / "uploads" / "hash" / "mine.mp4", tmp_path / "secret.mp4"
+    for file in (upload, elsewhere):
+        file.write_bytes(b"film")
+    kept = link_events.kept_upload(str(upload))
+    assert kept == str(upload)
+    values, remark = restore({"question": "what?", "l1": "1"}, FakeVlm(), folder, kept)
+    assert values["video"] == str(upload) and remark == ""
+    assert restore({"question": "what?", "example": "first.mp4"}, FakeVlm(), folder, kept)[0]["video"] != str(upload)
+    sneaked = str(tmp_path / "uploads" / ".." / "secret.mp4")
+    for told in (str(elsewhere), sneaked, str(tmp_path / "uploads"), "", None, 7, "\0", str(upload) + "x", "a" * 10_000):
+        assert link_events.kept_upload(told) is None

@@ -55,7 +55,7 @@ def test_every_tried_setting_is_a_point_and_those_given_up_are_hollow():
     drawn = traces(TUNED)
     assert list(drawn["tried"].x) == [8.0, 1.5, 2.0, 0.5, 1.8, 4.0]
     assert list(drawn["tried"].y) == pytest.approx([bent(kl) for kl in (0, 0.2, 0.01, 3, 0.3, 0.001)])
-    assert list(drawn["stopped early"].x) == [1.0] and drawn["given up"].marker.symbol.endswith("open")
+    assert list(drawn["stopped early"].x) == [1.0] and drawn["stopped early"].marker.symbol.endswith("open")
     assert list(drawn["stopped early"].y) == [bent(5.0)]
 
 
