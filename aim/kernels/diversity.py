@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from aim.kernels.max_min import picks_after
+from aim.kernels.max_min import max_min_picks, picks_after
 from aim.kernels.merging import MEMORY_BUDGET
 
 
@@ -14,19 +14,20 @@ def diverse_order(x: Tensor, count: int, memory_budget: int = MEMORY_BUDGET) -> 
     """Pick `count` of n tokens from each of G groups, one after the other.
 
     The distance of two tokens is 1 - cosine similarity, in float32. First comes the token whose nearest other token is farthest away, then
-    always the token that lies farthest from the nearest one picked (`aim.kernels.max_min`). Only as many distances as the budget allows
-    are held at a time, because all of a long clip's are many: 5.7 GB for 192 frames of 196 tokens.
+    always the token that lies farthest from the nearest one picked (`aim.kernels.max_min`).
 
     Args:
         x: [G, n, C], floating, n ≥ 2.
         count: 1...n.
-        memory_budget: bytes of distances to hold at a time while the first token is looked for. Later ones need n a group.
+        memory_budget: bytes of distances to hold at a time. Where all of them are more, those from a pick are computed anew for each pick.
 
     Returns:
         long [G, count], tokens in the order of picking.
     """
     units = normalize(x.float(), dim=-1)
     groups, tokens, channels = units.shape
+    if holds_all(groups, tokens, memory_budget):
+        return max_min_picks((units @ units.transpose(1, 2)).neg_().add_(1), count)
     rows = max(1, memory_budget // (units.element_size() * groups * tokens))
     # A token is nearest to itself, so the second greatest similarity is that of the nearest other one.
     nearest = [(part @ units.transpose(1, 2)).topk(2, dim=-1).values[..., 1] for part in units.split(rows, dim=1)]
@@ -38,7 +39,13 @@ def diverse_order(x: Tensor, count: int, memory_budget: int = MEMORY_BUDGET) -> 
     return picks_after(torch.cat(nearest, dim=1).argmin(dim=1), from_pick, count)
 
 
+def holds_all(groups: int, tokens: int, memory_budget: int = MEMORY_BUDGET) -> bool:
+    """Whether the distances of all pairs fit into the budget. One group of 8,192 tokens still does."""
+    return torch.float32.itemsize * groups * tokens**2 <= memory_budget
+
+
 def diversity_flops(hidden: int, groups: int, tokens: int, count: int) -> int:
-    """FLOPs of `diverse_order` on groups of n = `tokens` of size C = `hidden`: 3·n·C (length 1) + 2·n²·C (similarities of all pairs) +
-    2·(count - 1)·n·C (similarities to each pick but the last) a group. Finding maxima is left out."""
-    return groups * tokens * hidden * (3 + 2 * tokens + 2 * (count - 1))
+    """FLOPs of `diverse_order` on groups of n = `tokens` of size C = `hidden`: 3·n·C (length 1) + 2·n²·C (similarities of all pairs) a
+    group, and 2·(count - 1)·n·C (similarities to each pick but the last) where not all are held. Finding maxima is left out."""
+    again = 0 if holds_all(groups, tokens) else 2 * (count - 1)
+    return groups * tokens * hidden * (3 + 2 * tokens + again)

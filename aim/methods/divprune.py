@@ -35,10 +35,11 @@ class DivPrune(Method):
     times less and cannot see that two frames show the same.
 
     This method deviates from the official code: no token is picked twice, which may happen there among equal tokens; a count is at least 1;
-    the matrix of distances is never held whole.
+    no more than 256 MiB of distances are held.
 
-    Memory is O(F·T·C) for the tokens in float32 and at most 256 MiB of distances, or one row of them. Time is O((F·T)²·C), and the picks
-    come one after the other. No vision tower is read.
+    Memory is O(F·T·C) for the tokens in float32, and at most 256 MiB, or one row, of distances. These are all of them up to 8,192 tokens.
+    In a longer clip the distances from a pick are computed anew. Time is O((F·T)²·C), and the picks come one after the other. No vision
+    tower is read.
     """
 
     keep_ratio: float = knob(

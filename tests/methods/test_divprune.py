@@ -23,8 +23,9 @@ def test_it_picks_what_the_official_code_picks_in_its_order(name: str):
     assert torch.equal(merged.anchors, case["kept"])
     assert torch.equal(merged.tokens, x.flatten(0, 1)[case["kept"]])
     sets = x.flatten(0, 1)[None] if case["variant"] == "clip" else x
-    order = diverse_order(sets, len(case["order"]) // len(sets), memory_budget=10_000)
-    assert (order + sets.shape[1] * torch.arange(len(sets))[:, None]).flatten().tolist() == list(case["order"])
+    for budget in (10_000, 2**28):
+        order = diverse_order(sets, len(case["order"]) // len(sets), memory_budget=budget)
+        assert (order + sets.shape[1] * torch.arange(len(sets))[:, None]).flatten().tolist() == list(case["order"])
 
 
 def order_by_loops(x: torch.Tensor, count: int) -> list[int]:
@@ -60,7 +61,9 @@ def test_counts_are_rounded_half_to_even_and_planned():
     assert aim.DivPrune(keep_ratio=0.001).merged_tokens(8, 49) == 1
     planned = plan("llava-onevision-qwen2-7b", 32, 100, aim.DivPrune(keep_ratio=0.25))
     assert planned.tokens_per_layer == [(1568, 100)] * 28
-    assert planned.merge_tflops == pytest.approx(6272 * 3584 * (3 + 2 * 6272 + 2 * 1567) / 1e12)
+    longer = plan("llava-onevision-qwen2-7b", 64, 100, aim.DivPrune(keep_ratio=0.25))  # distances to each pick, once more
+    assert longer.merge_tflops == pytest.approx(12544 * 3584 * (3 + 2 * 12544 + 2 * 3135) / 1e12)
+    assert planned.merge_tflops == pytest.approx(6272 * 3584 * (3 + 2 * 6272) / 1e12)
 
 
 def test_all_is_kept_at_one_and_of_a_single_token():
