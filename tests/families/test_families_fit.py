@@ -12,7 +12,7 @@ from aim.kernels.refusal import Refusal
 from aim.planning.plan import look_up, plan
 from tests.tiny import FEWER, TINY, llava
 
-READING = [aim.AIM(metric="keys"), aim.PruMerge(keep_ratio=0.5), aim.PruMerge(plus=True)]
+READING = [aim.AIM(metric="keys"), aim.PruMerge(keep_ratio=0.5), aim.PruMerge(plus=True), aim.VisionZip(), aim.FastVID()]
 
 
 @pytest.mark.parametrize(("ratio", "tokens", "tflops"), [(0.4375, 252, 2.22), (0.125, 72, 1.00)])
@@ -50,9 +50,8 @@ def test_match_moves_the_familys_ramp():
 def test_a_tower_that_cannot_be_watched_is_named_before_anything_runs(method, monkeypatch):
     blind = replace(FAMILIES["llava"], watch_tower=None)
     monkeypatch.setitem(FAMILIES, "llava", blind)
-    with pytest.raises(
-        Refusal, match=r"The method is (aim with metric keys|prumerge with .*), which reads .* LLaVA-1.5 .* accepted: .*fastv"
-    ):
+    named = "aim with metric keys|prumerge with .*|visionzip|fastvid"
+    with pytest.raises(Refusal, match=rf"The method is ({named}), which reads .* LLaVA-1.5 .* accepted: .*fastv"):
         blind.fit(method, 32)
     with pytest.raises(Refusal, match="cannot be watched"):
         plan("llava-1.5-7b", 1, 40, method)
