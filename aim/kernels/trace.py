@@ -94,7 +94,8 @@ class Trace:
         """What a generated token looked at in a layer, place by place, float32 in the shape of `assignment`.
 
         The attention that a visual token was paid is shared out evenly over the patches that are in it, so that the sum over all places is
-        what the layer's visual tokens were paid. Patches that are not in the layer any more have 0.
+        what the layer's visual tokens were paid. A token that has no patch to itself gives what it was paid to the place where it
+        stands. Patches that are not in the layer any more have 0.
 
         Raises:
             IndexError: the token has no record.
@@ -108,7 +109,9 @@ class Trace:
         holders = self.held_in(layer)
         sizes = torch.zeros(self.merged_tokens).index_add_(0, holders.clamp(min=0), torch.where(holders < 0, 0, self.group_sizes).float())
         shares = torch.where(holders < 0, 0.0, (paid / sizes.clamp(min=1))[holders])
-        return torch.where(self.assignment >= 0, shares[self.assignment.clamp(min=0)], 0.0)
+        shown = torch.where(self.assignment >= 0, shares[self.assignment.clamp(min=0)], 0.0)
+        alone = self.survivors[layer][sizes[self.survivors[layer]] == 0]
+        return shown.flatten().index_add(0, self.anchors[alone], paid[alone]).view(shown.shape)
 
     def held_in(self, layer: int) -> Tensor:
         """The merged token that each merged token is in at a layer, long [M]: itself where it is alive, -1 where it is in none."""

@@ -8,6 +8,7 @@ from aim.engine import session
 from aim.engine.attended import Attended
 from aim.kernels.refusal import Refusal
 from aim.kernels.row_attention import row_attention
+from aim.kernels.trace import Trace
 from tests.attention import random_attention
 from tests.tiny import FEWER, IMAGE, TINY, VIDEO
 
@@ -83,6 +84,13 @@ def test_a_reduced_run_has_a_share_for_every_token_alive_and_says_the_same(famil
             assert places.shape == trace.assignment.shape
             torch.testing.assert_close(places.sum(), trace.attention[token][layer].float().sum(), atol=1e-5, rtol=1e-4)
             assert set(trace.assignment[places > 0].tolist()) <= set(alive.tolist())
+
+
+def test_what_a_token_without_a_patch_to_itself_is_paid_goes_to_its_place():
+    trace = Trace(num_layers=1, attention=[[torch.tensor([0.5, 0.2, 0.3])]], survivors=[torch.arange(3)])
+    trace.assignment = torch.tensor([[0, 0, -1, 2]])  # the second token was made of the first place too, which belongs to the first token
+    trace.group_sizes, trace.anchors = torch.tensor([2, 0, 1]), torch.tensor([0, 0, 3])
+    torch.testing.assert_close(trace.attended(0, 0), torch.tensor([[0.45, 0.25, 0.0, 0.3]]))
 
 
 def test_the_first_tokens_row_is_the_score_that_fastv_takes_from_the_same_layer(model, family):
