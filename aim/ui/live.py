@@ -46,7 +46,8 @@ def live(vlm: AppModel, request: Request, visitor: str, kept: str = "") -> Updat
             decoded = (request.video, request.num_frames) in vlm.clips
             clip = vlm.clips.clip(request.video, request.num_frames, stop)
             full, current = handlers.known_full(vlm, request, clip), None
-            for said in vlm.run("ask", stop, **handlers.asked(vlm, request, clip), compare=full is None):
+            compare = handlers.wants_full(vlm, request) and full is None
+            for said in vlm.run("ask", stop, **handlers.asked(vlm, request, clip), compare=compare):
                 if said.by_full:
                     full = said.answer
                 else:

@@ -143,6 +143,24 @@ def test_a_reload_loses_nothing_and_a_link_runs_when_it_is_opened(visit):
         opened.wait_for_video(examples()[2]["file"])
 
 
+def test_a_reload_brings_an_upload_back_and_a_new_tab_asks_for_it(visit, own_clip):
+    visitor = visit()
+    visitor.upload(own_clip)
+    visitor.question.fill("What color is the circle?")
+    visitor.set("merge-ratio", 0.5)
+    visitor.tab.wait_for_function("location.search.includes('merge_ratio=0.5') && location.search.includes('circle')")
+    visitor.tab.wait_for_function(f"{SHOWN}.asked[1] === 'What color is the circle?'")
+    visitor.settled()
+    said = visitor.answer()
+    visitor.tab.reload()
+    visitor.wait_for_video(own_clip.name)
+    visitor.tab.wait_for_function(f"{SHOWN}?.asked[1] === 'What color is the circle?'")
+    visitor.settled()
+    assert visitor.answer() == said and visitor.knob("merge-ratio") == 0.5
+    other = visit(query=visitor.tab.url.removeprefix(visitor.address))
+    other.wait_for_text("#note", "upload it, then press Run")
+
+
 def test_a_link_that_cannot_be_followed_says_so_beside_the_result(visit):
     visitor = visit(query="?example=nope.mp4&merge_ratio=9&model=other")
     visitor.wait_for_text("#note", "This app has no such value for: example, merge_ratio.")
