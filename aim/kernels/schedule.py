@@ -194,5 +194,10 @@ def scale_to_depth(l1: int, l2: int, num_layers: int, paper_layers: int = 28) ->
     check_ramp(l1, l2)
     FROM_1.check("num_layers", num_layers, "Pass the model's number of layers.")
     FROM_1.check("paper_layers", paper_layers, "Pass the number of layers that l1 and l2 were stated for.")
-    first, last = ((2 * layer * num_layers + paper_layers) // (2 * paper_layers) for layer in (l1, l2))
+    first, last = (layer_at_depth(layer, num_layers, paper_layers) for layer in (l1, l2))
     return first, max(last, first + 1)
+
+
+def layer_at_depth(layer: int, num_layers: int, stated_layers: int) -> int:
+    """Carry a layer stated for a `stated_layers`-deep model to one with `num_layers`: layer · num_layers / stated_layers, halves up."""
+    return (2 * layer * num_layers + stated_layers) // (2 * stated_layers)

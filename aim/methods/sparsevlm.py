@@ -14,7 +14,7 @@ from aim.kernels.counts import exact, tokens_of
 from aim.kernels.rating import question_raters, rated_attention, rating_flops
 from aim.kernels.recycling import left_of, recycle, recycling_flops
 from aim.kernels.refusal import Refusal
-from aim.kernels.schedule import PAPER_RAMP, StatedRamp
+from aim.kernels.schedule import PAPER_RAMP, StatedRamp, layer_at_depth
 from aim.methods.base import Method
 from aim.methods.cut import Cut, Kept, highest
 from aim.methods.dial import RATIOS, Dial
@@ -82,7 +82,7 @@ class SparseVLM(Method):
         """The layers of the three cuts for a model of this depth, ascending, each ≥ 1. In a shallow model they may be equal."""
         if self.stages is not None:
             return self.stages
-        return tuple(max(1, (2 * stage * num_layers + DEPTH) // (2 * DEPTH)) for stage in STAGES)
+        return tuple(max(1, layer_at_depth(stage, num_layers, DEPTH)) for stage in STAGES)
 
     def for_depth(self, num_layers: int, ramp: StatedRamp = PAPER_RAMP) -> SparseVLM:
         return self if self.stages is not None else replace(self, stages=self._cuts(num_layers))
