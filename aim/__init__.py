@@ -18,6 +18,7 @@ _HOMES = {
     "Composed": "aim.methods.composed",
     "DART": "aim.methods",
     "SparseVLM": "aim.methods",
+    "FrameFusion": "aim.methods",
     "FastV": "aim.methods",
     "FewerFrames": "aim.methods",
     "FlashVID": "aim.methods",

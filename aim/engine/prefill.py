@@ -142,6 +142,8 @@ class Prefill:
         """
         given, hidden = kwargs, self.deepstack.before(index, hidden)
         kwargs = self.places.cut_to_match(index, given)
+        for row in self.rows if self.method.decides else ():
+            row.plan(self.method, index)
         falling = [row for row in self.rows if row.targets[index] < len(row.alive)]
         if falling:
             if self.method.looks_ahead and any(row.targets[index] for row in falling):
@@ -198,7 +200,11 @@ class Prefill:
         """
         if index not in self.attending:
             return None
-        if not self.method.looks_ahead:
+        if self.method.decides:
+            coming = [(self.method.decided(row.counts, row.trace.num_layers), len(row.alive)) for row in self.rows]
+            if any(target is not None and 0 < target < alive for target, alive in coming):
+                return "importance"
+        elif not self.method.looks_ahead:
             following = next((after + 1 for after in self.attending if after > index), None)
             if any(0 < target < len(row.alive) for row in self.rows for target in row.targets[index + 1 : following]):
                 return "importance"

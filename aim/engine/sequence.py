@@ -29,6 +29,8 @@ class Sequence:
         visual: long [v], the places of the visual tokens now.
         alive: long [v], which merged tokens these are.
         targets: for each layer, how many visual tokens it runs on.
+        deciding: whether it is for the method's states to say how many that are in the coming layer.
+        spots: long [merged], equal for merged tokens at the same place of different frames.
         importance: float32 [length], the importance of all tokens now, by the last layer that was scored; None before.
         untouched: whether merging left every visual token as it was.
         raters: bool [q], which tokens of the question score; None for all tokens.
@@ -40,6 +42,7 @@ class Sequence:
         self.text, self.question = moved(prompt.text, device), moved(prompt.question, device)
         self.visual = self.alive = self.text[:0]
         self.targets: list[int] = []
+        self.deciding = False
         self.importance: Tensor | None = None
         self.untouched = True
         self.holders: Tensor | None = None
@@ -60,7 +63,7 @@ class Sequence:
             Refusal: the method needs what the vision tower attended to, and it is not known; it needs the question, and there is none; or
                 it cannot merge this grid.
         """
-        device, assignments, tokens, origins, all_anchors, sizes = patches.device, [], [], [], [], []
+        device, assignments, tokens, origins, all_anchors, sizes, spots = patches.device, [], [], [], [], [], []
         merged, before, changed = 0, 0, False
         question = self._question(patches, finite) if method.needs_question else None
         for block, span in zip(self.prompt.blocks, self.prompt.tower_tokens, strict=True):
@@ -78,6 +81,7 @@ class Sequence:
             tokens.append(kept)
             origins.append(places[anchors])
             all_anchors.append(anchors + before)
+            spots.append(anchors.remainder(grid.tokens_per_frame) + before)
             merged += len(anchors)
             before += grid.tokens
         grids = [block.grid for block in self.prompt.blocks]
@@ -88,6 +92,7 @@ class Sequence:
         else:
             self.trace.assignment = torch.cat([part.flatten() for part in assignments])
         self.trace.group_sizes, self.trace.anchors = torch.cat(sizes), torch.cat(all_anchors)
+        self.spots = torch.cat(spots)
         self.raters = None if question is None else method.raters(question, torch.cat(tokens))
         self.alive = torch.arange(merged, device=device)
         origin = torch.cat(origins)
@@ -132,6 +137,17 @@ class Sequence:
         """The importance of the visual tokens now, float32 [v]; None before any layer was scored."""
         return None if self.importance is None else self.importance[self.visual.to(self.importance.device)]
 
+    @property
+    def counts(self) -> list[int]:
+        """How many visual tokens entered the LLM, and then how many each layer so far ran on."""
+        return [len(self.trace.group_sizes), *(visual for visual, _ in self.trace.tokens_per_layer)]
+
+    def plan(self, method: Method, layer: int) -> None:
+        """Ask a method that decides as it goes how many tokens a layer is to run on. Without a score all tokens stay."""
+        target = method.decided(self.counts, self.trace.num_layers)
+        self.deciding = target is None
+        self.targets[layer] = 0 if target is None else target if self.importance is not None else len(self.alive)
+
     def cut(self, method: Method, layer: int, hidden: Tensor, norm: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor | None]:
         """Drop what layer `layer` does not run on. hidden [length, C], the states that enter it; `norm` is the text model's final one.
 
@@ -144,8 +160,19 @@ class Sequence:
             return torch.arange(self.length, device=device), None
         here, asked = hidden.device, self.text[len(self.text) - int(self.prompt.question.sum()) :]
         score = None if self.importance is None else self.importance.to(here)
-        cut = Cut(layer, target, len(self.trace.group_sizes), hidden, self.visual.to(here), asked.to(here), score, norm)
-        kept = method.cut(cut)
+        cut = Cut(
+            layer=layer,
+            target=target,
+            layers=self.trace.num_layers,
+            counts=self.counts,
+            hidden=hidden,
+            visual=self.visual.to(here),
+            question=asked.to(here),
+            score=score,
+            spots=self.spots[self.alive].to(here),
+            norm=norm,
+        )
+        kept = method.decide(cut) if self.deciding else method.cut(cut)
         chosen = kept.chosen.to(device)
         if kept.into is not None or self.holders is not None:
             self._hold(layer, chosen, places_in(chosen, len(self.alive)) if kept.into is None else kept.into.to(device))

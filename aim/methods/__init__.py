@@ -34,6 +34,7 @@ _FILES = {
     "SparseVLM": "sparsevlm",
     "Pool": "pool",
     "HoliTom": "holitom",
+    "FrameFusion": "framefusion",
     "Mask": "mask",
 }
 

@@ -41,6 +41,7 @@ class Method:
         needs_tower: `merge` has to know what the vision tower attended to.
         needs_question: `merge` has to know the question.
         comparable: it takes part where methods are compared at one budget.
+        decides: its cuts decide as they go how many tokens stay, so that a plan only estimates them; see `decided` and `decide`.
         looks_ahead: scores come from the query and key projections of the layer that is about to run, not from the layer before.
     """
 
@@ -50,6 +51,7 @@ class Method:
     needs_tower = False
     needs_question = False
     looks_ahead = False
+    decides = False
     comparable = True
 
     def __post_init__(self) -> None:
@@ -133,6 +135,15 @@ class Method:
         By default they are the `cut.target` with the highest scores, and they stay as they are.
         """
         return highest(cut)
+
+    def decided(self, counts: list[int], num_layers: int) -> int | None:
+        """For a method that decides as it goes: how many visual tokens the next layer runs on, if that follows from those of the layers so
+        far (`counts`, of which the first number entered the LLM); None where `decide` is to say."""
+        return counts[-1]
+
+    def decide(self, cut: Cut) -> Kept:
+        """For a method that decides as it goes: which visual tokens stay, and how many. `cut.target` says nothing here."""
+        return self.cut(cut)
 
     def merge_flops(self, shape: ModelShape, vision: VisionShape, frames: int, tokens_per_frame: int, merged_tokens: int) -> int:
         """FLOPs of `merge`, which left `merged_tokens` of frames · tokens_per_frame, and of what it asks of the vision tower."""

@@ -98,6 +98,10 @@ class Composed(Method):
         return self.scorer.looks_ahead
 
     @property
+    def decides(self) -> bool:  # type: ignore[override]
+        return self.schedule.decides
+
+    @property
     def merges(self) -> bool:
         return self.merger.merges
 
@@ -150,6 +154,19 @@ class Composed(Method):
 
     def cut(self, cut: Cut) -> Kept:
         return self.scorer.cut(cut)
+
+    def decided(self, counts: list[int], num_layers: int) -> int | None:
+        return self.schedule.decided(counts, num_layers)
+
+    def decide(self, cut: Cut) -> Kept:
+        return self.schedule.decide(cut)
+
+    def runs_on(self, num_layers: int, merged_tokens: int, scored_from: int = 0) -> list[int]:
+        return (
+            self.schedule.runs_on(num_layers, merged_tokens, scored_from)
+            if self.decides
+            else super().runs_on(num_layers, merged_tokens, scored_from)
+        )
 
     def score_flops(self, shape: ModelShape, lengths: list[int]) -> int:
         return self.scorer.score_flops(shape, lengths)

@@ -15,22 +15,31 @@ class Cut:
 
     Attributes:
         layer: the layer that the cut is made before.
-        target: how many visual tokens the method planned for it, 0 to v - 1.
-        merged: how many visual tokens entered the LLM.
+        target: how many visual tokens it is to run on, 0 to v - 1.
+        layers: how many layers the LLM has.
+        counts: how many visual tokens entered the LLM, and then how many each layer before this one ran on.
         hidden: [n, C], the states that enter the layer.
         visual, question: long, the places of the v visual tokens and of the question's, ascending.
         score: float32 [n], the importance of all tokens as the last scored layer gave it; None where none was scored.
+        spots: long [v], equal for tokens at the same place of different frames.
         norm: the text model's final norm.
     """
 
     layer: int
     target: int
-    merged: int
+    layers: int
+    counts: list[int]
     hidden: Tensor
     visual: Tensor
     question: Tensor
     score: Tensor | None
+    spots: Tensor
     norm: Callable[[Tensor], Tensor]
+
+    @property
+    def merged(self) -> int:
+        """How many visual tokens entered the LLM."""
+        return self.counts[0]
 
 
 @dataclass(frozen=True)

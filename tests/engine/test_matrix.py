@@ -30,6 +30,7 @@ NOTHING = {
     "dart": aim.DART(keep_ratio=1.0),
     "sparsevlm": aim.SparseVLM(keep_ratio=1.0),
     "pool": aim.Pool(keep_ratio=1.0),
+    "framefusion": aim.FrameFusion(keep_ratio=1.0),
 }
 REDUCED = {
     "aim": aim.AIM(merge_ratio=0.5, l1=2, l2=5),
@@ -53,6 +54,7 @@ REDUCED = {
     "dart": aim.DART(layer=2, keep_ratio=0.3),
     "sparsevlm": aim.SparseVLM(keep_ratio=0.3),
     "pool": aim.Pool(keep_ratio=0.3),
+    "framefusion": aim.FrameFusion(keep_ratio=0.4, similarity=1.0),  # nothing is as alike, so that it runs as planned
 }
 BY_THE_CLIP = ("holitom",)  # what stands still decides how many tokens these leave
 MAY_KEEP_PICTURES = ("full", "evs")  # what these leave of a single picture is all of it

@@ -17,7 +17,7 @@ from aim.kernels.tower_attention import TowerAttention
 from tests.tiny import TINY
 
 # Their number of tokens is the clip's, so the host has to wait for it.
-BY_THE_CLIP = ("prumerge", "vidcom2", "flashvid", "fastvid", "holitom")
+BY_THE_CLIP = ("prumerge", "vidcom2", "flashvid", "fastvid", "holitom", "framefusion")
 SETTINGS = [
     *(kind() for name, kind in aim.METHODS.items() if name not in BY_THE_CLIP),
     aim.PruMerge(keep_ratio=0.4, plus=True),

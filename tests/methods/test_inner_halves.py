@@ -25,7 +25,9 @@ def cut_of(method, name, target):
     layer = llm(*input_of(name)[:2])
     visual, asked = torch.arange(*layer["visual"]), layer["is_question"].nonzero().flatten()
     score = method.score(layer["query"], layer["key"], layer["scaling"], layer["is_question"])
-    return method.cut(Cut(18, target, len(visual), layer["hidden"], visual, asked, score, torch.nn.Identity())), layer["hidden"][visual]
+    return method.cut(Cut(18, target, 28, [len(visual)], layer["hidden"], visual, asked, score, visual, torch.nn.Identity())), layer[
+        "hidden"
+    ][visual]
 
 
 @pytest.mark.parametrize("name", FLASHVID)
