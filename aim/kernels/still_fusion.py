@@ -78,7 +78,7 @@ def fuse(states: Tensor, spots: Tensor, similarity: float, most: int) -> tuple[T
     likeness[1:] = torch.where(spots[order][1:] == spots[order][:-1], (unit[1:] * unit[:-1]).sum(dim=-1), -torch.inf)
     in_place = torch.empty_like(likeness).scatter_(0, order, likeness)
     goes = in_place >= similarity
-    gone = goes.sum().tolist()
+    gone: int = goes.sum(dim=0, keepdim=True).tolist()[0]
     if gone > most:
         gone = most
         goes = torch.zeros_like(goes).index_fill_(0, in_place.argsort(descending=True, stable=True)[:most], True)
