@@ -189,7 +189,8 @@ class Sequence:
         holders = merged if self.holders is None else self.holders
         # What was in no token before stays in none: the last entry stands for those.
         now = torch.full((len(merged) + 1,), -1, device=chosen.device)
-        now[self.alive] = torch.where(into < 0, -1, self.alive[chosen[into]])
+        # So here; nothing at all may have been chosen.
+        now[self.alive] = torch.cat([self.alive[chosen], now[-1:]])[into]
         self.holders = self.trace.holders[layer] = now[holders]
 
     def observe(self, method: Method, query: Tensor, key: Tensor, scaling: float) -> None:

@@ -83,6 +83,30 @@ def test_a_scorer_that_looks_ahead_scores_by_the_layer_to_come(family, model):
     assert torch.equal(run(model, inputs, composed)[1].survivors[3], run(model, inputs, staged)[1].survivors[3])
 
 
+@pytest.mark.whole
+def test_any_scorer_goes_with_any_schedule(family, model):
+    inputs, merger = family.video_inputs(4), aim.ToMe(merge_ratio=0.6)
+    for scorer in REDUCED.values():
+        for schedule in REDUCED.values():
+            composed, planned = aim.Composed(merger, scorer, schedule), schedule.for_depth(LAYERS)
+            merged = composed.merged_tokens(*((4, 25) if family.step == 1 else (2, 35)))
+            kept = planned.runs_on(LAYERS, merged)
+            if not scorer.scores and any(0 < count < merged for count in kept):
+                with pytest.raises(Refusal, match="which scores none"):
+                    composed.for_depth(LAYERS)
+                continue
+            with aim.reduce(model, composed) as trace, torch.no_grad():
+                model(**inputs)
+            assert [visual for visual, _ in trace.tokens_per_layer] == kept, (scorer, schedule)
+
+
+def test_a_scorer_that_averages_goes_with_a_schedule_that_ends_with_no_token(family, model):
+    with aim.reduce(model, aim.Composed(scorer=REDUCED["sparsevlm"], schedule=REDUCED["aim"])) as trace, torch.no_grad():
+        model(**family.video_inputs(4))
+    assert trace.tokens_per_layer[-1][0] == 0 < trace.tokens_per_layer[-3][0]
+    assert set(trace.held_in(LAYERS - 1).tolist()) == {-1}
+
+
 def test_it_is_planned_matched_and_written_as_json():
     method = aim.Composed(merger=aim.AIM(merge_ratio=0.25), scorer=aim.FastV(), schedule=aim.PyramidDrop())
     planned = aim.plan(SEVEN_B, 32, 100, method)
