@@ -8,6 +8,7 @@ importance needs no attention map from the model. The hooks belong to one `aim.e
 
 These work: images and videos, sliding windows, batches padded on the left, beams, a growing cache, PEFT adapters, decoding forward by
 forward.
+A model that is compiled inside the block gives the same numbers, in and after it, and is no quicker, since its graphs break at every hook.
 These are refused with a sentence (`aim.engine.unserved`): text models with sinks or capped logits, compiled models, prefills in
 chunks, several decoding tokens at once, static caches, labels, and attention maps.
 """

@@ -34,6 +34,15 @@ def empty(tmp_path):
     return tmp_path / "secret-folder" / "some-model"
 
 
+def raising(error):
+    """A function that raises `error`, whatever it is given."""
+
+    def fail(*_arguments, **_options):
+        raise error
+
+    return fail
+
+
 def refusal(name, path=None):
     """The sentence `aim.load` refuses `name` with."""
     with pytest.raises(Refusal) as caught:
@@ -182,10 +191,7 @@ def test_a_part_in_the_cache_is_told_from_nothing(folder, kept, monkeypatch):
             path.unlink()
     monkeypatch.setattr(checkpoint_files, "try_to_load_from_cache", lambda _source, name: str(folder / name) if name in kept else None)
 
-    def fail(*_arguments, **_options):
-        raise OSError("no file named model.safetensors")
-
-    monkeypatch.setattr(checkpoints.AutoConfig, "from_pretrained", fail)
+    monkeypatch.setattr(checkpoints.AutoConfig, "from_pretrained", raising(OSError("no file named model.safetensors")))
     assert f'Only a part of "{HUB_ID}" is on this machine' in refusal(HUB_ID)
 
 
@@ -198,10 +204,7 @@ def test_a_part_in_the_cache_is_told_from_nothing(folder, kept, monkeypatch):
     ],
 )
 def test_what_a_repository_holds_is_asked_of_the_hub(names, words, monkeypatch):
-    def fail(*_arguments, **_options):
-        raise ValueError("Unrecognized model")
-
-    monkeypatch.setattr(checkpoints.AutoConfig, "from_pretrained", fail)
+    monkeypatch.setattr(checkpoints.AutoConfig, "from_pretrained", raising(ValueError("Unrecognized model")))
     monkeypatch.setattr("aim.runtime.failure.is_offline_mode", lambda: False)
     monkeypatch.setattr(checkpoint_files, "list_repo_files", lambda _source: names)
     assert words in refusal(HUB_ID)
@@ -228,21 +231,17 @@ def test_files_that_may_not_be_read(folder, monkeypatch):
     ids=lambda error: type(error).__name__,
 )
 def test_every_other_exception_stays_what_it_is(folder, error, monkeypatch):
-    def fail(*_arguments, **_options):
-        raise error
-
-    monkeypatch.setattr(checkpoints.AutoModelForImageTextToText, "from_pretrained", fail)
+    monkeypatch.setattr(checkpoints.AutoModelForImageTextToText, "from_pretrained", raising(error))
     with pytest.raises(type(error)) as caught:
         aim.load(str(folder))
     assert caught.value is error
 
 
 def test_whatever_happens_to_a_quantised_checkpoint_it_is_told_to_load_the_plain_one(folder, monkeypatch):
-    def fail(*_arguments, **_options):
-        raise NotImplementedError("no kernel for Float8_e4m3fn")
-
     quantised("fp8", weight_block_size=[128, 128])(folder)
-    monkeypatch.setattr(checkpoints.AutoModelForImageTextToText, "from_pretrained", fail)
+    monkeypatch.setattr(
+        checkpoints.AutoModelForImageTextToText, "from_pretrained", raising(NotImplementedError("no kernel for Float8_e4m3fn"))
+    )
     said = refusal(folder)
     assert "is quantised (fp8), and transformers" in said and "could not load it here. Load the repository" in said
 
@@ -262,10 +261,7 @@ def test_the_app_answers_with_the_bundled_model_and_tells_the_reason(folder, cas
 
 
 def test_the_text_of_a_library_is_not_shown_in_the_app(folder, monkeypatch, caplog):
-    def fail(*_arguments, **_options):
-        raise UnicodeError(f"cannot read {folder}")
-
-    monkeypatch.setattr(checkpoints.AutoModelForImageTextToText, "from_pretrained", fail)
+    monkeypatch.setattr(checkpoints.AutoModelForImageTextToText, "from_pretrained", raising(UnicodeError(f"cannot read {folder}")))
     vlm, notice = load_model(str(folder), loader=lambda name, **options: "bundled" if name == "bundled" else aim.load(name, **options))
     assert vlm == "bundled" and notice.endswith("The log of this server tells why.") and "secret-folder" not in notice
     assert "UnicodeError" in caplog.text and "secret-folder" not in caplog.text
