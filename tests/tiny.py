@@ -10,12 +10,14 @@ import pytest
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 
+from aim.families.gemma4_tower import ONE_AXIS
 from tests.tiny_models import (
     IMAGE,
     NEWLINE,
     PAD,
     VIDEO,
     gemma3,
+    gemma4,
     internvl,
     llava,
     llava_onevision,
@@ -82,6 +84,27 @@ def _gemma3_clip(frames: int, generator) -> Part:
 
 def _gemma3_image(generator) -> Part:
     return _gemma3_clip(1, generator)
+
+
+def _gemma4_places(pictures: int, rows: int, padding: int = 0) -> torch.Tensor:
+    """Column and row of `rows` x 10 patches, and of as many as `padding` that are none."""
+    places = torch.stack(torch.meshgrid(torch.arange(10), torch.arange(rows), indexing="xy"), dim=-1).flatten(0, 1)
+    return torch.cat([places, torch.full((padding, 2), -1)]).expand(pictures, -1, -1)
+
+
+def _gemma4_clip(frames: int, generator) -> Part:
+    """Two words for the time before each frame. Before transformers 5.19 the videos had an axis of their own."""
+    ids = [token for frame in range(frames) for token in [3 + frame, 50, 95, *[VIDEO] * 25, 96]]
+    patches, places = torch.rand(frames, 100, 48, generator=generator), _gemma4_places(frames, 10)
+    if not ONE_AXIS:
+        return ids, {"pixel_values_videos": patches[None], "video_position_ids": places[None]}
+    return ids, {"pixel_values_videos": patches, "video_position_ids": places, "num_frames_per_video": torch.tensor([frames])}
+
+
+def _gemma4_image(generator) -> Part:
+    """4 x 5 tokens, padded to 5 x 5."""
+    pixels = torch.rand(1, 100, 48, generator=generator)
+    return [95, *[IMAGE] * 20, 96], {"pixel_values": pixels, "image_position_ids": _gemma4_places(1, 8, 20)}
 
 
 def _qwen_clip(frames: int, generator) -> Part:
@@ -200,12 +223,18 @@ TINY: dict[str, TinyFamily] = {
     "internvl": TinyFamily(internvl, _internvl_clip, _internvl_image, 25, lambda frames: 4 * frames),
     "smolvlm": TinyFamily(smolvlm, _smolvlm_clip, _smolvlm_image, 25, lambda frames: 5 * frames),
     "gemma3": TinyFamily(gemma3, _gemma3_clip, _gemma3_image, 25, lambda frames: 3 * frames, token_types="token_type_ids", windows=True),
+    "gemma4": TinyFamily(gemma4, _gemma4_clip, _gemma4_image, 25, lambda frames: 4 * frames, token_types="mm_token_type_ids", windows=True),
 }
 
 
 def clip_inputs(frames=4, seed=0, before=3, after=6):
     """One clip and a question for `llava_onevision`: ids [1, n], mask, pixel values [1, F, 3, 40, 40]."""
     return TINY["llava_onevision"].video_inputs(frames, seed, before, after)
+
+
+def pictures_of(inputs: dict) -> dict:
+    """What of a prompt's inputs its pictures are."""
+    return {name: value for name, value in inputs.items() if name.startswith(("pixel", "video_", "num_frames"))}
 
 
 def both_kinds(tiny):
@@ -235,8 +264,8 @@ def by_default(*, without: Callable[[str], bool], mark: pytest.MarkDecorator = p
     return [pytest.param(name, marks=mark if without(name) else ()) for name in TINY]
 
 
-# Families that differ from another one in little, or (Gemma 3) in what tests/engine/test_windows.py looks at by default.
-ALIKE = {"llava", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "gemma3"}
+# Families that differ from another one in little, or (Gemma) in what tests/engine/test_windows.py looks at by default.
+ALIKE = {"llava", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "gemma3", "gemma4"}
 EACH = by_default(without=ALIKE.__contains__)
 # For tests of what has little to do with the family: one with a plain prompt, and one whose positions have three axes.
 FEWER = by_default(without=lambda name: name not in {"llava_onevision", "qwen2_5_vl"}, mark=pytest.mark.every)

@@ -42,6 +42,12 @@ GEMMA3_TEMPLATE = (
     "<start_of_image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
 )
+GEMMA4_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "{{ '\n\n<|image|>\n\n' }}{% elif part['type'] == 'video' %}{{ '\n\n<|video|>\n\n' }}{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
+)
 SMOLVLM_TEMPLATE = (
     "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}{% if message['content'][0]['type'] == 'image' %}:"
     "{% else %}: {% endif %}{% for line in message['content'] %}{% if line['type'] == 'text' %}{{ line['text'] }}"
@@ -84,6 +90,11 @@ FOLDERS = {
         GEMMA3_TEMPLATE,
         {95: "<start_of_image>", 96: "<end_of_image>", IMAGE: "<image_soft_token>"},
         {"preprocessor_config.json": {**SQUARE, "resample": 2}},
+    ),
+    "gemma4": (
+        GEMMA4_TEMPLATE,
+        {95: "<|image>", 96: "<image|>", IMAGE: "<|image|>", VIDEO: "<|video|>"},
+        {"processor_config.json": {"video_processor": {"max_soft_tokens": 70}, "image_processor": {"max_soft_tokens": 280}}},
     ),
     "smolvlm": (
         SMOLVLM_TEMPLATE,

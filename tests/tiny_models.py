@@ -7,6 +7,8 @@ import torch
 from transformers import (
     Gemma3Config,
     Gemma3ForConditionalGeneration,
+    Gemma4Config,
+    Gemma4ForConditionalGeneration,
     InternVLConfig,
     InternVLForConditionalGeneration,
     LlavaConfig,
@@ -125,6 +127,34 @@ def gemma3(layers=6, seed=0, **text):
     model = _ready(Gemma3ForConditionalGeneration, config, seed)
     torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight, std=0.3)  # all 0 when it is made
     return model
+
+
+def gemma4(layers=6, seed=0, **text):
+    """Gemma 4 with 5 x 5 tokens a frame (10 x 10 patches); every third layer of its LLM has no window and wider heads, fewer of them."""
+    kinds = ["full_attention" if layer % 3 == 2 else "sliding_attention" for layer in range(layers)]
+    kinds[-1] = "full_attention"  # as transformers insists
+    wide = {"global_head_dim": 32, "num_global_key_value_heads": 1, "attention_k_eq_v": True}
+    given = {"sliding_window": 512, "head_dim": 8, "layer_types": kinds, "hidden_size_per_layer_input": 0, **wide}
+    config = Gemma4Config(
+        text_config={**TEXT, "num_hidden_layers": layers, "use_bidirectional_attention": "vision", **given, **text},
+        vision_config={
+            **VISION,
+            "num_key_value_heads": 4,
+            "head_dim": 8,
+            "patch_size": 4,
+            "pooling_kernel_size": 2,
+            "position_embedding_size": 64,
+            "num_hidden_layers": 2,
+            "initializer_range": 0.3,
+        },
+        image_token_id=IMAGE,
+        video_token_id=VIDEO,
+        audio_token_id=93,
+        boi_token_id=95,
+        eoi_token_id=96,
+        tie_word_embeddings=False,  # else it says the last word again and again
+    )
+    return _ready(Gemma4ForConditionalGeneration, config, seed)
 
 
 MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}

@@ -91,6 +91,8 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning", attention:
         try:
             if watch_tower is not None:
                 hooks += watch_tower(whole, session.on_tower)
+            if family.keeping_sizes is not None:
+                hooks += family.keeping_sizes(whole)
             hooks.append(whole.register_forward_pre_hook(session.on_forward, with_kwargs=True))
             hooks.append(parts.core.register_forward_pre_hook(session.on_prompt, with_kwargs=True))
             hooks.append(parts.core.register_forward_hook(session.on_end, always_call=True))

@@ -49,6 +49,7 @@ DEEPSTACK, DEEPSTACK_MASK = "deepstack_visual_embeds", "visual_pos_masks"
 # ... and of its layers: hidden states [B, n, C], and the cosines and sines [B, n, d] of the rotary embedding.
 HIDDEN = "hidden_states"
 TABLES = "position_embeddings"
+SHARED_KEYS = "shared_kv_states"  # a table in which some text models' attention layers leave keys and values for later ones
 
 # Arguments that an attention layer may hand to its attention function, and that SDPA would silently ignore.
 UNSERVED_ARGUMENTS = {"s_aux": "attention sinks", "softcap": "soft-capping"}
@@ -236,7 +237,10 @@ def layer_masks(parts: Parts, ones: Tensor) -> Any:
 def look_ahead(layer: Any, hidden: Tensor, tables: tuple[Tensor, Tensor], observe: Observe) -> None:
     """Hand the queries and keys that a layer makes of `hidden` [B, n, C] to `observe` before the layer runs."""
     device = next(layer.parameters()).device
-    given = {MASK: None, CACHE: None, TABLES: tuple(table.to(device) for table in tables), "observe": observe, "probe": True}
+    given: dict[str, Any] = {MASK: None, CACHE: None, "observe": observe, "probe": True}
+    given[TABLES] = tuple(table.to(device) for table in tables)
+    if SHARED_KEYS in inspect.signature(type(layer.self_attn).forward).parameters:
+        given[SHARED_KEYS] = {}
     layer.self_attn(**{HIDDEN: layer.input_layernorm(hidden.to(device))}, **given)
 
 
@@ -249,6 +253,20 @@ def final_norm(parts: Parts, hidden: Tensor) -> Tensor:
 def last_hidden(output: Any) -> Tensor:
     """What the text model gives, [B, n, C]."""
     return output.last_hidden_state
+
+
+def kept_by_itself(parts: Parts, given: dict) -> int:
+    """Of how many last tokens logits are wanted, where the text model is told; else 0, and for all of them.
+
+    Such a model takes hidden states that are not as many as the prompt's ids for those of the last tokens already.
+    """
+    told = LOGITS_TO_KEEP in inspect.signature(type(parts.language_model).forward).parameters
+    return int(given.get(LOGITS_TO_KEEP) or 0) if told else 0
+
+
+def keep_last(output: Any, count: int) -> None:
+    """Leave the last `count` tokens in what the text model gives."""
+    output.last_hidden_state = output.last_hidden_state[:, -count:]
 
 
 def cache_of(output: Any) -> DynamicCache | None:

@@ -37,6 +37,7 @@ class Session:
         cache: the KV cache of the last prompt.
         attended: what the tokens of the last prompt's answer look at; None where nobody asked.
         caches: every KV cache that holds fewer tokens than its prompt had.
+        kept: of how many last tokens of the prompt the head is to see the hidden states; 0 where the model sees to that.
     """
 
     def __init__(self, parts: seams.Parts, family: Family, method: Method, trace: Trace, score_all: bool, attention: bool = False):
@@ -52,6 +53,7 @@ class Session:
         self.wants_attention = attention
         self.attended: Attended | None = None
         self.caches: WeakSet = WeakSet()
+        self.kept = 0
 
     def __reduce__(self) -> NoReturn:
         """Copying or pickling the model takes its hooks along, and a copy would stay reduced for ever.
@@ -128,6 +130,7 @@ class Session:
             windowed = {index for index, sight in enumerate(self.prefill.places.sights) if sight.window is not None}
             self.attended = Attended(self.trace, self.prefill.watch, windowed) if self.wants_attention else None
             self.inputs, self.prompts = {}, None
+            self.kept = seams.kept_by_itself(self.parts, kwargs)
             return args, kwargs
         if not self.runs_here or self.decoding is None:
             raise Refusal("The text model was called by itself; inside `aim.reduce` call the whole model, which sees the prompt's ids.")
@@ -186,6 +189,8 @@ class Session:
         self.decoding = prefill.leave(self.cache)
         if self.attended is not None:
             self.attended.end()
+        if self.kept:
+            seams.keep_last(output, self.kept)
 
     def on_end(self, *_: Any) -> None:
         """After the model without its head, also where it raised: the next forward may run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aim.families import (
     gemma3,
+    gemma4,
     internvl,
     llava,
     llava_onevision,
@@ -31,6 +32,7 @@ FAMILIES: dict[str, Family] = {
     "internvl": internvl.FAMILY,
     "smolvlm": smolvlm.FAMILY,
     "gemma3": gemma3.FAMILY,
+    "gemma4": gemma4.FAMILY,
 }
 
 # short name → published model, of every family.
@@ -76,14 +78,18 @@ def family_of(config) -> Family:
     """The entry for a model's config.
 
     Raises:
-        Refusal: the family is not supported, with the reason where there is one.
+        Refusal: the family is not supported, or not this model of it, with the reason where there is one.
     """
     kind = config.model_type
     if kind not in FAMILIES:
         reason = f" {REFUSED[kind]}" if kind in REFUSED else ""
         known = ", ".join(sorted(FAMILIES))
         raise Refusal(f"The model is of type {kind!r}; supported are: {known}.{reason} Load a checkpoint of one of these.")
-    return FAMILIES[kind]
+    family = FAMILIES[kind]
+    if reason := family.refuses(config):
+        taken = ", ".join(published.hub_ids[0] for published in family.published)
+        raise Refusal(f"The model is a {family.title} that is not supported. {reason} Load another of the family, such as {taken}.")
+    return family
 
 
 def find_published(model: str) -> Published | None:

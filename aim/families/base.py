@@ -94,6 +94,7 @@ class Family:
         timing: (seconds from one frame to the next) → further inputs that say so, or None where the model is not told.
         watch_tower: (model, callback) → hook handles. The callback gets a `TowerAttention` for each pass of the vision tower: its frames in
             order, or all tokens as one frame where pictures differ in size. None where the family has no tower that can be watched.
+        keeping_sizes: (model) → hook handles that add to the tower's output how large its pictures are, where a prompt does not tell.
         published: the published models of the family.
         picture_settings: the picture settings of their checkpoints, as in `preprocessor_config.json`; for models with random weights.
         unquantised: paths of the modules that keep their weights where the LLM is quantised: the vision tower, its projector, the head.
@@ -102,6 +103,7 @@ class Family:
         for_images: (this family) → the family with the fields that differ where one picture goes in through the model's own image prompt:
             as a clip of one frame, which is the picture as a whole. None where pictures are not taken.
         tiles: the model's own processor also shows a picture enlarged in tiles, which `for_images` leaves out.
+        refuses: (config) → why a model of the family cannot be reduced, in a sentence; "" for those that can.
         suggested_for_video: the app names the family's models where it says which ones would take real videos on this machine.
     """
 
@@ -121,6 +123,7 @@ class Family:
     clip_type: str = "video"
     timing: Callable[[float], dict[str, Tensor]] | None = None
     watch_tower: Callable[..., list] | None = None
+    keeping_sizes: Callable[..., list] | None = None
     published: tuple[Published, ...] = ()
     picture_settings: dict[str, Any] = field(default_factory=dict)
     unquantised: tuple[str, ...] = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
@@ -129,6 +132,7 @@ class Family:
     suggested_for_video: bool = False
     for_images: Callable[[Family], Family] | None = None
     tiles: bool = False
+    refuses: Callable[[Any], str] = lambda _config: ""
 
     def taking(self, is_image: bool) -> Family:
         """This family, or where `is_image` the one that takes a single picture through the family's own image prompt.

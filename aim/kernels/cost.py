@@ -44,7 +44,7 @@ def prefill_flops(shape: ModelShape, lengths: list[int]) -> int:
     """
     head = shape.hidden_size * shape.vocab_size
     full, linear = _by_kind(shape, lengths)
-    return head + sum(layer_flops(shape, tokens) for tokens in full) + sum(linear_layer_flops(shape, tokens) for tokens in linear)
+    return head + sum(layer_flops(own, tokens) for own, _, tokens in full) + sum(linear_layer_flops(shape, tokens) for tokens in linear)
 
 
 def causal_prefill_flops(shape: ModelShape, lengths: list[int]) -> int:
@@ -57,9 +57,8 @@ def causal_prefill_flops(shape: ModelShape, lengths: list[int]) -> int:
     Raises:
         ValueError: not one length for each layer.
     """
-    pair = 2 * shape.num_heads * shape.head_dim
     full, linear = _by_kind(shape, lengths)
-    layers = sum(2 * tokens * shape.layer_weights + pair * tokens * (tokens + 1) for tokens in full)
+    layers = sum(2 * tokens * (own.layer_weights + own.num_heads * own.head_dim * (tokens + 1)) for own, _, tokens in full)
     norms = 17 * shape.hidden_size * sum(linear)
     return layers + sum(linear_layer_flops(shape, tokens) for tokens in linear) - norms + lm_head_flops(shape)
 
@@ -73,8 +72,8 @@ def kv_bytes(shape: ModelShape, lengths: list[int], bytes_per_value: int = 2) ->
     Raises:
         ValueError: not one length for each layer.
     """
-    held = sum(shape.cached(layer, tokens) for layer, tokens in enumerate(_checked(shape, lengths)))
-    return 2 * shape.num_key_value_heads * shape.head_dim * bytes_per_value * held
+    full, _ = _by_kind(shape, lengths)
+    return 2 * bytes_per_value * sum(own.num_key_value_heads * own.head_dim * own.cached(layer, tokens) for own, layer, tokens in full)
 
 
 def lm_head_flops(shape: ModelShape) -> int:
@@ -93,16 +92,12 @@ def decode_flops(shape: ModelShape, lengths: list[int], steps: int) -> int:
         ValueError: not one length for each layer.
     """
     full, linear = _by_kind(shape, lengths)
-    attended = sum(
-        shape.cached(layer, length + step) + 1
-        for layer, length in enumerate(lengths)
-        if layer not in shape.linear_layers
-        for step in range(steps)
+    layers = sum(2 * own.layer_weights + 17 * own.hidden_size for own, _, _ in full) + len(linear) * linear_layer_flops(shape, 1)
+    attention = sum(
+        (4 * own.head_dim + 5) * own.num_heads * sum(own.cached(layer, tokens + step) + 1 for step in range(steps))
+        for own, layer, tokens in full
     )
-    for_each_entry = 4 * shape.num_heads * shape.head_dim + 5 * shape.num_heads
-    for_each_layer = 2 * shape.layer_weights + 17 * shape.hidden_size
-    layers = len(full) * for_each_layer + len(linear) * linear_layer_flops(shape, 1)
-    return steps * (layers + lm_head_flops(shape)) + attended * for_each_entry
+    return steps * (layers + lm_head_flops(shape)) + attention
 
 
 def vision_flops(vision: VisionShape, frames: int) -> int:
@@ -110,7 +105,8 @@ def vision_flops(vision: VisionShape, frames: int) -> int:
 
     A frame: 2·P·patch_pixels·h (patch embedding) + layers · 2·n·(4·h² + 2·h·intermediate) (q, k, v, o and the MLP's two matrices)
     + 4·h·pairs (q·kᵀ and attention · v) + 2·(P / k)·(k·h·m + m·p) for each projector (of k patches, to m and then p; of their mean, h·m in
-    place of k·h·m). Only matrix products are counted: norms, softmax and activations, around 1 %, are left out.
+    place of k·h·m, and 2·(P / k)·P·h more where a matrix makes the means). Only matrix products are counted: norms, softmax and
+    activations, around 1 %, are left out.
     """
     patches, hidden, projected = vision.patches_per_frame, vision.hidden_size, vision.projector_size
     tokens, together, middle = patches + vision.other_tokens, vision.projector_patches, vision.projector_middle or projected
@@ -120,7 +116,8 @@ def vision_flops(vision: VisionShape, frames: int) -> int:
     first = hidden * middle * (1 if vision.projector_means else together)
     second = middle * projected * (vision.projector_matrices - 1)
     projector = 2 * (patches // together) * (first + second) if projected else 0
-    return frames * (embedding + vision.num_layers * linears + attention + vision.projectors * projector)
+    means = 2 * (patches // together) * patches * hidden * vision.means_by_matrix
+    return frames * (embedding + vision.num_layers * linears + attention + vision.projectors * projector + means)
 
 
 def merge_flops(
@@ -199,20 +196,13 @@ def last_token_flops(shape: ModelShape, lengths_scored: list[int]) -> int:
     return shape.num_heads * (2 * shape.head_dim + 5) * sum(lengths_scored)
 
 
-def _checked(shape: ModelShape, lengths: list[int]) -> list[int]:
-    if len(lengths) != shape.num_layers:
-        raise ValueError(f"lengths holds {len(lengths)} numbers; the model has {shape.num_layers} layers. Pass the tokens of each layer.")
-    return lengths
-
-
-def _by_kind(shape: ModelShape, lengths: list[int]) -> tuple[list[int], list[int]]:
-    """The lengths of the layers that attend to keys, and of those of linear attention.
+def _by_kind(shape: ModelShape, lengths: list[int]) -> tuple[list[tuple[ModelShape, int, int]], list[int]]:
+    """(numbers, index and length of the layers that attend to keys, lengths of those of linear attention).
 
     Raises:
         ValueError: not one length for each layer.
     """
-    full: list[int] = []
-    linear: list[int] = []
-    for layer, tokens in enumerate(_checked(shape, lengths)):
-        (linear if layer in shape.linear_layers else full).append(tokens)
-    return full, linear
+    if len(lengths) != shape.num_layers:
+        raise ValueError(f"lengths holds {len(lengths)} numbers; the model has {shape.num_layers} layers. Pass the tokens of each layer.")
+    full = [(shape.of(layer), layer, tokens) for layer, tokens in enumerate(lengths) if layer not in shape.linear_layers]
+    return full, [lengths[layer] for layer in shape.linear_layers]

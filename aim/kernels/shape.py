@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,19 @@ class LinearShape:
 
 
 @dataclass(frozen=True)
+class Heads:
+    """The heads that some layers have in place of the others'.
+
+    Attributes:
+        values_are_keys: one matrix makes keys and values.
+    """
+
+    num_key_value_heads: int
+    head_dim: int
+    values_are_keys: bool = False
+
+
+@dataclass(frozen=True)
 class ModelShape:
     """The numbers of a decoder-only LLM with gated MLPs and grouped-query attention (Qwen2, Llama), and of what some have besides.
 
@@ -46,6 +59,9 @@ class ModelShape:
         linear_layers: their indices, ascending.
         window: how many tokens the layers `windowed_layers` look back on, themselves among them; 0 where there are none.
         windowed_layers: their indices, ascending.
+        other_heads: what the layers `other_layers` have in place of `num_key_value_heads` and `head_dim`; None where there are none.
+        other_layers: their indices, ascending.
+        values_are_keys: one matrix makes keys and values.
     """
 
     num_layers: int
@@ -62,6 +78,13 @@ class ModelShape:
     linear_layers: tuple[int, ...] = ()
     window: int = 0
     windowed_layers: tuple[int, ...] = ()
+    other_heads: Heads | None = None
+    other_layers: tuple[int, ...] = ()
+    values_are_keys: bool = False
+
+    def of(self, layer: int) -> ModelShape:
+        """The same numbers with the heads of this layer."""
+        return replace(self, **asdict(self.other_heads)) if self.other_heads and layer in self.other_layers else self
 
     def cached(self, layer: int, tokens: int) -> int:
         """How many entries a layer's KV cache holds after so many tokens. One with a window keeps what the next token looks back on."""
@@ -71,8 +94,12 @@ class ModelShape:
 
     @property
     def layer_weights(self) -> int:
-        """Weights that one token meets in a layer that attends to keys: q, k, v, o and gate, up, down, seven matrices in most models."""
-        attention = (2 + self.gate) * self.num_heads * self.head_dim + 2 * self.num_key_value_heads * self.head_dim
+        """Weights that one token meets in a layer that attends to keys: q, k, v, o and gate, up, down, seven matrices in most models.
+
+        They are those of the layers without heads of their own; `of` has the others.
+        """
+        keys = (2 - self.values_are_keys) * self.num_key_value_heads * self.head_dim
+        attention = (2 + self.gate) * self.num_heads * self.head_dim + keys
         return self.hidden_size * attention + self.mlp_weights
 
     @property
@@ -91,15 +118,11 @@ class ModelShape:
         return next(layer for layer in range(self.num_layers) if layer not in self.linear_layers)
 
     @property
-    def full_layers(self) -> int:
-        """How many layers attend to keys."""
-        return self.num_layers - len(self.linear_layers)
-
-    @property
     def weights(self) -> int:
         """Weights in the matrices of all layers."""
         unused = self.num_layers * 3 * self.hidden_size * self.unused_size
-        return self.full_layers * self.layer_weights + len(self.linear_layers) * self.linear_weights + unused
+        full = sum(self.of(layer).layer_weights for layer in range(self.num_layers) if layer not in self.linear_layers)
+        return full + len(self.linear_layers) * self.linear_weights + unused
 
 
 @dataclass(frozen=True)
@@ -117,6 +140,7 @@ class VisionShape:
         projectors: projectors of this size in all; more than one where layers inside the tower have their own (DeepStack).
         projector_matrices: 2, or 1 where the projector is a single matrix.
         projector_means: the projector takes the mean of the patches, and not one behind the other.
+        means_by_matrix: these means are a product of a matrix with all patches of a frame.
     """
 
     num_layers: int
@@ -132,3 +156,4 @@ class VisionShape:
     projectors: int = 1
     projector_matrices: int = 2
     projector_means: bool = False
+    means_by_matrix: bool = False

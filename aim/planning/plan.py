@@ -241,23 +241,23 @@ def _cost(
         baseline_vision_tflops=vision_flops(vision, frames) / TERA,
         # Layer 0 runs on all that merging left, in every method.
         merge_tflops=method.merge_flops(shape, vision, frames, per_frame, tokens_per_layer[0][0]) / TERA,
-        importance_tflops=method.score_flops(shape, _scored(shape, method, tokens_per_layer)) / TERA,
+        importance_tflops=sum(method.score_flops(own, [tokens]) for own, tokens in _scored(shape, method, tokens_per_layer)) / TERA,
         lm_head_tflops=lm_head_flops(shape) / TERA,
         tokens_per_layer=[(visual, text) for visual, text in tokens_per_layer],
     )
 
 
-def _scored(shape: ModelShape, method: Method, tokens_per_layer: list[tuple[int, int]]) -> list[int]:
-    """Tokens that are scored to decide what a layer keeps.
+def _scored(shape: ModelShape, method: Method, tokens_per_layer: list[tuple[int, int]]) -> list[tuple[ModelShape, int]]:
+    """The numbers of each layer that scores tokens to decide what a layer keeps, and how many tokens it scores.
 
-    They are those of the layer before, or of the last one before it that attends to keys, which may decide for several.
+    It is the layer before, or the last one before it that attends to keys, which may decide for several.
     """
     visual = [pair[0] for pair in tokens_per_layer]
     cuts = [layer for layer in range(1, len(visual)) if 0 < visual[layer] < visual[layer - 1]]
     if method.looks_ahead:
-        return [sum(tokens_per_layer[layer - 1]) for layer in cuts]
+        return [(shape.of(layer), sum(tokens_per_layer[layer - 1])) for layer in cuts]
     scored = {max(before for before in range(layer) if before not in shape.linear_layers) for layer in cuts}
-    return [sum(tokens_per_layer[layer]) for layer in sorted(scored)]
+    return [(shape.of(layer), sum(tokens_per_layer[layer])) for layer in sorted(scored)]
 
 
 def _config_of(model: str) -> PretrainedConfig:

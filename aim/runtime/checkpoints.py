@@ -239,7 +239,7 @@ def _picture_settings(source: str, places: tuple[tuple[str, str | None], ...]) -
         path = _find(source, file)
         settings = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
         settings = settings.get(part, {}) if part else settings
-        if isinstance(settings, dict) and ("size" in settings or "max_pixels" in settings):
+        if isinstance(settings, dict) and settings.keys() & {"size", "max_pixels", "max_soft_tokens"}:
             return settings
     return {}
 

@@ -14,7 +14,9 @@ OPTIONS = {"max_new_tokens": 6, "do_sample": False}
 def adapted(model):
     """LoRA on the attention of tower and text model, its second factor random, so that it changes the answer."""
     torch.manual_seed(1)
-    return get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)).eval()
+    linears = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    chosen = [name for name in linears if {"q_proj", "v_proj"} & set(name.split("."))]
+    return get_peft_model(model, LoraConfig(r=4, target_modules=chosen, init_lora_weights=False)).eval()
 
 
 @pytest.fixture(scope="module", params=FEWER)

@@ -7,7 +7,7 @@ import aim
 from aim.kernels.grid import Grid
 from aim.kernels.merging import merge_clip
 from aim.planning.plan import plan_for
-from tests.tiny import IMAGE, TINY, fingerprint, gemma3, internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl, takes_features
+from tests.tiny import IMAGE, TINY, fingerprint, gemma3, gemma4, internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl, takes_features
 
 LAYERS, WINDOW, SAID = 6, 16, 24
 OLDER = {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 4}
@@ -18,6 +18,7 @@ WINDOWED = {
     "Qwen2 from a layer on": lambda: llava_onevision(**OLDER),
     "Qwen3 by layer": lambda: internvl(model_type="qwen3", **BY_LAYER),
     "Gemma 3": lambda: gemma3(sliding_window=20),
+    "Gemma 4": lambda: gemma4(sliding_window=20),
     "Qwen2-VL": lambda: qwen2_vl(**OLDER),
     "Qwen2.5-VL": lambda: qwen2_5_vl(**OLDER),
 }
@@ -40,8 +41,11 @@ def tiny(model):
 def windows(model) -> list[int | None]:
     """The window of each layer, as its own attention says or else the config."""
     text = model.config.text_config
-    layers = model.model.language_model.layers
-    return [getattr(layer.self_attn, "sliding_window", text.sliding_window) for layer in layers]
+    return [getattr(layer.self_attn, "sliding_window", text.sliding_window) for layer in layers_of(model)]
+
+
+def layers_of(model):
+    return model.model.language_model.layers
 
 
 def generate(model, inputs, **options):
@@ -86,8 +90,9 @@ def test_the_cache_takes_the_bytes_that_are_planned(model, method):
         model(**inputs, use_cache=True)
     planned = plan_for(model.config, 4, trace.tokens_per_layer[0][1], method, 4, Grid(*trace.grids[0]))
     held = [min(sum(pair), window - 1 if window else 999) for pair, window in zip(trace.tokens_per_layer, windows(model), strict=True)]
-    assert planned.kv_bytes == trace.key_value_bytes == sum(held) * 2 * 2 * 8 * 4
-    assert planned.baseline_kv_bytes < 6 * inputs["input_ids"].shape[1] * 2 * 2 * 8 * 4
+    keys = [layer.self_attn.k_proj.out_features if hasattr(layer.self_attn, "k_proj") else 16 for layer in layers_of(model)]
+    assert planned.kv_bytes == trace.key_value_bytes == sum(2 * 4 * count * width for count, width in zip(held, keys, strict=True))
+    assert planned.baseline_kv_bytes < inputs["input_ids"].shape[1] * 2 * 4 * sum(keys)
 
 
 def masked_logits(model, inputs, sequence, trace):
@@ -104,7 +109,7 @@ def masked_logits(model, inputs, sequence, trace):
         visible[patches[trace.survivors[layer]]] = True
         seen = (place[:, None] >= place) & visible
         window = windows(model)[layer]
-        if tiny(model).token_types == "token_type_ids":
+        if tiny(model).windows and (window is not None or model.config.model_type == "gemma3"):
             frames = torch.zeros(total, dtype=torch.long)
             frames[patches] = 1 + torch.arange(len(patches)) // 25
             seen = place[:, None] >= place
@@ -114,7 +119,7 @@ def masked_logits(model, inputs, sequence, trace):
             seen &= place[:, None] - place < window
         return args, {**kwargs, "attention_mask": (seen | torch.eye(total, dtype=torch.bool))[None, None]}
 
-    layers = model.model.language_model.layers
+    layers = layers_of(model)
     hooks = [layer.register_forward_pre_hook(lambda m, a, k, i=i: hide(i, m, a, k), with_kwargs=True) for i, layer in enumerate(layers)]
     given = {**inputs, "input_ids": sequence, "attention_mask": torch.ones_like(sequence)}
     if tiny(model).token_types:

@@ -5,7 +5,7 @@ import torch
 
 import aim
 from aim.kernels.schedule import merged_per_clip, ramp
-from tests.tiny import EACH, TINY, fingerprint
+from tests.tiny import EACH, TINY, fingerprint, pictures_of
 
 NOTHING = [aim.Full(), aim.AIM(merge_ratio=1.0, l1=6, l2=7)]
 REDUCED = aim.AIM(merge_ratio=0.5, l1=2, l2=5)
@@ -106,7 +106,7 @@ def test_features_made_once_give_the_same_answer_as_pixels(tiny):
     inputs = family.video_inputs()
     entry = family_of(model.config)
     with torch.inference_mode():
-        encoded = entry.encode(model, {k: v for k, v in inputs.items() if "pixel" in k or "grid" in k})
+        encoded = entry.encode(model, pictures_of(inputs))
     given = {k: v for k, v in inputs.items() if "pixel" not in k}
     with aim.reduce(model, REDUCED) as trace:
         ours = generate(model, given | encoded.inputs | feature_inputs(model, encoded.features))

@@ -65,6 +65,23 @@ def test_gemma3_takes_a_frame_as_one_square(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+def test_gemma4_takes_as_many_patches_as_fit_in_the_frames_own_shape(shape):
+    """By hand with pillow; its tower has patches of 4 x 4 pixels here, of which 2 x 2 are one of at most 70 tokens."""
+    config, frames = TINY["gemma4"].model().config, frames_of(shape)
+    made = FAMILIES["gemma4"].pixel_values(config, frames, {"resample": 2, "max_soft_tokens": 70})
+    pixels, places = (made[name].flatten(0, -3) for name in ("pixel_values_videos", "video_position_ids"))
+    height, width = frames.shape[1:3]
+    scale = (70 * 64 / (height * width)) ** 0.5
+    height, width = int(height * scale / 8) * 8, int(width * scale / 8) * 8
+    for frame, patches in zip(frames, pixels, strict=True):
+        resized = np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR)) / 255
+        cells = [(column, row) for row in range(height // 4) for column in range(width // 4)]
+        assert places[0].tolist() == [list(cell) for cell in cells]
+        expected = [resized[4 * row : 4 * row + 4, 4 * column : 4 * column + 4].reshape(-1) for column, row in cells]
+        torch.testing.assert_close(patches, torch.tensor(np.stack(expected), dtype=torch.float32), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_smolvlm_takes_a_frame_as_one_square_resized_twice(shape):
     """By hand with pillow, as its video processor does: to the longer side, which keeps the aspect, and then to the square."""
     settings, frames = {**COMMON, "resample": 1, "size": {"longest_edge": 60}, "max_image_size": {"longest_edge": 40}}, frames_of(shape)

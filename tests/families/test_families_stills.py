@@ -10,6 +10,8 @@ from PIL import Image
 from transformers import InternVLProcessor, LlavaOnevisionProcessor, LlavaProcessor, Qwen2_5_VLProcessor, Qwen2VLProcessor, Qwen3VLProcessor
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.gemma3.processing_gemma3 import Gemma3Processor
+from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
+from transformers.models.gemma4.processing_gemma4 import Gemma4Processor
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
@@ -64,6 +66,7 @@ def processor_of(name: str):
         **dict.fromkeys(qwen3, (Qwen3VLProcessor, qwen, {})),
         "internvl": (InternVLProcessor, GotOcr2ImageProcessorPil(**SQUARE), {"image_seq_length": 25}),
         "gemma3": (Gemma3Processor, Gemma3ImageProcessorPil(**settings) if name == "gemma3" else None, {"image_seq_length": 25}),
+        "gemma4": (Gemma4Processor, Gemma4ImageProcessorPil(patch_size=4, pooling_kernel_size=2), {}),
         "smolvlm": (SmolVLMProcessor, SmolVLMImageProcessorPil(**settings) if name == "smolvlm" else None, {"image_seq_len": 25}),
     }[name]
     tokenizer = build_tokenizer(FOLDERS[name][1])
@@ -71,13 +74,23 @@ def processor_of(name: str):
         for token, value in {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}.items():
             setattr(tokenizer, token, value)
         tokenizer.boi_token_id, tokenizer.image_token_id = 95, 97
+    if name == "gemma4":
+        for token, value in {"boi_token": "<|image>", "eoi_token": "<image|>", "image_token": "<|image|>"}.items():
+            setattr(tokenizer, token, value)
+        tokenizer.image_token_id, tokenizer.audio_token, tokenizer.boa_token, tokenizer.eoa_token = 97, "<93>", "<93>", "<93>"
     if name == "internvl":
         for token, value in INTERNVL_TOKENS.items():
             setattr(tokenizer, token, value)
     processor = kind.__new__(kind)
     processor.check_argument_for_proper_class = lambda *_given: None
+    if kind is Gemma4Processor:
+        further = {"feature_extractor": None}
     processor.__init__(
-        images, tokenizer, *([] if kind in (LlavaProcessor, Gemma3Processor) else [None]), chat_template=FOLDERS[name][0], **further
+        image_processor=images,
+        tokenizer=tokenizer,
+        **({} if kind in (LlavaProcessor, Gemma3Processor) else {"video_processor": None}),
+        chat_template=FOLDERS[name][0],
+        **further,
     )
     if name == "smolvlm":
         processor.video_processor = SimpleNamespace(num_frames=None, fps=None)
@@ -122,7 +135,8 @@ def test_prompt_and_pixels_are_the_official_processors_and_the_answer_is_stock_g
     others = {"input_ids", "attention_mask", "mm_token_type_ids", "batch_num_images", "pixel_attention_mask", "token_type_ids"}
     assert pixels.keys() == expected.keys() - others
     for key, value in pixels.items():
-        torch.testing.assert_close(value, expected[key].to(value.dtype), rtol=0, atol=1e-5)
+        official_value = expected[key][:, : value.shape[1]]  # Gemma 4's processor pads, and ours does not
+        torch.testing.assert_close(value, official_value.to(value.dtype), rtol=0, atol=1e-5)
     with vlm.encoded(picture) as encoded:
         inputs = vlm.inputs(QUESTION, encoded)
     assert inputs["input_ids"].tolist() == expected["input_ids"].tolist()

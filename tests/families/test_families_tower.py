@@ -11,7 +11,7 @@ from aim.families import FAMILIES
 from aim.families.towers import received
 from aim.kernels.contextual_merging import merge_contextual
 from aim.methods import METHODS
-from tests.tiny import EACH, IMAGE, TINY, fingerprint, qwen2_5_vl
+from tests.tiny import EACH, IMAGE, TINY, fingerprint, pictures_of, qwen2_5_vl
 
 FRAMES = 3
 
@@ -81,6 +81,23 @@ def test_gemma3_sums_what_two_by_two_patches_receive():
     columns = eager_columns(model.model.vision_tower, inputs["pixel_values"], layer=1)
     expected = torch.stack([blocks_summed(column, 10, 10) for column in columns])
     torch.testing.assert_close(seen.received, expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["video", "image"])
+def test_gemma4_sums_what_two_by_two_patches_receive_and_padding_neither_asks_nor_receives(kind):
+    model, tiny = TINY["gemma4"].model(), TINY["gemma4"]
+    inputs = tiny.video_inputs(FRAMES) if kind == "video" else tiny.image_inputs()
+    name, rows = {"video": ("pixel_values_videos", 10), "image": ("pixel_values", 8)}[kind]
+    pixels, places = inputs[name].flatten(0, -3), inputs[f"{kind}_position_ids"].flatten(0, -3)
+    (seen,) = watched(model, lambda: model.model.vision_tower(pixels, places))
+    real = 10 * rows
+    model.model.vision_tower.set_attn_implementation("eager")
+    with torch.no_grad():
+        attention = model.model.vision_tower(pixels, places, output_attentions=True).attentions[-1]
+    columns = attention.float()[:, :, :real, :real].mean((1, 2))
+    expected = torch.stack([blocks_summed(column, rows, 10) for column in columns])
+    torch.testing.assert_close(seen.received, expected, rtol=1e-4, atol=1e-7)
+    assert seen.keys.shape == (3, real // 4, 32)
 
 
 def test_smolvlm_sums_what_two_by_two_patches_receive():
@@ -235,8 +252,8 @@ def test_a_method_that_asks_the_tower_gets_the_same_by_pixels_and_by_features(na
     if kind == "video":
         entry = FAMILIES[name]
         with torch.inference_mode(), aim.reduce(model, method):
-            encoded = entry.encode(model, {key: value for key, value in inputs.items() if "pixel" in key or "grid" in key})
-            given = {key: value for key, value in inputs.items() if "pixel" not in key and "grid" not in key}
+            encoded = entry.encode(model, pictures_of(inputs))
+            given = {key: value for key, value in inputs.items() if key not in pictures_of(inputs)}
             given |= encoded.inputs | feature_inputs(model, encoded.features)
             again = model.generate(**given, max_new_tokens=8, do_sample=False)
         assert torch.equal(first, again)

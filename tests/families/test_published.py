@@ -10,7 +10,7 @@ from transformers import AutoModelForImageTextToText
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from aim.families import FAMILIES, PUBLISHED, family_of, find_published
-from aim.kernels.shape import LinearShape, ModelShape, VisionShape
+from aim.kernels.shape import Heads, LinearShape, ModelShape, VisionShape
 from aim.planning.plan import PlannedModel, look_up
 from tests.tiny import EACH, TINY
 
@@ -59,6 +59,15 @@ def gemma3(shape, head_dim):
     tower = VisionShape(27, 1152, 4304, 64 * 64, 3 * 14 * 14, shape.hidden_size, 16, projector_means=True, projector_matrices=1)
     windows = tuple(layer for layer in range(shape.num_layers) if layer % 6 != 5)
     return PlannedModel(replace(shape, head_dim=head_dim, window=1024, windowed_layers=windows), tower, 16 * 16)
+
+
+def gemma4(shape, wide_keys, **experts):
+    """70 tokens a frame at most, 6 x 11 of 640 x 360 pixels, each the mean of 3 x 3 patches. A layer without a window has wider heads."""
+    tower = VisionShape(27, 1152, 6456, 9 * 66, 3 * 16 * 16, shape.hidden_size, 9, projector_means=True, projector_matrices=1)
+    windows = tuple(layer for layer in range(shape.num_layers) if layer % 6 != 5)
+    heads = {"other_heads": Heads(wide_keys, 512, True), "other_layers": tuple(range(5, shape.num_layers, 6))}
+    language = replace(shape, head_dim=256, window=1024, windowed_layers=windows, **heads, **experts)
+    return PlannedModel(language, replace(tower, means_by_matrix=True), 66)
 
 
 def smolvlm(shape, depth, hidden, intermediate, image, patch, joined):
@@ -136,6 +145,8 @@ STATED = {
     "gemma-3-4b": (gemma3(llm(34, 2560, 10240, 8, 4, 262208), 256), 4.3),
     "gemma-3-12b": (gemma3(llm(48, 3840, 15360, 16, 8, 262208), 256), 12.2),
     "gemma-3-27b": (gemma3(llm(62, 5376, 21504, 32, 16, 262208), 128), 27.4),
+    "gemma-4-31b": (gemma4(llm(60, 5376, 21504, 32, 16, 262144), 4), 31.3),
+    "gemma-4-26b-a4b": (gemma4(llm(30, 2816, 2112 + 8 * 704, 16, 8, 262144), 2, router=128, unused_size=120 * 704), 25.8),
     "smolvlm2-256m": (smolvlm(llm(30, 576, 1536, 9, 3, 49280), 12, 768, 3072, 512, 16, 4), 0.256),
     "smolvlm2-500m": (smolvlm(llm(32, 960, 2560, 15, 5, 49280), 12, 768, 3072, 512, 16, 4), 0.507),
     "smolvlm2-2.2b": (smolvlm(llm(24, 2048, 8192, 32, 32, 49280), 27, 1152, 4304, 384, 14, 3), 2.25),
@@ -243,5 +254,5 @@ def test_the_picture_settings_make_what_the_published_towers_take(kind):
             assert list(pixels.shape[-4:]) == [3, 3, *sides]
         else:
             vision = family.vision_shape(config, grid)
-            assert list(pixels.shape) == [grid.frames * vision.patches_per_frame, vision.patch_pixels]
+            assert list(pixels.flatten(0, -2).shape) == [grid.frames * vision.patches_per_frame, vision.patch_pixels]
         assert 0.9 < pixels.max() < 3  # white, in standard deviations from the mean

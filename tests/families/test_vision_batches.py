@@ -7,7 +7,7 @@ from aim.families import FAMILIES
 from aim.families import batches as module
 from aim.families.batches import batches
 from aim.kernels.cost import VisionShape
-from tests.tiny import EACH, TINY
+from tests.tiny import EACH, TINY, pictures_of
 
 FRAME = 9 * (8 * (2 + 9) + 2 * 16) * 4  # bytes of one frame of `VISION`
 VISION = VisionShape(2, 8, 16, patches_per_frame=9, patch_pixels=12)
@@ -32,7 +32,7 @@ def features_of(family, model, pixels):
 @pytest.mark.parametrize("name", EACH)
 def test_features_made_in_parts_are_those_of_the_whole_clip(name, frames, monkeypatch):
     model, family = TINY[name].model(), FAMILIES[name]
-    pixels = {key: value for key, value in TINY[name].video_inputs(frames).items() if key.startswith(("pixel", "video_grid"))}
+    pixels = pictures_of(TINY[name].video_inputs(frames))
     stock = {"llava": "image", "internvl": "image", "smolvlm": "image", "gemma3": "image"}.get(name, "video")
     passes = []
     tower = next(getattr(model.model, name) for name in ("visual", "vision_tower", "vision_model") if hasattr(model.model, name))

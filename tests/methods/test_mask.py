@@ -33,17 +33,27 @@ def model(family):
 def hidden_by_masks(model, inputs, hidden):
     """The last logits of the stock model in which nothing after the places `hidden` of the prompt may attend to them.
 
-    A layer of linear attention, which has no such mask, is given the other places alone.
+    A layer of linear attention, which has no such mask, is given the other places alone. In Gemma the tokens of one picture also attend to
+    later ones of it: in Gemma 4 only in the layers with a window.
     """
     length = inputs["input_ids"].shape[1]
-    seen = torch.ones(length, length).tril().bool()
-    seen[:, hidden] = False
-    seen |= torch.eye(length).bool()
+    kind, ids = model.config.model_type, inputs["input_ids"][0]
+    is_patch = (ids == IMAGE) | (ids == VIDEO)
+    picture = torch.cumsum(is_patch & ~is_patch.roll(1), 0) * is_patch
+
+    def seen(both: bool):
+        pairs = torch.ones(length, length).tril().bool()
+        pairs |= both & (picture[:, None] == picture) & is_patch
+        pairs[:, hidden] = False
+        return pairs | torch.eye(length).bool()
 
     left = torch.ones(length, dtype=torch.bool).index_fill(0, hidden, False)
 
     def mask(layer, args, kwargs):
-        return args, {**kwargs, "attention_mask": seen[None, None] if hasattr(layer, "self_attn") else None}
+        if not hasattr(layer, "self_attn"):
+            return args, {**kwargs, "attention_mask": None}
+        both = kind == "gemma3" or (kind == "gemma4" and layer.self_attn.is_sliding)
+        return args, {**kwargs, "attention_mask": seen(both)[None, None]}
 
     def only_left(_linear, args, kwargs):
         return args, {**kwargs, "hidden_states": kwargs["hidden_states"][:, left]}

@@ -30,8 +30,11 @@ from tests.tiny_checkpoints import save_checkpoint
 
 QUESTION, KNOBS = "what is it?", {"merge_ratio": 0.5, "l1": 2, "l2": 5}
 HEIGHT, WIDTH = 36, 60
-# Visual tokens of a frame of that size, or of two: Qwen's are 4.5 x 7.5 tokens of 8 x 8 pixels, rounded to even. The others resize frames.
-TOKENS = {name: 4 * 8 if name.startswith("qwen") else 25 for name in TINY}
+# Visual tokens of a frame of that size, or of two: Qwen's are 4.5 x 7.5 tokens of 8 x 8 pixels, rounded to even, and Gemma 4 makes frames
+# larger, of 70 tokens at most. The others resize frames to a square.
+TOKENS = {name: 4 * 8 if name.startswith("qwen") else 25 for name in TINY} | {"gemma4": 6 * 10}
+# Of a frame of 640 x 360 pixels, 45 x 80 tokens of 8 x 8 pixels, or of two, where that differs.
+USUAL = {name: 45 * 80 for name in TINY if name.startswith("qwen")} | {"gemma4": 6 * 11}
 
 
 @pytest.fixture(scope="module", params=FEWER)
@@ -115,10 +118,10 @@ def test_before_a_video_was_read_the_panel_is_for_that_many_frames_of_a_usual_si
     values = asked(frames).values()
     panel = knobs.plan(vlm, QUESTION, *(values[name] for name in knobs.PLANNED))
     steps = math.ceil(frames / TINY[name_of(vlm)].step)
-    each = 45 * 80 if name_of(vlm).startswith("qwen") else 25  # 360 x 640 pixels are 45 x 80 tokens of 8 x 8
+    each = USUAL.get(name_of(vlm), 25)
     merged = steps * merged_per_frame(KNOBS["merge_ratio"], each)
     assert f"{steps * each:,} → {merged:,} visual tokens" in panel
-    assert ("frames of 640 × 360 pixels" in panel) == name_of(vlm).startswith("qwen")
+    assert ("frames of 640 × 360 pixels" in panel) == (name_of(vlm) in USUAL)
     told = api_plan(vlm, asked(frames))
     assert told["tokens_per_layer"][0][0] == merged
 
@@ -154,5 +157,5 @@ def cost_of_frames(vlm, frames: int) -> float:
 
 
 def test_the_models_line_tells_for_how_many_frames_its_tokens_are(vlm):
-    line = model_line(vlm)
-    assert ("3600 visual tokens for 2 frames" if name_of(vlm).startswith("qwen") else "25 visual tokens a frame") in line
+    each = USUAL.get(name_of(vlm), 25)
+    assert f"{each} visual tokens {'for 2 frames' if name_of(vlm).startswith('qwen') else 'a frame'}" in model_line(vlm)
