@@ -93,9 +93,12 @@ def test_overlap_counts_shared_places_over_all_places(comparison):
 
 
 def test_a_merged_tokens_place_is_one_of_its_own_patches(comparison):
+    """FlashVID may put two tokens at one place, and the patch there belongs to one of them."""
     for run in comparison.runs:
         trace = run.answer.trace
-        assert torch.equal(trace.assignment.flatten()[trace.anchors], torch.arange(trace.merged_tokens))
+        owners = trace.assignment.flatten()[trace.anchors]
+        assert torch.equal(trace.anchors[owners], trace.anchors)
+        assert torch.equal(owners.unique(), torch.arange(trace.merged_tokens)) or run.answer.method.name == "flashvid"
 
 
 def test_timing_rounds_take_turns_and_leave_the_answers_alone(vlm, clip, monkeypatch):
