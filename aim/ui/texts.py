@@ -10,8 +10,9 @@ from aim.runtime.fitting import fitting, memory
 from aim.video.intake.limits import LIMITS
 
 HEADER = """<header class="aim-header"><h1>AIM Explorer</h1>
-<p><a href="https://arxiv.org/abs/2412.03248" target="_blank" rel="noopener">AIM</a> merges patches that look alike, then drops tokens
-that get little attention. How few can the model live on? Drag <b>Tokens kept</b> until the answer breaks.</p></header>"""
+<p><span>A video language model cuts each frame into patches and reads each patch as a token.
+<a href="https://arxiv.org/abs/2412.03248" target="_blank" rel="noopener">AIM</a> merges patches that look alike, then drops the tokens that
+get little attention. How few can the model live on?</span> Drag <b>Tokens kept</b> until the answer breaks.</p></header>"""
 
 KNOBS = """<p class="aim-help">Similar patches are merged before the language model. The <b>merge ratio</b> is the share of tokens kept
 after merging. All merged tokens pass through the layers before <b>l1</b>. From layer l1 on, every layer drops the least important ones.

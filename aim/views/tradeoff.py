@@ -64,7 +64,7 @@ def tradeoff_chart(tuned: Tuned) -> go.Figure:
                 **style,
             )
 
-    add("best so far", tuned.front(tuned.price), "lines", line={"color": PLANNED, "width": 2, "shape": "hv"})
+    add("best at each cost", tuned.front(tuned.price), "lines", line={"color": PLANNED, "width": 2, "shape": "hv"})
     rejected, measured = ([tried for tried in tuned.tried if tried.rejected == given_up] for given_up in (True, False))
     add("tried", measured, marker={"size": 10, "color": VISUAL})
     add("stopped early", rejected, marker={"size": 9, "color": VISUAL, "symbol": "circle-open", "line": {"width": 1.5}})
@@ -90,7 +90,7 @@ def tradeoff_chart(tuned: Tuned) -> go.Figure:
             420,
             margin={"l": 64, "r": 16, "t": 76, "b": 70},
             hovermode="closest",
-            legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11}, "entrywidth": 78},
+            legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 11}, "entrywidth": 100},
             xaxis={
                 "title": {"text": f"{KINDS[tuned.budget.kind].title}<br>full model: {written(tuned.price(tuned.tried[0]))}"},
                 "type": "log",

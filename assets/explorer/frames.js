@@ -39,12 +39,12 @@ function makeFrames(onAsk = null) {
   const choices = makeChoices("View", views, state.view, setView);
   const wordChoice = choices.row.querySelector("input[value=word]").parentElement;
   wordChoice.hidden = true;
-  const pressed = (text, act) => make("button", { type: "button", class: "aim-x-button", onclick: act }, text);
-  const paint = pressed("✎ Paint", () => setPainting(!state.painting));
-  const moment = pressed("+ this moment", () => paintPlaces(Array.from({ length: run.trace.patches }, (_, place) => place)));
-  const without = pressed("Ask without", () => ask("without"));
-  const only = pressed("Ask with only", () => ask("only"));
-  const clear = pressed("Clear", () => (state.painted.clear(), (answered.textContent = ""), setPainting(false)));
+  const pressed = (text, title, act) => make("button", { type: "button", class: "aim-x-button", title, onclick: act }, text);
+  const paint = pressed("✎ Paint", "Choose patches by drawing on the frame", () => setPainting(!state.painting));
+  const moment = pressed("+ this moment", "Choose all patches of this frame", () => paintPlaces(Array.from({ length: run.trace.patches }, (_, place) => place)));
+  const without = pressed("Ask without", "Ask the full model again without the chosen patches", () => ask("without"));
+  const only = pressed("Ask with only", "Ask the full model again with the chosen patches alone", () => ask("only"));
+  const clear = pressed("Clear", "Choose no patches", () => (state.painted.clear(), (answered.textContent = ""), setPainting(false)));
   const answered = make("p", { class: "aim-x-answered", role: "status" });
   const paintRow = make("div", { class: "aim-x-paint", hidden: !onAsk }, paint, moment, without, only, clear);
   const fill = make("input", { type: "checkbox", checked: state.fill, onchange: () => ((state.fill = fill.checked), draw(true)) });
@@ -198,7 +198,7 @@ function makeFrames(onAsk = null) {
     right.textContent = other ? "B, now" : "what the model sees";
     frameSlider.say(`${frame + 1} of ${trace.frames} · ${time}`);
     const whole = `${trace.alive[layer].toLocaleString("en")} of ${writeCount(trace.groups, "token")} left`;
-    layerSlider.say(merged ? "merging comes before the layers" : `${layer} of 0–${trace.layers - 1} · ${whole}`);
+    layerSlider.say(merged ? "merging happens before layer 0" : `${layer} of 0–${trace.layers - 1} · ${whole}`);
     fillRow.hidden = !merged;
     legend.replaceChildren(...makeLegend(trace, state.view, layer, colours));
     reading.replaceChildren(...VIEWS[state.view].reading.flatMap((text) => [text, make("br")]));

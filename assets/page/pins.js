@@ -1,7 +1,7 @@
 // A setting that is kept as A, to be looked at beside the present one, B.
 
 function startPins(page, element) {
-  const pin = make("button", { type: "button", class: "aim-x-button" }, "Pin as A");
+  const pin = make("button", { type: "button", class: "aim-x-button", title: "Keep this setting as A, and compare later ones with it" }, "Pin as A");
   const pace = make("span", { class: "aim-pace" });
   const list = make("div", { class: "aim-pins" });
   element.replaceChildren(make("div", { class: "aim-x aim-pinning" }, make("div", { class: "aim-pin-row" }, pin, pace), list));

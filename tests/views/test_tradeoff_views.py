@@ -68,7 +68,7 @@ def test_the_chosen_the_papers_the_reference_and_the_budget_have_their_own_marks
 
 
 def test_the_front_falls_as_cost_rises_and_no_measured_point_lies_below_it():
-    front = traces(TUNED)["best so far"]
+    front = traces(TUNED)["best at each cost"]
     assert list(front.x) == [tried.cost["prefill_tflops"] for tried in TUNED.front()]
     points = list(zip(front.x, front.y, strict=True))
     assert points == sorted(points) and list(front.y) == sorted(front.y, reverse=True)
