@@ -112,10 +112,11 @@ def watch_tower(model, callback: Callable[[TowerAttention], None]) -> list:
             def pool(values: Tensor, rows=rows, columns=columns) -> Tensor:
                 return block_means(values, rows * joined, columns * joined, joined)
 
-            found.append(pooled(received(query, key, attention.scaling), keys[number, real].flatten(1)[None], pool))
+            found.append(pooled(received(query, key, attention.scaling), keys[number, real].flatten(1)[None], keys.shape[2], pool))
         # Pictures of several sizes cannot be the rows of one table, so they become one long row.
         axis = 0 if len({seen.received.shape for seen in found}) == 1 else 1
-        callback(TowerAttention(torch.cat([seen.received for seen in found], axis), torch.cat([seen.keys for seen in found], axis)))
+        means, keys = (torch.cat([getattr(seen, name) for seen in found], axis) for name in ("received", "keys"))
+        callback(TowerAttention(means, keys, found[0].heads))
 
     return [
         attention.register_forward_pre_hook(on_attention, with_kwargs=True),

@@ -97,7 +97,7 @@ def test_gemma4_sums_what_two_by_two_patches_receive_and_padding_neither_asks_no
     columns = attention.float()[:, :, :real, :real].mean((1, 2))
     expected = torch.stack([blocks_summed(column, rows, 10) for column in columns])
     torch.testing.assert_close(seen.received, expected, rtol=1e-4, atol=1e-7)
-    assert seen.keys.shape == (3, real // 4, 32)
+    assert seen.keys.shape == (3, real // 4, 32) and seen.heads == 4
 
 
 def test_smolvlm_sums_what_two_by_two_patches_receive():
