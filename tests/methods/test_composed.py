@@ -84,14 +84,13 @@ def test_a_scorer_that_looks_ahead_scores_by_the_layer_to_come(family, model):
 
 
 @pytest.mark.whole
-def test_any_scorer_goes_with_any_schedule(family, model):
+def test_any_scorer_goes_with_any_schedule():
     """FrameFusion's plan is an estimate, since its cuts decide as they go."""
-    inputs, merger = family.video_inputs(4), aim.ToMe(merge_ratio=0.6)
+    tiny, merger = TINY["llava_onevision"], aim.ToMe(merge_ratio=0.6)
+    model, inputs, merged = tiny.model(layers=LAYERS), tiny.video_inputs(4), merger.merged_tokens(4, 25)
     for scorer in REDUCED.values():
         for name, schedule in REDUCED.items():
-            composed, planned = aim.Composed(merger, scorer, schedule), schedule.for_depth(LAYERS)
-            merged = composed.merged_tokens(*((4, 25) if family.step == 1 else (2, 35)))
-            kept = planned.runs_on(LAYERS, merged)
+            composed, kept = aim.Composed(merger, scorer, schedule), schedule.for_depth(LAYERS).runs_on(LAYERS, merged)
             if not scorer.scores and any(0 < count < merged for count in kept):
                 with pytest.raises(Refusal, match="which scores none"):
                     composed.for_depth(LAYERS)
