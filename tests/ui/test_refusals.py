@@ -172,9 +172,9 @@ def test_the_plan_and_the_saving_tell_a_fault_in_one_sentence_and_a_refusal_in_i
 def test_a_fault_while_a_link_is_followed_is_told_in_the_status_line(opened, log, monkeypatch, fault):
     monkeypatch.setattr(link_events, "restore", lambda *_: fault())
     [follow] = [one for one in opened.config["dependencies"] if one["targets"][0][1] == "load"]
-    body = {"data": [], "fn_index": follow["id"], "session_hash": opened.session}
+    body = {"data": [""], "fn_index": follow["id"], "session_hash": opened.session}
     told = opened.http.post("gradio_api/run/predict", json=body).raise_for_status().json()["data"]
-    assert errors.UNEXPECTED in told[-1] and logged_as(log(), FAULTS[fault], fault.__name__)
+    assert errors.UNEXPECTED in told[-2] and logged_as(log(), FAULTS[fault], fault.__name__)
 
 
 @pytest.mark.parametrize("value", [None, 2.5, "x", True, float("nan"), float("inf")])
