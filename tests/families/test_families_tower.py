@@ -228,7 +228,7 @@ def test_keys_come_to_a_merger_with_their_number_of_heads(name, monkeypatch):
     method, vision = aim.VisionZip(keep_ratio=0.4), model.config.vision_config
     with torch.inference_mode(), aim.reduce(model, method):
         model(**inputs)
-        encoded = FAMILIES[name].encode(model, {key: value for key, value in inputs.items() if "pixel" in key or "grid" in key})
+        encoded = FAMILIES[name].encode(model, pictures_of(inputs))
     [made] = next(iter(encoded.features.values())).attentions
     heads = vision.num_heads if hasattr(vision, "num_heads") else vision.num_attention_heads
     assert [one.heads for one in (*seen, made)] == [heads] * (len(seen) + 1) and heads > 1
