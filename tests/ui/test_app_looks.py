@@ -55,7 +55,7 @@ def compare_methods(visitor) -> None:
     visitor.open("Methods")
     visitor.tab.locator("#compare-start").click()
     visitor.tab.locator("#compare-status").filter(has_text="Done.").wait_for()
-    visitor.tab.locator("#compare-sheet img").wait_for()
+    visitor.tab.locator("#compare-sheet img.aim-sheet").wait_for()
     visitor.tab.locator("#compare-chart .main-svg").first.wait_for()
 
 
