@@ -143,6 +143,7 @@ def test_a_reload_loses_nothing_and_a_link_runs_when_it_is_opened(visit):
         opened.wait_for_video(examples()[2]["file"])
 
 
+@pytest.mark.long
 def test_a_reload_brings_an_upload_back_and_a_new_tab_asks_for_it(visit, own_clip):
     visitor = visit()
     visitor.upload(own_clip)
@@ -195,6 +196,7 @@ def test_with_a_costly_model_a_moved_knob_veils_the_result_until_run(costly, vis
     visitor.run()
 
 
+@pytest.mark.long
 def test_where_a_run_takes_seconds_the_model_answers_once_the_knob_is_let_go(costly, visit):
     fake, address = costly
     fake.spent = 2.0
