@@ -95,7 +95,7 @@ def _gemma4_places(pictures: int, rows: int, padding: int = 0) -> torch.Tensor:
 def _gemma4_clip(frames: int, generator) -> Part:
     """Two words for the time before each frame. Before transformers 5.19 the videos had an axis of their own."""
     ids = [token for frame in range(frames) for token in [3 + frame, 50, 95, *[VIDEO] * 25, 96]]
-    patches, places = torch.rand(frames, 100, 48, generator=generator), _gemma4_places(frames, 10)
+    patches, places = torch.randn(frames, 100, 48, generator=generator), _gemma4_places(frames, 10)
     if not ONE_AXIS:
         return ids, {"pixel_values_videos": patches[None], "video_position_ids": places[None]}
     return ids, {"pixel_values_videos": patches, "video_position_ids": places, "num_frames_per_video": torch.tensor([frames])}
@@ -103,7 +103,7 @@ def _gemma4_clip(frames: int, generator) -> Part:
 
 def _gemma4_image(generator) -> Part:
     """4 x 5 tokens, padded to 5 x 5."""
-    pixels = torch.rand(1, 100, 48, generator=generator)
+    pixels = torch.randn(1, 100, 48, generator=generator)
     return [95, *[IMAGE] * 20, 96], {"pixel_values": pixels, "image_position_ids": _gemma4_places(1, 8, 20)}
 
 

@@ -154,7 +154,9 @@ def gemma4(layers=6, seed=0, **text):
         eoi_token_id=96,
         tie_word_embeddings=False,  # else it says the last word again and again
     )
-    return _ready(Gemma4ForConditionalGeneration, config, seed)
+    model = _ready(Gemma4ForConditionalGeneration, config, seed)
+    torch.nn.init.normal_(model.model.vision_tower.patch_embedder.position_embedding_table, std=0.3)  # all 1 when it is made
+    return model
 
 
 MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import aim
+from aim.engine import seams
 from aim.kernels.importance import last_token_attention
 from aim.kernels.still_fusion import fuse, next_count, still_to_drop
 from aim.methods.cut import Cut
@@ -56,8 +57,8 @@ def model(family):
 def standing_still(family):
     """A clip in which each frame, or step of frames, is the one before it with a little noise."""
     inputs = family.video_inputs(8)
-    name = "pixel_values_videos"
-    pixels = inputs[name].view(8 // family.step, -1, *inputs[name].shape[-1:]) if family.step > 1 else inputs[name][0].flatten(1)[:, None]
+    name = next(name for name in inputs if name.startswith("pixel_values"))
+    pixels = inputs[name].view(8 // family.step, -1)
     torch.manual_seed(0)
     still = pixels[:1] + 0.02 * torch.randn_like(pixels)
     return {**inputs, name: still.reshape(inputs[name].shape)}
@@ -67,7 +68,7 @@ def test_the_engine_fuses_layer_by_layer_as_plain_loops_do(family, model):
     entering = []
     hooks = [
         layer.register_forward_pre_hook(lambda _layer, args, kwargs: entering.append(args[0][0].clone()), with_kwargs=True)
-        for layer in model.model.language_model.layers[:1]
+        for layer in seams.parts_of(model).layers[:1]
     ]
     method = aim.FrameFusion(keep_ratio=0.5, similarity=0.9)
     try:
