@@ -86,7 +86,7 @@ def _gemma3_image(generator) -> Part:
     return _gemma3_clip(1, generator)
 
 
-def _gemma4_places(pictures: int, rows: int, padding: int = 0) -> torch.Tensor:
+def gemma4_places(pictures: int, rows: int, padding: int = 0) -> torch.Tensor:
     """Column and row of `rows` x 10 patches, and of as many as `padding` that are none."""
     places = torch.stack(torch.meshgrid(torch.arange(10), torch.arange(rows), indexing="xy"), dim=-1).flatten(0, 1)
     return torch.cat([places, torch.full((padding, 2), -1)]).expand(pictures, -1, -1)
@@ -95,7 +95,7 @@ def _gemma4_places(pictures: int, rows: int, padding: int = 0) -> torch.Tensor:
 def _gemma4_clip(frames: int, generator) -> Part:
     """Two words for the time before each frame. Before transformers 5.19 the videos had an axis of their own."""
     ids = [token for frame in range(frames) for token in [3 + frame, 50, 95, *[VIDEO] * 25, 96]]
-    patches, places = torch.randn(frames, 100, 48, generator=generator), _gemma4_places(frames, 10)
+    patches, places = torch.randn(frames, 100, 48, generator=generator), gemma4_places(frames, 10)
     if not ONE_AXIS:
         return ids, {"pixel_values_videos": patches[None], "video_position_ids": places[None]}
     return ids, {"pixel_values_videos": patches, "video_position_ids": places, "num_frames_per_video": torch.tensor([frames])}
@@ -104,7 +104,7 @@ def _gemma4_clip(frames: int, generator) -> Part:
 def _gemma4_image(generator) -> Part:
     """4 x 5 tokens, padded to 5 x 5."""
     pixels = torch.randn(1, 100, 48, generator=generator)
-    return [95, *[IMAGE] * 20, 96], {"pixel_values": pixels, "image_position_ids": _gemma4_places(1, 8, 20)}
+    return [95, *[IMAGE] * 20, 96], {"pixel_values": pixels, "image_position_ids": gemma4_places(1, 8, 20)}
 
 
 def _qwen_clip(frames: int, generator) -> Part:

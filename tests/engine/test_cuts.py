@@ -101,10 +101,10 @@ def test_the_record_tells_what_went_into_what(family, model):
 def test_attention_is_shared_out_over_what_a_token_took_in(model, family):
     trace, _ = run(model, family.video_inputs(), attention=True)
     for layer in range(6):
-        looked = trace.attended(0, layer).flatten()
         row, alive, held = trace.attention[0][layer], trace.survivors[layer], trace.held_in(layer)
         if row is None:
             continue
+        looked = trace.attended(0, layer).flatten()
         for number, token in enumerate(alive.tolist()):
             mine = (held == token).nonzero().flatten()
             torch.testing.assert_close(looked[mine], (row[number].float() / len(mine)).expand(len(mine)))

@@ -6,7 +6,7 @@ import torch
 from aim.engine.progress import PREFILL, TOWER, Count, Progress, counting
 from aim.families import FAMILIES
 from aim.families import batches as module
-from tests.tiny import EACH, TINY
+from tests.tiny import EACH, TINY, pictures_of
 
 FRAMES = 4
 
@@ -14,7 +14,7 @@ FRAMES = 4
 @pytest.mark.parametrize("name", EACH)
 def test_before_each_part_of_a_clip_the_frames_before_it_are_counted(name, monkeypatch):
     model, family = TINY[name].model(), FAMILIES[name]
-    pixels = {key: value for key, value in TINY[name].video_inputs(FRAMES).items() if key.startswith(("pixel", "video_grid"))}
+    pixels = pictures_of(TINY[name].video_inputs(FRAMES))
     monkeypatch.setattr(module.batches, "__defaults__", (0,))  # one frame a part, or one step of some frames
     tower = next(getattr(model.model, part) for part in ("visual", "vision_tower", "vision_model") if hasattr(model.model, part))
     with torch.no_grad():
