@@ -54,6 +54,15 @@ def test_a_linear_layers_weights_are_the_models_and_its_cost_grows_with_the_toke
     assert decode_flops(shape, lengths, 3) == decode_flops(shape, half, 3)
 
 
+def test_the_layers_of_gemma4_have_the_weights_of_their_own_heads_and_experts_beside_the_mlp():
+    model = TINY["gemma4"].model(enable_moe_block=True, num_experts=5, top_k_experts=2, moe_intermediate_size=24)
+    shape, _ = shape_of(model.config)
+    stored = [sum(weight.numel() for weight in layer.parameters() if weight.dim() > 1) for layer in model.model.language_model.layers]
+    assert [shape.of(layer).layer_weights + 3 * 3 * 24 * 32 for layer in range(6)] == stored and stored[2] != stored[0]
+    assert shape.weights == sum(stored)
+    assert kv_bytes(shape, [10] * 6) == 2 * 2 * 10 * (4 * 2 * 8 + 2 * 1 * 32)
+
+
 @pytest.mark.parametrize(("visual", "tflops"), [(None, 8.18), (252 / 576, 2.22), (72 / 576, 1.00)])
 def test_llava_1_5_costs_what_the_paper_says(visual, tflops):
     method = Full() if visual is None else AIM(merge_ratio=visual, l1=13, l2=21)

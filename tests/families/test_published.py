@@ -165,7 +165,7 @@ def test_a_published_model_is_planned_with_the_shapes_its_authors_state(name):
 
 # The first of each family, and all of those that are made fast; making the others on no device at all takes a second each.
 MADE = [
-    pytest.param(name, marks=pytest.mark.whole if family.published[0].name != name and name.startswith("qwen3") else ())
+    pytest.param(name, marks=pytest.mark.whole if family.published[0].name != name and name.startswith(("qwen3", "gemma")) else ())
     for family in FAMILIES.values()
     for name in (model.name for model in family.published)
 ]

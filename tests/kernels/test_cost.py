@@ -115,6 +115,14 @@ def test_kv_bytes_are_those_of_a_real_cache(dtype: torch.dtype):
     assert kv_bytes(TINY, [17] * 3, bytes_per_value=dtype.itemsize) == measured
 
 
+def test_a_window_bounds_what_is_kept_and_what_a_step_attends_to():
+    windowed = replace(TINY, window=10, windowed_layers=(0, 2))
+    assert kv_bytes(windowed, [17, 5, 6]) == kv_bytes(TINY, [9, 5, 6])
+    for_each_entry = (4 * TINY.head_dim + 5) * TINY.num_heads
+    beyond = sum(17 + step - 10 for step in (1, 2, 3, 4))
+    assert decode_flops(TINY, [17] * 3, 4) - decode_flops(windowed, [17] * 3, 4) == 2 * beyond * for_each_entry
+
+
 @pytest.mark.parametrize("function", [prefill_flops, causal_prefill_flops, kv_bytes])
 def test_one_length_for_each_layer_is_insisted_on(function):
     with pytest.raises(ValueError, match=r"2 numbers; the model has 3 layers"):
