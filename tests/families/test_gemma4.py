@@ -24,7 +24,8 @@ def inputs():
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **given}
 
 
-@pytest.mark.parametrize("beams", [1, 3])
+# Before transformers 5.18 `generate` itself puts several images into the wrong order for beams.
+@pytest.mark.parametrize("beams", [1, pytest.param(3, marks=takes_features)])
 def test_pictures_of_several_sizes_keep_theirs_in_generate(model, inputs, beams):
     options = {"max_new_tokens": 8, "do_sample": False, "num_beams": beams}
     stock = model.generate(**inputs, **options)
