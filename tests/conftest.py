@@ -23,6 +23,16 @@ except (ImportError, OSError, RuntimeError):
     collect_ignore_glob.append("families/test_families_torchvision.py")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def products_are_exact():
+    """Tests compare bits, also on a processor whose runs would multiply in bfloat16."""
+    from aim.kernels import products
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "FASTER_WITH", {})
+        yield
+
+
 @pytest.fixture(scope="session")
 def app():
     """The address of the app around the real bundled model."""

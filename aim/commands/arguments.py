@@ -32,7 +32,7 @@ def add_frames(parser: argparse.ArgumentParser) -> None:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """`--device`."""
-    parser.add_argument("--device", help="cpu, cuda, cuda:1... (default: cuda where there is one)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1..., mps (untested; default: cuda where there is one)")
 
 
 def add_text_tokens(parser: argparse.ArgumentParser) -> None:

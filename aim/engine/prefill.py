@@ -28,6 +28,7 @@ from aim.engine.places import Places, padded, taken
 from aim.engine.prompt import Prompt
 from aim.engine.sequence import Sequence
 from aim.engine.timing import Stopwatch
+from aim.kernels.products import exact_products
 from aim.kernels.tower_attention import TowerAttention
 from aim.kernels.trace import Trace
 from aim.methods import Method
@@ -80,7 +81,7 @@ class Prefill:
         """
         embeddings = kwargs[seams.EMBEDDINGS]
         tower = {kind: seen for kind, seen in tower.items() if seen.received.numel() == self._encoded(kind)}
-        with self.watch.measure("merge"):
+        with self.watch.measure("merge"), exact_products():
             entered, origins = [], []
             for row, patches in zip(self.rows, embeddings, strict=True):
                 padding = row.prompt.padding
@@ -172,7 +173,8 @@ class Prefill:
         states: list[Tensor | None] = []
         for row in self.rows:
             padding = hidden.shape[1] - row.length
-            stay, own = row.cut(self.method, index, hidden[len(kept), padding:], norm)
+            with exact_products():
+                stay, own = row.cut(self.method, index, hidden[len(kept), padding:], norm)
             kept.append(stay.to(hidden.device) + padding)
             states.append(own)
         here = padded(kept, dim=-1)
@@ -212,7 +214,7 @@ class Prefill:
 
     def observe(self, index: int, stage: str, query: Tensor, key: Tensor, scaling: float) -> None:
         """Inside a layer's attention: score its tokens, and time that under `stage`. query [B, H, n, d], key [B, KV, n, d]."""
-        with self.watch.measure(stage, query.device):
+        with self.watch.measure(stage, query.device), exact_products():
             self.finite.note(f"The queries of layer {index}", query)
             self.finite.note(f"The keys of layer {index}", key)
             for number, row in enumerate(self.rows):

@@ -17,6 +17,7 @@ from torch import Tensor
 from aim.engine.reduce import reduce
 from aim.evaluation.clips import HeldOutClip, film, tokens_a_side
 from aim.evaluation.settings import Setting
+from aim.kernels.products import exact_products
 from aim.kernels.trace import Trace
 from aim.runtime.vlm import VLM
 from aim.shapes.questions import Question
@@ -64,24 +65,27 @@ class Record:
 def measure_clip(vlm: VLM, clip: HeldOutClip, settings: list[Setting]) -> Iterator[Record]:
     """One record for each setting, those of the same number of frames together.
 
+    All products are exact, so that figures do not depend on the processor.
+
     Raises:
         Refusal: a method or model that `aim.reduce` does not take, or a grid that `clips.film` does not.
     """
-    for frames in dict.fromkeys(setting.frames for setting in settings):
-        pictures, owners = film(clip, frames, tokens_a_side(vlm))
-        encoded = vlm.encode(pictures)
-        prompts = [vlm.inputs(question.text, encoded) for question in clip.questions]
-        evidence = [torch.from_numpy(np.isin(owners, question.about)) for question in clip.questions]
-        for setting in settings:
-            if setting.frames != frames:
-                continue
-            outcomes, milliseconds = [], []
-            with reduce(vlm.model, setting.method) as trace:
-                for question, prompt, patches in zip(clip.questions, prompts, evidence, strict=True):
-                    logits = vlm.model(**prompt, use_cache=False, logits_to_keep=1).logits  # no cache: nothing is decoded
-                    outcomes.append(_outcome(vlm, question, patches, trace, int(logits[0, -1].argmax())))
-                    milliseconds.append(1000 * trace.prefill_seconds)
-            yield Record(setting.key, clip.index, [visual for visual, _ in trace.tokens_per_layer], outcomes, milliseconds)
+    with exact_products():
+        for frames in dict.fromkeys(setting.frames for setting in settings):
+            pictures, owners = film(clip, frames, tokens_a_side(vlm))
+            encoded = vlm.encode(pictures)
+            prompts = [vlm.inputs(question.text, encoded) for question in clip.questions]
+            evidence = [torch.from_numpy(np.isin(owners, question.about)) for question in clip.questions]
+            for setting in settings:
+                if setting.frames != frames:
+                    continue
+                outcomes, milliseconds = [], []
+                with reduce(vlm.model, setting.method) as trace:
+                    for question, prompt, patches in zip(clip.questions, prompts, evidence, strict=True):
+                        logits = vlm.model(**prompt, use_cache=False, logits_to_keep=1).logits  # no cache: nothing is decoded
+                        outcomes.append(_outcome(vlm, question, patches, trace, int(logits[0, -1].argmax())))
+                        milliseconds.append(1000 * trace.prefill_seconds)
+                yield Record(setting.key, clip.index, [visual for visual, _ in trace.tokens_per_layer], outcomes, milliseconds)
 
 
 def _outcome(vlm: VLM, question: Question, patches: Tensor, trace: Trace, token: int) -> Outcome:

@@ -12,6 +12,7 @@ from aim.kernels.refusal import Refusal
 from aim.runtime.answer import Answer
 from aim.runtime.byte_sizes import MIB
 from aim.runtime.faults import NotEnoughMemory
+from aim.runtime.precision import products_in
 from aim.ui.model import AppModel
 from aim.ui.texts import public_name
 
@@ -67,6 +68,7 @@ def _line(vlm: AppModel, method: str, frames: int, outcome: str, answer: Answer 
         facts |= {"visual_tokens": answer.trace.visual_tokens, "merged_tokens": visual, "text_tokens": text}
         facts |= {"new_tokens": answer.new_tokens}
         facts |= {f"{stage}_ms": round(answer.timings[stage] * 1000, 1) for stage in STAGES if stage in answer.timings}
+    facts |= {"products": products_in(vlm.device, vlm.dtype)}
     facts |= {"clips_mib": _mib(vlm.clips.bytes), "features_mib": _mib(vlm.features_bytes())}
     return " ".join(f"{name}={value}" for name, value in {**facts, "outcome": outcome}.items())
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aim.families import FAMILIES
 from aim.runtime.fitting import fitting, memory
+from aim.runtime.precision import told_of
 from aim.video.intake.limits import LIMITS
 
 HEADER = """<header class="aim-header"><h1>AIM Explorer</h1>
@@ -66,8 +67,7 @@ def public_name(name: str) -> str:
 def model_line(vlm) -> str:
     """Name, depth, tokens a frame, device."""
     name = "the bundled shapes model" if vlm.is_bundled else public_name(vlm.name)
-    dtype = str(vlm.dtype).removeprefix("torch.")
     pair = vlm.grid(2)  # some models take frames two by two
     tokens = f"{pair.tokens_per_frame} visual tokens {'a frame' if pair.frames == 2 else 'for 2 frames'}"
-    facts = (name, f"{vlm.num_layers} layers", tokens, f"{vlm.device} {dtype}")
+    facts = (name, f"{vlm.num_layers} layers", tokens, told_of(vlm.device, vlm.dtype))
     return f'<div class="aim-model">{" · ".join(escape(str(fact)) for fact in facts)}</div>'

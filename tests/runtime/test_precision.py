@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 
 import aim
 from aim.families.names import BUNDLED
+from aim.kernels.refusal import Refusal
 from aim.runtime import checkpoints
-from aim.runtime.precision import device_and_dtype, is_finite
+from aim.runtime.precision import device_and_dtype, is_finite, told_of
 from aim.video.clip import clip_from_frames
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
@@ -46,6 +47,27 @@ def test_a_type_that_is_named_is_kept_and_no_gpu_is_asked(dtype, monkeypatch):
 
 def test_a_cpu_computes_in_float32():
     assert device_and_dtype("cpu", None) == (CPU, torch.float32)
+
+
+@pytest.mark.parametrize(("dtype", "taken"), [(None, torch.float32), (torch.float16, torch.float16), (torch.bfloat16, torch.bfloat16)])
+def test_apples_gpus_are_taken_by_name_and_told_to_be_untested(dtype, taken, monkeypatch, caplog):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert device_and_dtype("mps", dtype) == (torch.device("mps"), taken)
+    [line] = caplog.messages
+    assert "tested" in line and "mps" in line
+    assert told_of(torch.device("mps"), torch.float32) == "mps float32 (untested)"
+
+
+def test_a_type_that_apples_gpus_do_not_have_is_refused():
+    with pytest.raises(Refusal, match="dtype is torch.float64; accepted: torch.float32, .* Use torch.float32"):
+        device_and_dtype("mps", torch.float64)
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has one")
+def test_apples_gpu_is_refused_where_there_is_none(caplog):
+    with pytest.raises(Refusal, match="device is 'mps'; accepted: a device that this machine has"):
+        aim.load("bundled", device="mps")
+    assert not caplog.records
 
 
 @pytest.fixture

@@ -191,6 +191,7 @@ def test_each_run_is_one_line_without_what_was_asked_or_where_it_lies(vlm, caplo
     ]
     facts = dict(part.split("=") for part in lines[0].split())
     assert facts["model"] == "mine" and facts["method"] == "aim" and facts["frames"] == "4" and facts["new_tokens"] == "2"
+    assert facts["products"] == "float32"
     assert facts["clips_mib"] == "0.0" and float(facts["features_mib"]) == round(vlm.features.bytes / 2**20, 1)
     assert float(facts["total_ms"]) >= float(facts["llm_prefill_ms"]) > 0
     assert not any("/" in line or "circle" in line or "typed" in line for line in lines)
