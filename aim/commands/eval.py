@@ -9,8 +9,9 @@ from pathlib import Path
 from aim.commands.arguments import add_model, new_file
 from aim.commands.knobs import KNOBS, add_knobs, flag, methods_of
 from aim.kernels.refusal import Refusal
+from aim.methods import COMPARABLE
 
-SUMMARY = "accuracy against cost on held-out clips, and the findings"
+SUMMARY = "accuracy against cost on held-out clips, the findings, and the board of all methods"
 CLIPS, QUICK_CLIPS = 210, 20
 LEAST_QUESTIONS = 2000
 
@@ -24,7 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_CLIPS} clips")
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="(default: %(default)s)")
     parser.add_argument("--findings", type=int, nargs="*", metavar="N", help="put the paper's claims to the test, all seven or those given")
-    parser.add_argument("--write", action="store_true", help="with --findings: write assets/findings.json, which the app shows")
+    parser.add_argument(
+        "--board",
+        nargs="*",
+        choices=sorted(COMPARABLE),
+        metavar="METHOD",
+        help="every method, or those given and the controls, at each budget",
+    )
+    parser.add_argument("--write", action="store_true", help="with --findings or --board: write its file in assets/, which the app shows")
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--csv", type=new_file, metavar="FILE", help="write accuracy by setting and type of question as CSV")
     parser.add_argument("--plot", type=new_file, metavar="FILE", help="write the charts as an HTML page")
@@ -43,22 +51,30 @@ def run(options: argparse.Namespace) -> str:
     from aim.runtime.vlm import load
 
     vlm = load(options.model, device="cpu")
+    if options.board is not None:
+        return _board(options, vlm)
     return (_settings if options.findings is None else _findings)(options, vlm)
 
 
 def _check(options: argparse.Namespace) -> None:
     if options.quick and options.clips is not None:
         raise Refusal("--quick and --clips both say how many clips; give one of them.")
-    if options.findings is None:
+    suites = {"--findings": options.findings, "--board": options.board}
+    asked = [name for name, parts in suites.items() if parts is not None]
+    if not asked:
         if options.write:
-            raise Refusal("--write writes the findings; give --findings with it.")
+            raise Refusal("--write writes the findings or the board; give --findings or --board with it.")
         return
+    if len(asked) > 1:
+        raise Refusal("--findings and --board are runs of their own; give one of them.")
+    [suite] = asked
     given = [flag(name) for name in (*KNOBS, "frames") if getattr(options, name) is not None]
     given += ["--method"] * (options.method != ["aim"]) + ["--csv"] * (options.csv is not None)
     if given:
-        raise Refusal(f"--findings has settings of its own, and tables of its own; leave out {', '.join(given)}.")
-    if options.write and (options.findings or options.model != "bundled" or options.split != "test"):
-        raise Refusal("--write needs all findings of the bundled model on the test split; give --findings alone.")
+        raise Refusal(f"{suite} has settings of its own, and tables of its own; leave out {', '.join(given)}.")
+    if options.write and (suites[suite] or options.model != "bundled" or options.split != "test"):
+        parts = {"--findings": "findings", "--board": "methods"}[suite]
+        raise Refusal(f"--write needs all {parts} of the bundled model on the test split; give {suite} alone.")
 
 
 def _run(options: argparse.Namespace, vlm, settings: list):
@@ -92,7 +108,7 @@ def _findings(options: argparse.Namespace, vlm) -> str:
     from aim.evaluation.charts import finding_chart
     from aim.evaluation.findings import FINDINGS_FILE, judge
     from aim.evaluation.suites import findings
-    from aim.evaluation.writing import findings_text, write_page
+    from aim.evaluation.writing import findings_text
     from aim.runtime.weights import weights_digest
 
     known = {finding.number: finding for finding in findings(vlm.model.config)}
@@ -104,16 +120,45 @@ def _findings(options: argparse.Namespace, vlm) -> str:
     evaluation, clips = _run(options, vlm, settings)
     judged = [judge(finding, evaluation) for finding in chosen]
     report = {"weights": weights_digest(vlm.model), "split": options.split, "clips": clips, "findings": judged}
+    charts = [(f"{finding['number']}. {finding['title']}", finding_chart(finding)) for finding in judged] if options.plot else []
+    _keep(options, report, evaluation.questions(), charts, FINDINGS_FILE)
+    head = f"{evaluation.questions():,} questions on {clips} held-out clips under {len(settings)} settings, {vlm.name}"
+    return f"{head}\n\n{findings_text(judged)}"
+
+
+def _board(options: argparse.Namespace, vlm) -> str:
+    from aim.evaluation.board import BOARD_FILE, judge_board, settings_of
+    from aim.evaluation.board_chart import board_chart
+    from aim.evaluation.board_settings import BUDGETS, board_cells, usual_text_tokens
+    from aim.evaluation.board_table import board_text
+    from aim.runtime.weights import weights_digest
+
+    text_tokens = usual_text_tokens(vlm, options.split)
+    cells = board_cells(vlm, options.board, text_tokens, BUDGETS)
+    settings = settings_of(cells)
+    evaluation, clips = _run(options, vlm, settings)
+    about = {"weights": weights_digest(vlm.model), "split": options.split, "clips": clips, "text_tokens": text_tokens}
+    report = about | judge_board(cells, evaluation)
+    charts = [(f"Accuracy against cost, {frames} frames", board_chart(report, frames)) for frames in BUDGETS] if options.plot else []
+    _keep(options, report, evaluation.questions(), charts, BOARD_FILE)
+    head = f"{evaluation.questions():,} questions on {clips} held-out clips under {len(settings)} settings, {vlm.name}"
+    return f"{head}\n\n{board_text(report)}"
+
+
+def _keep(options: argparse.Namespace, report: dict, questions: int, charts: list, file: Path) -> None:
+    """Write what the flags ask for; with --write also the file that the app shows.
+
+    Raises:
+        Refusal: too few questions for that file.
+    """
+    from aim.evaluation.writing import write_page
+
     text = json.dumps(report, indent=1) + "\n"
     if options.json:
         options.json.write_text(text, encoding="utf-8")
     if options.plot:
-        write_page(options.plot, [(f"{finding['number']}. {finding['title']}", finding_chart(finding)) for finding in judged])
+        write_page(options.plot, charts)
     if options.write:
-        if evaluation.questions() < LEAST_QUESTIONS:
-            raise Refusal(
-                f"{evaluation.questions():,} questions are too few to write down; accepted: {LEAST_QUESTIONS:,} or more. Give more --clips."
-            )
-        FINDINGS_FILE.write_text(text, encoding="utf-8")
-    head = f"{evaluation.questions():,} questions on {clips} held-out clips under {len(settings)} settings, {vlm.name}"
-    return f"{head}\n\n{findings_text(judged)}"
+        if questions < LEAST_QUESTIONS:
+            raise Refusal(f"{questions:,} questions are too few to write down; accepted: {LEAST_QUESTIONS:,} or more. Give more --clips.")
+        file.write_text(text, encoding="utf-8")

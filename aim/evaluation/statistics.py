@@ -24,10 +24,11 @@ class Interval:
     high: float
 
 
-def wilson(right: int, questions: int) -> Interval:
+def wilson(right: float, questions: float) -> Interval:
     """Share of right answers with Wilson's score interval, all in [0, 1].
 
-    It takes questions to be independent. Those about one clip are not quite, so `paired_difference` judges differences.
+    It takes questions to be independent. Those about one clip are not quite, so `paired_difference` judges differences. `clustered_share`
+    calls this with the number of independent questions that tell as much, which need not be whole.
 
     Raises:
         ValueError: not 0 ≤ right ≤ questions with questions ≥ 1.
@@ -40,7 +41,31 @@ def wilson(right: int, questions: int) -> Interval:
     return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
 
 
-def paired_difference(first: np.ndarray, second: np.ndarray, clips: np.ndarray) -> Interval:
+def clustered_share(right: np.ndarray, clips: np.ndarray) -> Interval:
+    """Share of right answers, with an interval that keeps clips whole.
+
+    It is Wilson's for the number of independent questions whose share would have the same variance: p·(1-p)/V, where V is the variance
+    that `paired_difference` has, and never more than there are questions. Where V or p·(1-p) is 0 it tells nothing, and each clip counts
+    as one question.
+
+    Args:
+        right: bool or 0/1 [questions], at least one.
+        clips: int [questions], the clip each question is about.
+
+    Raises:
+        ValueError: no question, or lengths that differ.
+    """
+    if len(right) != len(clips) or len(right) == 0:
+        raise ValueError(f"{len(right)} answers and {len(clips)} clips; give one clip for each answer, at least one.")
+    share, independent = float(np.mean(right)), float(len(np.unique(clips)))
+    if independent > 1 and 0 < share < 1:
+        half = paired_difference(right, np.zeros(len(right)), clips).high - share
+        if half > 0:
+            independent = min(float(len(right)), share * (1 - share) * (Z / half) ** 2)
+    return wilson(share * independent, independent)
+
+
+def paired_difference(first: np.ndarray, second: np.ndarray, clips: np.ndarray, z: float = Z) -> Interval:
     """Accuracy under `first` less that under `second`, the same questions under both, with an interval that keeps clips whole.
 
     With d_c the difference in right answers and n_c the questions of clip c, D = Σd/Σn is a ratio whose variance, linearised, is
@@ -49,6 +74,7 @@ def paired_difference(first: np.ndarray, second: np.ndarray, clips: np.ndarray) 
     Args:
         first, second: bool or 0/1 [questions], right or not.
         clips: int [questions], the clip each question is about.
+        z: half of the interval in standard errors, > 0. The default is that of a 95 % interval.
 
     Raises:
         ValueError: lengths that differ.
@@ -64,5 +90,5 @@ def paired_difference(first: np.ndarray, second: np.ndarray, clips: np.ndarray) 
     questions = np.bincount(number)
     value = difference.sum() / questions.sum()
     variance = count / (count - 1) * ((difference - value * questions) ** 2).sum() / questions.sum() ** 2
-    half = Z * math.sqrt(variance)
+    half = z * math.sqrt(variance)
     return Interval(float(value), float(value - half), float(value + half))

@@ -10,7 +10,7 @@ import numpy as np
 
 from aim.evaluation.measure import Outcome, Record
 from aim.evaluation.settings import Setting
-from aim.evaluation.statistics import Interval, paired_difference, wilson
+from aim.evaluation.statistics import Interval, Z, clustered_share, paired_difference, wilson
 from aim.planning.plan import cost_of
 from aim.shapes.questions import TYPES
 
@@ -88,11 +88,18 @@ class Evaluation:
             localisation=[_over(median, [ratio for row in ratios if (ratio := row[layer]) is not None]) for layer in layers],
         )
 
-    def difference(self, first: Setting, second: Setting, kind: str = ALL) -> Interval:
+    def difference(self, first: Setting, second: Setting, kind: str = ALL, z: float = Z) -> Interval:
         """Accuracy under `first` less that under `second` on the questions of a type, with its interval (`paired_difference`)."""
-        clips = [record.clip for record in self._records[first.key] for o in record.outcomes if kind in (ALL, o.type)]
         ours, theirs = (np.array([outcome.right for outcome in self._outcomes(setting.key, kind)]) for setting in (first, second))
-        return paired_difference(ours, theirs, np.array(clips))
+        return paired_difference(ours, theirs, self._clips(first.key, kind), z)
+
+    def share(self, setting: Setting, kind: str = ALL) -> Interval:
+        """Accuracy on the questions of a type, with an interval that keeps clips whole (`clustered_share`)."""
+        return clustered_share(np.array([o.right for o in self._outcomes(setting.key, kind)]), self._clips(setting.key, kind))
+
+    def _clips(self, key: str, kind: str) -> np.ndarray:
+        """The clip of each question of a type, in the order of `_outcomes`."""
+        return np.array([record.clip for record in self._records[key] for o in record.outcomes if kind in (ALL, o.type)])
 
     def _outcomes(self, key: str, kind: str = ALL) -> list[Outcome]:
         return [outcome for record in self._records[key] for outcome in record.outcomes if kind in (ALL, outcome.type)]

@@ -6,6 +6,8 @@ import json
 import pytest
 
 from aim.commands.main import main
+from aim.evaluation import board_settings
+from aim.evaluation.board import BOARD_FILE
 from tests.benchmark import untrained
 
 
@@ -38,11 +40,36 @@ def test_it_prints_accuracy_and_cost_and_writes_json_csv_and_a_page_of_charts(mo
     assert "Plotly.newPlot" in page and "2 frames" in page
 
 
+@pytest.mark.whole
+def test_the_board_is_printed_and_written_and_a_second_run_measures_nothing_again(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(board_settings, "BUDGETS", {2: (2,), 4: (4,)})
+    work, before = tmp_path / "work", BOARD_FILE.exists()
+    command = ["eval", "--model", model, "--board", "tome", "--clips", "2", "--processes", "1", "--out", str(work)]
+    reports = []
+    for run in ("first", "second"):
+        file, page = tmp_path / f"{run}.json", tmp_path / f"{run}.html"
+        main([*command, "--json", str(file), "--plot", str(page)])
+        reports.append(json.loads(file.read_text()))
+        lines = (work / "records.jsonl").read_text().splitlines()
+        assert len(lines) == 2 * len({row["setting"] for row in reports[-1]["rows"] if "setting" in row})
+        assert "2 frames" in page.read_text() and "4 frames" in page.read_text()
+    assert reports[0] == reports[1] and BOARD_FILE.exists() == before
+    rows = reports[0]["rows"]
+    assert {row["method"] for row in rows} == {"full", "tome", "pool", "fewerframes", "random"}
+    assert all(set(row["against"]) == {"fewerframes", "pool", "random"} for row in rows if row["budget"] > 1 and "setting" in row)
+    printed = capsys.readouterr().out
+    assert "4 frames, 4x fewer" in printed and "synthetic world" in printed
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--quick", "--clips", "5"], "give one of them"),
-        (["--write"], "give --findings with it"),
+        (["--write"], "give --findings or --board with it"),
+        (["--findings", "--board"], "give one of them"),
+        (["--board", "--frames", "4"], "leave out --frames"),
+        (["--board", "tome", "--write"], "needs all methods"),
+        (["--board", "mask"], "invalid choice: 'mask'"),
         (["--findings", "--merge-ratio", "0.5"], "leave out --merge-ratio"),
         (["--findings", "--method", "full", "--csv", "x.csv"], "leave out --method, --csv"),
         (["--findings", "3", "--write"], "needs all findings"),

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from aim.evaluation.statistics import Z, paired_difference, wilson
+from aim.evaluation.statistics import Z, clustered_share, paired_difference, wilson
 from aim.kernels.refusal import Refusal
 
 
@@ -88,3 +88,24 @@ def test_too_few_clips_and_lengths_that_differ_are_refused():
         paired_difference(np.ones(0), np.ones(0), np.zeros(0, int))
     with pytest.raises(ValueError, match="one answer under each setting"):
         paired_difference(np.ones(3), np.ones(2), np.zeros(3, int))
+
+
+def test_a_share_that_keeps_clips_whole_agrees_with_drawing_clips_again_and_again():
+    right, _, of_clip = answers()
+    interval = clustered_share(right, of_clip)
+    rng, rows = np.random.default_rng(0), [np.flatnonzero(of_clip == clip) for clip in range(150)]
+    drawn = [right[np.concatenate([rows[clip] for clip in rng.integers(0, 150, 150)])].mean() for _ in range(2000)]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    assert interval.value == pytest.approx(right.mean())
+    assert interval.low == pytest.approx(low, abs=0.006) and interval.high == pytest.approx(high, abs=0.006)
+    alone = wilson(int(right.sum()), len(right))
+    assert interval.high - interval.low > 1.1 * (alone.high - alone.low)
+
+
+def test_a_share_without_spread_counts_each_clip_once():
+    of_clip = np.repeat(np.arange(6), 5)
+    assert clustered_share(np.ones(30), of_clip) == wilson(6, 6)
+    assert clustered_share(np.zeros(30), of_clip) == wilson(0, 6)
+    assert clustered_share(np.array([1, 0]), np.array([3, 3])) == wilson(0.5, 1)
+    with pytest.raises(ValueError, match="at least one"):
+        clustered_share(np.array([]), np.array([]))

@@ -1,4 +1,4 @@
-"""The Evidence tab: what the benchmark measured of the paper's claims, read from `assets/findings.json`. Nothing runs here."""
+"""The Evidence tab: what the benchmark measured of the paper's claims and of all methods, read from `assets`. Nothing runs here."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 
 import gradio as gr
 
+from aim.evaluation.board import BOARD_FILE
 from aim.evaluation.charts import finding_chart
 from aim.evaluation.findings import DOES_NOT_HOLD, FINDINGS_FILE, HOLDS, MARGIN, PARTLY, signed
 from aim.runtime.weights import EARLIER, are_earlier
+from aim.ui.board import build_board
 from aim.ui.tab import Tab
 
 # Dark enough for white letters (WCAG AA), on either ground.
@@ -37,20 +39,25 @@ model and puts them here.</p>"""
 
 
 class Evidence(Tab):
-    """Claim, verdict, sentence, chart, tables and command of each finding.
+    """Claim, verdict, sentence, chart, tables and command of each finding, and then the board of all methods.
 
     Args:
         file: what `python -m aim eval --findings --write` wrote. Without it the tab says how to get it.
+        board: what `python -m aim eval --board --write` wrote, likewise.
     """
 
     title = "Evidence"
 
-    def __init__(self, file: Path = FINDINGS_FILE):
-        self.file = file
+    def __init__(self, file: Path = FINDINGS_FILE, board: Path = BOARD_FILE):
+        self.file, self.board = file, board
 
     def build(self, vlm) -> None:
+        self._build_findings()
+        build_board(self.board)
+
+    def _build_findings(self) -> None:
         if not self.file.exists():
-            gr.HTML(MISSING)
+            gr.HTML(STYLE + MISSING)
             return
         report = json.loads(self.file.read_text(encoding="utf-8"))
         gr.HTML(STYLE + introduction(report), padding=False)
