@@ -1,6 +1,5 @@
-"""Every internal of transformers that the engine depends on, except those of the KV cache, which `aim.engine.caches` has.
-
-The rest of the engine asks these two and names none of them itself.
+"""Every internal of transformers that the engine depends on, except those of the KV cache, which `aim.engine.caches` has. The rest of the
+engine asks these two and names none of them itself.
 
 Each has a test in tests/engine/test_seams.py, which says in one line what broke when transformers changed it. Code that differs between
 releases of transformers belongs here too (`aim.kernels.versions` names the range); it asks what a release has, and not which one it is.
@@ -256,10 +255,7 @@ def last_hidden(output: Any) -> Tensor:
 
 
 def kept_by_itself(parts: Parts, given: dict) -> int:
-    """Of how many last tokens logits are wanted, where the text model is told; else 0, and for all of them.
-
-    Such a model takes hidden states that are not as many as the prompt's ids for those of the last tokens already.
-    """
+    """How many last tokens are wanted, where the text model itself cuts its output to them; 0 where it does not, or all are wanted."""
     told = LOGITS_TO_KEEP in inspect.signature(type(parts.language_model).forward).parameters
     return int(given.get(LOGITS_TO_KEEP) or 0) if told else 0
 

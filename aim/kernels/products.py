@@ -16,8 +16,8 @@ import torch
 #
 # AMX: on one such processor an earlier trial found 1.78 times the speed on a SigLIP tower, and 1.75 times on a Qwen2-0.5B prefill.
 #
-# AVX-512 BF16 alone is no row. On an AMD EPYC with it, oneDNN 3.12.0 (torch 2.13) kept such products in float32: results differed by 3e-7 of
-# their size, and two layers of Qwen2-0.5B on 1,600 tokens took 1.19 s of processor time for 1.32 s.
+# AVX-512 BF16 alone is no row. On an AMD EPYC that has it, oneDNN 3.12.0 (torch 2.13) kept such products in float32: results differed by
+# 3e-7 of their size, and two layers of Qwen2-0.5B on 1,600 tokens took 1.19 s of processor time where they had taken 1.32 s.
 FASTER_WITH: dict[str, Callable[[], bool]] = {
     "AMX": lambda: torch.backends.mkldnn.is_available() and getattr(torch.cpu, "_is_amx_tile_supported", bool)(),
 }
