@@ -9,7 +9,7 @@ from pathlib import Path
 from aim.commands.arguments import add_model, new_file
 from aim.commands.knobs import KNOBS, add_knobs, flag, methods_of
 from aim.kernels.refusal import Refusal
-from aim.methods import COMPARABLE
+from aim.methods import COMPARABLE, Full
 
 SUMMARY = "accuracy against cost on held-out clips, the findings, and the board of all methods"
 CLIPS, QUICK_CLIPS = 210, 20
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--board",
         nargs="*",
-        choices=sorted(COMPARABLE),
+        choices=sorted({*COMPARABLE} - {Full.name}),
         metavar="METHOD",
         help="every method, or those given and the controls, at each budget",
     )

@@ -9,6 +9,8 @@ from aim.evaluation.summary import ALL
 from aim.views.line_styles import style_of
 from aim.views.look import GRID, layout
 
+TICKS = [digit * 10**power for power in range(-3, 6) for digit in (1, 2, 5)]  # GFLOP
+
 
 def board_chart(report: dict, frames: int) -> go.Figure:
     """Right answers to all questions on so many frames, with 95 % intervals, against GFLOP of the prefill.
@@ -40,11 +42,17 @@ def board_chart(report: dict, frames: int) -> go.Figure:
         )
     figure.update_layout(
         layout(
-            620,
+            680,
             margin={"l": 56, "r": 12, "t": 12, "b": 48},
             font={"color": INK, "size": 12},
-            legend={"orientation": "h", "x": 0, "y": -0.14, "yanchor": "top", "entrywidth": 92},
-            xaxis={"title": {"text": f"modelled prefill on {frames} frames, GFLOP"}, "type": "log", "gridcolor": GRID, "dtick": "D2"},
+            legend={"orientation": "h", "x": 0, "y": -0.13, "yanchor": "top", "entrywidth": 74},
+            xaxis={
+                "title": {"text": f"modelled prefill on {frames} frames, GFLOP"},
+                "type": "log",
+                "gridcolor": GRID,
+                "tickvals": TICKS,
+                "ticktext": [f"{tick:g}" for tick in TICKS],
+            },
             yaxis={
                 "title": {"text": "correct answers, all questions"},
                 "ticksuffix": " %",

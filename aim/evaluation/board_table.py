@@ -10,7 +10,7 @@ from aim.shapes.questions import TYPES
 from aim.views.text_tables import plain_table
 
 NONE = "–"
-HEAD = ("method", "frames", "budget", "FLOPs", "GFLOP", "prefill ms", "correct %", "95 % interval", "as full %", "evidence %")
+HEAD = ("method", "frames", "x fewer", "FLOPs", "GFLOP", "prefill ms", "correct %", "95 % interval", "as full %", "evidence %")
 CONTROL_HEAD = tuple(f"against {control}" for control in CONTROLS)
 READING = (
     f"“{NONE}” in the column FLOPs means that the budget is out of the method's reach. The figure beside it is the most that it reaches. "
@@ -24,7 +24,8 @@ NOTED = 0.05  # a difference in cost of more than this share of the control's is
 def board_rows(report: dict) -> list[list[str | float | None]]:
     """Every row of the board: the columns `HEAD`, `CONTROL_HEAD`, and the share of right answers for each of `kinds_of`.
 
-    Numbers are rounded as they are shown. What was not measured is None, so that a column of numbers can be sorted.
+    Numbers are rounded as they are shown. “x fewer” is the budget, 1 for the full model. What was not measured is None, so that a
+    column of numbers can be sorted.
     """
     kinds = kinds_of(report)
     return [_row(row, kinds) for row in report["rows"]]
@@ -37,8 +38,7 @@ def kinds_of(report: dict) -> list[str]:
 
 
 def _row(row: dict, kinds: list[str]) -> list[str | float | None]:
-    budget = "full" if row["budget"] == 1 else f"{row['budget']}x fewer"
-    place = [row["method"], row["frames"], budget]
+    place = [row["method"], row["frames"], row["budget"]]
     if "setting" not in row:
         return [
             *place,
@@ -99,7 +99,7 @@ def board_text(report: dict) -> str:
         head = [["method", *HEAD[3:], *CONTROL_HEAD], ["method", *kinds]]
         cut = [[[row[0], *row[3:wide]] for row in chosen], [[row[0], *row[wide:]] for row in chosen]]
         tables = [plain_table([titles, *([_shown(cell) for cell in row] for row in body)]) for titles, body in zip(head, cut, strict=True)]
-        parts += [f"{frames} frames, {budget}", *tables]
+        parts += [f"{frames} frames, {'full' if budget == 1 else f'{budget}x fewer'}", *tables]
     return "\n\n".join([*parts, READING, rule(report), CAVEAT])
 
 

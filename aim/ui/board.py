@@ -1,4 +1,4 @@
-"""The board in the Evidence tab: a chart for each number of frames and a table that sorts by the column whose head is pressed."""
+"""The board in the Evidence tab: a chart for each number of frames and a table that sorts by any column."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from aim.evaluation.board_table import CONTROL_HEAD, HEAD, READING, board_rows, 
 from aim.runtime.weights import EARLIER, are_earlier
 
 COMMAND = "python -m aim eval --board"
-TEXTS = ("method", "budget", "FLOPs", "95 % interval", *CONTROL_HEAD)  # the columns that hold no numbers
+TEXTS = ("method", "FLOPs", "95 % interval", *CONTROL_HEAD)  # the columns that hold no numbers
 MISSING = f"""<div class="aim-finding"><h3>The board of all methods</h3><p>It has not been measured yet. <code>{COMMAND} --write</code>
 runs every method at equal budgets, and puts accuracy and cost here.</p></div>"""
+
+SORTING = """<div class="aim-finding"><p>To sort or filter the table by a column, press its head and open the menu ⋮ that appears
+there.</p></div>"""
 
 
 def build_board(file: Path) -> None:
@@ -28,12 +31,13 @@ def build_board(file: Path) -> None:
     gr.HTML(board_introduction(report), padding=False)
     for frames in dict.fromkeys(row["frames"] for row in report["rows"]):
         gr.Plot(board_chart(report, frames), show_label=False, container=False, elem_classes="aim-finding-chart")
+    gr.HTML(SORTING, padding=False)
     head = [*HEAD, *CONTROL_HEAD, *kinds_of(report)]
     gr.Dataframe(
         board_rows(report),
         headers=head,
         datatype=["str" if column in TEXTS else "number" for column in head],
-        label="Every method at every budget. Press a column's head to sort by it.",
+        show_label=False,
         interactive=False,
         show_search="filter",
         pinned_columns=1,

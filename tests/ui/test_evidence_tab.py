@@ -43,7 +43,7 @@ def test_without_the_file_a_hint_says_how_to_get_it(tmp_path):
 def test_the_board_is_a_table_that_sorts_and_a_chart_under_what_it_does_not_say(tmp_path):
     file = tmp_path / "board.json"
     file.write_text(json.dumps(made_up_board(build_model().config)))
-    _, (_, introduction), (chart, _), (kind, table), _ = components(tmp_path / "none.json", file)
+    _, (_, introduction), (chart, _), _, (kind, table), _ = components(tmp_path / "none.json", file)
     assert "synthetic world" in introduction and "small model" in introduction and EARLIER in introduction
     assert chart == "Plot" and kind == "Dataframe"
     rows = {row[0]: dict(zip(table["headers"], row, strict=True)) for row in table["data"]}
