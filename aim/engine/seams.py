@@ -28,7 +28,6 @@ from aim.kernels.refusal import Refusal
 Observe = Callable[[Tensor, Tensor, float], None]
 
 ATTENTION = "aim"
-
 # Keyword arguments of the forwards: of the whole model and of the model without its head...
 IDS = "input_ids"
 FEATURES = "mm_encoder_outputs"  # since transformers 5.18; see `aim.engine.features`
