@@ -5,6 +5,8 @@ Post-RoPE queries and keys go in, and one number for each token comes out. The c
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -13,12 +15,15 @@ from aim.kernels.refusal import Refusal
 
 # Rows of attention computed at once. Row i sees columns 0...i only, so blocks of rows leave out nearly half of the n × n work. Small blocks
 # leave out more and stay in a CPU's cache: 48 was the best compromise of 24...256 on two cores, with 300 to 12,000 tokens. Large blocks
-# launch fewer kernels on a GPU: 256 is a choice, not a measurement.
+# launch fewer kernels, so a GPU takes as many rows as fit. It works on fewer heads only where 256 rows of all do not fit. That, and the
+# share of the free memory, are choices and no measurements.
 CPU_ROWS = 48
 GPU_ROWS = 256
+FREE_SHARE = 0.25
 
-# Bytes that one call of `pagerank` may hold at a time.
+# Bytes that one call of `pagerank` may hold at a time, where the device does not tell how many are free.
 MEMORY_BUDGET = 256 * 2**20
+HALF = (torch.float16, torch.bfloat16)
 
 FLOAT = 4  # bytes of a float32
 INDEX_TYPES = (torch.int32, torch.int64)
@@ -33,13 +38,13 @@ def pagerank(
     iterations: int = 5,
     damping: float = 0.0,
     restart: Tensor | None = None,
-    memory_budget: int = MEMORY_BUDGET,
+    memory_budget: int | None = None,
 ) -> Tensor:
     """PageRank of n tokens on a layer's causal attention (AIM, arXiv 2412.03248, section 3.3; temperature, iterations: its code).
 
     Per head M = softmax((q·kᵀ · scaling + causal) / temperature), row-wise; p starts uniform at 1/n; each step p ← p·M, or with damping
     (1 - damping) · p·M + damping · restart. Over heads the root of the mean of p² is returned. All maths in float32, on float32 copies of
-    half-precision inputs.
+    half-precision inputs. On NVIDIA's GPUs half-precision inputs are multiplied as they are, and summed in float32, on tensor cores.
 
     No n × n matrix is ever held. M is lower triangular, so what a step brings to a token comes from this token and later ones alone. Blocks
     of rows are therefore computed from the last to the first. By then the later rows have brought all they bring to a block's tokens, so
@@ -56,7 +61,8 @@ def pagerank(
         restart: [n], where a damped walk restarts: weights, finite, ≥ 0 and not all zero, which are normalised here to sum 1; or bool, the
             tokens to restart at, each as likely as the others. None, or bool without any token: uniform.
         memory_budget: bytes this call may hold at a time beside its arguments. It decides how many key heads, with the query heads that
-            read them, and how many rows are worked on at once. It grows with n, not with n².
+            read them, and how many rows are worked on at once. What is needed at least grows with n, not with n². By default a quarter of
+            what is free on NVIDIA's GPUs, and 256 MiB elsewhere.
 
     Returns:
         float32 [n] on the device of `query`, each ≥ 0.
@@ -72,18 +78,21 @@ def pagerank(
     heads, n, _ = query.shape
     key_heads = key.shape[0]
     group = heads // key_heads
-    at_once, rows = _what_fits(query, key_heads, iterations, memory_budget)
+    at_once, rows = _what_fits(query, key_heads, iterations, _budget(query.device) if memory_budget is None else memory_budget)
     restart = _restart_vector(restart, damping, n, query.device)
     logits, transition = torch.empty(2, at_once * group * rows * n, dtype=torch.float32, device=query.device)
     squares = torch.zeros(n, dtype=torch.float32, device=query.device)
+    future = torch.ones(rows, rows, dtype=torch.bool, device=query.device).triu_(1)
+    halves = _multiplies_halves(query)
     for first in range(0, key_heads, at_once):
-        keys = key[first : first + at_once].float().contiguous()
+        keys = key[first : first + at_once]
+        keys = keys if halves else keys.float().contiguous()
         queries = query[first * group : (first + at_once) * group]
         walk = torch.zeros(len(queries), iterations + 1, n, dtype=torch.float32, device=query.device)
         walk[:, 0] = 1 / n
         for start in reversed(range(0, n, rows)):
             end = min(start + rows, n)
-            block = _transition_rows(queries[:, start:end], keys[:, :end], scaling / temperature, logits, transition)
+            block = _transition_rows(queries[:, start:end], keys[:, :end], scaling / temperature, future, logits, transition)
             here, diagonal = walk[:, :, start:end], block[:, :, start:]
             # `here` already holds what later rows bring to every step; the block's own rows add the rest, one step after the other.
             for step in range(iterations):
@@ -126,20 +135,46 @@ def last_token_attention(query: Tensor, key: Tensor, scaling: float, of: int | T
     return logits.masked_fill_(future, -torch.inf).softmax(dim=-1).mean(dim=(0, 1))
 
 
-def _transition_rows(queries: Tensor, keys: Tensor, factor: float, logits: Tensor, transition: Tensor) -> Tensor:
+def _transition_rows(queries: Tensor, keys: Tensor, factor: float, future: Tensor, logits: Tensor, transition: Tensor) -> Tensor:
     """The last `rows` rows of softmax(queries·keysᵀ · factor), causal, for queries [heads, rows, d] and keys [key heads, end, d].
 
-    Both buffers are flat and hold heads · rows · end floats or more. Returns [heads, rows, end], a view of `transition`.
+    Both buffers are flat and hold heads · rows · end floats or more. `future` is bool [rows, rows] or larger, True above the diagonal.
+    Keys in half precision are multiplied as they are. Returns [heads, rows, end], a view of `transition`.
     """
     (heads, rows, d), (key_heads, end, _) = queries.shape, keys.shape
     size = heads * rows * end
     # The query heads that read one key head lie under one another, so that each key head takes one matrix product.
-    scaled = (queries.float() * factor).reshape(key_heads, -1, d)
-    torch.bmm(scaled, keys.transpose(1, 2), out=logits[:size].view(key_heads, -1, end))
+    products = logits[:size].view(key_heads, -1, end)
+    if keys.dtype in HALF:
+        # Scaling comes after, in float32, because queries in half precision would be rounded by it.
+        _half_products(queries.reshape(key_heads, -1, d), keys.transpose(1, 2), products)
+        products.mul_(factor)
+    else:
+        torch.bmm((queries.float() * factor).reshape(key_heads, -1, d), keys.transpose(1, 2), out=products)
     causal = logits[:size].view(heads, rows, end)
-    future = torch.ones(rows, rows, dtype=torch.bool, device=queries.device).triu_(1)
-    causal[:, :, end - rows :].masked_fill_(future, -torch.inf)
+    causal[:, :, end - rows :].masked_fill_(future[:rows, :rows], -torch.inf)
     return torch.softmax(causal, dim=-1, out=transition[:size].view(heads, rows, end))
+
+
+def _half_products(one: Tensor, other: Tensor, out: Tensor) -> None:
+    """Products of half-precision matrices in batches, summed and written in float32."""
+    torch.bmm(one, other, torch.float32, out=out)  # type: ignore[call-overload]  # torch's annotations lack the form with a type
+
+
+def _multiplies_halves(query: Tensor) -> bool:
+    """Whether the device multiplies the half-precision matrices of `query` with sums in float32: NVIDIA's GPUs do ("meta" stands for them
+    in tests), from torch 2.8 on."""
+    kinds = ("cuda", "meta") if torch.version.hip is None else ()
+    return query.dtype in HALF and query.device.type in kinds and hasattr(torch.ops.aten.bmm, "dtype_out")
+
+
+def _budget(device: torch.device) -> int:
+    """Bytes that a call may hold by default: on CUDA a share of what is free, in the pool that torch has taken too."""
+    if device.type != "cuda":
+        return MEMORY_BUDGET
+    unused, _ = torch.cuda.mem_get_info(device)
+    pooled = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return max(MEMORY_BUDGET, int(FREE_SHARE * (unused + pooled)))
 
 
 def _what_fits(query: Tensor, key_heads: int, iterations: int, memory_budget: int) -> tuple[int, int]:
@@ -158,8 +193,11 @@ def _what_fits(query: Tensor, key_heads: int, iterations: int, memory_budget: in
             "at least. Pass that or more, or fewer tokens."
         )
     at_once = min(key_heads, max(1, (memory_budget - shared) // (fixed + rows * for_each_row)))
-    rows = min(rows, ((memory_budget - shared) // at_once - fixed) // for_each_row)
-    return at_once, rows
+    if query.device.type == "cpu":
+        return at_once, min(rows, ((memory_budget - shared) // at_once - fixed) // for_each_row)
+    # A row of the mask has n bytes at most. Blocks are of the same size, because the buffers are as large as the largest.
+    fitting = (memory_budget - FLOAT * 4 * n - at_once * fixed) // (at_once * for_each_row + n)
+    return at_once, math.ceil(n / math.ceil(n / min(n, max(1, fitting))))
 
 
 def _row_indices(of: int | Tensor, n: int, device: torch.device) -> Tensor:
