@@ -20,6 +20,7 @@ from tests.tiny_models import (
     gemma4,
     internvl,
     llava,
+    llava_next_video,
     llava_onevision,
     qwen2_5_vl,
     qwen2_vl,
@@ -57,6 +58,16 @@ def _llava_clip(frames: int, generator) -> Part:
 
 def _llava_image(generator) -> Part:
     return [IMAGE] * 25, {"pixel_values": torch.randn(1, 3, 20, 20, generator=generator)}
+
+
+def _llava_next_video_clip(frames: int, generator) -> Part:
+    return [VIDEO] * (frames * 25), {"pixel_values_videos": torch.randn(1, frames, 3, 40, 40, generator=generator)}
+
+
+def _llava_next_video_image(generator) -> Part:
+    """The whole view and 1 x 2 tiles, of which 10 rows of 16 are left."""
+    pixels = torch.randn(1, 3, 3, 40, 40, generator=generator)
+    return [IMAGE] * (100 + 10 * 17), {"pixel_values": pixels, "image_sizes": torch.tensor([[30, 50]])}
 
 
 def _internvl_clip(frames: int, generator) -> Part:
@@ -141,6 +152,7 @@ class TinyFamily:
         per_frame: visual tokens of a frame of a clip, or of a step of `step` frames.
         separators: text tokens a clip brings by itself: (frames) → number.
         linear: the even layers of its LLM are linear attention, which caches no tokens.
+        tiled: it shows every image in tiles too, whose patches the hooks on its tower do not report.
         windows: all layers of its LLM but every third have a window, which is longer than the prompts.
     """
 
@@ -153,6 +165,7 @@ class TinyFamily:
     token_types: str = ""
     counts_images: bool = False
     linear: bool = False
+    tiled: bool = False
     windows: bool = False
 
     def cached(self, lengths: list[int]) -> list[int]:
@@ -212,6 +225,7 @@ def _words(count: int, generator) -> Part:
 TINY: dict[str, TinyFamily] = {
     "llava_onevision": TinyFamily(llava_onevision, _llava_onevision_clip, _llava_onevision_image, 25, lambda frames: 1, counts_images=True),
     "llava": TinyFamily(llava, _llava_clip, _llava_image, 25, lambda frames: frames),
+    "llava_next_video": TinyFamily(llava_next_video, _llava_next_video_clip, _llava_next_video_image, 25, lambda frames: 0, tiled=True),
     "qwen2_vl": TinyFamily(qwen2_vl, _qwen_clip, _qwen_image, 35, lambda frames: 2, step=2, token_types="mm_token_type_ids"),
     "qwen2_5_vl": TinyFamily(qwen2_5_vl, _qwen_clip, _qwen_image, 35, lambda frames: 2, step=2, token_types="mm_token_type_ids"),
     "qwen3_vl": TinyFamily(qwen3_vl, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types="mm_token_type_ids"),
@@ -265,7 +279,7 @@ def by_default(*, without: Callable[[str], bool], mark: pytest.MarkDecorator = p
 
 
 # Families that differ from another one in little, or (Gemma) in what tests/engine/test_windows.py looks at by default.
-ALIKE = {"llava", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "gemma3", "gemma4"}
+ALIKE = {"llava", "llava_next_video", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "gemma3", "gemma4"}
 EACH = by_default(without=ALIKE.__contains__)
 # For tests of what has little to do with the family: one with a plain prompt, and one whose positions have three axes.
 FEWER = by_default(without=lambda name: name not in {"llava_onevision", "qwen2_5_vl"}, mark=pytest.mark.every)

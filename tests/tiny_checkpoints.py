@@ -31,6 +31,7 @@ LLAVA_TEMPLATE = (
     "<image>\n{% endif %}{% endfor %}{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }} {% endif %}"
     "{% endfor %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
+NEXT_VIDEO_TEMPLATE = LLAVA_TEMPLATE.replace("<image>\n{% endif %}", "<image>\n{% elif part['type'] == 'video' %}<video>\n{% endif %}")
 ONEVISION_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }} {% for part in message['content'] %}{% if part['type'] == 'image' %}"
     "<image>\n{% elif part['type'] == 'video' %}<video>\n{% endif %}{% endfor %}{% for part in message['content'] %}"
@@ -74,6 +75,11 @@ FOLDERS = {
         LLAVA_TEMPLATE,
         {IMAGE: "<image>"},
         {"preprocessor_config.json": {**COMMON, "size": {"shortest_edge": 20}, "crop_size": {"height": 20, "width": 20}}},
+    ),
+    "llava_next_video": (
+        NEXT_VIDEO_TEMPLATE,
+        {IMAGE: "<image>", VIDEO: "<video>"},
+        {"video_preprocessor_config.json": {**COMMON, "size": {"shortest_edge": 40}, "crop_size": {"height": 40, "width": 40}}},
     ),
     "qwen2_vl": (QWEN_TEMPLATE, QWEN_MARKERS, {"preprocessor_config.json": {**COMMON, "min_pixels": 64, "max_pixels": 12845056}}),
     "qwen2_5_vl": (QWEN_TEMPLATE, QWEN_MARKERS, {"preprocessor_config.json": {**COMMON, "min_pixels": 64, "max_pixels": 12845056}}),

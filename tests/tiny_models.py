@@ -13,6 +13,8 @@ from transformers import (
     InternVLForConditionalGeneration,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextVideoConfig,
+    LlavaNextVideoForConditionalGeneration,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
     Qwen2_5_VLConfig,
@@ -87,6 +89,18 @@ def llava(layers=6, seed=0, **text):
         vision_feature_select_strategy="default",
     )
     return _ready(LlavaForConditionalGeneration, config, seed)
+
+
+def llava_next_video(layers=6, seed=0, **text):
+    """LLaVA-NeXT-Video with 5 x 5 tokens a frame (10 x 10 patches), from the last layer of its tower but one."""
+    config = LlavaNextVideoConfig(
+        text_config={"model_type": "llama", **TEXT, "num_hidden_layers": layers, **text},
+        vision_config={"model_type": "clip_vision_model", **VISION, "image_size": 40, "patch_size": 4, "num_hidden_layers": 3},
+        image_token_index=IMAGE,
+        video_token_index=VIDEO,
+        image_grid_pinpoints=[[40, 80], [80, 40], [80, 80], [40, 120], [120, 40]],
+    )
+    return _ready(LlavaNextVideoForConditionalGeneration, config, seed)
 
 
 def internvl(layers=6, seed=0, **text):

@@ -7,6 +7,7 @@ from aim.families import (
     gemma4,
     internvl,
     llava,
+    llava_next_video,
     llava_onevision,
     qwen2_5_vl,
     qwen2_vl,
@@ -23,6 +24,7 @@ from aim.kernels.refusal import Refusal
 FAMILIES: dict[str, Family] = {
     "llava_onevision": llava_onevision.FAMILY,
     "llava": llava.FAMILY,
+    "llava_next_video": llava_next_video.FAMILY,
     "qwen2_vl": qwen2_vl.FAMILY,
     "qwen2_5_vl": qwen2_5_vl.FAMILY,
     "qwen3_vl": qwen3_vl.FAMILY,

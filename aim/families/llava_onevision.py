@@ -6,7 +6,6 @@ An image that is alone in its prompt is shown twice: whole, and enlarged in tile
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -18,15 +17,15 @@ from transformers import LlavaOnevisionConfig
 
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
 from aim.families.batches import encode_batches, features
-from aim.families.llava_onevision_images import has_tiles, images, tower_side
+from aim.families.clips_and_images import watch_clips_and_images
+from aim.families.llava_onevision_images import images, tower_side
 from aim.families.pixels import normalised_frames
 from aim.families.published import Published
 from aim.families.qwen2_sizes import QWEN2_0_5B, QWEN2_7B, QWEN2_72B, ROPE
-from aim.families.towers import pooled, seen_layer, watch_projections
+from aim.families.towers import seen_layer, watch_projections
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
-from aim.kernels.tower_attention import TowerAttention
 
 
 def _grid(config, _picture_settings: dict, frames: int, _height: int, _width: int) -> Grid:
@@ -64,47 +63,9 @@ def _pooled(config, values: Tensor) -> Tensor:
     return nn.functional.interpolate(planes, size=half, mode="bilinear").flatten(2).transpose(1, 2)
 
 
-class _Passes(threading.local):
-    """What one thread's forward says of its pictures, and the passes of the tower that wait to be told which they were."""
-
-    def __init__(self) -> None:
-        self.coming: list[str] = []
-        self.waiting: list[TowerAttention] = []
-        self.tiled = False
-
-
 def _watch_tower(model, callback: Callable) -> list:
-    """Frames are pooled and images are not, and one tower serves both, so only the model's inputs tell which of them it saw.
-
-    A forward call has these inputs before the tower runs. `generate` encodes first, so what is recorded waits until the inputs come. Of
-    images in tiles nothing is reported: the tower sees tile by tile what the LLM gets row by row across the tiles.
-    """
-    config, state = model.config, _Passes()
-
-    def report(kind: str, seen: TowerAttention) -> None:
-        if kind == "video":
-            callback(pooled(seen.received, seen.keys, seen.heads, partial(_pooled, config)))
-        elif not state.tiled:
-            callback(seen)
-
-    def on_inputs(_module, _args: tuple, kwargs: dict) -> None:
-        state.tiled = has_tiles(config, kwargs)
-        pixels = {"image": kwargs.get("pixel_values"), "video": kwargs.get("pixel_values_videos")}
-        state.coming = [kind for kind, values in pixels.items() if values is not None]
-        made = kwargs.get("mm_encoder_outputs") or {}
-        encoded = [kind for kind in pixels if kind in made and not made[kind].attentions]
-        if len(state.waiting) >= len(encoded) > 0:
-            for kind, seen in zip(encoded, state.waiting[-len(encoded) :], strict=True):
-                report(kind, seen)
-        state.waiting = []
-
-    def on_tower(seen: TowerAttention) -> None:
-        if state.coming:
-            report(state.coming.pop(0), seen)
-        else:
-            state.waiting.append(seen)
-
-    return [*_watch_patches(model, on_tower), model.model.register_forward_pre_hook(on_inputs, with_kwargs=True)]
+    """Frames are pooled and images are not."""
+    return watch_clips_and_images(model, callback, _watch_patches, partial(_pooled, model.config))
 
 
 def _watch_patches(model, callback: Callable, pool: Callable[[Tensor], Tensor] = lambda values: values) -> list:

@@ -81,8 +81,10 @@ def tile_grid(config, height: int, width: int) -> tuple[int, int]:
         rows -= (rows - int(round(height * (columns / width), 7))) // 2 * 2
     else:
         columns -= (columns - int(round(width * (rows / height), 7))) // 2 * 2
-    most = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
-    ratio = math.sqrt(rows * columns / (most * side**2))
+    bound = getattr(config, "vision_aspect_ratio", None)  # LLaVA-NeXT-Video has none
+    if bound is None:
+        return rows, columns
+    ratio = math.sqrt(rows * columns / (int(bound.removeprefix("anyres_max_")) * side**2))
     return (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
 
 

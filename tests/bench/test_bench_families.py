@@ -17,6 +17,7 @@ CROP = {"size": {"shortest_edge": 20}, "crop_size": {"height": 20, "width": 20}}
 SMALL = {"min_pixels": 64, "max_pixels": 6400}
 TOGETHER = {"size": {"shortest_edge": 64, "longest_edge": 3 * 6400}}  # pixels of a whole clip
 TINY_SIZES = {"llava_onevision": SQUARE, "llava": CROP, "qwen2_vl": SMALL, "qwen2_5_vl": SMALL, "internvl": SQUARE, "gemma3": SQUARE}
+TINY_SIZES |= {"llava_next_video": {"size": {"shortest_edge": 40}, "crop_size": {"height": 40, "width": 40}}}
 TINY_SIZES |= {"gemma4": {"max_soft_tokens": 70}}
 TINY_SIZES |= {"smolvlm": {"size": {"longest_edge": 60}, "max_image_size": {"longest_edge": 40}}}
 TINY_SIZES |= {name: TOGETHER for name in TINY if name.startswith("qwen3")}

@@ -51,7 +51,9 @@ def test_it_is_the_row_of_the_eager_map_in_every_layer_and_step(family, model, k
     expected = eager_rows(model, inputs)
     ids = inputs["input_ids"][0]
     placeholders = ((ids == IMAGE) | (ids == VIDEO)).nonzero().flatten()
-    if len(placeholders) != trace.visual_tokens:  # a LLaVA-OneVision clip or image ends with a newline that is no patch
+    if family.tiled and kind == "images":  # 10 x 10 patches, and 10 rows of 16 with a newline behind each
+        placeholders = placeholders[torch.tensor(([True] * 100 + ([True] * 16 + [False]) * 10) * 3)]
+    elif len(placeholders) != trace.visual_tokens:  # a LLaVA-OneVision clip or image ends with a newline that is no patch
         run = (len(placeholders) - trace.visual_tokens, len(placeholders))
         assert family is TINY["llava_onevision"] and run[0] in (1, 3)
         each = run[1] // run[0]

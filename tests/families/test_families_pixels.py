@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from transformers import Qwen2VLConfig, Qwen3VLConfig
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
@@ -47,6 +48,15 @@ def test_llava_resizes_the_shorter_side_and_cuts_out_the_middle(shape):
     frames = frames_of(shape)
     pixels = FAMILIES["llava"].pixel_values(None, frames, settings)["pixel_values"]
     close(pixels, [LlavaImageProcessorPil(**settings)(frame)["pixel_values"][0] for frame in frames])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_llava_next_video_resizes_the_shorter_side_and_cuts_out_the_middle(shape):
+    """Its video processor needs torchvision. It names the same steps as CLIP's image processor."""
+    settings = {**COMMON, "size": {"shortest_edge": 40}, "crop_size": {"height": 40, "width": 40}}
+    frames = frames_of(shape)
+    pixels = FAMILIES["llava_next_video"].pixel_values(None, frames, settings)["pixel_values_videos"]
+    close(pixels[0], [CLIPImageProcessorPil(**settings)(frame)["pixel_values"][0] for frame in frames])
 
 
 @pytest.mark.parametrize("shape", SHAPES)

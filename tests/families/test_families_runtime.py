@@ -20,6 +20,8 @@ def expected_prompt(name):
     chat = f"{START}user\n%s{QUESTION}{END}\n{START}assistant\n"
     if name == "llava":
         return "USER: " + "\n".join(["<image>" * 25] * FRAMES) + f"\n{QUESTION} ASSISTANT:"
+    if name == "llava_next_video":
+        return f"USER: {'<video>' * (25 * FRAMES)}\n{QUESTION} ASSISTANT:"
     if name == "llava_onevision":
         return f"{START}user {'<video>' * (25 * FRAMES + 1)}\n{QUESTION}{END}{START}assistant\n"
     if name == "internvl":

@@ -10,6 +10,7 @@ from aim.engine.features import feature_inputs
 from aim.families import FAMILIES
 from aim.families.towers import received
 from aim.kernels.contextual_merging import merge_contextual
+from aim.kernels.refusal import Refusal
 from aim.methods import METHODS
 from tests.tiny import EACH, IMAGE, TINY, fingerprint, pictures_of, qwen2_5_vl
 
@@ -65,6 +66,17 @@ def test_llava_sees_what_cls_pays_the_patches_in_the_last_layer_and_the_keys_tha
     torch.testing.assert_close(seen.received, eager_cls_row(model.model.vision_tower, inputs["pixel_values"]), rtol=1e-4, atol=1e-7)
     assert (seen.received.sum(1) < 1).all()
     assert torch.equal(seen.keys, made[0][:, 1:]) and seen.keys.shape == (FRAMES, 25, 32)
+
+
+def test_llava_next_video_sums_what_cls_pays_the_patches_that_are_pooled():
+    model, inputs = TINY["llava_next_video"].model(), TINY["llava_next_video"].video_inputs(FRAMES)
+    pixels = inputs["pixel_values_videos"]
+    (seen,) = watched(model, lambda: model(**inputs))
+    rows = eager_cls_row(model.model.vision_tower, pixels[0])
+    expected = torch.stack([blocks_summed(row, 10, 10) for row in rows])
+    torch.testing.assert_close(seen.received, expected, rtol=1e-4, atol=1e-7)
+    [made] = FAMILIES["llava_next_video"].encode(model, {"pixel_values_videos": pixels}).features["video"].attentions
+    assert torch.equal(made.received, seen.received) and torch.equal(made.keys, seen.keys)
 
 
 def test_internvl_sums_what_cls_pays_two_by_two_patches():
@@ -241,6 +253,10 @@ def test_a_method_that_asks_the_tower_gets_the_same_by_pixels_and_by_features(na
     family, model = TINY[name], TINY[name].model()
     inputs = family.video_inputs() if kind == "video" else family.image_inputs(1 if name.startswith("qwen") else 3)
     method = METHODS["prumerge"]()
+    if kind == "images" and family.tiled:
+        with pytest.raises(Refusal, match="images without tiles"), aim.reduce(model, method):
+            model.generate(**inputs, max_new_tokens=1)
+        return
     stock = model.generate(**inputs, max_new_tokens=8, do_sample=False)
     before = fingerprint(model)
     with torch.no_grad(), aim.reduce(model, method) as trace:

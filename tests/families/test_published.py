@@ -28,6 +28,12 @@ def llava(shape):
     return PlannedModel(shape, VisionShape(24, 1024, 4096, 24 * 24, 3 * 14 * 14, shape.hidden_size, other_tokens=1), 24 * 24)
 
 
+def llava_next_video(shape):
+    """24 x 24 patches of CLIP-L are averaged to 12 x 12."""
+    tower = VisionShape(24, 1024, 4096, 24 * 24, 3 * 14 * 14, shape.hidden_size, 4, other_tokens=1, projector_means=True)
+    return PlannedModel(shape, tower, 12 * 12)
+
+
 def qwen2_vl(shape):
     """640 x 360 pixels become 644 x 364, two frames of which are 26 x 46 patches and 13 x 23 tokens."""
     vision = VisionShape(32, 1280, 5120, 26 * 46, 3 * 2 * 14 * 14, shape.hidden_size, projector_patches=4, projector_middle=5120)
@@ -115,6 +121,7 @@ STATED = {
     "llava-onevision-qwen2-72b": (llava_onevision(llm(80, 8192, 29568, 64, 8, 152128)), 73.2),
     "llava-1.5-7b": (llava(llm(32, 4096, 11008, 32, 32, 32064)), 7.06),
     "llava-1.5-13b": (llava(llm(40, 5120, 13824, 40, 40, 32064)), 13.4),
+    "llava-next-video-7b": (llava_next_video(llm(32, 4096, 11008, 32, 32, 32064)), 7.06),
     "qwen2-vl-2b": (qwen2_vl(llm(28, 1536, 8960, 12, 2, 151936)), 2.21),
     "qwen2-vl-7b": (qwen2_vl(llm(28, 3584, 18944, 28, 4, 152064)), 8.29),
     "qwen2.5-vl-3b": (qwen2_5_vl(llm(36, 2048, 11008, 16, 2, 151936)), 3.75),
