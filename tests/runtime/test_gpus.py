@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import aim
+from aim.engine.next_logits import NextLogits
 from aim.families import Encoded
 from aim.runtime.generation import Generation, TimedStreamer
 from aim.runtime.gpus import gpus_of, wait_for
@@ -27,7 +28,7 @@ def test_generate_runs_under_the_models_gpu_and_leaves_the_callers_alone(gpus, d
     monkeypatch.setattr(type(model), "device", device)
     monkeypatch.setattr(model, "generate", lambda **_arguments: seen.append(gpus.current()), raising=False)
     streamer = TimedStreamer(SimpleNamespace(), timeout=30)
-    worker = Generation(model, aim.Full(), "pruning", {}, streamer, lambda: False)
+    worker = Generation(model, aim.Full(), "pruning", {}, streamer, lambda: False, NextLogits())
     worker.start()
     worker.join(30)
     assert worker.error is None and seen == [device.index]

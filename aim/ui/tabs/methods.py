@@ -31,6 +31,8 @@ from aim.views.side_by_side import comparison_chart, comparison_lines, compariso
 LEAST, MOST = 1.2, 20.0
 HELP = """<p class="aim-help">Every method answers the same question about the same clip. Each one is set so that its prefill costs about
 the same. The table says how close each method stays to the full model, and the frames show what it keeps.</p>"""
+# Gradio gives the box that chooses all a tooltip, and no name for those who hear the page.
+NAME_ALL = "() => document.querySelectorAll('.select-all-checkbox').forEach(box => box.setAttribute('aria-label', box.title))"
 EMPTY = '<div class="aim-empty">Press Compare. The clip is encoded once, and then every method answers in turn.</div>'
 
 
@@ -88,6 +90,7 @@ class Methods(Tab):
         def pick(finished: FinishedComparison | None, names: list[str], layer: int):
             return [gr.skip()] * 4 if finished is None else [*charts(finished, names), *pictures(finished, names, int(layer))]
 
+        self.place.select(None, None, None, js=NAME_ALL, **QUIET)
         inputs = [self.methods, self.budget, self.layer, *page.inputs]
         outputs = [self.status, self.table, self.chart, self.layer, self.overlap, self.sheet, last]
         connect_start(self.start, self.stop, self.status, run, inputs, outputs)
