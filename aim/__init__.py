@@ -35,6 +35,7 @@ _HOMES = {
     "VidCom2": "aim.methods",
     "VisionZip": "aim.methods",
     "METHODS": "aim.methods",
+    "Tower": "aim.methods.tower",
     "match": "aim.planning.match",
     "tune": "aim.tuning.search",
     "Budget": "aim.tuning.budget",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from aim.methods.knob import knobs_of
 from aim.methods.published import PAPER_TEXT_TOKENS
+from aim.methods.tower import Tower
 from aim.runtime.limits import QUANTIZATIONS
 
 
@@ -33,6 +35,22 @@ def add_frames(parser: argparse.ArgumentParser) -> None:
 def add_device(parser: argparse.ArgumentParser) -> None:
     """`--device`."""
     parser.add_argument("--device", help="cpu, cuda, cuda:1..., mps (untested; default: cuda where there is one)")
+
+
+def add_tower(parser: argparse.ArgumentParser) -> None:
+    """`--tower-merge`."""
+    share = knobs_of(Tower)["merge"]
+    told = f"merge patches inside the vision tower. {share.explained} Left out, the tower runs in full."
+    parser.add_argument("--tower-merge", type=float, metavar="SHARE", help=told.replace("%", "%%"))
+
+
+def tower_of(options: argparse.Namespace) -> Tower | None:
+    """The setting of the vision tower that `--tower-merge` names; None without it.
+
+    Raises:
+        Refusal: a share out of range.
+    """
+    return None if options.tower_merge is None else Tower(merge=options.tower_merge)
 
 
 def add_text_tokens(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from aim.commands.arguments import add_json, add_question
+from aim.commands.arguments import add_json, add_question, add_tower, tower_of
 from aim.commands.knobs import add_knobs, methods_of
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the command."""
     add_question(parser)
     add_knobs(parser)
+    add_tower(parser)
     parser.add_argument("--words", action="store_true", help="tell how probable each word was, and which were next best")
     add_json(parser)
 
@@ -34,9 +35,10 @@ def run(options: argparse.Namespace) -> str:
     from aim.video.media import read_media
 
     [method] = methods_of(options)
+    tower = tower_of(options)
     clip = read_media(options.clip, options.frames)
     answer = load(options.model, options.device, quantization=options.quantization).ask(
-        clip, options.question, method, options.max_new_tokens, words=options.words
+        clip, options.question, method, options.max_new_tokens, words=options.words, tower=tower
     )
     if options.json:
         return json.dumps(answer.account())

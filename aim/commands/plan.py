@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from aim.commands.arguments import add_json, add_text_tokens
+from aim.commands.arguments import add_json, add_text_tokens, add_tower, tower_of
 from aim.commands.knobs import add_knobs, methods_of
 from aim.views import units
 
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, default=32, help="frames (default: %(default)s)")
     add_text_tokens(parser)
     add_knobs(parser)
+    add_tower(parser)
     add_json(parser)
 
 
@@ -30,13 +31,13 @@ def run(options: argparse.Namespace) -> str:
     from aim.planning.plan import plan
 
     [method] = methods_of(options)
-    result = plan(options.model, options.frames, options.text_tokens, method)
+    result = plan(options.model, options.frames, options.text_tokens, method, tower_of(options))
     if options.json:
         return json.dumps(result.to_dict())
     layers = "\n".join(f"  layer {i:2}: {visual:6} visual + {text} text" for i, (visual, text) in enumerate(result.tokens_per_layer))
     tower = _flop(result.vision_tflops)
     if result.vision_tflops < result.baseline_vision_tflops:
-        tower += f" of {_flop(result.baseline_vision_tflops)} for all frames"
+        tower += f" of {_flop(result.baseline_vision_tflops)} in full on all frames"
     reduced, full = _flop(result.prefill_tflops), _flop(result.baseline_tflops)
     return (
         f"prefill {reduced}, {result.speedup:.2f} x less than the full model's {full}\n"

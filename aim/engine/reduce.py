@@ -33,13 +33,16 @@ from aim.kernels.refusal import Refusal
 from aim.kernels.trace import Trace
 from aim.methods import Method
 from aim.methods.base import METHOD
+from aim.methods.tower import Tower
 
 # Two threads that enter at the same moment must not both find the model free: the second would note our attention as the one to put back.
 _ENTERING = Lock()
 
 
 @contextmanager
-def reduce(model: nn.Module, method: Method, scores: str = "pruning", attention: bool = False) -> Iterator[Trace]:
+def reduce(
+    model: nn.Module, method: Method, scores: str = "pruning", attention: bool = False, tower: Tower | None = None
+) -> Iterator[Trace]:
     """Run a stock multimodal model with fewer visual tokens, for as long as the block lasts.
 
     Inside the block use `model.generate(...)` or a plain forward as usual, with one prompt or a batch. Each prefill fills the yielded
@@ -55,17 +58,19 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning", attention:
             that the scores can be looked at; the time this takes is reported apart, as `inspection`.
         attention: record for each generated token what it looked at, in `trace.attention` (`aim.engine.attended`). It costs one row of
             attention a layer and token, and nothing where it is left out.
+        tower: merge patches inside the vision tower too, for example `aim.Tower(merge=0.3)`. The prompt and the method find as many visual
+            tokens as without it. Features that were encoded before stay as they are.
 
     Yields:
         The record of the latest prefill; it is empty before the first one.
 
     Raises:
         Refusal: `scores` is neither; `method` is no method; the family is not supported, or the method reads its vision tower and that
-            cannot be watched; SDPA cannot serve the text model on fewer tokens; the model is compiled, or being reduced already. At a
-            forward: another thread's forward runs, a prompt without a picture or not whole, padding elsewhere than on the left, a cache
-            that already holds tokens or cannot grow, several tokens after the prompt, labels, attention maps, layers that run again in the
-            backward pass, several rows with `attention`, or a method that needs what the vision tower attended to where that is not known,
-            or the question where no text stands behind the pictures.
+            cannot be watched; SDPA cannot serve the text model on fewer tokens; the model is compiled, or being reduced already; or the
+            tower cannot be reduced. At a forward: another thread's forward runs, a prompt without a picture or not whole, padding elsewhere
+            than on the left, a cache that already holds tokens or cannot grow, several tokens after the prompt, labels, attention maps,
+            layers that run again in the backward pass, several rows with `attention`, or a method that needs what the vision tower attended
+            to where that is not known, or the question where no text stands behind the pictures.
         aim.engine.finite.NotFinite: a Refusal; NaN or infinity in what tokens are merged or scored by.
     """
     check_choice("scores", scores, ("pruning", "all"), 'Use "pruning" where only the answer matters.')
@@ -74,6 +79,7 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning", attention:
     family, parts = family_of(whole.config), seams.parts_of(whole)
     method = family.fit(method, len(parts.layers))
     watch_tower = family.watch_tower if method.needs_tower else None
+    tower_block = family.reducing(whole, tower)
     refuse_model(parts, with_tower=watch_tower is not None)
     trace = Trace(num_layers=len(parts.layers))
     session = Session(parts, family, method, trace, score_all=scores == "all", attention=attention)
@@ -86,6 +92,7 @@ def reduce(model: nn.Module, method: Method, scores: str = "pruning", attention:
                     "block first, or load a second model."
                 )
             block.enter_context(seams.attending(parts))
+        block.enter_context(tower_block)
         block.enter_context(taking_features(parts.core))
         block.enter_context(seams.counting_on(parts))
         try:

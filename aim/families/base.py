@@ -6,21 +6,24 @@ The engine reads everything else off the uniform shape that transformers gives i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aim.families.language import dense
 from aim.families.published import Published
+from aim.families.reduced_tower import TowerLayers, reduced_tower
 from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
 from aim.kernels.schedule import PAPER_RAMP, StatedRamp
 from aim.kernels.shape import ModelShape, VisionShape
 from aim.methods import METHODS, Method
 from aim.methods.knob import in_short
+from aim.methods.tower import TOWER, Tower
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class Family:
         timing: (seconds from one frame to the next) → further inputs that say so, or None where the model is not told.
         watch_tower: (model, callback) → hook handles. The callback gets a `TowerAttention` for each pass of the vision tower: its frames in
             order, or all tokens as one frame where pictures differ in size. None where the family has no tower that can be watched.
+        tower_layers: (model) → `TowerLayers`, by which patches are merged inside its vision tower; None where they cannot be.
         keeping_sizes: (model) → hook handles that add to the tower's output how large its pictures are, where a prompt does not tell.
         published: the published models of the family.
         picture_settings: the picture settings of their checkpoints, as in `preprocessor_config.json`; for models with random weights.
@@ -123,6 +127,7 @@ class Family:
     clip_type: str = "video"
     timing: Callable[[float], dict[str, Tensor]] | None = None
     watch_tower: Callable[..., list] | None = None
+    tower_layers: Callable[[Any], TowerLayers] | None = None
     keeping_sizes: Callable[..., list] | None = None
     published: tuple[Published, ...] = ()
     picture_settings: dict[str, Any] = field(default_factory=dict)
@@ -145,6 +150,28 @@ class Family:
         if self.for_images is None:
             raise Refusal(f"{self.title} takes only clips here, not single pictures. Give a video, or choose another model.")
         return self.for_images(self)
+
+    def fit_tower(self, tower: Tower | None, num_layers: int) -> Tower | None:
+        """A setting of the vision tower for one of the family's towers, which has that many layers; None stays None.
+
+        Raises:
+            Refusal: it is no setting of a tower, the family's tower cannot be reduced, or the tower has no such layer.
+        """
+        TOWER.check("tower", tower)
+        if tower is None:
+            return None
+        if self.tower_layers is None:
+            raise Refusal(
+                f"The vision tower of {self.title} cannot be reduced; accepted: the towers of LLaVA-OneVision, LLaVA-1.5 and Gemma 3. "
+                "Leave tower out, or --tower-merge on the command line."
+            )
+        return tower.for_depth(num_layers)
+
+    def reducing(self, model: nn.Module, tower: Tower | None) -> AbstractContextManager[None]:
+        """A block in which the model's vision tower runs as `tower` says, and with None as always. It refuses what `fit_tower` does."""
+        found = None if tower is None or self.tower_layers is None else self.tower_layers(model)
+        fitted = self.fit_tower(tower, 0 if found is None else len(found.layers))
+        return nullcontext() if found is None or fitted is None else reduced_tower(found, fitted)
 
     def fit(self, method: Method, num_layers: int) -> Method:
         """A method for a model of this family with that many layers, with every knob filled in that depends on these two.

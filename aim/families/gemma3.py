@@ -14,6 +14,7 @@ from transformers.image_utils import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_S
 from aim.families.image_frames import image_frames
 from aim.families.pixels import normalised_frames
 from aim.families.published import Published
+from aim.families.reduced_tower import TowerLayers
 from aim.families.towers import block_means, watch_projections
 from aim.kernels.grid import Grid
 from aim.kernels.shape import VisionShape
@@ -49,6 +50,11 @@ def _watch_tower(model, callback: Callable) -> list:
         return block_means(values, side, side, _joined(config))
 
     return watch_projections(attention, attention.q_proj, attention.k_proj, callback, pool)
+
+
+def _tower_layers(model) -> TowerLayers:
+    """The layers of its SigLIP, of which the last one's output is read."""
+    return TowerLayers(model.model.vision_tower.encoder.layers, 0, frozenset())
 
 
 def _prompt(grid: Grid, _times: Sequence[float] = ()) -> list[str | int]:
@@ -117,6 +123,7 @@ FAMILY = image_frames(
     prompt=_prompt,
     vision_shape=_vision_shape,
     watch_tower=_watch_tower,
+    tower_layers=_tower_layers,
     token_types="token_type_ids",
     published=(
         _published("4b", 34, 2560, 8, 256, 256),

@@ -13,7 +13,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from aim.families.image_frames import image_frames
 from aim.families.pixels import cropped, normalised_frames
 from aim.families.published import Published
-from aim.families.towers import seen_layer, watch_projections
+from aim.families.towers import seen_layer, vision_transformer, watch_projections
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
 from aim.kernels.schedule import StatedRamp
@@ -109,6 +109,7 @@ FAMILY = image_frames(
     prompt=_prompt,
     vision_shape=_vision_shape,
     watch_tower=_watch_tower,
+    tower_layers=vision_transformer,
     published=(_published("7b", 32, 4096, 11008, 32), _published("13b", 40, 5120, 13824, 40)),
     picture_settings={
         "size": {"shortest_edge": 336},

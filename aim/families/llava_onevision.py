@@ -22,7 +22,7 @@ from aim.families.llava_onevision_images import images, tower_side
 from aim.families.pixels import normalised_frames
 from aim.families.published import Published
 from aim.families.qwen2_sizes import QWEN2_0_5B, QWEN2_7B, QWEN2_72B, ROPE
-from aim.families.towers import seen_layer, watch_projections
+from aim.families.towers import seen_layer, vision_transformer, watch_projections
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
@@ -175,6 +175,7 @@ FAMILY = Family(
     prompt=lambda grid, _times: [grid.tokens + 1],
     vision_shape=_vision_shape,
     watch_tower=_watch_tower,
+    tower_layers=vision_transformer,
     published=(
         _published("0.5b", ("ov", "si"), QWEN2_0_5B, 152000, tied=True),
         _published("7b", ("ov", "si", "ov-chat"), QWEN2_7B, 152128),

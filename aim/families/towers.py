@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from aim.families.reduced_tower import TowerLayers, full_grid
 from aim.kernels.tower_attention import TowerAttention
 
 MAP_BYTES = 64 * 2**20  # of attention map held at once, float32
@@ -38,9 +39,20 @@ def received(query: Tensor, key: Tensor, scaling: float) -> Tensor:
 
 def seen_layer(config) -> int:
     """Index of the last layer of the tower whose output the projector sees; `hidden_states[k]` is the output of layer k - 1."""
+    return max(0, max(seen_layers(config)))
+
+
+def seen_layers(config) -> frozenset[int]:
+    """Indices of the layers of the tower whose output the projector sees; -1 stands for what enters the first layer."""
     chosen, depth = config.vision_feature_layer, config.vision_config.num_hidden_layers
     chosen = [chosen] if isinstance(chosen, int) else chosen
-    return max(1, *(layer % (depth + 1) for layer in chosen)) - 1
+    return frozenset(layer % (depth + 1) - 1 for layer in chosen)
+
+
+def vision_transformer(model) -> TowerLayers:
+    """The layers of a LLaVA's SigLIP or CLIP. CLIP has a CLS token in front."""
+    tower = model.model.vision_tower
+    return TowerLayers(tower.encoder.layers, int(hasattr(tower.embeddings, "class_embedding")), seen_layers(model.config))
 
 
 class Notes(threading.local):
@@ -86,7 +98,7 @@ def watch_projections(
         return lambda _module, _args, output: notes.seen.__setitem__(name, output)
 
     def report(_module, _args, _output) -> None:
-        queries, keys = notes.seen.pop("query"), notes.seen.pop("key")
+        queries, keys = (full_grid(attention, notes.seen.pop(name)) for name in ("query", "key"))
         query_heads, key_heads = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (queries, keys))
         asking = query_heads[:, :, :1] if by_cls else query_heads
         callback(pooled(received(asking, key_heads, attention.scale)[:, first:], keys[:, first:], attention.num_heads, pool))

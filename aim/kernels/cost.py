@@ -7,6 +7,8 @@ and never added to it. Biases, rotary embeddings and data movement are not count
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aim.kernels.schedule import merge_steps
 from aim.kernels.shape import ModelShape, VisionShape
 
@@ -100,28 +102,45 @@ def decode_flops(shape: ModelShape, lengths: list[int], steps: int) -> int:
     return steps * (layers + lm_head_flops(shape)) + attention
 
 
-def vision_flops(vision: VisionShape, frames: int) -> int:
+def vision_flops(vision: VisionShape, frames: int, lengths: Sequence[tuple[int, int]] = ()) -> int:
     """FLOPs of the vision tower and projector on `frames` frames, each of P patches and n tokens (patches and CLS).
 
     A frame: 2·P·patch_pixels·h (patch embedding) + layers · 2·n·(4·h² + 2·h·intermediate) (q, k, v, o and the MLP's two matrices)
     + 4·h·pairs (q·kᵀ and attention · v) + 2·(P / k)·(k·h·m + m·p) for each projector (of k patches, to m and then p; of their mean, h·m in
     place of k·h·m, and 2·(P / k)·P·h more where a matrix makes the means). Only matrix products are counted: norms, softmax and
     activations, around 1 %, are left out.
+
+    Args:
+        lengths: (queries, keys) of a frame in each layer, where these are not all n. Each query is a token that the layer computes.
+
+    Raises:
+        ValueError: not one entry for each layer.
     """
+    if lengths and len(lengths) != vision.num_layers:
+        raise ValueError(f"lengths holds {len(lengths)} pairs; the tower has {vision.num_layers} layers. Pass one for each layer.")
     patches, hidden, projected = vision.patches_per_frame, vision.hidden_size, vision.projector_size
     tokens, together, middle = patches + vision.other_tokens, vision.projector_patches, vision.projector_middle or projected
     embedding = 2 * patches * vision.patch_pixels * hidden
-    linears = 2 * tokens * (4 * hidden**2 + 2 * hidden * vision.intermediate_size)
-    attention = 4 * hidden * (vision.attention_pairs or vision.num_layers * tokens**2)
+    computed = sum(queries for queries, _ in lengths) if lengths else vision.num_layers * tokens
+    linears = 2 * computed * (4 * hidden**2 + 2 * hidden * vision.intermediate_size)
+    pairs = sum(queries * keys for queries, keys in lengths) if lengths else vision.attention_pairs or vision.num_layers * tokens**2
+    attention = 4 * hidden * pairs
     first = hidden * middle * (1 if vision.projector_means else together)
     second = middle * projected * (vision.projector_matrices - 1)
     projector = 2 * (patches // together) * (first + second) if projected else 0
     means = 2 * (patches // together) * patches * hidden * vision.means_by_matrix
-    return frames * (embedding + vision.num_layers * linears + attention + vision.projectors * projector + means)
+    return frames * (embedding + linears + attention + vision.projectors * projector + means)
 
 
 def merge_flops(
-    hidden: int, frames: int, tokens_per_frame: int, target: int, weighted: bool = False, merge_order: str = "raster", key_size: int = 0
+    hidden: int,
+    frames: int,
+    tokens_per_frame: int,
+    target: int,
+    weighted: bool = False,
+    merge_order: str = "raster",
+    key_size: int = 0,
+    largest_step: float = 0.5,
 ) -> int:
     """FLOPs of `aim.kernels.merging.merge_tokens` on `frames` windows of T = `tokens_per_frame` embeddings of size C = `hidden`, left at
     `target`.
@@ -139,7 +158,7 @@ def merge_flops(
             f"target is {target}; merging leaves 1 to {tokens_per_frame} of {tokens_per_frame} tokens. Pass a number in that range."
         )
     flops, tokens, compared = 0, tokens_per_frame, key_size or hidden
-    for removed in merge_steps(tokens_per_frame, target, merge_order):
+    for removed in merge_steps(tokens_per_frame, target, merge_order, largest_step):
         half = tokens // 2
         weighing = tokens if weighted and tokens < tokens_per_frame else 0
         flops += (2 * (tokens - half) * half + 3 * tokens) * compared + (removed + half + weighing) * (hidden + key_size)

@@ -111,7 +111,9 @@ def merge_clip(
     )
 
 
-def merge_tokens(x: Tensor, target: int, merge_order: str = "raster", weighted: bool = False, keys: Tensor | None = None) -> Merge:
+def merge_tokens(
+    x: Tensor, target: int, merge_order: str = "raster", weighted: bool = False, keys: Tensor | None = None, largest_step: float = 0.5
+) -> Merge:
     """Merge each window's T tokens into `target` by repeated bipartite steps (AIM, section 3.2).
 
     One step splits the tokens into A (0, 2, 4...) and B (1, 3, 5...). Each A token links to its most similar B token (cosine, float32); the
@@ -128,6 +130,8 @@ def merge_tokens(x: Tensor, target: int, merge_order: str = "raster", weighted: 
         weighted: later steps weight each mean by the tokens that went into it (ToMe, arXiv 2210.09461, section 3), so that a merged token
             is the mean of its patches.
         keys: [W, T, D], floating. Tokens are compared by these in place of themselves, and each step averages both alike.
+        largest_step: share of the tokens that one step of "raster" may remove, above 0 and up to 1/2. In smaller steps fewer tokens have
+            to link that are not alike.
 
     Raises:
         Refusal: target not in 1...T, or an unknown merge_order.
@@ -145,7 +149,7 @@ def merge_tokens(x: Tensor, target: int, merge_order: str = "raster", weighted: 
     merged = x if as_it_is else x.to(_precision(x))
     compared = keys if keys is None or as_it_is else keys.to(_precision(keys))
     weights = torch.ones(windows, num_tokens, device=x.device, dtype=_precision(x))
-    for remove in merge_steps(num_tokens, target, merge_order):
+    for remove in merge_steps(num_tokens, target, merge_order, largest_step):
         destination, kept, sequence = _matched(merged if compared is None else compared, remove, merge_order)
         if compared is not None:
             compared, _ = _means(compared, weights.to(compared.dtype), destination, sequence, kept.shape[1])

@@ -115,16 +115,16 @@ def merged_per_frame(merge_ratio: float, tokens_per_frame: int, merge_order: str
     return left
 
 
-def merge_steps(tokens: int, target: int, merge_order: str = "raster") -> Iterator[int]:
+def merge_steps(tokens: int, target: int, merge_order: str = "raster", largest_step: float = 0.5) -> Iterator[int]:
     """How many tokens each step of a merging chain removes, from `tokens` down to `target` of a window.
 
-    A step of "raster" removes half of the t tokens that there are, ⌊t / 2⌋. Step k of "official" removes ⌊T / 2^k⌋ of the T there were at
-    first. The last step of either removes what is left to remove.
+    A step of "raster" removes ⌊largest_step · t⌋ of the t tokens that there are, half of them by default, and at least 1. Step k of
+    "official" removes ⌊T / 2^k⌋ of the T there were at first. The last step of either removes what is left to remove.
     """
     left, official = tokens, tokens
     while left > target:
         official //= 2
-        half = left // 2 if merge_order == "raster" else min(max(official, 1), left // 2)
+        half = max(1, tokens_of(largest_step, left)) if merge_order == "raster" else min(max(official, 1), left // 2)
         removed = min(half, left - target)
         yield removed
         left -= removed

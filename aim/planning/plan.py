@@ -29,6 +29,7 @@ from aim.kernels.refusal import Refusal
 from aim.methods import AIM, Method
 from aim.methods.base import METHOD
 from aim.methods.published import PAPER_TEXT_TOKENS
+from aim.methods.tower import Tower
 
 TERA = 1e12
 MODEL = Kind((str, PretrainedConfig), "a name, a folder or a transformers config", 'Use "bundled", for example.')
@@ -65,8 +66,8 @@ class Plan:
             since the paper's account counts the whole attention, which causal kernels halve, and attention weighs most in the full model.
         kv_bytes, baseline_kv_bytes: bytes of the KV cache after the prefill.
         vision_tflops, merge_tflops, importance_tflops, lm_head_tflops: what the paper's figure leaves out, each by itself. The vision
-            tower's is of the frames that the method needs (`Method.frames_seen`).
-        baseline_vision_tflops: the vision tower's on all frames.
+            tower's is of the frames that the method needs (`Method.frames_seen`), and with what merging inside it saves and takes.
+        baseline_vision_tflops: the vision tower's on all frames, unreduced.
         tokens_per_layer: (visual, text) tokens each layer runs on.
     """
 
@@ -88,7 +89,9 @@ class Plan:
         return {**asdict(self), "tokens_per_layer": [list(pair) for pair in self.tokens_per_layer]}
 
 
-def plan(model: str, num_frames: int = 32, text_tokens: int = PAPER_TEXT_TOKENS, method: Method | None = None) -> Plan:
+def plan(
+    model: str, num_frames: int = 32, text_tokens: int = PAPER_TEXT_TOKENS, method: Method | None = None, tower: Tower | None = None
+) -> Plan:
     """Plan one prefill of a video and a question.
 
     Args:
@@ -96,13 +99,14 @@ def plan(model: str, num_frames: int = 32, text_tokens: int = PAPER_TEXT_TOKENS,
         num_frames: frames of the video, ≥ 1.
         text_tokens: everything in the prompt that is not a patch: words, chat markers, separators; ≥ 1. Default 100, the paper's.
         method: default `aim.AIM()`, the paper's setting for the model's family, scaled to its depth.
+        tower: what is merged inside the vision tower, for example `aim.Tower(merge=0.3)`; default nothing.
 
     Raises:
         Refusal: an unknown model, a folder without a usable config.json, numbers out of range, a method whose count of tokens depends on
-            the clip, or one that reads a vision tower which cannot be watched.
+            the clip, or one that reads a vision tower which cannot be watched, or a tower that cannot be reduced.
     """
     _check_frames(num_frames)
-    return _plan(look_up(model, num_frames), num_frames, text_tokens, method)
+    return _plan(look_up(model, num_frames), num_frames, text_tokens, method, tower=tower)
 
 
 def plan_for(
@@ -112,6 +116,7 @@ def plan_for(
     method: Method | None = None,
     bytes_per_value: int = 2,
     grid: Grid | None = None,
+    tower: Tower | None = None,
 ) -> Plan:
     """As `plan`, for a model's transformers config.
 
@@ -126,7 +131,12 @@ def plan_for(
     grid = grid or grid_of(config, num_frames)
     shape, vision = shape_of(config, grid)
     return _plan(
-        PlannedModel(shape, vision, grid.tokens_per_frame, family=family_of(config)), grid.frames, text_tokens, method, bytes_per_value
+        PlannedModel(shape, vision, grid.tokens_per_frame, family=family_of(config)),
+        grid.frames,
+        text_tokens,
+        method,
+        bytes_per_value,
+        tower,
     )
 
 
@@ -155,6 +165,7 @@ def cost_of(
     bytes_per_value: int = 2,
     new_tokens: int = 1,
     grid: Grid | None = None,
+    tower: Tower | None = None,
 ) -> dict[str, float]:
     """The modelled cost of a run that has taken place, from the (visual, text) tokens its layers executed.
 
@@ -165,12 +176,13 @@ def cost_of(
         bytes_per_value: bytes of one value of the KV cache.
         new_tokens: tokens that the answer has, of which the prefill gives the first.
         grid: the clip's, where the tower's cost depends on more than the number of tokens.
+        tower: as the run had it; None is the unreduced vision tower.
 
     Returns:
         `Plan.to_dict()` without `tokens_per_layer`, and `decode_tflops`, of the tokens after the first.
     """
     shape, vision = shape_of(config, grid or Grid(frames, 1, visual_tokens // frames))
-    cost = _cost(shape, vision, tokens_per_layer, frames, visual_tokens // frames, method, bytes_per_value).to_dict()
+    cost = _cost(shape, vision, tokens_per_layer, frames, visual_tokens // frames, method, bytes_per_value, tower).to_dict()
     del cost["tokens_per_layer"]
     return {**cost, "decode_tflops": decode_flops(shape, [sum(pair) for pair in tokens_per_layer], new_tokens - 1) / TERA}
 
@@ -203,15 +215,17 @@ def tokens_per_frame(config: PretrainedConfig) -> int:
     return grid_of(config, 1).tokens_per_frame
 
 
-def _plan(model: PlannedModel, num_frames: int, text_tokens: int, method: Method | None, bytes_per_value: int = 2) -> Plan:
+def _plan(
+    model: PlannedModel, num_frames: int, text_tokens: int, method: Method | None, bytes_per_value: int = 2, tower: Tower | None = None
+) -> Plan:
     FROM_1.check("text_tokens", text_tokens, f"Use {PAPER_TEXT_TOKENS}, for example.")
     method = AIM() if method is None else method
     METHOD.check("method", method)
-    method = model.fit(method)
+    method, tower = model.fit(method), model.family.fit_tower(tower, model.vision.num_layers)
     frames = model.steps(num_frames)
     visual = method.visual_per_layer(model.shape.num_layers, frames, model.tokens_per_frame, model.shape.scored_from)
     tokens_per_layer = [(kept, text_tokens) for kept in visual]
-    return _cost(model.shape, model.vision, tokens_per_layer, frames, model.tokens_per_frame, method, bytes_per_value)
+    return _cost(model.shape, model.vision, tokens_per_layer, frames, model.tokens_per_frame, method, bytes_per_value, tower)
 
 
 def _check_frames(num_frames: int) -> None:
@@ -226,6 +240,7 @@ def _cost(
     per_frame: int,
     method: Method,
     bytes_per_value: int,
+    tower: Tower | None,
 ) -> Plan:
     lengths = [visual + text for visual, text in tokens_per_layer]
     unreduced = [frames * per_frame + text for _, text in tokens_per_layer]
@@ -237,7 +252,7 @@ def _cost(
         causal_speedup=causal_prefill_flops(shape, unreduced) / causal_prefill_flops(shape, lengths),
         kv_bytes=kv_bytes(shape, lengths, bytes_per_value),
         baseline_kv_bytes=kv_bytes(shape, unreduced, bytes_per_value),
-        vision_tflops=vision_flops(vision, method.frames_seen(frames)) / TERA,
+        vision_tflops=_tower_flops(vision, method.frames_seen(frames), tower) / TERA,
         baseline_vision_tflops=vision_flops(vision, frames) / TERA,
         # Layer 0 runs on all that merging left, in every method.
         merge_tflops=method.merge_flops(shape, vision, frames, per_frame, tokens_per_layer[0][0]) / TERA,
@@ -245,6 +260,12 @@ def _cost(
         lm_head_tflops=lm_head_flops(shape) / TERA,
         tokens_per_layer=[(visual, text) for visual, text in tokens_per_layer],
     )
+
+
+def _tower_flops(vision: VisionShape, frames: int, tower: Tower | None) -> int:
+    if tower is None:
+        return vision_flops(vision, frames)
+    return vision_flops(vision, frames, tower.lengths(vision)) + tower.merge_flops(vision, frames)
 
 
 def _scored(shape: ModelShape, method: Method, tokens_per_layer: list[tuple[int, int]]) -> list[tuple[ModelShape, int]]:

@@ -11,6 +11,7 @@ from aim.engine.progress import Progress
 from aim.kernels.bounds import Kind
 from aim.kernels.trace import Trace
 from aim.methods import Method
+from aim.methods.tower import Tower
 from aim.runtime.words import Word
 
 
@@ -22,6 +23,7 @@ class Answer:
         text: what the model has said so far.
         model: the name under which the model was loaded.
         method: the method with every knob filled in.
+        tower: how the vision tower was reduced, with everything filled in; None where it ran in full.
         frames: how many frames the clip has. The trace counts steps instead, which are fewer where the model joins frames in time.
         trace: the record of the prefill, see `aim.Trace`.
         timings: seconds by stage: `decode_video`, `preprocess`, `vision_tower` (these three only when they ran), `merge`, `importance`,
@@ -40,6 +42,7 @@ class Answer:
     text: str = ""
     model: str = ""
     method: Method = field(default_factory=Method)
+    tower: Tower | None = None
     frames: int = 0
     trace: Trace | None = None
     timings: dict[str, float] = field(default_factory=dict)
@@ -59,6 +62,7 @@ class Answer:
             "model": self.model,
             "method": self.method.name,
             "params": self.method.params(),
+            "tower": None if self.tower is None else self.tower.params(),
             "frames": self.frames,
             "steps": trace.frames,
             "visual_tokens": trace.visual_tokens,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from aim.families import Encoded
+from aim.methods.tower import Tower
 from aim.runtime.byte_sizes import MIB
 from aim.runtime.checkpoints import Checkpoint
 from aim.runtime.gpus import gpus_of, running_on, wait_for
@@ -24,8 +25,8 @@ FEATURES_MEMORY, VARIABLE = 512 * MIB, "AIM_FEATURES_MEMORY"
 class Features:
     """The vision features of the clips that a model was asked about last. Whoever uses them holds the model's lock.
 
-    They are kept by the clip's content, so that nobody reaches the features of a clip that they do not have. Those of the last clip are
-    kept whatever their size, because a job asks about its clip many times.
+    They are kept by the clip's content and by how the vision tower was reduced, so that nobody reaches the features of a clip that they do
+    not have. Those of the last clip are kept whatever their size, because a job asks about its clip many times.
 
     Attributes:
         limit: the most bytes to be kept, on the model's device. Only the last clip's features alone may take more.
@@ -34,7 +35,7 @@ class Features:
 
     def __init__(self, checkpoint: Checkpoint, limit: int):
         self.checkpoint, self.limit = checkpoint, limit
-        self._kept: OrderedDict[str, tuple[Encoded, int]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, Tower | None], tuple[Encoded, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -47,24 +48,27 @@ class Features:
         """Drop all features."""
         self._kept.clear()
 
-    def encode(self, frames: np.ndarray) -> Encoded:
-        """Run the vision tower on frames, uint8 [F, H, W, 3]. Nothing is kept.
+    def encode(self, frames: np.ndarray, tower: Tower | None = None) -> Encoded:
+        """Run the vision tower, reduced as `tower` says, on frames, uint8 [F, H, W, 3]. Nothing is kept.
 
         Raises:
-            Refusal: the family does not take frames of this shape.
+            Refusal: the family does not take frames of this shape, or its tower cannot be reduced.
         """
         family, model = self.checkpoint.family, self.checkpoint.model
-        with torch.inference_mode(), running_on(model.device):
+        with torch.inference_mode(), running_on(model.device), family.reducing(model, tower):
             return family.encode(model, family.pixel_values(model.config, frames, self.checkpoint.pictures))
 
-    def of(self, clip: Clip) -> tuple[Encoded, dict[str, float]]:
+    def of(self, clip: Clip, tower: Tower | None = None) -> tuple[Encoded, dict[str, float]]:
         """(the clip's features, the seconds spent on them by stage). The seconds are empty where the features were kept.
+
+        `tower` has every setting filled in (`LoadedModel.fit_tower`).
 
         Raises:
             Refusal: the family does not take frames of this shape, or no pictures.
         """
-        if (kept := self._kept.pop(clip.digest, None)) is not None:
-            self._kept[clip.digest] = kept  # it is the last one now
+        key = (clip.digest, tower)
+        if (kept := self._kept.pop(key, None)) is not None:
+            self._kept[key] = kept  # it is the last one now
             return kept[0], {}
         checkpoint, timings = self.checkpoint.taking(clip.is_image), {"decode_video": clip.decode_seconds}
         family, model = checkpoint.family, checkpoint.model
@@ -72,18 +76,18 @@ class Features:
         pixels = family.pixel_values(model.config, clip.frames, checkpoint.pictures)
         timings["preprocess"] = time.perf_counter() - start
         start = time.perf_counter()
-        with torch.inference_mode(), running_on(model.device):
+        with torch.inference_mode(), running_on(model.device), family.reducing(model, tower):
             encoded = family.encode(model, pixels)
         timing = {} if family.timing is None else family.timing(clip.duration / len(clip.frames))
         grid = replace(encoded.grid, is_image=clip.is_image)
         encoded = replace(encoded, grid=grid, inputs=encoded.inputs | timing, times=clip.timestamps.tolist())
         wait_for(gpus_of(model))
         timings["vision_tower"] = time.perf_counter() - start
-        self._keep(clip.digest, encoded)
+        self._keep(key, encoded)
         return encoded, timings
 
-    def _keep(self, digest: str, encoded: Encoded) -> None:
-        self._kept[digest] = (encoded, size_of(encoded))
+    def _keep(self, key: tuple[str, Tower | None], encoded: Encoded) -> None:
+        self._kept[key] = (encoded, size_of(encoded))
         while len(self._kept) > 1 and self.bytes > self.limit:
             self._kept.popitem(last=False)
 

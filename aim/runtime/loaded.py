@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -10,10 +10,13 @@ import torch
 from aim.families.regions import Region, places_in
 from aim.kernels.grid import Grid
 from aim.kernels.schedule import StatedRamp
+from aim.kernels.shape import VisionShape
 from aim.methods import Method
+from aim.methods.tower import Tower
 from aim.planning.plan import Plan, plan_for
 from aim.runtime.checkpoints import Checkpoint
-from aim.runtime.limits import MAX_FRAMES_OFFERED
+from aim.runtime.limits import MAX_FRAMES_OFFERED, MAX_QUESTION
+from aim.runtime.question import check_context, prompt_ids
 from aim.video.clip import Clip
 
 
@@ -24,7 +27,10 @@ class LoadedModel:
         checkpoint: what was loaded.
         name: the one it was loaded by.
         model: the transformers model, in evaluation mode.
+        max_question: the longest question accepted, in characters; benchmarks raise it.
     """
+
+    max_question = MAX_QUESTION
 
     def __init__(self, checkpoint: Checkpoint):
         self.checkpoint = checkpoint
@@ -59,6 +65,21 @@ class LoadedModel:
         """A method with every knob filled in that depends on this model. Refused where it reads a vision tower that cannot be watched."""
         return self.checkpoint.family.fit(method, self.num_layers)
 
+    def fit_tower(self, tower: Tower | None) -> Tower | None:
+        """A setting of the vision tower with everything filled in that depends on this model. Refused where the tower cannot be reduced."""
+        return self.checkpoint.family.fit_tower(tower, self._vision(self.grid(1)).num_layers)
+
+    def tower_tokens(self, clip: Clip, tower: Tower | None = None) -> int:
+        """How many tokens a layer of the vision tower takes for a clip, the mean over its layers, rounded down."""
+        grid = self.grid_of(clip)
+        vision = self._vision(grid, clip.is_image)
+        if tower is None:
+            return grid.frames * (vision.patches_per_frame + vision.other_tokens)
+        return grid.frames * sum(queries for queries, _ in tower.lengths(vision)) // vision.num_layers
+
+    def _vision(self, grid: Grid, is_image: bool = False) -> VisionShape:
+        return self.checkpoint.taking(is_image).family.vision_shape(self.model.config, grid)
+
     @property
     def tokens_per_frame(self) -> int:
         """Visual tokens of a frame. Where they depend on its size, it is a frame of 640 x 360 pixels."""
@@ -89,9 +110,34 @@ class LoadedModel:
         """The places of the visual tokens that show a part of any of the regions, for `aim.Mask`; see `aim.places_in`."""
         return places_in(self.model.config, self.grid_of(clip), clip, regions, self.checkpoint.taking(clip.is_image).pictures)
 
-    def plan(self, num_frames: int, text_tokens: int, method: Method, grid: Grid | None = None) -> Plan:
+    def plan(self, num_frames: int, text_tokens: int, method: Method, grid: Grid | None = None, tower: Tower | None = None) -> Plan:
         """What a run would cost, in the model's own bytes per value. Nothing is run; see `aim.plan`.
 
         `grid` is the clip's; None is that of frames of 640 x 360 pixels. A number below 1 is refused.
         """
-        return plan_for(self.model.config, num_frames, text_tokens, method, self.dtype.itemsize, grid or self.grid(num_frames))
+        grid = grid or self.grid(num_frames)
+        return plan_for(self.model.config, num_frames, text_tokens, method, self.dtype.itemsize, grid, tower)
+
+    def check_context(self, length: int, grid: Grid, method: Method) -> None:
+        """Refuse a prompt of `length` tokens whose positions would run past what the model was trained on.
+
+        Raises:
+            Refusal: the prompt is too long.
+        """
+        check_context(self.model.config.text_config.max_position_embeddings, length, grid, method)
+
+    def text_tokens(self, question: str, num_frames: int = 1, grid: Grid | None = None, times: Sequence[float] = ()) -> int:
+        """How many tokens of the prompt are no patches: words, chat markers, separators. `grid` is as for `plan`.
+
+        `times` are the seconds at which the frames appear. Where a model is told them and they are not known, it may be some tokens off.
+        """
+        grid = grid or self.grid(num_frames)
+        return len(self.prompt_ids(question, grid, times)) - grid.tokens
+
+    def prompt_ids(self, question: str, grid: Grid, times: Sequence[float] = ()) -> list[int]:
+        """The chat prompt's ids for a question about one clip of this grid. `times` are the seconds at which its frames appear, if known.
+
+        Raises:
+            Refusal: the question is empty or too long.
+        """
+        return prompt_ids(self.checkpoint, question, grid, self.max_question, times)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -20,11 +20,11 @@ from aim.engine.progress import Count, counting
 from aim.engine.stopping import Stopped, stoppable
 from aim.families import Encoded
 from aim.kernels.bounds import FROM_1, Kind, check_choice
-from aim.kernels.grid import Grid
 from aim.kernels.stop import STOP
 from aim.kernels.trace import Trace
 from aim.methods import AIM, Method
 from aim.methods.base import METHOD
+from aim.methods.tower import Tower
 from aim.planning.plan import cost_of
 from aim.runtime.answer import Answer
 from aim.runtime.byte_sizes import size_from_environment
@@ -33,12 +33,11 @@ from aim.runtime.faults import within_memory
 from aim.runtime.features import FEATURES_MEMORY, VARIABLE, Features
 from aim.runtime.generation import FirstToken, Generation, Noting, TimedStreamer
 from aim.runtime.gpus import gpus_of, running_on
-from aim.runtime.limits import MAX_QUESTION
 from aim.runtime.loaded import LoadedModel
 from aim.runtime.lock import ModelLock
 from aim.runtime.memory import Peak
 from aim.runtime.precision import in_a_type_that_holds
-from aim.runtime.question import check_context, inputs_for, note_on, prompt_ids
+from aim.runtime.question import inputs_for, note_on
 from aim.runtime.waiting import LOOK_SECONDS, working
 from aim.runtime.words import NextTokens, words_of
 from aim.video.clip import CLIP, Clip, check_frames
@@ -67,26 +66,22 @@ class VLM(LoadedModel):
     Attributes:
         features: those of the last clips, bounded by the environment's AIM_FEATURES_MEMORY, 512 MiB by default.
         lock: `lock.holder` is who runs the model now.
-        max_question: the longest question accepted, in characters; benchmarks raise it.
     """
-
-    max_question = MAX_QUESTION
 
     def __init__(self, checkpoint: Checkpoint):
         super().__init__(checkpoint)
         self.features = Features(checkpoint, size_from_environment(VARIABLE, FEATURES_MEMORY))
         self.lock = ModelLock()
 
-    def text_tokens(self, question: str, num_frames: int = 1, grid: Grid | None = None, times: Sequence[float] = ()) -> int:
-        """How many tokens of the prompt are no patches: words, chat markers, separators. `grid` is as for `plan`.
-
-        `times` are the seconds at which the frames appear. Where a model is told them and they are not known, it may be some tokens off.
-        """
-        grid = grid or self.grid(num_frames)
-        return len(self.prompt_ids(question, grid, times)) - grid.tokens
-
     def ask(
-        self, clip: Clip, question: str, method: Method | None = None, max_new_tokens: int = 64, words: bool = False, **generation
+        self,
+        clip: Clip,
+        question: str,
+        method: Method | None = None,
+        max_new_tokens: int = 64,
+        words: bool = False,
+        tower: Tower | None = None,
+        **generation,
     ) -> Answer:
         """Answer a question about a clip.
 
@@ -97,6 +92,7 @@ class VLM(LoadedModel):
             method: what to merge and prune; by default `aim.AIM()`, the paper's setting scaled to this model.
             max_new_tokens: at least 1.
             words: tell in `Answer.words` what each word looked at, and which words were next best. It costs nothing where it is left out.
+            tower: merge patches inside the vision tower too, for example `aim.Tower(merge=0.3)`; by default it runs in full.
             **generation: passed to `generate`, for example `do_sample=True, temperature=0.7`. It is greedy by default.
 
         Returns:
@@ -104,11 +100,12 @@ class VLM(LoadedModel):
 
         Raises:
             Refusal: the question or a limit is out of range, several beams or answers are asked for, the prompt is longer than the model's
-                context, the family does not take these frames or a picture, or the model is held (`aim.runtime.lock`).
+                context, the family does not take these frames or a picture, its tower cannot be reduced, or the model is held
+                (`aim.runtime.lock`).
             aim.runtime.faults.NotEnoughMemory: a Refusal; the run does not fit into memory here. The next one starts from freed memory.
             aim.engine.finite.NotFinite: a Refusal; the model gave NaN or infinity.
         """
-        last = deque(self.stream(clip, question, method, max_new_tokens, words=words, **generation), maxlen=1)
+        last = deque(self.stream(clip, question, method, max_new_tokens, words=words, tower=tower, **generation), maxlen=1)
         return last[0] if last else Answer(model=self.name)
 
     def stream(
@@ -121,6 +118,7 @@ class VLM(LoadedModel):
         scores: str = "pruning",
         words: bool = False,
         progress: bool = False,
+        tower: Tower | None = None,
         **generation,
     ) -> Iterator[Answer]:
         """As `ask`, but it yields the answer while it grows.
@@ -142,18 +140,17 @@ class VLM(LoadedModel):
         for name in ONE_ANSWER:
             if generation.get(name) is not None:
                 check_choice(name, generation[name], (1,), "An answer grows word by word, so there is one. Leave it out.")
-        method = self.fit(method)
+        method, tower = self.fit(method), self.fit_tower(tower)
         grid = self.grid_of(clip)
         self.check_context(len(self.prompt_ids(question, grid, clip.timestamps.tolist())), grid, method)
         stop = threading.Event() if stop is None else stop
-        vision = self.checkpoint.taking(clip.is_image).family.vision_shape(self.model.config, grid)
-        count = Count(len(clip.frames), grid.frames * (vision.patches_per_frame + vision.other_tokens)) if progress else None
+        count = Count(len(clip.frames), self.tower_tokens(clip, tower)) if progress else None
         try:
             with (
                 self.lock.held("an answer", stop.is_set) as holder,
                 self.within_memory(len(clip.frames), method),
                 nullcontext() if count is None else counting(self.model, count),
-                closing(self._answers(clip, question, method, max_new_tokens, stop, scores, words, count, generation)) as answers,
+                closing(self._answers(clip, question, method, max_new_tokens, stop, scores, words, tower, count, generation)) as answers,
             ):
                 for answer in answers:
                     with holder.resting():
@@ -170,6 +167,7 @@ class VLM(LoadedModel):
         stop: threading.Event,
         scores: str,
         words: bool,
+        tower: Tower | None,
         count: Count | None,
         generation: dict[str, Any],
     ) -> Generator[Answer]:
@@ -184,12 +182,13 @@ class VLM(LoadedModel):
 
         started = time.perf_counter()
         peak = Peak(gpus_of(self.model))
-        answer = Answer(model=self.name, method=method, frames=len(clip.frames), note=note_on(self.checkpoint, question, clip.is_image))
+        note = note_on(self.checkpoint, question, clip.is_image)
+        answer = Answer(model=self.name, method=method, tower=tower, frames=len(clip.frames), note=note)
         with stoppable(self.model, ended):
             if count is None:
-                encoded, timings = self.features.of(clip)
+                encoded, timings = self.features.of(clip, tower)
             else:
-                with working(partial(self.features.of, clip), left.set) as work:
+                with working(partial(self.features.of, clip, tower), left.set) as work:
                     for _ in work.looks():
                         if (news := count.news()) is not None:
                             yield replace(answer, progress=news)
@@ -233,7 +232,8 @@ class VLM(LoadedModel):
         timings = timings | trace.timings | streamer.timings() | {"total": time.perf_counter() - started}
         trace.timings = timings
         executed = trace.tokens_per_layer, trace.frames, trace.visual_tokens
-        cost = cost_of(self.model.config, *executed, method, self.dtype.itemsize, new_tokens=streamer.tokens, grid=encoded.grid)
+        size, tokens = self.dtype.itemsize, streamer.tokens
+        cost = cost_of(self.model.config, *executed, method, size, new_tokens=tokens, grid=encoded.grid, tower=tower)
         text = answer.text.strip()
         yield replace(
             answer,
@@ -254,13 +254,15 @@ class VLM(LoadedModel):
         """
         return within_memory(f"{frames} frames under {method.name}", self.features.clear)
 
-    def encode(self, frames: np.ndarray) -> Encoded:
-        """Run the vision tower on frames, uint8 [F, H, W, 3]. Nothing is kept. A size that the family does not take is refused."""
+    def encode(self, frames: np.ndarray, tower: Tower | None = None) -> Encoded:
+        """Run the vision tower, reduced as `tower` says, on frames, uint8 [F, H, W, 3]. Nothing is kept. It refuses what `ask` refuses."""
         check_frames(frames)
-        return self.features.encode(frames)
+        return self.features.encode(frames, tower)
 
     @contextmanager
-    def encoded(self, clip: Clip, known: Encoded | None = None, stop: threading.Event | None = None) -> Iterator[Encoded]:
+    def encoded(
+        self, clip: Clip, known: Encoded | None = None, stop: threading.Event | None = None, tower: Tower | None = None
+    ) -> Iterator[Encoded]:
         """A block with the clip's features, in which nobody else runs the model. They are `known`, or kept ones, or made now.
 
         Raises:
@@ -269,29 +271,14 @@ class VLM(LoadedModel):
         """
         CLIP.check("clip", clip)
         STOP.check("stop", stop)
+        tower = self.fit_tower(tower)
         ended = (threading.Event() if stop is None else stop).is_set
         with self.lock.held("a measurement", ended), stoppable(self.model, ended), running_on(self.device):
-            yield known or self.features.of(clip)[0]
+            yield known or self.features.of(clip, tower)[0]
 
     def inputs(self, question: str, encoded: Encoded) -> dict[str, Any]:
         """The arguments of the model's forward and `generate` for a question about an encoded clip, as a batch of 1."""
         return inputs_for(self.checkpoint, self.prompt_ids(question, encoded.grid, encoded.times), encoded)
-
-    def prompt_ids(self, question: str, grid: Grid, times: Sequence[float] = ()) -> list[int]:
-        """The chat prompt's ids for a question about one clip of this grid. `times` are the seconds at which its frames appear, if known.
-
-        Raises:
-            Refusal: the question is empty or too long.
-        """
-        return prompt_ids(self.checkpoint, question, grid, self.max_question, times)
-
-    def check_context(self, length: int, grid: Grid, method: Method) -> None:
-        """Refuse a prompt of `length` tokens whose positions would run past what the model was trained on.
-
-        Raises:
-            Refusal: the prompt is too long.
-        """
-        check_context(self.model.config.text_config.max_position_embeddings, length, grid, method)
 
 
 LOADED = Kind(VLM, "a loaded model", "Load one with aim.load.")

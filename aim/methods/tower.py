@@ -1,0 +1,102 @@
+"""How the vision tower is reduced: a setting of its own, beside the method, which says what becomes of its output."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+from aim.kernels.bounds import Bounds, Kind
+from aim.kernels.cost import merge_flops
+from aim.kernels.refusal import Refusal
+from aim.kernels.schedule import merged_per_frame
+from aim.kernels.shape import VisionShape
+from aim.methods.knob import knob, knobs_of
+
+# Where merging begins unless it is said, as a share of the tower's layers: before layer 6 of SigLIP's 26.
+DEFAULT_DEPTH = 6 / 26
+
+
+@dataclass(frozen=True)
+class Tower:
+    """Merge similar patches inside the vision tower, which gives features of the full grid all the same.
+
+    Before layer `layer`, the most similar patches of a frame are merged step by step, by their hidden states (ToMe, arXiv 2210.09461). This
+    layer and all behind it run on what is left. Each patch of the output is what the patch was before merging, plus what its merged patch
+    has gained since. So whatever follows the tower finds as many patches as always.
+    """
+
+    merge: float = knob(
+        0.3,
+        "patches kept inside the vision tower",
+        "Share of a frame's patches that the vision tower's later layers run on; 1 merges nothing.",
+        bounds=Bounds(0, 1, above=True),
+        step=0.05,
+        advice="Use 0.3, for example.",
+    )
+    step: float = knob(
+        0.25,
+        "largest step",
+        "Share of the patches that one step of merging may remove. Large steps merge patches that differ.",
+        bounds=Bounds(0, 0.5, above=True),
+        step=0.05,
+        advice="Use 0.25, for example.",
+    )
+    layer: int | None = knob(
+        None,
+        "first reduced layer of the tower",
+        "The layer of the vision tower before which patches are merged.",
+        bounds=Bounds(1, whole=True),
+        unset="6 of 26 layers, scaled to the tower's depth",
+        advice="Leave it out to scale it to the tower.",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            Refusal: one is out of its range.
+        """
+        for name, declared in knobs_of(type(self)).items():
+            value = getattr(self, name)
+            declared.check(value)
+            object.__setattr__(self, name, declared.cast(value))
+
+    def for_depth(self, num_layers: int) -> Tower:
+        """This setting with `layer` filled in for a tower of so many layers.
+
+        Raises:
+            Refusal: the tower has no such layer.
+        """
+        if self.layer is None:
+            return replace(self, layer=max(1, round(DEFAULT_DEPTH * num_layers)))
+        if self.layer >= num_layers:
+            raise Refusal(
+                f"layer of the tower is {self.layer}; accepted: a whole number from 1 to {num_layers - 1}, as this tower has {num_layers} "
+                "layers. Leave it out to scale it to the tower."
+            )
+        return self
+
+    def patches(self, patches: int) -> int:
+        """How many of a frame's patches the later layers run on."""
+        return merged_per_frame(self.merge, patches)
+
+    def lengths(self, vision: VisionShape) -> list[tuple[int, int]]:
+        """(queries, keys) of a frame in each layer of the tower, tokens that are no patches included. `layer` is filled in."""
+        fitted = self.for_depth(vision.num_layers)
+        before = fitted.layer if fitted.layer is not None else 0
+        full, left = (patches + vision.other_tokens for patches in (vision.patches_per_frame, self.patches(vision.patches_per_frame)))
+        return [(tokens, tokens) for tokens in [full] * before + [left] * (vision.num_layers - before)]
+
+    def merge_flops(self, vision: VisionShape, frames: int) -> int:
+        """FLOPs of the merging itself, and of giving every patch back what its merged patch has gained (2·P·h a frame)."""
+        patches, hidden = vision.patches_per_frame, vision.hidden_size
+        left = self.patches(patches)
+        if left == patches:
+            return 0
+        return merge_flops(hidden, frames, patches, left, weighted=True, largest_step=self.step) + 2 * frames * patches * hidden
+
+    def params(self) -> dict:
+        """The settings by name, for reports."""
+        return asdict(self)
+
+
+TOWER = Kind((Tower, type(None)), "a setting of the vision tower, or None", "Make one, such as aim.Tower(merge=0.3).")

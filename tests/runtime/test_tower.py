@@ -1,0 +1,87 @@
+"""A reduced vision tower with a loaded model: features near stock's, kept apart from them, told of in the account and in plans."""
+
+import json
+from pathlib import Path
+
+import pytest
+from torch.nn.functional import cosine_similarity
+
+import aim
+from aim.commands.main import main
+from aim.kernels.refusal import Refusal
+from tests.fakes import make_clip
+
+EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
+LISTED = json.loads((EXAMPLES / "examples.json").read_text())
+QUESTION = "what colour is the circle?"
+
+
+@pytest.fixture(scope="module")
+def vlm():
+    return aim.load("bundled", device="cpu")
+
+
+@pytest.mark.parametrize("entry", [pytest.param(entry, marks=pytest.mark.whole if at else ()) for at, entry in enumerate(LISTED)])
+def test_features_of_a_tower_at_30_per_cent_are_close_to_stocks(vlm, entry):
+    clip = aim.read_video(EXAMPLES / entry["file"], entry["frames"])
+    stock, reduced = (vlm.encode(clip.frames, tower=tower).features["video"].pooler_output for tower in (None, aim.Tower(merge=0.3)))
+    assert cosine_similarity(stock.float(), reduced.float(), dim=-1).mean() >= 0.98
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("entry", LISTED, ids=lambda entry: entry["file"])
+def test_each_example_is_answered_right_with_a_tower_at_30_per_cent(vlm, entry):
+    clip = aim.read_video(EXAMPLES / entry["file"], entry["frames"])
+    assert vlm.ask(clip, entry["question"], tower=aim.Tower(merge=0.3), max_new_tokens=4).text == entry["answer"]
+
+
+def test_features_are_kept_by_how_the_tower_was_reduced(vlm):
+    clip = make_clip(3)
+
+    def ask(tower):
+        return vlm.ask(clip, QUESTION, max_new_tokens=1, tower=tower)
+
+    first, full = ask(aim.Tower()), ask(None)
+    assert not first.features_reused and not full.features_reused
+    assert ask(aim.Tower(layer=1)).features_reused and ask(None).features_reused  # it is the layer that this model's default stands for
+    assert not ask(aim.Tower(merge=0.5)).features_reused
+    assert first.account()["tower"] == {"merge": 0.3, "step": 0.25, "layer": 1} and full.account()["tower"] is None
+    assert first.cost["vision_tflops"] < 0.6 * full.cost["vision_tflops"] == 0.6 * first.cost["baseline_vision_tflops"]
+
+
+def test_the_progress_of_a_reduced_tower_counts_all_frames(vlm):
+    clip = make_clip(5)
+    news = [answer.progress for answer in vlm.stream(clip, QUESTION, max_new_tokens=1, progress=True, tower=aim.Tower(merge=0.5))]
+    assert all(0 <= one.done <= one.total for one in news if one is not None)
+    assert vlm.tower_tokens(clip, aim.Tower(merge=0.5)) == 5 * (196 + 3 * 98) // 4 < vlm.tower_tokens(clip) == 5 * 196
+
+
+def test_what_cannot_be_done_is_refused_before_the_clip_is_encoded(vlm, monkeypatch):
+    monkeypatch.setattr(vlm.features, "of", lambda *_: pytest.fail("the clip was encoded"))
+    for tower, message in ((aim.Tower(layer=4), "from 1 to 3"), (0.3, "tower is 0.3; accepted")):
+        with pytest.raises(Refusal, match=message):
+            vlm.ask(make_clip(2), QUESTION, tower=tower)
+        with pytest.raises(Refusal, match=message), vlm.encoded(make_clip(2), tower=tower):
+            pass
+        with pytest.raises(Refusal, match=message):
+            vlm.encode(make_clip(2).frames, tower=tower)
+
+
+def test_a_plan_tells_the_tower_with_and_without(capsys):
+    main(["plan", "llava-onevision-qwen2-7b", "--tower-merge", "0.3"])
+    told = capsys.readouterr().out
+    planned = aim.plan("llava-onevision-qwen2-7b", tower=aim.Tower(merge=0.3))
+    assert f"vision tower {planned.vision_tflops:.2f} TFLOP of {planned.baseline_vision_tflops:.2f} TFLOP in full" in told
+    assert planned.baseline_vision_tflops == aim.plan("llava-onevision-qwen2-7b").vision_tflops
+    assert planned.prefill_tflops == aim.plan("llava-onevision-qwen2-7b").prefill_tflops
+
+
+@pytest.mark.parametrize(
+    ("model", "share", "message"),
+    [("llava-1.5-7b", "0", "merge is 0.0; accepted"), ("qwen2.5-vl-7b", "0.3", "Qwen2.5-VL cannot be reduced; accepted")],
+)
+def test_a_plan_that_cannot_be_made_is_one_line(capsys, model, share, message):
+    with pytest.raises(SystemExit):
+        main(["plan", model, "--tower-merge", share])
+    errors = capsys.readouterr().err
+    assert message in errors and errors.count("\n") == 1
