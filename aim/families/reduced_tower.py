@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from aim.kernels.merging import merge_tokens
+from aim.kernels.products import exact_products
 from aim.kernels.refusal import Refusal
 from aim.methods.tower import Tower
 
@@ -53,7 +54,8 @@ class _Pass(threading.local):
         target = tower.patches(patches.shape[1])
         if target == patches.shape[1]:
             return
-        merge = merge_tokens(patches, target, weighted=True, largest_step=tower.step)
+        with exact_products():  # what is merged does not depend on the processor
+            merge = merge_tokens(patches, target, weighted=True, largest_step=tower.step)
         own = torch.arange(other_tokens, device=hidden.device).expand(len(hidden), -1)
         self.assignment = torch.cat([own, merge.assignment + other_tokens], dim=1)
         self.before = hidden
