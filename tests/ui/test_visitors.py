@@ -32,7 +32,7 @@ def real():
 @pytest.fixture
 def endless():
     """(model that does not stop by itself, demo, address)"""
-    vlm = FakeVlm(words=("on ",) * 100_000, seconds=0.01)
+    vlm = FakeVlm(words=("on ",) * 100_000, seconds=0.05)
     demo, address = serve(vlm)
     yield vlm, demo, address
     demo.close()
