@@ -88,7 +88,7 @@ def test_the_slider_follows_the_kind_of_budget_and_the_frames(visit):
     visitor.open("Tune")
     most = "document.querySelector('#tune-amount input[type=range]').max"
     visitor.tab.locator("#tune-kind").get_by_text("KV cache", exact=True).click()
-    visitor.wait_for_text("#tune-amount", "Megabytes")
+    visitor.wait_for_text("#tune-amount", "in MB")
     vlm = aim.load("bundled")
     frames = int(visitor.knob("frames"))
     whole = vlm.plan(frames, 20, aim.Full()).kv_bytes / 1e6
