@@ -33,6 +33,14 @@ def products_are_exact():
         yield
 
 
+@pytest.fixture(autouse=True)
+def priority_stays():
+    """No test may leave this process with real-time priority: the browser that it starts would inherit it and stall the machine."""
+    yield
+    if hasattr(os, "sched_getscheduler"):
+        assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
 @pytest.fixture(scope="session")
 def app():
     """The address of the app around the real bundled model."""
