@@ -6,10 +6,16 @@ AIM_QUANTIZATION, "8bit" or "4bit", quantises its LLM on CUDA where bitsandbytes
 import contextlib
 import logging
 import os
+import tempfile
 
 # Nothing is reported to anybody unless the host asks for it. The libraries read these when they are imported.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+# Gradio keeps uploads under the hash of their content, in one folder a machine, and an app that ends deletes its own. In a folder of their
+# own they stay while another app on this machine ends.
+uploads = tempfile.TemporaryDirectory(prefix="aim-explorer-", ignore_cleanup_errors=True)
+os.environ.setdefault("GRADIO_TEMP_DIR", uploads.name)
 
 with contextlib.suppress(ImportError):  # a ZeroGPU Space's own package, which must come before torch
     import spaces  # noqa: F401

@@ -2,9 +2,13 @@
 
 import importlib.util
 import os
+import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+# Apps of processes beside one another would delete each other's uploads.
+uploads = tempfile.TemporaryDirectory(prefix="aim-tests-", ignore_cleanup_errors=True)
+os.environ["GRADIO_TEMP_DIR"] = uploads.name
 # Tiny models gain nothing from a second thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -40,6 +40,8 @@ from tests.page import Page
 page = Page(address)
 print("ANSWERED", list(page.press_run())[-1]["output"]["data"][1]["answer"], flush=True)
 page.close()
+from gradio.utils import get_upload_folder
+print("UPLOADS", get_upload_folder(), flush=True)
 app.demo.close()
 """
 
@@ -49,7 +51,9 @@ def run(tmp_path_factory):
     """The process after one answer: its output and what it logged."""
     packages = tmp_path_factory.mktemp("packages")
     (packages / "spaces.py").write_text(SPACES)
-    quiet = {name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "GRADIO_ANALYTICS_ENABLED")}
+    quiet = {
+        name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "GRADIO_ANALYTICS_ENABLED", "GRADIO_TEMP_DIR")
+    }
     quiet["PYTHONPATH"] = os.pathsep.join(filter(None, (str(packages), os.environ.get("PYTHONPATH"))))
     return subprocess.run([sys.executable, "-c", WATCH], cwd=ROOT, env=quiet, capture_output=True, text=True, timeout=PATIENCE * 1.5)
 
@@ -63,3 +67,8 @@ def test_the_app_tells_nobody_anything(run):
 def test_zerogpus_package_is_imported_before_torch_and_the_app_works_with_it(run):
     assert run.stdout.splitlines()[0] == "SPACES False"
     assert "ANSWERED" in run.stdout
+
+
+def test_uploads_lie_in_a_folder_of_this_app_alone_which_goes_with_it(run):
+    (folder,) = [Path(line.split(maxsplit=1)[1]) for line in run.stdout.splitlines() if line.startswith("UPLOADS")]
+    assert folder.name.startswith("aim-explorer-") and not folder.exists()

@@ -14,10 +14,14 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from aim.kernels.refusal import Refusal
 from aim.video.clip import LIMITS, read_video
 from aim.video.intake import limits
+from aim.video.intake.header import checked_file, checked_image
+from aim.video.intake.process import decode
+from aim.video.intake.refusals import Refused
 from aim.video.intake.worker import end
 from tests.clips import encode, numbers_of
 
@@ -220,3 +224,17 @@ def test_no_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_the_sentence_of_limits_names_each_of_them():
     for limit in (limits.FORMATS, limits.MAX_UPLOAD_MEGABYTES, limits.MAX_HOURS, limits.MAX_FRAMES_READ, limits.MAX_SECONDS_TO_READ):
         assert str(limit) in LIMITS
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.gif", "still.png"])
+def test_a_file_that_is_taken_away_after_its_check_is_called_missing_and_not_damaged(name: str, tmp_path: Path):
+    if name == "still.png":
+        Image.new("RGB", (32, 32)).save(tmp_path / name)
+        _, file, kind = checked_image(tmp_path / name)
+    else:
+        clip = encode(tmp_path / name, codec="gif", b_frames=0, pixels="rgb8") if name == "clip.gif" else encode(tmp_path / name)
+        _, file, kind = checked_file(clip)
+    (tmp_path / name).unlink()
+    with pytest.raises(Refused) as refused:
+        decode(file, kind, 2, 64)
+    assert refused.value.reason == "missing"

@@ -39,9 +39,7 @@ def main() -> None:
     try:
         frames, timestamps, duration = read(**request["video"])
     except Refused as refused:
-        # Codecs that get no memory report a broken file.
-        starved = refused.reason == "damaged" and _starved(request["bytes"])
-        _write(output, {"refused": "memory" if starved else refused.reason, "given": refused.given})
+        _write(output, {"refused": _reason(refused, request), "given": refused.given})
     except MemoryError:
         _write(output, {"refused": "memory"})
     except ImportError:  # also where there is no memory for a library
@@ -49,6 +47,15 @@ def main() -> None:
     else:
         _write(output, {"frames": frames.shape[:3], "duration": duration}, timestamps.astype(np.float64), frames)
     os._exit(0)  # decord's own ending has been seen to hang
+
+
+def _reason(refused: Refused, request: dict[str, Any]) -> str:
+    """Codecs report a broken file also where they get no memory, or where the file has been taken away since it was checked."""
+    if refused.reason != "damaged":
+        return refused.reason
+    if not os.access(request["video"]["file"], os.R_OK):
+        return "missing"
+    return "memory" if _starved(request["bytes"]) else "damaged"
 
 
 def end(pid: int) -> None:
