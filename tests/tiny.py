@@ -1,4 +1,4 @@
-"""The families as tests run over them: each with its tiny random model (`tests.tiny_models`), and inputs as its processor returns them."""
+"""The families as tests run over them: each with its tiny random model, and inputs as its processor returns them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from aim.families.gemma4_tower import ONE_AXIS
-from tests.tiny_models import (
+from aim.bench.tiny_models import (
     IMAGE,
     NEWLINE,
     PAD,
@@ -30,8 +29,9 @@ from tests.tiny_models import (
     qwen3_vl_moe,
     smolvlm,
 )
-from tests.tiny_models import TEXT as TEXT
-from tests.tiny_models import VISION as VISION
+from aim.bench.tiny_models import TEXT as TEXT
+from aim.bench.tiny_models import VISION as VISION
+from aim.families.gemma4_tower import ONE_AXIS
 
 takes_features = pytest.mark.skipif(
     "mm_encoder_outputs" not in signature(LlavaOnevisionForConditionalGeneration.forward).parameters,

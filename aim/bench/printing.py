@@ -1,14 +1,7 @@
-"""What `python -m aim bench` prints: tables that can be pasted into a README, and the growth as a chart."""
+"""What `python -m aim bench` prints: tables that can be pasted into a README."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from textwrap import fill
-
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
-
-from aim.views.look import LINES, MARKS
 from aim.views.text_tables import markdown_table
 from aim.views.units import number, seconds, size
 
@@ -23,7 +16,7 @@ LEGEND = (
 
 def bench_text(report: dict) -> str:
     """The whole report as text."""
-    vision, head = report["vision"], [_head(report), ""]
+    vision, head = report["vision"], [head_of(report), ""]
     rows = [["variant", "prefill", "first token", "tokens/s", "peak", "working", "KV cache", "measured", *MODELLED, "runs"]]
     rows += [_row(variant) for variant in report["variants"]]
     parts = [markdown_table(rows), "", LEGEND, ""]
@@ -57,52 +50,11 @@ def growth_text(report: dict) -> str:
             else:
                 row += [seconds(point["prefill_seconds"]), _bytes(point["working_bytes"]), _bytes(point["peak_bytes"])]
         rows.append(row)
-    return "\n".join([_head(report), "", markdown_table(rows)])
+    return "\n".join([head_of(report), "", markdown_table(rows)])
 
 
-def growth_chart(report: dict) -> go.Figure:
-    """Prefill time and working memory against frames, with a line a variant, and the reason where one ends."""
-    figure = make_subplots(rows=1, cols=2, subplot_titles=("Prefill, seconds", "Working memory, GB"))
-    for place, (name, title) in enumerate(report["titles"].items()):
-        points = [point for point in report["growth"] if point["variant"] == name]
-        ran = [point for point in points if not point["ended"]]
-        ends = [point for point in points if point["ended"]]
-        look = {"marker": {"symbol": MARKS[place % len(MARKS)], "color": LINES[place % len(LINES)], "size": 9}}
-        for column, (key, unit) in enumerate((("prefill_seconds", 1), ("working_bytes", 1e9)), start=1):
-            shown = [point for point in ran if point[key] is not None]
-            heights = [point[key] / unit for point in shown]
-            frames = [point["frames"] for point in shown]
-            figure.add_scatter(
-                x=frames, y=heights, name=title, legendgroup=name, showlegend=column == 1, mode="lines+markers", row=1, col=column, **look
-            )
-            for end in ends[:1] if frames else ():
-                reason = fill(f"{end['frames']} frames: {end['ended']}", 20).replace("\n", "<br>")
-                text = {"text": reason, "align": "left", "font": {"color": look["marker"]["color"]}}
-                figure.add_annotation(
-                    x=frames[-1],
-                    y=heights[-1],
-                    xanchor="left",
-                    yanchor="bottom",
-                    xshift=-6,
-                    yshift=8,
-                    showarrow=False,
-                    row=1,
-                    col=column,
-                    **text,
-                )
-    most = max(point["frames"] for point in report["growth"])
-    figure.update_xaxes(title="frames", range=[0, 1.05 * most])
-    figure.update_yaxes(rangemode="tozero")
-    figure.update_layout(template="plotly_white", height=520, title=_head(report).splitlines()[0])
-    return figure
-
-
-def write_chart(file: Path, figure: go.Figure) -> None:
-    """Write the chart as one HTML page that needs no network."""
-    file.write_text(figure.to_html(include_plotlyjs=True), encoding="utf-8")
-
-
-def _head(report: dict) -> str:
+def head_of(report: dict) -> str:
+    """What was measured and where, as two lines."""
     machine = report["machine"]
     work = f"{report['frames']} frames, " if "frames" in report else ""
     return (

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 from functools import cache, partial
-from pathlib import Path
 
 from aim.commands.arguments import add_device, add_json, add_text_tokens, new_file
 from aim.commands.knobs import add_knobs, methods_of
@@ -57,6 +55,7 @@ def run(options: argparse.Namespace) -> str:
     # Imported here, since torch and transformers take seconds, for which other commands and --help need not wait.
     import torch
 
+    from aim.bench.machine import machine_of
     from aim.bench.variants import ROWS, variants_of
     from aim.families import family_of
     from aim.runtime.memory import available
@@ -70,7 +69,7 @@ def run(options: argparse.Namespace) -> str:
     layers, ramp = model.config.text_config.num_hidden_layers, family_of(model.config).ramp
     report = {
         "model": options.model,
-        "machine": _machine(model),
+        "machine": machine_of(model),
         "text_tokens": options.text_tokens,
         "new_tokens": options.new_tokens,
         "memory_limit_bytes": memory,
@@ -121,7 +120,7 @@ def _rounds(options, report, model, pictures, variants, memory) -> str:
 def _growth(options, report, model, pictures, methods, layers, ramp, memory) -> str:
     from aim.bench.growth import FRAMES, VARIANTS, grow
     from aim.bench.measure import attempt, run_once
-    from aim.bench.printing import growth_chart, growth_text, write_chart
+    from aim.bench.printing import growth_text
     from aim.bench.summary import planned
     from aim.bench.variants import variants_of
     from aim.bench.workload import workload
@@ -151,6 +150,8 @@ def _growth(options, report, model, pictures, methods, layers, ramp, memory) -> 
     )
     report |= {"titles": {name: variant.title for name, variant in variants.items()}, "growth": points}
     if options.chart:
+        from aim.bench.growth_chart import growth_chart, write_chart
+
         write_chart(options.chart, growth_chart(report))
     return json.dumps(report) if options.json else growth_text(report)
 
@@ -197,30 +198,6 @@ def _model(options: argparse.Namespace, device, dtype, memory: int | None):
     if isinstance(made, str):
         raise Refusal(f"The weights of {options.model} do not fit: {made}. Give a smaller model, a smaller --dtype or more --limit-gb.")
     return made
-
-
-def _machine(model) -> dict:
-    """Where and with what it was measured."""
-    import torch
-    import transformers
-
-    on_gpu = model.device.type == "cuda"
-    name = torch.cuda.get_device_name(model.device) if on_gpu else f"{_processor()}, {torch.get_num_threads()} threads"
-    return {
-        "device": name,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor() or "CPU")
 
 
 def _progress(text: str) -> None:

@@ -7,20 +7,11 @@ import aim
 from aim.bench.measure import measure_vision, run_once
 from aim.bench.sizes import random_model
 from aim.bench.summary import planned
+from aim.bench.tiny import TINY_PICTURES
 from aim.bench.variants import variants_of
 from aim.bench.workload import workload
 from aim.families import FAMILIES
 from tests.tiny import TINY
-
-SQUARE = {"size": {"height": 40, "width": 40}}
-CROP = {"size": {"shortest_edge": 20}, "crop_size": {"height": 20, "width": 20}}
-SMALL = {"min_pixels": 64, "max_pixels": 6400}
-TOGETHER = {"size": {"shortest_edge": 64, "longest_edge": 3 * 6400}}  # pixels of a whole clip
-TINY_SIZES = {"llava_onevision": SQUARE, "llava": CROP, "qwen2_vl": SMALL, "qwen2_5_vl": SMALL, "internvl": SQUARE, "gemma3": SQUARE}
-TINY_SIZES |= {"llava_next_video": {"size": {"shortest_edge": 40}, "crop_size": {"height": 40, "width": 40}}}
-TINY_SIZES |= {"gemma4": {"max_soft_tokens": 70}}
-TINY_SIZES |= {"smolvlm": {"size": {"longest_edge": 60}, "max_image_size": {"longest_edge": 40}}}
-TINY_SIZES |= {name: TOGETHER for name in TINY if name.startswith("qwen3")}
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
@@ -28,7 +19,7 @@ def test_a_model_with_random_weights_runs_as_planned(kind):
     published, config = FAMILIES[kind].published[0].config(), TINY[kind].model(vocab_size=120).config
     # The tiny model is one of the published kind, of other sizes.
     assert (published.model_type, published.text_config.model_type) == (config.model_type, config.text_config.model_type)
-    settings = FAMILIES[kind].picture_settings | TINY_SIZES[kind]
+    settings = FAMILIES[kind].picture_settings | TINY_PICTURES[kind]
     model = random_model(config, torch.device("cpu"), torch.float32)
     work = workload(model, settings, 3, 60)
     [_, variant] = variants_of(["aim"], [aim.AIM(merge_ratio=0.5, l1=2, l2=5)], 6).values()

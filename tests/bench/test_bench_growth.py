@@ -5,8 +5,9 @@ import json
 import pytest
 
 from aim.bench.growth import grow
+from aim.bench.growth_chart import growth_chart
 from aim.bench.measure import Measurement
-from aim.bench.printing import growth_chart, growth_text
+from aim.bench.printing import growth_text
 from aim.commands.main import main
 
 HEAD = {

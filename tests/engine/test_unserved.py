@@ -5,9 +5,9 @@ import torch
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 import aim
+from aim.bench.tiny_models import TEXT, VISION
 from aim.engine import seams
 from tests.tiny import IMAGE, TINY, fingerprint, gemma4, internvl, llava, llava_onevision, qwen2_5_vl, qwen3_5
-from tests.tiny_models import TEXT, VISION
 
 OLDER = {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 4}
 

@@ -1,5 +1,7 @@
-"""Tiny random models of the real classes, one a family: as deep and wide as the behaviour under test needs, made in milliseconds. Nothing
-divides evenly, nothing ends by itself. `tests.tiny` has the inputs for them."""
+"""Tiny random models of the real classes, one a family: as deep and wide as the behaviour under test needs, made in milliseconds.
+
+Nothing divides evenly, and nothing ends by itself. The tests use them, and so does `aim.bench.gpu`. `tests.tiny` has inputs for them.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,60 @@
+"""The table of the tiny models, and picture settings by which frames fit their towers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from transformers import PreTrainedModel
+
+from aim.bench.tiny_models import (
+    gemma3,
+    gemma4,
+    internvl,
+    llava,
+    llava_next_video,
+    llava_onevision,
+    qwen2_5_vl,
+    qwen2_vl,
+    qwen3_5,
+    qwen3_5_moe,
+    qwen3_vl,
+    qwen3_vl_moe,
+    smolvlm,
+)
+
+# model type → how its tiny model is made.
+TINY_MODELS: dict[str, Callable[..., PreTrainedModel]] = {
+    "llava_onevision": llava_onevision,
+    "llava": llava,
+    "llava_next_video": llava_next_video,
+    "qwen2_vl": qwen2_vl,
+    "qwen2_5_vl": qwen2_5_vl,
+    "qwen3_vl": qwen3_vl,
+    "qwen3_vl_moe": qwen3_vl_moe,
+    "qwen3_5": qwen3_5,
+    "qwen3_5_moe": qwen3_5_moe,
+    "internvl": internvl,
+    "smolvlm": smolvlm,
+    "gemma3": gemma3,
+    "gemma4": gemma4,
+}
+
+_SQUARE = {"size": {"height": 40, "width": 40}}
+_PIXELS = {"min_pixels": 64, "max_pixels": 6400}
+_CLIP_PIXELS = {"size": {"shortest_edge": 64, "longest_edge": 3 * 6400}}  # of a whole clip
+# model type → the picture settings that go with its tiny model, beside the family's own.
+TINY_PICTURES: dict[str, dict] = {
+    "llava_onevision": _SQUARE,
+    "llava": {"size": {"shortest_edge": 20}, "crop_size": {"height": 20, "width": 20}},
+    "llava_next_video": {"size": {"shortest_edge": 40}, "crop_size": {"height": 40, "width": 40}},
+    "qwen2_vl": _PIXELS,
+    "qwen2_5_vl": _PIXELS,
+    "qwen3_vl": _CLIP_PIXELS,
+    "qwen3_vl_moe": _CLIP_PIXELS,
+    "qwen3_5": _CLIP_PIXELS,
+    "qwen3_5_moe": _CLIP_PIXELS,
+    "internvl": _SQUARE,
+    "smolvlm": {"size": {"longest_edge": 60}, "max_image_size": {"longest_edge": 40}},
+    "gemma3": _SQUARE,
+    "gemma4": {"max_soft_tokens": 70},
+}
