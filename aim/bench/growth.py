@@ -30,7 +30,8 @@ def grow(
 
     Returns:
         One dict a variant and number of frames, ascending: `variant`, `frames`, `ended` ("" where it ran), and of a run `prefill_seconds`,
-        `first_token_seconds`, `peak_bytes`, `working_bytes`, `kv_bytes`. A variant has no more points after one that ended.
+        `first_token_seconds`, `peak_bytes`, `working_bytes`, `kv_bytes`, and of one from end to end the seconds of its stages and
+        `to_first_token_seconds`. A variant has no more points after one that ended.
     """
     points: list[dict] = []
     last: dict[str, tuple[int, float]] = {}
@@ -52,6 +53,9 @@ def grow(
                     "working_bytes": result.working_bytes,
                     "kv_bytes": result.key_value_bytes,
                 }
+                if result.before:
+                    point |= {f"{stage}_seconds": value for stage, value in result.before.items()}
+                    point["to_first_token_seconds"] = result.to_first_token
             points.append(point)
             told = result if isinstance(result, str) else f"prefill {result.prefill:.3g} s"
             progress(f"{number} frames, {name}: {told}")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from aim.engine import caches, seams
+from aim.engine.features import taking_features
 from aim.engine.places import picture_numbers
 from aim.engine.prompt import read_prompts
 from aim.engine.sights import Sight, sights
@@ -38,7 +39,7 @@ def masked(model: PreTrainedModel, method: Method) -> Iterator[list[int]]:
     fitted = family_of(model.config).fit(method, len(parts.layers))
     session = _Masks(model.config, fitted, sights(parts))
     hooks = []
-    with seams.attending(parts):
+    with seams.attending(parts), taking_features(parts.core):
         try:
             hooks.append(parts.core.register_forward_pre_hook(session.on_prompt, with_kwargs=True))
             for index, layer in enumerate(parts.layers):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from aim.bench.footage import Footage
 from aim.bench.variants import Variant
 from aim.bench.workload import Workload, pixels_of, visual_tokens
 from aim.engine import caches, seams
@@ -39,6 +40,8 @@ class Measurement:
         key_value_bytes: keys and values in the cache after the prefill; None before one.
         merge, importance: seconds of these stages, within `prefill`; None where they do not exist.
         tokens_per_layer: (visual, text) as executed; empty for stock models.
+        before: seconds of the stages before the LLM (`aim.bench.footage.STAGES`), in a run from end to end; empty elsewhere.
+        new_tokens: how many tokens were made.
     """
 
     prefill: float
@@ -50,6 +53,18 @@ class Measurement:
     merge: float | None = None
     importance: float | None = None
     tokens_per_layer: list[tuple[int, int]] = field(default_factory=list)
+    before: dict[str, float] = field(default_factory=dict)
+    new_tokens: int = 1
+
+    @property
+    def to_first_token(self) -> float:
+        """Seconds from the file, or from the frames where none was read, to the first token."""
+        return sum(self.before.values()) + self.first_token
+
+    @property
+    def to_last_token(self) -> float:
+        """Seconds from the file, or from the frames where none was read, to the last token."""
+        return self.to_first_token + ((self.new_tokens - 1) / self.decode_rate if self.decode_rate else 0)
 
     @property
     def working_bytes(self) -> int | None:
@@ -103,23 +118,36 @@ class _Prefill:
             self.key_value_bytes = caches.cache_bytes(seams.cache_of(output))
 
 
-def run_once(model: PreTrainedModel, variant: Variant, work: Workload, new_tokens: int) -> Measurement:
-    """Run a variant once: a prefill and `new_tokens` greedy tokens, past an end token too."""
+def run_once(model: PreTrainedModel, variant: Variant, work: Workload, new_tokens: int, footage: Footage | None = None) -> Measurement:
+    """Run a variant once: a prefill and `new_tokens` greedy tokens, past an end token too.
+
+    With `footage` it is a run from end to end: frames are read, prepared and encoded before, by the variant's own tower. Without it random
+    numbers stand for what the vision tower gives.
+
+    Raises:
+        Refusal: as `Footage.encode`.
+    """
     gpus = gpus_of(model)
     prefill, arrivals = _Prefill(model.device), _Arrivals()
     release()
     with (
         running_on(model.device),
         torch.inference_mode(),
-        visual_tokens(model, work),
+        nullcontext() if footage else visual_tokens(model, work),
         variant.enter(model, variant.method) as seen,
         prefill.observing(model),
     ):
         wait_for(gpus)  # what was set up above is done before the clock starts
         peak, held = Peak(gpus), read_held(gpus)
+        features, before = footage.encode(model, variant.tower) if footage else ({}, {})
         start = time.perf_counter()
         model.generate(  # type: ignore[operator]  # the models of every family have it, but not their common base
-            **work.inputs, max_new_tokens=new_tokens, min_new_tokens=new_tokens, do_sample=False, streamer=arrivals, pad_token_id=0
+            **(work.inputs | features),
+            max_new_tokens=new_tokens,
+            min_new_tokens=new_tokens,
+            do_sample=False,
+            streamer=arrivals,
+            pad_token_id=0,
         )
     peak_bytes = peak.read()
     first, last = arrivals.times[1], arrivals.times[-1]
@@ -135,6 +163,8 @@ def run_once(model: PreTrainedModel, variant: Variant, work: Workload, new_token
         merge=stages.get("merge"),
         importance=stages.get("importance"),
         tokens_per_layer=list(trace.tokens_per_layer) if trace else [],
+        before=before,
+        new_tokens=new_tokens,
     )
 
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from aim.bench.printing_end_to_end import end_to_end_lines, spread_text
 from aim.views.text_tables import markdown_table
 from aim.views.units import number, seconds, size
 
+# Column of a growth → the figure of a point, and how it is written.
+PREFILL_GROWTH: dict[str, tuple[str, Callable[[float], str]]] = {
+    "prefill": ("prefill_seconds", seconds),
+    "working": ("working_bytes", size),
+    "peak": ("peak_bytes", size),
+}
+WHOLE_GROWTH = {"tower": ("tower_seconds", seconds), **PREFILL_GROWTH, "to the first token": ("to_first_token_seconds", seconds)}
 MODELLED = ("modelled", "causal", "of modelled", "of causal")
 LEGEND = (
     "Median of the rounds (least to greatest). Prefill: the model's forward on the prompt, merging and scores included. Working memory: "
@@ -24,31 +34,33 @@ def bench_text(report: dict) -> str:
     for variant in report["variants"]:
         for stage in ("merge", "importance"):
             if variant[f"{stage}_seconds"] and variant[f"{stage}_seconds"]["max"] > 0:
-                share = _spread(variant[f"{stage}_share"], lambda value: f"{100 * value:.2f} %")
+                share = spread_text(variant[f"{stage}_share"], lambda value: f"{100 * value:.2f} %")
                 name = {"merge": "merging", "importance": "importance"}[stage]
-                lines.append([name, variant["title"], _spread(variant[f"{stage}_seconds"], seconds), share])
+                lines.append([name, variant["title"], spread_text(variant[f"{stage}_seconds"], seconds), share])
     if vision:
         frames = f"once a clip; {vision['frames']} of {report['frames']} frames"
         for name, stage in (("vision tower", "tower_seconds"), ("preprocessing", "preprocess_seconds")):
             lines.append([name, frames, vision["ended"] or seconds(vision[stage]), "not in it"])
+    whole = end_to_end_lines(report["variants"])
     exact = [v["title"] for v in report["variants"] if v["kv_bytes"] is not None and v["kv_bytes"] != v["modelled_kv_bytes"]]
     kept = f"KV cache not as modelled: {', '.join(exact)}." if exact else "KV cache: exactly the bytes modelled, in every variant that ran."
-    return "\n".join([*head, *parts, markdown_table(lines), "", kept])
+    return "\n".join([*head, *parts, markdown_table(lines), "", *whole, kept])
 
 
 def growth_text(report: dict) -> str:
     """The growth as text: a row for each number of frames, with the times and the memory of each variant."""
     titles = report["titles"]
-    rows = [["frames", *(f"{title}: {what}" for title in titles.values() for what in ("prefill", "working", "peak"))]]
+    columns = WHOLE_GROWTH if any("to_first_token_seconds" in point for point in report["growth"]) else PREFILL_GROWTH
+    rows = [["frames", *(f"{title}: {what}" for title in titles.values() for what in columns)]]
     cells = {(point["variant"], point["frames"]): point for point in report["growth"]}
     for frames in sorted({point["frames"] for point in report["growth"]}):
         row = [str(frames)]
         for name in titles:
             point = cells.get((name, frames))
             if point is None or point["ended"]:
-                row += [point["ended"] if point else "-", "-", "-"]
+                row += [point["ended"] if point else "-", *["-"] * (len(columns) - 1)]
             else:
-                row += [seconds(point["prefill_seconds"]), _bytes(point["working_bytes"]), _bytes(point["peak_bytes"])]
+                row += ["-" if point[key] is None else show(point[key]) for key, show in columns.values()]
         rows.append(row)
     return "\n".join([head_of(report), "", markdown_table(rows)])
 
@@ -70,25 +82,14 @@ def _row(variant: dict) -> list[str]:
     quotients = ["-" if variant[name] is None else f"{variant[name]:.3f}" for name in ("quotient", "causal_quotient")]
     return [
         variant["title"],
-        _spread(variant["prefill_seconds"], seconds),
+        spread_text(variant["prefill_seconds"], seconds),
         seconds(variant["first_token_seconds"]["median"]),
-        _spread(variant["decode_tokens_per_second"], number, ends=False),
-        _spread(variant["peak_bytes"], size, ends=False),
-        _spread(variant["working_bytes"], size, ends=False),
+        spread_text(variant["decode_tokens_per_second"], number, ends=False),
+        spread_text(variant["peak_bytes"], size, ends=False),
+        spread_text(variant["working_bytes"], size, ends=False),
         size(variant["kv_bytes"]) if variant["kv_bytes"] is not None else "varies",
-        _spread(variant["measured_speedup"], lambda value: f"{value:.3g}x"),
+        spread_text(variant["measured_speedup"], lambda value: f"{value:.3g}x"),
         *modelled,
         *quotients,
         f"{variant['rounds']}{', then ' + variant['ended'] if variant['ended'] else ''}",
     ]
-
-
-def _spread(figures: dict | None, show, ends: bool = True) -> str:
-    if figures is None:
-        return "-"
-    middle = show(figures["median"])
-    return f"{middle} ({show(figures['min'])} to {show(figures['max'])})" if ends and figures["min"] != figures["max"] else middle
-
-
-def _bytes(amount: int | None) -> str:
-    return "-" if amount is None else size(amount)

@@ -6,7 +6,8 @@ from statistics import median
 
 from transformers import PretrainedConfig
 
-from aim.bench.measure import VariantRuns
+from aim.bench.footage import STAGES
+from aim.bench.measure import Measurement, VariantRuns
 from aim.bench.variants import BASE, Variant
 from aim.bench.workload import Workload
 from aim.planning.plan import Plan, plan_for
@@ -19,7 +20,7 @@ def spread(values: list[float]) -> dict[str, float] | None:
 
 def planned(config: PretrainedConfig, variant: Variant, work: Workload, bytes_per_value: int) -> Plan:
     """The modelled cost of what a variant computes."""
-    return plan_for(config, work.grid.frames, work.text_tokens, variant.executes, bytes_per_value, work.grid)
+    return plan_for(config, work.grid.frames, work.text_tokens, variant.executes, bytes_per_value, work.grid, variant.tower)
 
 
 def summarise(name: str, variant: Variant, measured: dict[str, VariantRuns], plan: Plan) -> dict:
@@ -65,4 +66,29 @@ def summarise(name: str, variant: Variant, measured: dict[str, VariantRuns], pla
         "merge_share": share(lambda run: run.merge),
         "importance_share": share(lambda run: run.importance),
         "tokens_per_layer": [list(pair) for pair in executed],
+        "end_to_end": _end_to_end(runs, base, plan),
+    }
+
+
+def _end_to_end(runs: dict[int, Measurement], base: dict[int, Measurement], plan: Plan) -> dict | None:
+    """The figures of runs from the file to the last token, None where there were none.
+
+    Stages by seconds. `measured_speedup` is the ratio of the times to the first token, and `whole_speedup` that to the last one.
+    `modelled_speedup` is the ratio of FLOPs of vision tower and prefill, with what merging and scores take.
+    """
+    if not any(run.before for run in runs.values()):
+        return None
+    pairs = [(base[number], run) for number, run in runs.items() if number in base]
+    ours = plan.vision_tflops + plan.prefill_tflops + plan.merge_tflops + plan.importance_tflops + plan.lm_head_tflops
+    full = plan.baseline_vision_tflops + plan.baseline_tflops + plan.lm_head_tflops
+    measured = spread([stock.to_first_token / run.to_first_token for stock, run in pairs])
+    return {
+        **{f"{stage}_seconds": spread([run.before[stage] for run in runs.values() if stage in run.before]) for stage in STAGES},
+        "to_first_token_seconds": spread([run.to_first_token for run in runs.values()]),
+        "to_last_token_seconds": spread([run.to_last_token for run in runs.values()]),
+        "measured_speedup": measured,
+        "whole_speedup": spread([stock.to_last_token / run.to_last_token for stock, run in pairs]),
+        "modelled_speedup": full / ours,
+        "modelled_tower_speedup": plan.baseline_vision_tflops / plan.vision_tflops,
+        "quotient": measured and measured["median"] * ours / full,
     }

@@ -11,10 +11,12 @@ from transformers import PreTrainedModel
 
 from aim.bench.masked import masked
 from aim.engine import seams
+from aim.engine.features import taking_features
 from aim.engine.reduce import reduce
 from aim.kernels.refusal import Refusal
 from aim.kernels.schedule import PAPER_RAMP, StatedRamp
 from aim.methods import AIM, Full, Method
+from aim.methods.tower import Tower
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Variant:
         enter: (model, method) → context in which the model runs that way. Under `aim.reduce` it gives a `Trace`, else anything.
         executes: the method whose token counts are computed and modelled: `method` itself, or `Full` where tokens are only hidden.
         paired: whether it runs in every round. Slow references run only in the first few.
+        tower: how the vision tower is reduced, in runs from end to end; None runs it in full.
     """
 
     title: str
@@ -34,6 +37,7 @@ class Variant:
     enter: Callable[[PreTrainedModel, Method], AbstractContextManager[Any]]
     executes: Method
     paired: bool = True
+    tower: Tower | None = None
 
 
 def stock(attention: str) -> Callable[[PreTrainedModel, Method], AbstractContextManager[None]]:
@@ -41,7 +45,8 @@ def stock(attention: str) -> Callable[[PreTrainedModel, Method], AbstractContext
 
     @contextmanager
     def enter(model: PreTrainedModel, _method: Method) -> Iterator[None]:
-        with seams.attending(seams.parts_of(model), attention):
+        parts = seams.parts_of(model)
+        with seams.attending(parts, attention), taking_features(parts.core):
             yield
 
     return enter
@@ -103,3 +108,14 @@ def variants_of(names: list[str], methods: list[Method], layers: int, ramp: Stat
             title = " ".join([method.name, *(f"{knob}={value}" for knob, value in method.params().items())])
             chosen[title] = Variant(title, method, reduce, method)
     return chosen
+
+
+def with_towers(variants: dict[str, Variant], towers: list[Tower]) -> dict[str, Variant]:
+    """The variants, and for each setting of the vision tower two more: it under the stock LLM, and under AIM where AIM is among them."""
+    further = {}
+    for tower in towers:
+        for name in (BASE, "aim"):
+            if name in variants:
+                title = f"{variants[name].title}, tower merging {tower.merge:g}"
+                further[f"{name}, tower {tower.merge:g}"] = replace(variants[name], title=title, tower=tower)
+    return variants | further

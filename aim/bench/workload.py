@@ -31,8 +31,8 @@ class Workload:
     text_tokens: int
 
 
-def workload(model: PreTrainedModel, pictures: dict, frames: int, text_tokens: int) -> Workload:
-    """A clip of `frames` frames of 640 x 360 pixels between words, with `text_tokens` tokens beside its patches.
+def workload(model: PreTrainedModel, pictures: dict, frames: int, text_tokens: int, height: int = HEIGHT, width: int = WIDTH) -> Workload:
+    """A clip of `frames` frames of width x height pixels between words, with `text_tokens` tokens beside its patches.
 
     `pictures` are the model's picture settings.
 
@@ -40,7 +40,7 @@ def workload(model: PreTrainedModel, pictures: dict, frames: int, text_tokens: i
         Refusal: too few text tokens for what the family puts around a clip.
     """
     config, family = model.config, family_of(model.config)
-    grid = family.grid(config, pictures, frames, HEIGHT, WIDTH)
+    grid = family.grid(config, pictures, frames, height, width)
     token = family.video_token(config)
     token = family.image_token(config) if token is None else token
     clip = [number for part in family.prompt(grid, ()) for number in ([WORD] if isinstance(part, str) else [token] * part)]
@@ -49,7 +49,9 @@ def workload(model: PreTrainedModel, pictures: dict, frames: int, text_tokens: i
         least = text_tokens - words + 2
         raise Refusal(f"text_tokens is {text_tokens}; with what stands around a clip a prompt has at least {least}. Use that or more.")
     ids = torch.tensor([[WORD] * (words // 2) + clip + [WORD] * (words - words // 2)], device=model.device)
-    sizes = {name: value for name, value in pixels_of(model, pictures, frames).items() if not name.startswith("pixel_values")}
+    sizes = {
+        name: value for name, value in pixels_of(model, pictures, frames, height, width).items() if not name.startswith("pixel_values")
+    }
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **{name: value.to(model.device) for name, value in sizes.items()}}
     if family.token_types:
         kinds = torch.zeros_like(ids, dtype=torch.int)
@@ -60,10 +62,10 @@ def workload(model: PreTrainedModel, pictures: dict, frames: int, text_tokens: i
     return Workload(inputs, grid, text_tokens)
 
 
-def pixels_of(model: PreTrainedModel, pictures: dict, frames: int) -> dict[str, Tensor]:
-    """Black frames of 640 x 360 pixels as the vision tower takes them."""
+def pixels_of(model: PreTrainedModel, pictures: dict, frames: int, height: int = HEIGHT, width: int = WIDTH) -> dict[str, Tensor]:
+    """Black frames of width x height pixels as the vision tower takes them."""
     family: Family = family_of(model.config)
-    return family.pixel_values(model.config, np.zeros((frames, HEIGHT, WIDTH, 3), np.uint8), pictures)
+    return family.pixel_values(model.config, np.zeros((frames, height, width, 3), np.uint8), pictures)
 
 
 @contextmanager

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from functools import cache, partial
+from pathlib import Path
 
 from aim.commands.arguments import add_device, add_json, add_text_tokens, new_file
 from aim.commands.knobs import add_knobs, methods_of
 from aim.kernels.refusal import Refusal
+from aim.methods.tower import Tower
 from aim.runtime.limits import QUANTIZATIONS
 
+# What is compared from end to end unless variants are named.
+_FROM_END_TO_END = ("sdpa", "aim")
 SUMMARY = "time and memory beside the stock model, measured beside modelled"
 
 
@@ -29,6 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=int, default=5, help="interleaved rounds (default: %(default)s)")
     parser.add_argument("--variants", nargs="+", help="sdpa eager identity masked prune merge aim (default: all; sdpa always runs)")
     parser.add_argument("--growth", action="store_true", help="instead: time and memory as clips grow, one run each")
+    parser.add_argument(
+        "--end-to-end",
+        nargs="?",
+        const="",
+        metavar="CLIP",
+        help="runs begin with the frames, and so pass through the vision tower; with CLIP, a video, they begin with reading it",
+    )
+    parser.add_argument(
+        "--tower-merge", type=float, nargs="+", metavar="SHARE", help="with --end-to-end: also the vision tower merged to these shares"
+    )
     parser.add_argument("--limit-gb", type=float, help="memory the process may hold (default: nine tenths of what is free)")
     parser.add_argument("--limit-seconds", type=float, default=120, help="with --growth: longest prefill (default: %(default)s)")
     parser.add_argument(
@@ -55,8 +68,12 @@ def run(options: argparse.Namespace) -> str:
     # Imported here, since torch and transformers take seconds, for which other commands and --help need not wait.
     import torch
 
+    from aim.bench.growth import FRAMES, VARIANTS
     from aim.bench.machine import machine_of
-    from aim.bench.variants import ROWS, variants_of
+    from aim.bench.printing import bench_text, growth_text
+    from aim.bench.result import bench_result, growth_result, result_line
+    from aim.bench.rounds import Bench
+    from aim.bench.variants import ROWS, variants_of, with_towers
     from aim.families import family_of
     from aim.runtime.memory import available
     from aim.runtime.precision import device_and_dtype
@@ -67,6 +84,18 @@ def run(options: argparse.Namespace) -> str:
     memory = int(options.limit_gb * 1e9) if options.limit_gb else available(device)
     model, pictures = _model(options, device, dtype, memory)
     layers, ramp = model.config.text_config.num_hidden_layers, family_of(model.config).ramp
+    names = options.variants or list(VARIANTS if options.growth else _FROM_END_TO_END if _is_whole(options) else ROWS)
+    variants = with_towers(variants_of(names, methods, layers, ramp), [Tower(merge=share) for share in options.tower_merge or []])
+    bench = Bench(
+        model,
+        pictures,
+        options.text_tokens,
+        options.new_tokens,
+        memory,
+        end_to_end=_is_whole(options),
+        file=Path(options.end_to_end) if options.end_to_end else None,
+        progress=_progress,
+    )
     report = {
         "model": options.model,
         "machine": machine_of(model),
@@ -75,85 +104,20 @@ def run(options: argparse.Namespace) -> str:
         "memory_limit_bytes": memory,
     }
     if options.growth:
-        return _growth(options, report, model, pictures, methods, layers, ramp, memory)
-    variants = variants_of(options.variants or list(ROWS), methods, layers, ramp)
-    return _rounds(options, report, model, pictures, variants, memory)
+        report |= bench.growth(variants, options.frames or FRAMES, options.limit_seconds)
+        if options.chart:
+            from aim.bench.growth_chart import growth_chart, write_chart
+
+            write_chart(options.chart, growth_chart(report))
+        text, result = growth_text, growth_result
+    else:
+        report |= bench.rounds(variants, (options.frames or [16])[0], options.runs, 0 if _is_whole(options) else options.vision_frames)
+        text, result = bench_text, bench_result
+    return json.dumps(report) if options.json else "\n".join([text(report), "", result_line(result(report))])
 
 
-def _rounds(options, report, model, pictures, variants, memory) -> str:
-    from dataclasses import asdict
-
-    from aim.bench.measure import attempt, interleave, measure_vision, run_once
-    from aim.bench.printing import bench_text
-    from aim.bench.summary import planned, summarise
-    from aim.bench.workload import workload
-
-    frames = (options.frames or [16])[0]
-    # A GPU picks kernels by size and so warms up on the whole clip; a CPU need only have touched the code.
-    on_gpu = model.device.type == "cuda"
-    small = workload(model, pictures, frames if on_gpu else 1, options.text_tokens)
-    for variant in variants.values():
-        attempt(partial(run_once, model, variant, small, 2), model.device, memory)
-    shown = min(options.vision_frames, frames)
-    vision = attempt(lambda: asdict(measure_vision(model, pictures, shown)), model.device, memory) if shown else None
-    work = workload(model, pictures, frames, options.text_tokens)
-    measured = interleave(
-        lambda name: attempt(lambda: run_once(model, variants[name], work, options.new_tokens), model.device, memory),
-        variants,
-        options.runs,
-        _progress,
-    )
-    plans = {name: planned(model.config, variant, work, model.dtype.itemsize) for name, variant in variants.items()}
-    report |= {
-        "frames": frames,
-        "visual_tokens": work.grid.tokens,
-        "runs": options.runs,
-        "vision": {"frames": shown, "ended": vision} if isinstance(vision, str) else vision,
-        "variants": [summarise(name, variant, measured, plans[name]) for name, variant in variants.items()],
-    }
-    if options.json:
-        report["measurements"] = {name: {number: asdict(run) for number, run in one.runs.items()} for name, one in measured.items()}
-        return json.dumps(report)
-    return bench_text(report)
-
-
-def _growth(options, report, model, pictures, methods, layers, ramp, memory) -> str:
-    from aim.bench.growth import FRAMES, VARIANTS, grow
-    from aim.bench.measure import attempt, run_once
-    from aim.bench.printing import growth_text
-    from aim.bench.summary import planned
-    from aim.bench.variants import variants_of
-    from aim.bench.workload import workload
-
-    variants = variants_of(options.variants or list(VARIANTS), methods, layers, ramp)
-    small = workload(model, pictures, 1, options.text_tokens)
-    for variant in variants.values():
-        attempt(partial(run_once, model, variant, small, 2), model.device, memory)
-
-    @cache
-    def work(frames: int):
-        return workload(model, pictures, frames, options.text_tokens)
-
-    def run(name: str, frames: int):
-        prompt = work(frames)
-        if model.device.type == "cuda":  # the first run of a size pays for choosing kernels and for memory from the driver
-            attempt(lambda: run_once(model, variants[name], prompt, 1), model.device, memory)
-        return attempt(lambda: run_once(model, variants[name], prompt, options.new_tokens), model.device, memory)
-
-    points = grow(
-        run,
-        lambda name, frames: planned(model.config, variants[name], work(frames), model.dtype.itemsize).prefill_tflops,
-        list(variants),
-        options.frames or FRAMES,
-        options.limit_seconds,
-        _progress,
-    )
-    report |= {"titles": {name: variant.title for name, variant in variants.items()}, "growth": points}
-    if options.chart:
-        from aim.bench.growth_chart import growth_chart, write_chart
-
-        write_chart(options.chart, growth_chart(report))
-    return json.dumps(report) if options.json else growth_text(report)
+def _is_whole(options: argparse.Namespace) -> bool:
+    return options.end_to_end is not None
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -170,6 +134,8 @@ def _check(options: argparse.Namespace) -> None:
             raise Refusal(f"--{name.replace('_', '-')} is {value}; accepted: 1 or more. Leave it out for the default.")
     if options.vision_frames < 0:
         raise Refusal(f"--vision-frames is {options.vision_frames}; accepted: 0 or more. Use 0 to leave the vision tower out.")
+    if options.tower_merge and not _is_whole(options):
+        raise Refusal("--tower-merge reduces the vision tower, which is part of a run from end to end only; give --end-to-end with it.")
     if options.chart and not options.growth:
         raise Refusal("--chart draws how cost grows; give --growth with it.")
     if not options.growth and len(options.frames or []) > 1:
