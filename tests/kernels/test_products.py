@@ -34,7 +34,21 @@ def as_before():
 
 @pytest.mark.skipif(not CPUINFO.exists(), reason="only Linux tells what its processor has")
 def test_amx_is_not_found_where_the_processor_has_none():
-    assert FASTER_WITH["AMX"]() in (False, "amx_tile" in CPUINFO.read_text())
+    assert FASTER_WITH["AMX"]() in (False, "amx_bf16" in CPUINFO.read_text())
+
+
+@pytest.mark.parametrize(("told", "found"), [({"amx_tile": True, "amx_bf16": True}, True), ({"amx_tile": True}, False), ({}, False)])
+def test_amx_is_what_torch_tells_of_the_processor(monkeypatch, told, found):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert FASTER_WITH["AMX"]() is found
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert FASTER_WITH["AMX"]() is False
+
+
+def test_a_torch_that_does_not_tell_counts_as_without(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert FASTER_WITH["AMX"]() is False
 
 
 def test_nothing_is_set_on_a_processor_that_gains_nothing():
