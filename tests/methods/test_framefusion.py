@@ -101,6 +101,9 @@ def test_the_engine_fuses_layer_by_layer_as_plain_loops_do(family, model):
 
 def test_a_batch_decides_for_each_prompt(family, model):
     batch, alone = family.batch_inputs(8)
+    # A layer of linear attention normalises what it computed, which is next to nothing at some tokens. In Qwen3.5 that turned 4e-8, the
+    # rounding of a product over two prompts at once, into 3e-4 behind the first layer.
+    rounding = 1e-3 if family.linear else 1e-4
     method = aim.FrameFusion(keep_ratio=0.4, similarity=0.3)
     with torch.no_grad(), aim.reduce(model, method) as together:
         logits = model(**batch).logits[:, -1]
@@ -108,7 +111,8 @@ def test_a_batch_decides_for_each_prompt(family, model):
         with torch.no_grad(), aim.reduce(model, method) as trace:
             own = model(**inputs).logits[0, -1]
         assert together.prompts[number].tokens_per_layer == trace.tokens_per_layer
-        torch.testing.assert_close(logits[number], own, atol=1e-4, rtol=1e-4)
+        assert together.prompts[number].held_in(trace.num_layers - 1).tolist() == trace.held_in(trace.num_layers - 1).tolist()
+        torch.testing.assert_close(logits[number], own, atol=rounding, rtol=rounding)
 
 
 def test_the_budget_holds_whatever_the_layers_merge():
