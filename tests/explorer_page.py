@@ -14,10 +14,11 @@ from PIL import Image
 from aim.ui.parts import part, screen_part
 from aim.ui.tabs.moments import Moments
 from aim.views.explorer import payload
-from tests.made_run import last_layers, make_run
+from tests.made_run import absorb, last_layers, make_run
 from tests.visitor import PATIENCE
 
 RUN, OTHER = make_run(), make_run(seed=7, frames=3, rows=5, columns=3, window=1)
+INSIDE = absorb(make_run(seed=2))
 ASSIGNMENT, LAST = RUN.trace.assignment.numpy(), last_layers(RUN.trace)
 
 
@@ -31,13 +32,16 @@ def value_of(name: str, run, answer: str = "cyan", **changes) -> dict:
 
 @contextmanager
 def served() -> Iterator[str]:
-    """The address of a page with the screen, the knobs' pins, the Moments tab, and a button for each run. "again" is the first run's clip
-    with tokens merged otherwise."""
+    """The address of a page with the screen, the knobs' pins, the Moments tab, and a button for each run.
+
+    "again" is the first run's clip with tokens merged otherwise. In "inside", tokens were averaged into others inside the model.
+    """
     again = make_run(seed=3)
     again.frames = RUN.frames
     values = {
         "run": value_of("run", RUN),
         "other": value_of("other", OTHER),
+        "inside": value_of("inside", INSIDE),
         "again": value_of("again", again, "blue", picture="run"),
     }
     facts = {"names": ["video", "question"], "always": [], "usual": {}, "examples": [], "model": "", "pace": "run", "pace_told": ""}

@@ -70,6 +70,22 @@ def leave_out(run: SimpleNamespace, share: float = 0.4, seed: int = 0) -> Simple
     return run
 
 
+def absorb(run: SimpleNamespace, seed: int = 0) -> SimpleNamespace:
+    """The same run in which two thirds of what a layer lost was averaged, by chance, into what it kept."""
+    rng, trace = np.random.default_rng(seed), run.trace
+    held = np.arange(trace.merged_tokens)
+    for layer, alive in enumerate(map(np.asarray, trace.survivors)):
+        if layer == 0 or len(alive) == len(trace.survivors[layer - 1]):
+            continue
+        goes_to = np.full(trace.merged_tokens + 1, -1)  # the last is where -1 reads
+        if len(alive):
+            goes_to[:-1] = np.where(rng.random(trace.merged_tokens) < 2 / 3, rng.choice(alive, trace.merged_tokens), -1)
+        goes_to[alive] = alive
+        held = goes_to[held]
+        trace.holders[layer] = torch.from_numpy(held)
+    return run
+
+
 def last_layers(trace: Trace) -> dict[int, int]:
     """The last layer each merged token was in, by looking for it in every layer."""
     return {

@@ -1,7 +1,8 @@
 """What the frame explorer in the browser needs of a run: the frames as one picture, and the trace as compact arrays.
 
-The other half is assets/explorer/: trace.js decodes, draw.js paints, frames.js and time.js are the two tabs. The page and the offline
-report run the very same scripts on this payload. Moving a scrubber calls no Python.
+The other half is assets/explorer/: trace.js decodes, words.js says what became of a patch, looks.js knows what colours and patterns mean,
+draw.js paints, marks.js draws what lies over that, pick.js chooses patches, sheet.js keeps all frames, frames.js and time.js are the two
+tabs. The page and the offline report run the very same scripts on this payload. Moving a scrubber calls no Python.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from aim.views.mosaic import most_divided, patch_colours, token_colours
 from aim.views.sheet import jpeg_url
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets" / "explorer"
-SCRIPTS = ("trace.js", "draw.js", "page.js", "wipe.js", "frames.js", "time.js")
+SCRIPTS = ("trace.js", "words.js", "looks.js", "marks.js", "draw.js", "page.js", "wipe.js", "pick.js", "sheet.js", "frames.js", "time.js")
 # For all frames together: 16 frames of 640 × 360 keep their size, and 64 are shrunk to 408 × 229 each.
 PICTURE_PIXELS = 6_000_000
 PICTURES_ACROSS = 8
@@ -47,6 +48,8 @@ def payload(frames: np.ndarray, timestamps: np.ndarray, trace: Trace, picture_pi
         assignment: packed [F · T], patch → merged token, -1 for a patch that was dropped before the language model.
         anchors: packed [M], the patch (0...F · T - 1) at whose place each merged token stands.
         last_layer: packed [M], the last layer each merged token was in, -1 for none.
+        holders: only where tokens were averaged into others inside the language model: {layer: packed [M]} for every layer before which
+            tokens were merged or dropped from then on: the merged token that each of them is in, itself where it is alive, -1 for none.
         group_colours: packed uint8 [M · 3], mean colour (RGB) of each merged token's patches.
         scores: [L]; None or {low, high, clipped, levels}: levels packed uint16, one for each merged token alive in the layer in ascending
             order, 0...65535 for low...high on a logarithmic scale. Scores below `low` count as `low`, and `clipped` says there were any.
@@ -78,6 +81,7 @@ def payload(frames: np.ndarray, timestamps: np.ndarray, trace: Trace, picture_pi
         "assignment": pack(np.asarray(trace.assignment), numbers),
         "anchors": pack(places(trace), "uint16" if trace.visual_tokens <= 65536 else "uint32"),
         "last_layer": pack(np.asarray(trace.last_layer()), "int16"),
+        **({"holders": {str(layer): pack(np.asarray(held), numbers) for layer, held in trace.holders.items()}} if trace.holders else {}),
         "group_colours": pack(token_colours(colours, trace), "uint8"),
         "scores": [_scores(trace, layer) for layer in range(layers)],
         "colour_map": VIRIDIS.astype(int).tolist(),

@@ -13,10 +13,11 @@ class Fate(IntEnum):
     """What a layer still has of a patch."""
 
     STANDS = 0  # a token of the layer stands at its place
-    MERGED = 1  # its token is in the layer and stands at another patch's place, or went into a token of the layer inside the model
-    JUST_DROPPED = 2  # its token was in the layer before, and no longer is
-    DROPPED = 3  # its token was dropped earlier inside the language model
-    LEFT_OUT = 4  # it was dropped before the language model and belongs to no token
+    MERGED = 1  # its token is in the layer and stands at another patch's place
+    MERGED_INSIDE = 2  # inside the language model its token was averaged into another, which is in the layer
+    JUST_DROPPED = 3  # its token was in the layer before, alone or in another, and no longer is
+    DROPPED = 4  # its token was dropped earlier inside the language model
+    LEFT_OUT = 5  # it was dropped before the language model and belongs to no token
 
 
 def spread(values: np.ndarray, assignment: np.ndarray, absent: float) -> np.ndarray:
@@ -37,12 +38,18 @@ def fates(trace: Trace, layer: int, just: bool = True) -> np.ndarray:
     if not 0 <= layer < len(trace.tokens_per_layer):
         raise ValueError(f"Layer {layer} was asked for, and the run has layers 0 to {len(trace.tokens_per_layer) - 1}.")
     assignment = np.asarray(trace.assignment)
-    here, before = (spread(np.asarray(trace.held_in(one)), assignment, -1) >= 0 for one in (layer, max(0, layer - 1)))
+    holder, before = holders(trace, layer), holders(trace, max(0, layer - 1)) >= 0
     stands = np.zeros(assignment.size, bool)
     stands[places(trace)[np.asarray(trace.survivors[layer])]] = True  # several tokens may stand at one place
-    inside = np.where(just & before & ~here, Fate.JUST_DROPPED, Fate.DROPPED)
-    gone = np.where(assignment < 0, Fate.LEFT_OUT, np.where(here, Fate.MERGED, inside))
+    merged = np.where(holder == assignment, Fate.MERGED, Fate.MERGED_INSIDE)
+    dropped = np.where(just & before, Fate.JUST_DROPPED, Fate.DROPPED)
+    gone = np.where(assignment < 0, Fate.LEFT_OUT, np.where(holder >= 0, merged, dropped))
     return np.where(stands.reshape(assignment.shape), Fate.STANDS, gone).astype(np.uint8)
+
+
+def holders(trace: Trace, layer: int) -> np.ndarray:
+    """The merged token of the layer that every patch is in, long [F, T]; -1 where it is in none."""
+    return spread(np.asarray(trace.held_in(layer)), np.asarray(trace.assignment), -1)
 
 
 def places(trace: Trace) -> np.ndarray:
@@ -61,9 +68,11 @@ def telling_layer(trace: Trace) -> int:
 
 
 def tokens_by_frame(trace: Trace, layer: int | None = None) -> np.ndarray:
-    """How many different tokens have patches in each frame, int [F]: of all that entered layer 0, or of those alive in `layer`."""
-    assignment = np.asarray(trace.assignment)
-    shown = assignment if layer is None else np.where(spread(np.asarray(trace.last_layer()), assignment, -2) >= layer, assignment, -1)
+    """How many different tokens have patches in each frame, int [F]: of all that entered layer 0, or of those alive in `layer`.
+
+    A token has the patches of what was averaged into it, too.
+    """
+    shown = np.asarray(trace.assignment) if layer is None else holders(trace, layer)
     ordered = np.sort(shown, axis=1)
     new = np.concatenate([np.ones((len(ordered), 1), bool), ordered[:, 1:] != ordered[:, :-1]], axis=1)
     return (new & (ordered >= 0)).sum(axis=1)

@@ -22,9 +22,9 @@ from PIL import Image
 from aim.kernels.grid import Grid
 from aim.kernels.trace import Trace
 from aim.views.colour import LUMINANCE, Scale, colour_map
-from aim.views.fates import Fate, fates, places, spread, telling_layer, tokens_by_frame
+from aim.views.fates import Fate, fates, holders, places, spread, telling_layer, tokens_by_frame
 from aim.views.mosaic import patch_colours, token_colours
-from aim.views.patterns import covered, draw_borders, draw_dots, image, mixed, packed, stretched, unpacked
+from aim.views.patterns import covered, draw_borders, draw_dots, image, inked, mixed, packed, stretched, unpacked
 from aim.views.units import counted
 
 SMALLEST, LARGEST = 384, 640  # pixels of a picture's long side
@@ -96,7 +96,7 @@ def merged_regions(stack: Stack, trace: Trace, layer: int) -> np.ndarray:
     painted = stack.stretched(spread(packed(token_colours(stack.colours, trace)), assignment, 0))
     stack.cover(painted, fates(trace, 0), Fate.LEFT_OUT)
     draw_borders(painted, stack.grids(assignment))
-    draw_dots(painted, stack.grids(_stands_for_many(trace)))
+    draw_dots(painted, stack.grids(_stands_for_many(trace, trace.assignment)))
     return painted
 
 
@@ -110,25 +110,33 @@ def group_size(stack: Stack, trace: Trace, layer: int) -> np.ndarray:
 
 
 def survival(stack: Stack, trace: Trace, layer: int) -> np.ndarray:
-    """What the layer still sees is clear, with lines between its tokens; what is gone lies under the pattern of how it went."""
-    fate = fates(trace, layer)
+    """What the layer still sees is clear, with lines between its tokens; what is gone lies under the pattern of how it went.
+
+    What was averaged into a token of the layer has that token's line around it, and a pattern of its own.
+    """
+    fate, token = fates(trace, layer), holders(trace, layer)
     painted = stack.pixels.copy()
-    stack.cover(painted, fate, Fate.JUST_DROPPED, Fate.DROPPED, Fate.LEFT_OUT)
-    there = fate <= Fate.MERGED
-    draw_borders(painted, stack.grids(np.where(there, np.asarray(trace.assignment), -1 - fate.astype(int))))
-    draw_dots(painted, stack.grids(there & _stands_for_many(trace)))
+    stack.cover(painted, fate, *VIEWS["Survival"].keys)
+    draw_borders(painted, stack.grids(np.where(token >= 0, token, -1 - fate.astype(int))))
+    draw_dots(painted, stack.grids((fate == Fate.STANDS) & _stands_for_many(trace, token)))
     return painted
 
 
 def importance(stack: Stack, trace: Trace, layer: int) -> np.ndarray:
-    """Importance of each patch's token in that layer, on a logarithmic colour scale; grey where the layer has no scores."""
+    """Importance of each patch's token in that layer, on a logarithmic colour scale; grey where the layer has no scores.
+
+    What was averaged into a token of the layer has that token's colour, under a pattern.
+    """
     colours = np.tile(np.array(UNSCORED, np.float32), (trace.merged_tokens, 1))
     if layer in trace.scored_layers:
         colours[np.asarray(trace.survivors[layer])] = colour_map(score_scale(trace, layer)(np.asarray(trace.scores[layer])))
-    painted = _heat(stack, spread(colours, np.asarray(trace.assignment), 0))
+    painted = _heat(stack, spread(colours, holders(trace, layer), 0))
     fate = fates(trace, layer, just=False)  # a crossing would draw the eye from the scores
     stack.cover(painted, fate, Fate.DROPPED, Fate.LEFT_OUT)
-    draw_borders(painted, stack.grids(fate > Fate.MERGED))
+    inside = fate == Fate.MERGED_INSIDE
+    if inside.any():
+        np.copyto(painted, inked(painted, Fate.MERGED_INSIDE), where=stack.stretched(inside))
+    draw_borders(painted, stack.grids(fate > Fate.MERGED_INSIDE))
     return painted
 
 
@@ -136,7 +144,7 @@ def kept_places(stack: Stack, trace: Trace, layer: int) -> np.ndarray:
     """Only the places at which tokens of the layer stand are clear; merged away, dropped and left out have a pattern each."""
     fate = fates(trace, layer, just=False)
     painted = stack.pixels.copy()
-    stack.cover(painted, fate, Fate.MERGED, Fate.DROPPED, Fate.LEFT_OUT)
+    stack.cover(painted, fate, Fate.MERGED, Fate.MERGED_INSIDE, Fate.DROPPED, Fate.LEFT_OUT)
     return painted
 
 
@@ -155,11 +163,16 @@ VIEWS = {
         merged_regions, "Patches that became one token have their mean colour. A dot: where the token stands.", (Fate.LEFT_OUT,)
     ),
     "Group size": View(group_size, "How many patches each token stands for: dark violet few, yellow many.", (Fate.LEFT_OUT,)),
-    "Survival": View(survival, "Clear: what this layer still sees.", (Fate.JUST_DROPPED, Fate.DROPPED, Fate.LEFT_OUT), layered=True),
+    "Survival": View(
+        survival,
+        "Clear: what this layer still sees.",
+        (Fate.MERGED_INSIDE, Fate.JUST_DROPPED, Fate.DROPPED, Fate.LEFT_OUT),
+        layered=True,
+    ),
     "Importance": View(
         importance,
         "Importance of each token, by which the method drops: yellow much, dark violet little.",
-        (Fate.DROPPED, Fate.LEFT_OUT),
+        (Fate.MERGED_INSIDE, Fate.DROPPED, Fate.LEFT_OUT),
         layered=True,
     ),
 }
@@ -219,10 +232,11 @@ def score_scale(trace: Trace, layer: int) -> Scale:
     return Scale.over(np.asarray(trace.scores[layer]), log=True, decades=SCORE_DECADES)
 
 
-def _stands_for_many(trace: Trace) -> np.ndarray:
-    """Where a token that stands for more than one patch has its place, bool [F, T]."""
+def _stands_for_many(trace: Trace, token: np.ndarray) -> np.ndarray:
+    """Where a token that stands for more than one patch has its place, bool [F, T]. `token` [F, T]: which each patch is in, -1 for none."""
+    counts = np.bincount(np.asarray(token).reshape(-1) + 1, minlength=trace.merged_tokens + 1)[1:]
     stands = np.zeros(trace.visual_tokens, bool)
-    stands[places(trace)[np.asarray(trace.group_sizes) > 1]] = True
+    stands[places(trace)[counts > 1]] = True
     return stands.reshape(tuple(trace.assignment.shape))
 
 

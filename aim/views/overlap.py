@@ -28,7 +28,7 @@ def overlap_table(comparison: Comparison, layer: int) -> str:
     """The overlaps of every two methods in a layer, as an HTML table coloured by the share of places."""
     names = [title(run) for run in comparison.runs]
     traces = [trace_of(run) for run in comparison.runs]
-    places, covered = (overlap(traces, layer, upto) for upto in (Fate.STANDS, Fate.MERGED))
+    places, covered = (overlap(traces, layer, upto) for upto in (Fate.STANDS, Fate.MERGED_INSIDE))
     merged = not np.array_equal(places, covered, equal_nan=True)  # without merging both are the same
     head = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in names)
     rows = "".join(
@@ -46,7 +46,7 @@ def overlap(traces: Sequence[Trace], layer: int, upto: Fate) -> np.ndarray:
     """Intersection over union, 0 to 1, of what every two runs on one clip have in a layer.
 
     Args:
-        upto: `Fate.STANDS` compares the places at which tokens stand, `Fate.MERGED` the patches that these tokens stand for.
+        upto: `Fate.STANDS` compares the places at which tokens stand, `Fate.MERGED_INSIDE` the patches that these tokens stand for.
 
     Returns:
         float64 [runs, runs]; NaN where neither run has anything there.

@@ -2,8 +2,8 @@
 
 Pixels are packed, RGBA in one uint32, because numpy copies one number through a mask five times as fast as three.
 
-A patch that is there is clear. Everything else lies under a dark veil with a pattern of its own, at any size of the picture. The browser's
-half of this is assets/explorer/draw.js.
+A patch that is there is clear. Everything else lies under a veil with a pattern of its own, at any size of the picture. The veil is dark,
+and teal where a token lives on in another. The browser's half of this is assets/explorer/looks.js.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from PIL import Image
 from aim.views.fates import Fate
 from aim.views.mosaic import borders
 
-VEIL, INK = (26, 28, 36), (226, 230, 240)
+VEIL, TEAL, INK = (26, 28, 36), (12, 92, 98), (226, 230, 240)
 INKED = 0.5  # opacity of a pattern's lines
 ROOM = 20  # pixels of a patch that has room for lines of two colours
 
 
 class Look(NamedTuple):
-    """How a fate looks: the veil's opacity, the pattern over it, and what a legend calls it."""
+    """How a fate looks: the veil's opacity, the pattern over it, what a legend calls it, and the veil's colour."""
 
     opacity: float
     pattern: str
     words: str
+    veil: tuple[int, int, int] = VEIL
 
 
 LOOKS = {
     Fate.MERGED: Look(0.6, "level", "merged into a token elsewhere"),
+    Fate.MERGED_INSIDE: Look(0.6, "upright", "merged into another token inside the language model", TEAL),
     Fate.JUST_DROPPED: Look(0.51, "crossed", "dropped just before this layer"),
     Fate.DROPPED: Look(0.85, "hatched", "dropped earlier"),
     Fate.LEFT_OUT: Look(0.85, "dotted", "dropped before the language model"),
@@ -49,6 +51,8 @@ def pattern(name: str, width: int, height: int) -> np.ndarray:
         return rising | ((x - y) % side < thick)
     if name == "level":
         return np.broadcast_to(y % side < thick, (height, width))
+    if name == "upright":
+        return np.broadcast_to(x % side < thick, (height, width))
     from_middle = np.hypot(x % side - (side - 1) / 2, y % side - (side - 1) / 2)
     return from_middle <= max(1.0, side / 5)
 
@@ -80,9 +84,13 @@ def mixed(below: np.ndarray, above: np.ndarray, opacity: float) -> np.ndarray:
 def covered(pixels: np.ndarray, fate: Fate) -> np.ndarray:
     """Pictures uint32 [F, height, width] wholly under the veil and the pattern of a fate."""
     look = LOOKS[fate]
-    shade = mixed(pixels, np.full_like(pixels, _one(VEIL)), look.opacity)
-    inked = mixed(shade, np.full_like(pixels, _one(INK)), INKED)
-    return np.where(pattern(look.pattern, *pixels.shape[:0:-1]), inked, shade)
+    return inked(mixed(pixels, np.full_like(pixels, _one(look.veil)), look.opacity), fate)
+
+
+def inked(pixels: np.ndarray, fate: Fate) -> np.ndarray:
+    """Pictures uint32 [F, height, width] wholly under the pattern of a fate, without its veil."""
+    lines = mixed(pixels, np.full_like(pixels, _one(INK)), INKED)
+    return np.where(pattern(LOOKS[fate].pattern, *pixels.shape[:0:-1]), lines, pixels)
 
 
 def _one(colour: tuple[int, int, int]) -> np.uint32:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
-from aim.views.fates import Fate, fates, telling_layer, tokens_by_frame
+from aim.views.fates import fates, telling_layer, tokens_by_frame
 from aim.views.frames import VIEWS, Stack, clock, first_of
 from aim.views.lettering import write
 from aim.views.mosaic import most_divided
@@ -117,6 +117,6 @@ def _three_pictures(canvas: Image.Image, draw: ImageDraw.ImageDraw, run: ShownRu
         across = MARGIN + column * (PICTURE + BETWEEN)
         canvas.paste(picture, (across + (PICTURE - picture.width) // 2, top))
         below = write(draw, (across, top + picture.height + 6), words, 17, INK, PICTURE, lines=2)
-    keys = [fate for fate in (Fate.JUST_DROPPED, Fate.DROPPED, Fate.LEFT_OUT) if fate in fates(trace, layer)[shown]]
+    keys = [fate for fate in VIEWS["Survival"].keys if fate in fates(trace, layer)[shown]]
     draw_keys(canvas, (MARGIN, below + 4), {fate: LOOKS[fate].words for fate in keys})
     return below + (KEY + 8 if keys else 0)

@@ -28,6 +28,7 @@ FRAMES_SHOWN = 6
 # What may have become of a patch by the layer that is looked at.
 FATES = {
     Fate.MERGED: LOOKS[Fate.MERGED].words,
+    Fate.MERGED_INSIDE: LOOKS[Fate.MERGED_INSIDE].words,
     Fate.DROPPED: "dropped inside the language model",
     Fate.LEFT_OUT: LOOKS[Fate.LEFT_OUT].words,
 }

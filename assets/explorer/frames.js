@@ -2,7 +2,6 @@
 // region. It keeps frame, layer and view from run to run. Nothing is asked of a server.
 
 const ENLARGED = 960;
-const SAVED = 480;
 const PLAY_EVERY = 700; // milliseconds a layer
 const SLICE = 12; // milliseconds of every screen refresh that thumbnails may take
 const WIPE = 0.4;
@@ -142,8 +141,10 @@ function makeFrames(onAsk = null) {
   function look({ trace } = run) {
     const { frame, places } = state.pinned ?? { frame: state.frame, places: state.hover === null ? [] : [state.hover] };
     const known = frame < trace.frames && places.every((place) => place < trace.patches) ? places : [];
-    const chosen = new Set(known.map((place) => trace.assignment[frame * trace.patches + place]));
-    return { view: state.view, fill: state.fill, layer: Math.min(state.layer, trace.layers - 1), chosen, box: state.box, word: state.word, painted: state.painted };
+    const groups = known.map((place) => trace.assignment[frame * trace.patches + place]);
+    const layer = Math.min(state.layer, trace.layers - 1);
+    const chosen = state.view === "merged" ? new Set(groups) : together(trace, groups, layer);
+    return { view: state.view, fill: state.fill, layer, chosen, box: state.box, word: state.word, painted: state.painted };
   }
 
   // The large frame at the next refresh of the screen, the thumbnails in slices after it, so that no move waits for sixty-four of them.
@@ -266,85 +267,4 @@ function makeFrames(onAsk = null) {
   const main = make("div", { class: "aim-x-main" }, stage, caption);
   const side = make("div", { class: "aim-x-aside" }, top, layerSlider.row, frameSlider.row, sheet, legend, said, details, paintRow, answered, reading);
   return { node: make("div", { class: "aim-x-body" }, main, side), show, beside, setView, setLayer, setWord, state, answer: (text) => (answered.textContent = text) };
-}
-
-// Click, tap, drag a box, or arrow keys. choose(places or null, box or null) pins; hover(place or null) only looks.
-function pickPatches(canvas, { rows, columns }, choose, hover) {
-  canvas.tabIndex = 0;
-  canvas.setAttribute("role", "application");
-  canvas.setAttribute("aria-label", "Enlarged frame. Arrow keys choose a patch, Shift and arrow keys a box, Escape lets go.");
-  let [anchor, cursor, dragging] = [null, null, false];
-
-  function patchAt(event) {
-    const bounds = canvas.getBoundingClientRect();
-    const part = (value, from, length, count) => Math.min(count - 1, Math.max(0, Math.floor(((value - from) / length) * count)));
-    return [part(event.clientY, bounds.top, bounds.height, rows), part(event.clientX, bounds.left, bounds.width, columns)];
-  }
-
-  function pick() {
-    const [top, bottom] = [Math.min(anchor[0], cursor[0]), Math.max(anchor[0], cursor[0])];
-    const [left, right] = [Math.min(anchor[1], cursor[1]), Math.max(anchor[1], cursor[1])];
-    const places = [];
-    for (let row = top; row <= bottom; row++) for (let column = left; column <= right; column++) places.push(row * columns + column);
-    choose(places, { top, left, bottom, right });
-  }
-
-  function release() {
-    [anchor, cursor, dragging] = [null, null, false];
-    choose(null, null);
-  }
-
-  canvas.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
-    canvas.setPointerCapture(event.pointerId);
-    dragging = true;
-    anchor = cursor = patchAt(event);
-    pick();
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    const [row, column] = patchAt(event);
-    if (dragging && (row !== cursor[0] || column !== cursor[1])) {
-      cursor = [row, column];
-      pick();
-    } else if (!dragging && event.pointerType === "mouse") hover(row * columns + column);
-  });
-  canvas.addEventListener("pointerup", () => (dragging = false));
-  canvas.addEventListener("pointercancel", release); // the finger was scrolling the page
-  canvas.addEventListener("pointerleave", () => hover(null));
-  const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-  canvas.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") return release();
-    const move = moves[event.key];
-    if (!move) return;
-    event.preventDefault();
-    const from = cursor ?? [Math.floor(rows / 2), Math.floor(columns / 2)];
-    const inside = (value, count) => Math.min(count - 1, Math.max(0, value));
-    if (cursor) cursor = [inside(from[0] + move[0], rows), inside(from[1] + move[1], columns)];
-    else cursor = from;
-    if (!event.shiftKey || !anchor) anchor = cursor;
-    pick();
-  });
-}
-
-// All frames with their times on one canvas, for keeping.
-function drawSheet(trace, pictures, paint, look, title) {
-  const across = Math.min(trace.frames, Math.ceil(Math.sqrt(trace.frames * 1.5)));
-  const cell = frameCanvas(pictures, SAVED);
-  const [gap, line] = [12, 30];
-  const canvas = makeCanvas(across * (cell.width + gap) + gap, Math.ceil(trace.frames / across) * (cell.height + line + gap) + line + 2 * gap);
-  const context = canvas.getContext("2d");
-  context.fillStyle = "#ffffff";
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  context.fillStyle = "#1f2430";
-  context.font = "600 20px system-ui, sans-serif";
-  context.fillText(title, gap, line);
-  context.font = "16px system-ui, sans-serif";
-  for (let frame = 0; frame < trace.frames; frame++) {
-    paint(cell, frame, look);
-    const left = gap + (frame % across) * (cell.width + gap);
-    const top = line + 2 * gap + Math.floor(frame / across) * (cell.height + line + gap);
-    context.drawImage(cell, left, top);
-    context.fillText(writeTime(trace.times[frame]), left, top + cell.height + 20);
-  }
-  return canvas;
 }

@@ -13,7 +13,7 @@ from PIL import Image
 
 from aim.kernels.trace import Trace
 from aim.views.explorer import payload
-from tests.made_run import last_layers, leave_out, make_run
+from tests.made_run import absorb, last_layers, leave_out, make_run
 
 
 def unpack(packed: dict) -> np.ndarray:
@@ -148,6 +148,15 @@ def test_patches_of_no_token_are_told_and_every_token_has_its_place():
     assert unpack(value["assignment"]).tolist() == run.trace.assignment.flatten().tolist() and -1 in unpack(value["assignment"])
     assert unpack(value["anchors"]).tolist() == run.trace.anchors.tolist()
     assert len(unpack(value["last_layer"])) == run.trace.merged_tokens
+
+
+def test_who_holds_whom_is_told_where_tokens_were_merged_inside_the_model_and_nowhere_else():
+    run = absorb(make_run())
+    told = value_of(run)["holders"]
+    assert {int(layer): unpack(held).tolist() for layer, held in told.items()} == {
+        layer: held.tolist() for layer, held in run.trace.holders.items()
+    }
+    assert "holders" not in value_of(make_run())
 
 
 def test_what_does_not_fit_together_is_refused():

@@ -7,7 +7,7 @@ import torch
 from aim.views.fates import Fate, fates, places, spread, telling_layer, tokens_by_frame
 from aim.views.mosaic import borders, most_divided, patch_colours, token_colours
 from tests.fakes import make_trace
-from tests.made_run import last_layers, leave_out, make_run
+from tests.made_run import absorb, last_layers, leave_out, make_run
 
 RUNS = [make_run(), make_run(seed=3, window=1), leave_out(make_run(seed=4)), leave_out(make_run(seed=5, frames=3, window=3), share=0.9)]
 
@@ -32,14 +32,36 @@ def test_what_a_token_took_in_inside_the_model_is_merged_and_not_dropped():
     trace = make_trace()  # tokens 0, 2 and 5 are left in layer 2, and none in layer 3
     trace.holders = {2: torch.tensor([0, 0, 2, -1, 5, 5]), 3: torch.full((6,), -1)}
     held = {0: 0, 1: 0, 2: 2, 3: -1, 4: 5, 5: 5}
+    absorbed = {token: Fate.MERGED if holder == token else Fate.MERGED_INSIDE for token, holder in held.items()}
     stands = {int(places(trace)[token]) for token in (0, 2, 5)}
     tokens = trace.assignment.flatten().tolist()
     expected = [
-        Fate.STANDS if patch in stands else Fate.MERGED if held[token] >= 0 else Fate.JUST_DROPPED for patch, token in enumerate(tokens)
+        Fate.STANDS if patch in stands else absorbed[token] if held[token] >= 0 else Fate.JUST_DROPPED for patch, token in enumerate(tokens)
     ]
     assert fates(trace, 2).flatten().tolist() == expected
     now = [Fate.DROPPED if token == 3 else Fate.JUST_DROPPED for token in tokens]
     assert fates(trace, 3).flatten().tolist() == now
+
+
+def test_what_was_merged_inside_shares_the_fate_of_the_token_it_is_in():
+    trace, seen = absorb(make_run()).trace, set()
+    into = np.full((trace.num_layers, trace.merged_tokens), -1)
+    for layer, alive in enumerate(trace.survivors):  # follow every token alone
+        for token in range(trace.merged_tokens):
+            if layer in trace.holders:
+                into[layer, token] = trace.holders[layer][token]
+            else:
+                into[layer, token] = into[layer - 1, token] if layer else token
+        assert set(into[layer]) - {-1} == set(alive.tolist())
+        for patch, fate in zip(trace.assignment.flatten().tolist(), fates(trace, layer).flatten().tolist(), strict=True):
+            inside = into[layer, patch] not in (patch, -1)
+            assert (fate == Fate.MERGED_INSIDE) == inside or fate == Fate.STANDS
+            gone = Fate.JUST_DROPPED if layer and into[layer - 1, patch] >= 0 else Fate.DROPPED
+            assert (fate in (Fate.JUST_DROPPED, Fate.DROPPED)) == (into[layer, patch] < 0) and (into[layer, patch] >= 0 or fate == gone)
+            seen.add(fate)
+        expected = [len({int(into[layer, token]) for token in row} - {-1}) for row in trace.assignment.tolist()]
+        assert tokens_by_frame(trace, layer).tolist() == expected
+    assert seen == set(Fate) - {Fate.LEFT_OUT}
 
 
 def test_two_tokens_at_one_place_keep_it_until_both_are_gone():

@@ -20,10 +20,10 @@ def kept(trace, layer: int, upto: Fate) -> set[int]:
     """Patches of tokens of a layer, by looking at one after the other."""
     alive, stands = set(trace.survivors[layer].tolist()), set(places(trace).tolist())
     owners = enumerate(trace.assignment.flatten().tolist())
-    return {patch for patch, token in owners if token in alive and (upto == Fate.MERGED or patch in stands)}
+    return {patch for patch, token in owners if token in alive and (upto == Fate.MERGED_INSIDE or patch in stands)}
 
 
-@pytest.mark.parametrize("upto", [Fate.STANDS, Fate.MERGED])
+@pytest.mark.parametrize("upto", [Fate.STANDS, Fate.MERGED_INSIDE])
 @pytest.mark.parametrize("layer", [0, 3, 6, 8])
 def test_shares_are_intersection_over_union_of_what_is_kept(layer, upto):
     shares = overlap(TRACES, layer, upto)
@@ -45,7 +45,7 @@ def test_the_table_has_both_shares_where_anything_was_merged():
     html = overlap_table(comparison(TRACES), 3)
     assert html.count("<tr>") == 5 and html.count("<small") == 16 and "Small: " in html
     cells = re.findall(r"\">(\d+) %<small[^>]*>(\d+) %</small>", html)
-    expected = zip(overlap(TRACES, 3, Fate.STANDS).ravel(), overlap(TRACES, 3, Fate.MERGED).ravel(), strict=True)
+    expected = zip(overlap(TRACES, 3, Fate.STANDS).ravel(), overlap(TRACES, 3, Fate.MERGED_INSIDE).ravel(), strict=True)
     assert cells == [(f"{100 * one:.0f}", f"{100 * other:.0f}") for one, other in expected]
 
 
