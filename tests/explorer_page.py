@@ -19,6 +19,7 @@ from tests.visitor import PATIENCE
 
 RUN, OTHER = make_run(), make_run(seed=7, frames=3, rows=5, columns=3, window=1)
 INSIDE = absorb(make_run(seed=2))
+FACTS = {"names": ["video", "question"], "always": [], "usual": {}, "examples": [], "model": "", "pace": "run", "pace_told": ""}
 ASSIGNMENT, LAST = RUN.trace.assignment.numpy(), last_layers(RUN.trace)
 
 
@@ -44,10 +45,9 @@ def served() -> Iterator[str]:
         "inside": value_of("inside", INSIDE),
         "again": value_of("again", again, "blue", picture="run"),
     }
-    facts = {"names": ["video", "question"], "always": [], "usual": {}, "examples": [], "model": "", "pace": "run", "pace_told": ""}
     with gr.Blocks(analytics_enabled=False) as demo:
         buttons = {name: gr.Button(name) for name in values}
-        screen = screen_part(None, facts)
+        screen = screen_part(None, FACTS)
         part("pins")
         moments = Moments()
         with gr.Tab("Frames"):
