@@ -31,7 +31,7 @@ class Look(NamedTuple):
 
 
 LOOKS = {
-    Fate.MERGED: Look(0.6, "level", "merged into a token elsewhere"),
+    Fate.MERGED: Look(0.6, "level", "merged into another token before the language model"),
     Fate.MERGED_INSIDE: Look(0.6, "upright", "merged into another token inside the language model", TEAL),
     Fate.JUST_DROPPED: Look(0.51, "crossed", "dropped just before this layer"),
     Fate.DROPPED: Look(0.85, "hatched", "dropped earlier"),

@@ -13,7 +13,7 @@ from aim.views.lettering import write
 from aim.views.mosaic import most_divided
 from aim.views.patterns import LOOKS, image
 from aim.views.shared_words import SharedWords
-from aim.views.sheet import FAINT, INK, KEY, PAPER, draw_keys
+from aim.views.sheet import FAINT, INK, PAPER, draw_keys, keys_height
 from aim.views.units import counted
 
 if TYPE_CHECKING:
@@ -118,5 +118,6 @@ def _three_pictures(canvas: Image.Image, draw: ImageDraw.ImageDraw, run: ShownRu
         canvas.paste(picture, (across + (PICTURE - picture.width) // 2, top))
         below = write(draw, (across, top + picture.height + 6), words, 17, INK, PICTURE, lines=2)
     keys = [fate for fate in VIEWS["Survival"].keys if fate in fates(trace, layer)[shown]]
-    draw_keys(canvas, (MARGIN, below + 4), {fate: LOOKS[fate].words for fate in keys})
-    return below + (KEY + 8 if keys else 0)
+    legend, width = {fate: LOOKS[fate].words for fate in keys}, WIDTH - 2 * MARGIN
+    draw_keys(canvas, (MARGIN, below + 4), legend, width)
+    return below + keys_height(legend, width)

@@ -15,7 +15,8 @@ from aim.views.lettering import length, write
 from aim.views.patterns import LOOKS, covered, image, packed
 
 # Pixels: of the grid, and of the rows.
-CELL, GAP, CAPTION, KEY = 240, 12, 26, 18
+CELL, GAP, CAPTION = 240, 12, 26
+KEY, KEY_WORDS, KEY_GAP = 18, 42, 8
 ROW_CELL, ROW_GAP, ROW_CAPTION, ROW_LABEL = 112, 6, 22, 104
 PAPER, INK, FAINT = (255, 255, 255), (25, 30, 40), (90, 98, 110)
 
@@ -41,25 +42,42 @@ def contact_sheet(pictures: list[tuple[Image.Image, str]], title: str, lines: li
         top = write(draw, (GAP, top), line, 13, FAINT, width - 2 * GAP, lines=2)
     top += GAP
     below = top + ceil(len(thumbs) / columns) * (tall + GAP)
-    sheet, draw = _blank(width, below + (KEY + GAP if keys else 0))
+    legend = {fate: LOOKS[fate].words for fate in keys}
+    sheet, draw = _blank(width, below + keys_height(legend, width - 2 * GAP))
     sheet.paste(head.crop((0, 0, width, top)), (0, 0))
     for place, (thumb, text) in enumerate(thumbs):
         row, column = divmod(place, columns)
         left, upper = GAP + column * (CELL + GAP), top + row * (tall + GAP)
         sheet.paste(thumb, (left, upper))
         write(draw, (left, upper + thumb.height + 5), text, 13, FAINT, CELL)
-    draw_keys(sheet, (GAP, below), {fate: LOOKS[fate].words for fate in keys})
+    draw_keys(sheet, (GAP, below), legend, width - 2 * GAP)
     return sheet
 
 
-def draw_keys(sheet: Image.Image, place: tuple[float, float], keys: Mapping[Fate, str]) -> None:
-    """A row of small pictures of fates' patterns and what they mean, drawn from `place` to the right."""
-    left, top = map(round, place)
+def draw_keys(sheet: Image.Image, place: tuple[float, float], keys: Mapping[Fate, str], width: float) -> None:
+    """Small pictures of fates' patterns and what they mean, drawn from `place` to the right in as many lines as `width` asks for."""
     draw = ImageDraw.Draw(sheet)
-    for fate, words in keys.items():
+    for (fate, words), (right, down) in zip(keys.items(), _key_places(keys, width), strict=True):
+        left, top = round(place[0] + right), round(place[1] + down)
         sheet.paste(pattern_key(fate), (left, top))
-        write(draw, (left + 42, top + 1), words, 13, FAINT, 400)
-        left += 42 + round(length(words, 13)) + 20
+        write(draw, (left + KEY_WORDS, top + 1), words, 13, FAINT, 400)
+
+
+def keys_height(keys: Mapping[Fate, str], width: float) -> int:
+    """Pixels that `draw_keys` takes downwards, with the gap below; 0 without keys."""
+    return max((down + KEY + KEY_GAP for _, down in _key_places(keys, width)), default=0)
+
+
+def _key_places(keys: Mapping[Fate, str], width: float) -> list[tuple[int, int]]:
+    """How far right and down of the first key each key stands."""
+    places, right, down = [], 0, 0
+    for words in keys.values():
+        takes = KEY_WORDS + round(length(words, 13))
+        if right and right + takes > width:
+            right, down = 0, down + KEY + KEY_GAP
+        places.append((right, down))
+        right += takes + 20
+    return places
 
 
 def pattern_key(fate: Fate) -> Image.Image:
@@ -72,7 +90,8 @@ def row_sheet(captions: list[str], rows: list[tuple[str, str, list[Image.Image]]
     height = rows[0][2][0].height
     left = [ROW_LABEL + column * (ROW_CELL + ROW_GAP) for column in range(len(captions))]
     below = ROW_CAPTION + len(rows) * (height + ROW_GAP)
-    sheet, draw = _blank(left[-1] + ROW_CELL + ROW_GAP, below + (KEY + ROW_GAP if keys else 0))
+    width = left[-1] + ROW_CELL + ROW_GAP
+    sheet, draw = _blank(width, below + keys_height(keys, width - 8))
     for place, text in zip(left, captions, strict=True):
         write(draw, (place, 4), text, 11, FAINT, ROW_CELL)
     for number, (title, detail, pictures) in enumerate(rows):
@@ -81,7 +100,7 @@ def row_sheet(captions: list[str], rows: list[tuple[str, str, list[Image.Image]]
         write(draw, (4, top + height / 2 + 1), detail, 11, FAINT, ROW_LABEL - 8)
         for place, picture in zip(left, pictures, strict=True):
             sheet.paste(picture, (place, top))
-    draw_keys(sheet, (4, below), keys)
+    draw_keys(sheet, (4, below), keys, width - 8)
     return sheet
 
 

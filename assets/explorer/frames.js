@@ -202,7 +202,8 @@ function makeFrames(onAsk = null) {
     layerSlider.say(merged ? "merging happens before layer 0" : `${layer} of 0–${trace.layers - 1} · ${whole}`);
     fillRow.hidden = !merged;
     legend.replaceChildren(...makeLegend(trace, state.view, layer, colours));
-    reading.replaceChildren(...VIEWS[state.view].reading.flatMap((text) => [text, make("br")]));
+    const inside = trace.holders.size && !merged ? [INSIDE_READING] : [];
+    reading.replaceChildren(...[...VIEWS[state.view].reading, ...inside].flatMap((text) => [text, make("br")]));
     thumbnails.forEach(({ button, text }, index) => {
       text.textContent = `${writeTime(trace.times[index])} · ${tokens(index)}`;
       button.setAttribute("aria-pressed", String(index === frame));

@@ -7,6 +7,8 @@ const TEAL_VEIL = [12, 92, 98, 153];
 const PATTERNS = { [FATES.inside]: "upright", [FATES.justDropped]: "crossed", [FATES.dropped]: "hatched", [FATES.leftOut]: "dotted" };
 const VEILS = { [FATES.inside]: TEAL_VEIL, [FATES.justDropped]: THIN_VEIL, [FATES.dropped]: VEIL, [FATES.leftOut]: VEIL };
 
+const INSIDE_READING = "Upright lines: averaged into another token inside the model, and still there as part of that one.";
+
 // Every view says, for one group under a look (view, layer, fill), which colour [r, g, b, opacity] lies over its patches, which pattern lies
 // over that ("upright", "crossed", "hatched", "dotted" or none), and a number: lines run between patches whose numbers differ. sizes(trace,
 // look), where a view has dots, tells how many patches each token stands for; 0 is none of this view.

@@ -72,7 +72,7 @@ function describeRegion(trace, all, where, layer) {
 function writeEnd(trace, group) {
   const [own, end] = [trace.last[group], reach(trace, group)];
   if (own === end) return writeReach(trace, end);
-  const merged = own < 0 ? "merged into another token before layer 0" : `merged into another token after layer ${own}`;
+  const merged = own < 0 ? "merged into another token where layer 0 begins" : `merged into another token after layer ${own}`;
   return `${merged} and, in it, ${writeReach(trace, end)}`;
 }
 

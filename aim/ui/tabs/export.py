@@ -38,7 +38,7 @@ class Export(Tab):
             self.trace = gr.DownloadButton("Trace (JSON)", size="sm", elem_id="trace")
             self.sheet = gr.DownloadButton("All frames (PNG)", size="sm", elem_id="sheet")
         self.sheet_view = gr.Radio(views, value=views[0], label="View of all frames", elem_id="sheet-view")
-        self.link = gr.Textbox(label="Link to this run", interactive=False, max_lines=3, buttons=["copy"], elem_id="link")
+        self.link = gr.Textbox(label="Link to this run", interactive=False, max_lines=8, buttons=["copy"], elem_id="link")
         self.code = gr.Code(label="The same run in Python", language=None, interactive=False, buttons=["copy"], elem_id="code")
         gr.HTML(READING)
 
