@@ -1,7 +1,7 @@
 """All questions about one clip under all settings. The clip is encoded once for each number of frames; each answer is a prefill of its own.
 
 The answer is the greedy first token, among the whole vocabulary, of one forward under `aim.reduce`, so tokens are really removed. Ground
-truth adds two figures: *evidence recall*, the share of the asked items' patches whose merged token a layer still ran on, and
+truth adds two figures: *evidence recall*, the share of the asked items' patches that are in a token a layer still ran on, and
 *localisation*, the mean score of those patches over the mean score elsewhere.
 """
 
@@ -102,18 +102,22 @@ def _outcome(vlm: VLM, question: Question, patches: Tensor, trace: Trace, token:
 
 
 def evidence_recall(trace: Trace, evidence: Tensor) -> list[float] | None:
-    """For each layer, the share (0 to 1) of evidence patches whose merged token it ran on; None without any. `evidence` is bool [F, T]."""
+    """For each layer, the share (0 to 1) of evidence patches that are in a token it ran on; None without any. `evidence` is bool [F, T].
+
+    A token that was averaged into another inside the model is in that one.
+    """
     groups = trace.assignment[evidence]
     if len(groups) == 0:
         return None
-    return [_present(alive, trace.merged_tokens)[groups].float().mean().item() for alive in trace.survivors]
+    return [(_holders(trace, layer)[groups] >= 0).float().mean().item() for layer in range(len(trace.survivors))]
 
 
 def localisation(trace: Trace, evidence: Tensor) -> list[float | None] | None:
     """For each layer, the mean score on evidence patches over the mean score elsewhere.
 
-    A patch has the whole score of its merged token, because that decides whether it stays. Patches dropped earlier have no score and count
-    on neither side. A layer has None where it was not scored, where one side has no patch left, or where no score elsewhere is above 0.
+    A patch has the whole score of the token it is in, because that decides whether it stays. Patches dropped earlier have no score and
+    count on neither side. A layer has None where it was not scored, where one side has no patch left, or where no score elsewhere is
+    above 0.
 
     Args:
         evidence: bool [F, T].
@@ -124,18 +128,19 @@ def localisation(trace: Trace, evidence: Tensor) -> list[float | None] | None:
     if not bool(evidence.any()):
         return None
     ratios: list[float | None] = []
-    for alive, scores in zip(trace.survivors, trace.scores, strict=True):
+    for layer, (alive, scores) in enumerate(zip(trace.survivors, trace.scores, strict=True)):
         if scores is None:
             ratios.append(None)
             continue
         of_group = torch.zeros(trace.merged_tokens + 1, dtype=torch.float64).scatter_(0, alive, scores.double())
-        there, score = _present(alive, trace.merged_tokens)[trace.assignment], of_group[trace.assignment]
+        holders = _holders(trace, layer)[trace.assignment]
+        there, score = holders >= 0, of_group[holders]
         on, elsewhere = score[there & evidence], score[there & ~evidence]
         usable = len(on) > 0 and len(elsewhere) > 0 and elsewhere.mean() > 0
         ratios.append((on.mean() / elsewhere.mean()).item() if usable else None)
     return ratios
 
 
-def _present(alive: Tensor, merged_tokens: int) -> Tensor:
-    """bool [M + 1], which merged tokens are among `alive`. The last one, which index -1 reads, is what was dropped before the LLM."""
-    return torch.zeros(merged_tokens + 1, dtype=torch.bool).scatter_(0, alive, True)
+def _holders(trace: Trace, layer: int) -> Tensor:
+    """Long [M + 1], `Trace.held_in` a layer. The last one, which index -1 reads, is for what was dropped before the LLM."""
+    return torch.nn.functional.pad(trace.held_in(layer), (0, 1), value=-1)

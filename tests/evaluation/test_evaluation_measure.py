@@ -13,6 +13,7 @@ from aim.evaluation.measure import evidence_recall, localisation, measure_clip
 from aim.evaluation.settings import Setting
 from aim.kernels.refusal import Refusal
 from tests.benchmark import untrained
+from tests.fakes import make_trace
 
 FRAMES, GRID = 3, 7
 METHODS = [
@@ -86,6 +87,19 @@ def by_loops(trace, evidence):
                     (on if evidence[f][p] else elsewhere).append(scores[alive.index(group)])
         ratios.append(fmean(on) / fmean(elsewhere) if on and elsewhere and sum(elsewhere) else None)
     return recall, ratios
+
+
+def test_what_was_averaged_into_another_token_inside_the_model_is_no_lost_evidence():
+    trace = make_trace()  # tokens 0, 2 and 5 are left in layer 2, and none in layer 3
+    trace.holders = {2: torch.tensor([0, 0, 2, -1, 5, 5]), 3: torch.full((6,), -1)}
+    tokens, held = trace.assignment.flatten().tolist(), trace.holders[2].tolist()
+    evidence = (trace.assignment == 1) | (trace.assignment == 3)
+    asked = [token for token in tokens if token in (1, 3)]
+    assert evidence_recall(trace, evidence) == pytest.approx([1, 1, asked.count(1) / len(asked), 0])
+    trace.scores = [None, None, torch.tensor([0.2, 0.3, 0.5]), None]
+    score = {0: 0.2, 2: 0.3, 5: 0.5}
+    others = [score[held[token]] for token in tokens if token not in (1, 3)]
+    assert localisation(trace, evidence)[2] == pytest.approx(0.2 / fmean(others))
 
 
 def test_the_settings_under_test_do_lose_evidence_and_do_score_it(records):
