@@ -37,20 +37,24 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1..., mps (untested; default: cuda where there is one)")
 
 
+TOWER_FLAGS = {"merge": ("SHARE", "merge patches inside the vision tower."), "reuse": ("DIFFERENCE", "reuse what stands still.")}
+
+
 def add_tower(parser: argparse.ArgumentParser) -> None:
-    """`--tower-merge`."""
-    share = knobs_of(Tower)["merge"]
-    told = f"merge patches inside the vision tower. {share.explained} Left out, the tower runs in full."
-    parser.add_argument("--tower-merge", type=float, metavar="SHARE", help=told.replace("%", "%%"))
+    """`--tower-merge` and `--tower-reuse`."""
+    for name, (value, told) in TOWER_FLAGS.items():
+        told = f"{told} {knobs_of(Tower)[name].explained} Without these flags the tower runs in full."
+        parser.add_argument(f"--tower-{name}", type=float, metavar=value, help=told.replace("%", "%%"))
 
 
 def tower_of(options: argparse.Namespace) -> Tower | None:
-    """The setting of the vision tower that `--tower-merge` names; None without it.
+    """The setting of the vision tower that `--tower-merge` and `--tower-reuse` name; None without them.
 
     Raises:
-        Refusal: a share out of range.
+        Refusal: a number out of range.
     """
-    return None if options.tower_merge is None else Tower(merge=options.tower_merge)
+    given = {name: value for name in TOWER_FLAGS if (value := getattr(options, f"tower_{name}")) is not None}
+    return Tower(**given) if given else None
 
 
 def add_text_tokens(parser: argparse.ArgumentParser) -> None:

@@ -58,8 +58,10 @@ def reduce(
             that the scores can be looked at; the time this takes is reported apart, as `inspection`.
         attention: record for each generated token what it looked at, in `trace.attention` (`aim.engine.attended`). It costs one row of
             attention a layer and token, and nothing where it is left out.
-        tower: merge patches inside the vision tower too, for example `aim.Tower(merge=0.3)`. The prompt and the method find as many visual
-            tokens as without it. Features that were encoded before stay as they are.
+        tower: merge patches inside the vision tower too, or reuse what stands still, for example `aim.Tower(merge=0.3)` or
+            `aim.Tower(reuse=8/255)`. The prompt and the method find as many visual tokens as without it. Features that were encoded before
+            stay as they are. Colours are compared as if the frames were normalised like those of the family's published checkpoints. Each
+            picture of a forward is compared with the one before it.
 
     Yields:
         The record of the latest prefill; it is empty before the first one.

@@ -23,7 +23,7 @@ from aim.kernels.schedule import PAPER_RAMP, StatedRamp
 from aim.kernels.shape import ModelShape, VisionShape
 from aim.methods import METHODS, Method
 from aim.methods.knob import in_short
-from aim.methods.tower import TOWER, Tower
+from aim.methods.tower import TOWER, FrameLengths, Tower
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,14 @@ class Encoded:
         inputs: further keyword arguments of `generate`, such as the grid's size.
         grid: the clip's visual tokens.
         times: the second at which each frame appears; empty where the frames have none.
+        tower_lengths: for each frame the (queries, keys) of each layer of a reduced vision tower; empty where it ran in full.
     """
 
     features: dict[str, Any]
     inputs: dict[str, Tensor]
     grid: Grid
     times: Sequence[float] = ()
+    tower_lengths: Sequence[FrameLengths] = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Family:
         timing: (seconds from one frame to the next) → further inputs that say so, or None where the model is not told.
         watch_tower: (model, callback) → hook handles. The callback gets a `TowerAttention` for each pass of the vision tower: its frames in
             order, or all tokens as one frame where pictures differ in size. None where the family has no tower that can be watched.
-        tower_layers: (model) → `TowerLayers`, by which patches are merged inside its vision tower; None where they cannot be.
+        tower_layers: (model) → `TowerLayers`, by which its vision tower is reduced; None where it cannot be.
         keeping_sizes: (model) → hook handles that add to the tower's output how large its pictures are, where a prompt does not tell.
         published: the published models of the family.
         picture_settings: the picture settings of their checkpoints, as in `preprocessor_config.json`; for models with random weights.
@@ -162,16 +164,24 @@ class Family:
             return None
         if self.tower_layers is None:
             raise Refusal(
-                f"The vision tower of {self.title} cannot be reduced; accepted: the towers of LLaVA-OneVision, LLaVA-1.5 and Gemma 3. "
-                "Leave tower out, or --tower-merge on the command line."
+                f"The vision tower of {self.title} cannot be reduced; accepted: the towers of LLaVA's models, "
+                "InternVL and Gemma 3. Leave tower out, or --tower-merge and --tower-reuse on the command line."
             )
         return tower.for_depth(num_layers)
 
-    def reducing(self, model: nn.Module, tower: Tower | None) -> AbstractContextManager[None]:
-        """A block in which the model's vision tower runs as `tower` says, and with None as always. It refuses what `fit_tower` does."""
+    def reducing(
+        self, model: nn.Module, tower: Tower | None, picture_settings: dict | None = None
+    ) -> AbstractContextManager[list[FrameLengths]]:
+        """A block in which the model's vision tower runs as `tower` says, and with None as always. It refuses what `fit_tower` does.
+
+        `picture_settings` are the checkpoint's, by which frames are normalised; without them the family's own hold. The block yields the
+        (queries, keys) of each layer, for each frame that a reduced tower has seen in it.
+        """
         found = None if tower is None or self.tower_layers is None else self.tower_layers(model)
         fitted = self.fit_tower(tower, 0 if found is None else len(found.layers))
-        return nullcontext() if found is None or fitted is None else reduced_tower(found, fitted)
+        if found is None or fitted is None:
+            return nullcontext([])
+        return reduced_tower(found, fitted, (self.picture_settings | (picture_settings or {}))["image_std"])
 
     def fit(self, method: Method, num_layers: int) -> Method:
         """A method for a model of this family with that many layers, with every knob filled in that depends on these two.

@@ -15,7 +15,7 @@ from aim.families.image_frames import image_frames
 from aim.families.pixels import normalised_frames
 from aim.families.published import Published
 from aim.families.reduced_tower import TowerLayers
-from aim.families.towers import block_means, watch_projections
+from aim.families.towers import block_means, siglip_or_clip, watch_projections
 from aim.kernels.grid import Grid
 from aim.kernels.shape import VisionShape
 
@@ -54,7 +54,7 @@ def _watch_tower(model, callback: Callable) -> list:
 
 def _tower_layers(model) -> TowerLayers:
     """The layers of its SigLIP, of which the last one's output is read."""
-    return TowerLayers(model.model.vision_tower.encoder.layers, 0, frozenset())
+    return siglip_or_clip(model.model.vision_tower, frozenset())
 
 
 def _prompt(grid: Grid, _times: Sequence[float] = ()) -> list[str | int]:

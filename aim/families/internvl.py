@@ -16,7 +16,8 @@ from aim.families.pixels import normalised_frames
 from aim.families.published import Published
 from aim.families.qwen2_sizes import QWEN2_0_5B, QWEN2_1_5B, QWEN2_7B, ROPE
 from aim.families.qwen3_sizes import QWEN3
-from aim.families.towers import block_means, watch_projections
+from aim.families.reduced_tower import TowerLayers
+from aim.families.towers import block_means, seen_layers, watch_projections
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
 
@@ -53,6 +54,13 @@ def _watch_tower(model, callback: Callable) -> list:
         return block_means(values, rows, columns, _factor(config))
 
     return watch_projections(attention, attention.q_norm, attention.k_norm, callback, pool, first, by_cls=True)
+
+
+def _tower_layers(model) -> TowerLayers:
+    """The layers of its InternViT, which has a CLS token in front. Only the last one's output is read."""
+    tower = model.model.vision_tower
+    layers = tower.encoder.layer
+    return TowerLayers(tower, layers, [layer.attention for layer in layers], 1, seen_layers(model.config), tower.config.patch_size[0])
 
 
 def _prompt(grid: Grid, _times: Sequence[float]) -> list[str | int]:
@@ -129,6 +137,7 @@ FAMILY = image_frames(
     prompt=_prompt,
     vision_shape=_vision_shape,
     watch_tower=_watch_tower,
+    tower_layers=_tower_layers,
     published=(
         _published("1B", QWEN2_0_5B),
         _published("2B", QWEN2_1_5B),

@@ -19,7 +19,7 @@ from aim.families.batches import encode_batches, features
 from aim.families.clips_and_images import watch_clips_and_images
 from aim.families.llava_onevision_images import images, tower_side
 from aim.families.published import Published
-from aim.families.towers import block_means, watch_projections
+from aim.families.towers import block_means, vision_transformer, watch_projections
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
@@ -122,6 +122,7 @@ FAMILY = Family(
     prompt=lambda grid, _times: [grid.tokens],
     vision_shape=_vision_shape,
     watch_tower=_watch_tower,
+    tower_layers=vision_transformer,
     published=(
         Published(
             name="llava-next-video-7b",

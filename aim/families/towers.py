@@ -51,8 +51,13 @@ def seen_layers(config) -> frozenset[int]:
 
 def vision_transformer(model) -> TowerLayers:
     """The layers of a LLaVA's SigLIP or CLIP. CLIP has a CLS token in front."""
-    tower = model.model.vision_tower
-    return TowerLayers(tower.encoder.layers, int(hasattr(tower.embeddings, "class_embedding")), seen_layers(model.config))
+    return siglip_or_clip(model.model.vision_tower, seen_layers(model.config))
+
+
+def siglip_or_clip(tower, shown: frozenset[int]) -> TowerLayers:
+    """The layers of a SigLIP or CLIP, of which those with an index in `shown` are read, and the last one."""
+    layers, others = tower.encoder.layers, int(hasattr(tower.embeddings, "class_embedding"))
+    return TowerLayers(tower, layers, [layer.self_attn for layer in layers], others, shown, tower.config.patch_size)
 
 
 class Notes(threading.local):

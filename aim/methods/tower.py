@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from aim.kernels.bounds import Bounds, Kind
-from aim.kernels.cost import merge_flops
+from aim.kernels.changed_patches import change_in_pixels_flops
+from aim.kernels.cost import merge_flops, vision_flops
 from aim.kernels.refusal import Refusal
 from aim.kernels.schedule import merged_per_frame
 from aim.kernels.shape import VisionShape
 from aim.methods.knob import knob, knobs_of
 
+# (queries, keys) of each layer of a tower, of one frame.
+FrameLengths = Sequence[tuple[int, int]]
 # Where merging begins unless it is said, as a share of the tower's layers: before layer 6 of SigLIP's 26.
 DEFAULT_DEPTH = 6 / 26
+# The share of patches that is left where nothing is said at all.
+DEFAULT_MERGE = 0.3
 
 
 @dataclass(frozen=True)
 class Tower:
-    """Merge similar patches inside the vision tower, which gives features of the full grid all the same.
+    """Merge similar patches inside the vision tower, or compute only what has changed since an earlier frame, or both.
 
-    Before layer `layer`, the most similar patches of a frame are merged step by step, by their hidden states (ToMe, arXiv 2210.09461). This
-    layer and all behind it run on what is left. Each patch of the output is what the patch was before merging, plus what its merged patch
-    has gained since. So whatever follows the tower finds as many patches as always.
+    With `merge`, before layer `layer`, the most similar patches of a frame are merged step by step, by their hidden states (ToMe, arXiv
+    2210.09461). This layer and all behind it run on what is left. Each patch of the output is what the patch was before merging, plus what
+    its merged patch has gained since. So whatever follows the tower finds as many patches as always.
+
+    With `reuse`, a patch whose pixels are nearly those of the same patch as it was last computed, in an earlier frame, is not computed
+    again. The frame's other patches attend to its keys and values of that earlier frame, layer by layer, and the output has its features.
+    Where both are asked for, a merged patch is computed where one of its patches has changed.
     """
 
-    merge: float = knob(
-        0.3,
+    merge: float | None = knob(
+        None,
         "patches kept inside the vision tower",
         "Share of a frame's patches that the vision tower's later layers run on; 1 merges nothing.",
         bounds=Bounds(0, 1, above=True),
         step=0.05,
+        unset="0.3, or 1 where reuse is given",
         advice="Use 0.3, for example.",
     )
     step: float = knob(
@@ -48,6 +59,16 @@ class Tower:
         unset="6 of 26 layers, scaled to the tower's depth",
         advice="Leave it out to scale it to the tower.",
     )
+    reuse: float | None = knob(
+        None,
+        "reuse of what stands still",
+        "A patch is computed again only where its colours, from 0 to 1, differ by more than this on average from those that it was last "
+        "computed of, in an earlier frame.",
+        bounds=Bounds(0, 1),
+        step=1 / 255,
+        unset="every patch of every frame is computed",
+        advice="Use 8/255, for example.",
+    )
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -59,6 +80,8 @@ class Tower:
             value = getattr(self, name)
             declared.check(value)
             object.__setattr__(self, name, declared.cast(value))
+        if self.merge is None:
+            object.__setattr__(self, "merge", DEFAULT_MERGE if self.reuse is None else 1.0)
 
     def for_depth(self, num_layers: int) -> Tower:
         """This setting with `layer` filled in for a tower of so many layers.
@@ -77,22 +100,37 @@ class Tower:
 
     def patches(self, patches: int) -> int:
         """How many of a frame's patches the later layers run on."""
-        return merged_per_frame(self.merge, patches)
+        return patches if self.merge is None else merged_per_frame(self.merge, patches)
 
     def lengths(self, vision: VisionShape) -> list[tuple[int, int]]:
-        """(queries, keys) of a frame in each layer of the tower, tokens that are no patches included. `layer` is filled in."""
+        """(queries, keys) of a frame in each layer of the tower, tokens that are no patches included. `layer` is filled in.
+
+        What can be reused depends on the clip, so this is a frame of which every patch has changed.
+        """
         fitted = self.for_depth(vision.num_layers)
         before = fitted.layer if fitted.layer is not None else 0
         full, left = (patches + vision.other_tokens for patches in (vision.patches_per_frame, self.patches(vision.patches_per_frame)))
         return [(tokens, tokens) for tokens in [full] * before + [left] * (vision.num_layers - before)]
 
-    def merge_flops(self, vision: VisionShape, frames: int) -> int:
-        """FLOPs of the merging itself, and of giving every patch back what its merged patch has gained (2·P·h a frame)."""
+    def flops(self, vision: VisionShape, frames: int, ran: Sequence[FrameLengths] = ()) -> float:
+        """FLOPs of the reduced tower on `frames` frames, with those of the reduction itself.
+
+        `ran` holds for each frame the (queries, keys) of each layer, as they ran; left out, `lengths` has them. Where it holds other frames
+        too, each counts as much as they do on average.
+        """
+        each = ran or [self.lengths(vision)]
+        return frames * sum(vision_flops(vision, 1, one) for one in each) / len(each) + self.reduction_flops(vision, frames)
+
+    def reduction_flops(self, vision: VisionShape, frames: int) -> int:
+        """FLOPs of the reduction itself: of comparing pixels, of merging, and of giving every patch back what its merged patch has gained
+        (2·P·h a frame)."""
         patches, hidden = vision.patches_per_frame, vision.hidden_size
+        compared = 0 if self.reuse is None else change_in_pixels_flops(vision.patch_pixels, frames, patches)
         left = self.patches(patches)
         if left == patches:
-            return 0
-        return merge_flops(hidden, frames, patches, left, weighted=True, largest_step=self.step) + 2 * frames * patches * hidden
+            return compared
+        merged = merge_flops(hidden, frames, patches, left, weighted=True, largest_step=self.step)
+        return compared + merged + 2 * frames * patches * hidden
 
     def params(self) -> dict:
         """The settings by name, for reports."""

@@ -6,6 +6,7 @@ config.json. Where the tokens of a frame depend on the video's size, as Qwen2-VL
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from aim.kernels.refusal import Refusal
 from aim.methods import AIM, Method
 from aim.methods.base import METHOD
 from aim.methods.published import PAPER_TEXT_TOKENS
-from aim.methods.tower import Tower
+from aim.methods.tower import FrameLengths, Tower
 
 TERA = 1e12
 MODEL = Kind((str, PretrainedConfig), "a name, a folder or a transformers config", 'Use "bundled", for example.')
@@ -99,7 +100,8 @@ def plan(
         num_frames: frames of the video, ≥ 1.
         text_tokens: everything in the prompt that is not a patch: words, chat markers, separators; ≥ 1. Default 100, the paper's.
         method: default `aim.AIM()`, the paper's setting for the model's family, scaled to its depth.
-        tower: what is merged inside the vision tower, for example `aim.Tower(merge=0.3)`; default nothing.
+        tower: what is merged inside the vision tower, for example `aim.Tower(merge=0.3)`; default nothing. What it could reuse depends on
+            the clip, so a plan counts every patch as changed.
 
     Raises:
         Refusal: an unknown model, a folder without a usable config.json, numbers out of range, a method whose count of tokens depends on
@@ -166,6 +168,7 @@ def cost_of(
     new_tokens: int = 1,
     grid: Grid | None = None,
     tower: Tower | None = None,
+    tower_lengths: Sequence[FrameLengths] = (),
 ) -> dict[str, float]:
     """The modelled cost of a run that has taken place, from the (visual, text) tokens its layers executed.
 
@@ -177,12 +180,13 @@ def cost_of(
         new_tokens: tokens that the answer has, of which the prefill gives the first.
         grid: the clip's, where the tower's cost depends on more than the number of tokens.
         tower: as the run had it; None is the unreduced vision tower.
+        tower_lengths: for each frame the (queries, keys) of each layer of the reduced tower, as it ran; left out, as planned.
 
     Returns:
         `Plan.to_dict()` without `tokens_per_layer`, and `decode_tflops`, of the tokens after the first.
     """
     shape, vision = shape_of(config, grid or Grid(frames, 1, visual_tokens // frames))
-    cost = _cost(shape, vision, tokens_per_layer, frames, visual_tokens // frames, method, bytes_per_value, tower).to_dict()
+    cost = _cost(shape, vision, tokens_per_layer, frames, visual_tokens // frames, method, bytes_per_value, tower, tower_lengths).to_dict()
     del cost["tokens_per_layer"]
     return {**cost, "decode_tflops": decode_flops(shape, [sum(pair) for pair in tokens_per_layer], new_tokens - 1) / TERA}
 
@@ -241,8 +245,10 @@ def _cost(
     method: Method,
     bytes_per_value: int,
     tower: Tower | None,
+    tower_lengths: Sequence[FrameLengths] = (),
 ) -> Plan:
-    lengths = [visual + text for visual, text in tokens_per_layer]
+    lengths, needed = [visual + text for visual, text in tokens_per_layer], method.frames_seen(frames)
+    in_tower = vision_flops(vision, needed) if tower is None else tower.flops(vision, needed, tower_lengths)
     unreduced = [frames * per_frame + text for _, text in tokens_per_layer]
     prefill, baseline = prefill_flops(shape, lengths), prefill_flops(shape, unreduced)
     return Plan(
@@ -252,7 +258,7 @@ def _cost(
         causal_speedup=causal_prefill_flops(shape, unreduced) / causal_prefill_flops(shape, lengths),
         kv_bytes=kv_bytes(shape, lengths, bytes_per_value),
         baseline_kv_bytes=kv_bytes(shape, unreduced, bytes_per_value),
-        vision_tflops=_tower_flops(vision, method.frames_seen(frames), tower) / TERA,
+        vision_tflops=in_tower / TERA,
         baseline_vision_tflops=vision_flops(vision, frames) / TERA,
         # Layer 0 runs on all that merging left, in every method.
         merge_tflops=method.merge_flops(shape, vision, frames, per_frame, tokens_per_layer[0][0]) / TERA,
@@ -260,12 +266,6 @@ def _cost(
         lm_head_tflops=lm_head_flops(shape) / TERA,
         tokens_per_layer=[(visual, text) for visual, text in tokens_per_layer],
     )
-
-
-def _tower_flops(vision: VisionShape, frames: int, tower: Tower | None) -> int:
-    if tower is None:
-        return vision_flops(vision, frames)
-    return vision_flops(vision, frames, tower.lengths(vision)) + tower.merge_flops(vision, frames)
 
 
 def _scored(shape: ModelShape, method: Method, tokens_per_layer: list[tuple[int, int]]) -> list[tuple[ModelShape, int]]:

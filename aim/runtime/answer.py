@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -11,7 +12,7 @@ from aim.engine.progress import Progress
 from aim.kernels.bounds import Kind
 from aim.kernels.trace import Trace
 from aim.methods import Method
-from aim.methods.tower import Tower
+from aim.methods.tower import FrameLengths, Tower
 from aim.runtime.words import Word
 
 
@@ -24,6 +25,7 @@ class Answer:
         model: the name under which the model was loaded.
         method: the method with every knob filled in.
         tower: how the vision tower was reduced, with everything filled in; None where it ran in full.
+        tower_computed: the share of the frames' patches whose computation a reduced tower began; None where it ran in full.
         frames: how many frames the clip has. The trace counts steps instead, which are fewer where the model joins frames in time.
         trace: the record of the prefill, see `aim.Trace`.
         timings: seconds by stage: `decode_video`, `preprocess`, `vision_tower` (these three only when they ran), `merge`, `importance`,
@@ -43,6 +45,7 @@ class Answer:
     model: str = ""
     method: Method = field(default_factory=Method)
     tower: Tower | None = None
+    tower_computed: float | None = None
     frames: int = 0
     trace: Trace | None = None
     timings: dict[str, float] = field(default_factory=dict)
@@ -63,6 +66,7 @@ class Answer:
             "method": self.method.name,
             "params": self.method.params(),
             "tower": None if self.tower is None else self.tower.params(),
+            "tower_computed": self.tower_computed,
             "frames": self.frames,
             "steps": trace.frames,
             "visual_tokens": trace.visual_tokens,
@@ -83,6 +87,12 @@ class Answer:
     def to_json(self) -> str:
         """`to_dict` as one JSON object."""
         return json.dumps(self.to_dict())
+
+
+def share_computed(lengths: Sequence[FrameLengths]) -> float | None:
+    """The share of the tokens of all frames that the first layer of a reduced tower computes, from the (queries, keys) of its layers."""
+    computed, tokens = (sum(frame[0][side] for frame in lengths) for side in (0, 1))
+    return computed / tokens if tokens else None
 
 
 ANSWER = Kind(Answer, "an answer", "Take the one that `VLM.ask` gives.")

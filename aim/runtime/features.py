@@ -55,8 +55,9 @@ class Features:
             Refusal: the family does not take frames of this shape, or its tower cannot be reduced.
         """
         family, model = self.checkpoint.family, self.checkpoint.model
-        with torch.inference_mode(), running_on(model.device), family.reducing(model, tower):
-            return family.encode(model, family.pixel_values(model.config, frames, self.checkpoint.pictures))
+        with torch.inference_mode(), running_on(model.device), family.reducing(model, tower, self.checkpoint.pictures) as lengths:
+            encoded = family.encode(model, family.pixel_values(model.config, frames, self.checkpoint.pictures))
+            return replace(encoded, tower_lengths=tuple(lengths))
 
     def of(self, clip: Clip, tower: Tower | None = None) -> tuple[Encoded, dict[str, float]]:
         """(the clip's features, the seconds spent on them by stage). The seconds are empty where the features were kept.
@@ -76,8 +77,8 @@ class Features:
         pixels = family.pixel_values(model.config, clip.frames, checkpoint.pictures)
         timings["preprocess"] = time.perf_counter() - start
         start = time.perf_counter()
-        with torch.inference_mode(), running_on(model.device), family.reducing(model, tower):
-            encoded = family.encode(model, pixels)
+        with torch.inference_mode(), running_on(model.device), family.reducing(model, tower, checkpoint.pictures) as lengths:
+            encoded = replace(family.encode(model, pixels), tower_lengths=tuple(lengths))
         timing = {} if family.timing is None else family.timing(clip.duration / len(clip.frames))
         grid = replace(encoded.grid, is_image=clip.is_image)
         encoded = replace(encoded, grid=grid, inputs=encoded.inputs | timing, times=clip.timestamps.tolist())

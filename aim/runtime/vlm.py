@@ -26,7 +26,7 @@ from aim.methods import AIM, Method
 from aim.methods.base import METHOD
 from aim.methods.tower import Tower
 from aim.planning.plan import cost_of
-from aim.runtime.answer import Answer
+from aim.runtime.answer import Answer, share_computed
 from aim.runtime.byte_sizes import size_from_environment
 from aim.runtime.checkpoints import Checkpoint, load_checkpoint
 from aim.runtime.faults import within_memory
@@ -92,7 +92,8 @@ class VLM(LoadedModel):
             method: what to merge and prune; by default `aim.AIM()`, the paper's setting scaled to this model.
             max_new_tokens: at least 1.
             words: tell in `Answer.words` what each word looked at, and which words were next best. It costs nothing where it is left out.
-            tower: merge patches inside the vision tower too, for example `aim.Tower(merge=0.3)`; by default it runs in full.
+            tower: merge patches inside the vision tower too, or reuse what stands still, for example `aim.Tower(merge=0.3)` or
+                `aim.Tower(reuse=8/255)`; by default it runs in full.
             **generation: passed to `generate`, for example `do_sample=True, temperature=0.7`. It is greedy by default.
 
         Returns:
@@ -194,7 +195,8 @@ class VLM(LoadedModel):
                             yield replace(answer, progress=news)
                     count.prefills = True
                     encoded, timings = work.result()
-        answer = replace(answer, timings=timings, features_reused="vision_tower" not in timings)
+        computed = share_computed(encoded.tower_lengths)
+        answer = replace(answer, timings=timings, features_reused="vision_tower" not in timings, tower_computed=computed)
         yield answer
         patience = None if count is None else LOOK_SECONDS
         streamer = TimedStreamer(self.checkpoint.tokenizer, patience, skip_prompt=True, skip_special_tokens=True)
@@ -233,7 +235,8 @@ class VLM(LoadedModel):
         trace.timings = timings
         executed = trace.tokens_per_layer, trace.frames, trace.visual_tokens
         size, tokens = self.dtype.itemsize, streamer.tokens
-        cost = cost_of(self.model.config, *executed, method, size, new_tokens=tokens, grid=encoded.grid, tower=tower)
+        ran = {"grid": encoded.grid, "tower": tower, "tower_lengths": encoded.tower_lengths}
+        cost = cost_of(self.model.config, *executed, method, size, new_tokens=tokens, **ran)
         text = answer.text.strip()
         yield replace(
             answer,

@@ -45,8 +45,22 @@ def test_features_are_kept_by_how_the_tower_was_reduced(vlm):
     assert not first.features_reused and not full.features_reused
     assert ask(aim.Tower(layer=1)).features_reused and ask(None).features_reused  # it is the layer that this model's default stands for
     assert not ask(aim.Tower(merge=0.5)).features_reused
-    assert first.account()["tower"] == {"merge": 0.3, "step": 0.25, "layer": 1} and full.account()["tower"] is None
+    assert first.account()["tower"] == {"merge": 0.3, "step": 0.25, "layer": 1, "reuse": None} and full.account()["tower"] is None
     assert first.cost["vision_tflops"] < 0.6 * full.cost["vision_tflops"] == 0.6 * first.cost["baseline_vision_tflops"]
+
+
+def test_what_is_reused_is_told_and_costs_less(vlm):
+    frames = make_clip(6).frames.copy()
+    frames[:, :, 30:] = frames[0, :, 30:]  # its right half stands still
+    still = aim.clip_from_frames(frames, frames_per_second=2)
+    full, reused = (vlm.ask(still, QUESTION, aim.Full(), max_new_tokens=4, tower=tower) for tower in (None, aim.Tower(reuse=8 / 255)))
+    assert reused.account()["tower"] == {"merge": 1.0, "step": 0.25, "layer": 1, "reuse": 8 / 255}
+    assert full.tower_computed is None and 0.58 < reused.tower_computed == reused.account()["tower_computed"] < 0.7
+    assert reused.cost["vision_tflops"] < 0.75 * full.cost["vision_tflops"] == 0.75 * reused.cost["baseline_vision_tflops"]
+    assert reused.text == full.text
+    both = vlm.ask(still, QUESTION, aim.Full(), max_new_tokens=1, tower=aim.Tower(reuse=8 / 255, merge=0.3))
+    assert both.tower_computed == reused.tower_computed and both.cost["vision_tflops"] < reused.cost["vision_tflops"]
+    assert vlm.ask(still, QUESTION, aim.Full(), max_new_tokens=1, tower=aim.Tower(reuse=8 / 255)).tower_computed == reused.tower_computed
 
 
 def test_the_progress_of_a_reduced_tower_counts_all_frames(vlm):
