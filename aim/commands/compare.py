@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from aim.commands.arguments import add_json, add_question
+from aim.commands.arguments import add_json, add_question, add_tower, tower_of
 from aim.methods import COMPARABLE
 
 SUMMARY = "answer it with every method at equal cost"
@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", nargs="+", choices=list(COMPARABLE), help="(default: all)")
     parser.add_argument("--tflops", type=float, help="modelled TFLOP of the prefill (default: what the paper's setting takes)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each prefill is timed, in turns (default: %(default)s)")
+    add_tower(parser)
     add_json(parser)
 
 
@@ -33,5 +34,6 @@ def run(options: argparse.Namespace) -> str:
 
     clip = read_media(options.clip, options.frames)
     vlm = load(options.model, options.device, quantization=options.quantization)
-    *_, comparison = compare(vlm, clip, options.question, options.methods, options.tflops, options.max_new_tokens, options.rounds)
+    kinds = {"methods": options.methods, "tflops": options.tflops, "tower": tower_of(options)}
+    *_, comparison = compare(vlm, clip, options.question, max_new_tokens=options.max_new_tokens, rounds=options.rounds, **kinds)
     return json.dumps(comparison.to_dict()) if options.json else comparison_text(comparison)

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from aim.commands.arguments import add_model, new_file
+from aim.commands.arguments import TOWER_FLAGS, add_model, add_tower, new_file, tower_of
 from aim.commands.knobs import KNOBS, add_knobs, flag, methods_of
 from aim.kernels.refusal import Refusal
 from aim.methods import COMPARABLE, Full
@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the command."""
     add_model(parser)
     add_knobs(parser, several=True)
+    add_tower(parser)
     parser.add_argument("--frames", type=int, nargs="+", help="numbers of frames (default: 8)")
     parser.add_argument("--clips", type=int, help=f"held-out clips, up to ten questions each (default: {CLIPS})")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_CLIPS} clips")
@@ -68,7 +69,7 @@ def _check(options: argparse.Namespace) -> None:
     if len(asked) > 1:
         raise Refusal("--findings and --board are runs of their own; give one of them.")
     [suite] = asked
-    given = [flag(name) for name in (*KNOBS, "frames") if getattr(options, name) is not None]
+    given = [flag(name) for name in (*KNOBS, "frames", *(f"tower_{name}" for name in TOWER_FLAGS)) if getattr(options, name) is not None]
     given += ["--method"] * (options.method != ["aim"]) + ["--csv"] * (options.csv is not None)
     if given:
         raise Refusal(f"{suite} has settings of its own, and tables of its own; leave out {', '.join(given)}.")
@@ -90,9 +91,9 @@ def _run(options: argparse.Namespace, vlm, settings: list):
 def _settings(options: argparse.Namespace, vlm) -> str:
     from aim.evaluation.charts import cost_chart
     from aim.evaluation.settings import combine
-    from aim.evaluation.writing import text_of, write_csv, write_json, write_page
+    from aim.evaluation.writing import text_of, tower_text, write_csv, write_json, write_page
 
-    settings = combine(methods_of(options), options.frames or [8], vlm.num_layers, vlm.ramp)
+    settings = combine(methods_of(options), options.frames or [8], vlm.num_layers, vlm.ramp, vlm.fit_tower(tower_of(options)))
     evaluation, clips = _run(options, vlm, settings)
     summaries = [evaluation.summary(setting) for setting in settings]
     if options.json:
@@ -101,7 +102,8 @@ def _settings(options: argparse.Namespace, vlm) -> str:
         write_csv(options.csv, summaries)
     if options.plot:
         write_page(options.plot, [("Accuracy against cost", cost_chart(summaries))])
-    return f"{evaluation.questions():,} questions on {clips} held-out clips, {vlm.name}\n\n{text_of(summaries)}"
+    parts = [f"{evaluation.questions():,} questions on {clips} held-out clips, {vlm.name}", tower_text(evaluation, settings)]
+    return "\n\n".join(filter(None, [*parts, text_of(summaries)]))
 
 
 def _findings(options: argparse.Namespace, vlm) -> str:

@@ -8,7 +8,7 @@ truth adds two figures: *evidence recall*, the share of the asked items' patches
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -51,6 +51,7 @@ class Record:
         setting: `Setting.key`.
         visual_per_layer: visual tokens each layer really ran on; the same for all questions.
         outcomes: in the order of the clip's questions.
+        tower_lengths: for each frame the (queries, keys) of each layer of a reduced vision tower; empty where it ran in full.
         milliseconds: measured prefill of each question, merging and scoring included. It differs every run and is no part of a result.
     """
 
@@ -59,11 +60,12 @@ class Record:
     visual_per_layer: list[int]
     outcomes: list[Outcome]
     milliseconds: list[float]
+    tower_lengths: list = field(default_factory=list)
 
 
 @torch.inference_mode()
 def measure_clip(vlm: VLM, clip: HeldOutClip, settings: list[Setting]) -> Iterator[Record]:
-    """One record for each setting, those of the same number of frames together.
+    """One record for each setting, those of the same number of frames and the same tower together.
 
     All products are exact, so that figures do not depend on the processor.
 
@@ -71,13 +73,13 @@ def measure_clip(vlm: VLM, clip: HeldOutClip, settings: list[Setting]) -> Iterat
         Refusal: a method or model that `aim.reduce` does not take, or a grid that `clips.film` does not.
     """
     with exact_products():
-        for frames in dict.fromkeys(setting.frames for setting in settings):
+        for frames, tower in dict.fromkeys((setting.frames, setting.tower) for setting in settings):
             pictures, owners = film(clip, frames, tokens_a_side(vlm))
-            encoded = vlm.encode(pictures)
+            encoded = vlm.encode(pictures, tower)
             prompts = [vlm.inputs(question.text, encoded) for question in clip.questions]
             evidence = [torch.from_numpy(np.isin(owners, question.about)) for question in clip.questions]
             for setting in settings:
-                if setting.frames != frames:
+                if (setting.frames, setting.tower) != (frames, tower):
                     continue
                 outcomes, milliseconds = [], []
                 with reduce(vlm.model, setting.method) as trace:
@@ -85,7 +87,8 @@ def measure_clip(vlm: VLM, clip: HeldOutClip, settings: list[Setting]) -> Iterat
                         logits = vlm.model(**prompt, use_cache=False, logits_to_keep=1).logits  # no cache: nothing is decoded
                         outcomes.append(_outcome(vlm, question, patches, trace, int(logits[0, -1].argmax())))
                         milliseconds.append(1000 * trace.prefill_seconds)
-                yield Record(setting.key, clip.index, [visual for visual, _ in trace.tokens_per_layer], outcomes, milliseconds)
+                visual = [visual for visual, _ in trace.tokens_per_layer]
+                yield Record(setting.key, clip.index, visual, outcomes, milliseconds, list(encoded.tower_lengths))
 
 
 def _outcome(vlm: VLM, question: Question, patches: Tensor, trace: Trace, token: int) -> Outcome:

@@ -37,7 +37,7 @@ class ResultsFolder:
             place = line["setting"], line["clip"]
             if place in times:  # times are written first, so a record without them was never finished
                 outcomes = [Outcome(**outcome) for outcome in line["outcomes"]]
-                self._records[place] = Record(*place, line["visual_per_layer"], outcomes, times[place])
+                self._records[place] = Record(*place, line["visual_per_layer"], outcomes, times[place], line["tower_lengths"])
 
     def __contains__(self, place: tuple[str, int]) -> bool:
         return place in self._records

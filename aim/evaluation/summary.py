@@ -82,7 +82,7 @@ class Evaluation:
             accuracy=accuracy_by_type(outcomes),
             agreement=fmean(o.answer == f.answer for o, f in zip(outcomes, full, strict=True)) if full else None,
             visual_per_layer=records[0].visual_per_layer,
-            cost=self._cost(setting, records[0].visual_per_layer, outcomes),
+            cost=self._cost(setting, records, outcomes),
             milliseconds=median(value for record in records for value in record.milliseconds),
             recall=[_over(fmean, [shares[layer] for shares in recall]) for layer in layers],
             localisation=[_over(median, [ratio for row in ratios if (ratio := row[layer]) is not None]) for layer in layers],
@@ -104,13 +104,15 @@ class Evaluation:
     def _outcomes(self, key: str, kind: str = ALL) -> list[Outcome]:
         return [outcome for record in self._records[key] for outcome in record.outcomes if kind in (ALL, outcome.type)]
 
-    def _cost(self, setting: Setting, visual: list[int], outcomes: list[Outcome]) -> dict[str, float]:
-        """The mean over the questions, whose costs differ only by their text tokens."""
+    def _cost(self, setting: Setting, records: list[Record], outcomes: list[Outcome]) -> dict[str, float]:
+        """The mean over the questions, whose costs differ only by their text tokens, and over the frames that a reduced tower saw."""
+        frames, visual = setting.frames, records[0].visual_per_layer
+        tower = {"tower": setting.tower, "tower_lengths": [lengths for record in records for lengths in record.tower_lengths]}
         counts = Counter(outcome.text_tokens for outcome in outcomes)
         total: Counter[str] = Counter()
         for text, count in counts.items():
             pairs = [(tokens, text) for tokens in visual]
-            cost = cost_of(self._config, pairs, setting.frames, setting.frames * self._tokens_per_frame, setting.method)
+            cost = cost_of(self._config, pairs, frames, frames * self._tokens_per_frame, setting.method, **tower)
             total.update({name: value * count for name, value in cost.items()})
         return {name: value / len(outcomes) for name, value in total.items()}
 

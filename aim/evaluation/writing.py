@@ -11,15 +11,19 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from aim.evaluation.findings import signed
-from aim.evaluation.summary import ALL, Summary
+from aim.evaluation.settings import Setting
+from aim.evaluation.summary import ALL, Evaluation, Summary
 from aim.views.text_tables import plain_table
 
-COLUMNS = ("frames", "method", "params", "type", "right", "low", "high", "constant_guess", "questions", "agreement", "prefill_gflops")
+COLUMNS = (
+    *("frames", "method", "params", "tower", "type", "right", "low", "high", "constant_guess", "questions", "agreement"),
+    "prefill_gflops",
+)
 
 
 def text_of(summaries: list[Summary]) -> str:
     """An overview with a line a setting, and for each setting its accuracy by type and its layers."""
-    rows = [["setting", "right", "95 % interval", "as full", "GFLOP", "less", "KV kB", "prefill ms"]]
+    rows = [["setting", "right", "95 % interval", "as full", "GFLOP", "less", "KV kB", "prefill ms", "tower GFLOP"]]
     for summary in summaries:
         cost = summary.cost
         rows.append(
@@ -31,10 +35,21 @@ def text_of(summaries: list[Summary]) -> str:
                 f"{cost['speedup']:.2f} x",
                 f"{cost['kv_bytes'] / 1000:.0f}",
                 f"{summary.milliseconds:.1f}",
+                f"{1000 * cost['vision_tflops']:.3g}",
             ]
         )
     note = "GFLOP and KV are modelled (without vision tower, merging, scoring), ms is the measured median with merging and scoring."
     return "\n\n".join([plain_table(rows), note, *map(_details, summaries)])
+
+
+def tower_text(evaluation: Evaluation, settings: list[Setting]) -> str:
+    """What a reduced vision tower costs: a line for each setting that has one, against the same method with its full tower; "" without."""
+    rows = [["with a reduced tower", "points", "95 % interval, clips kept whole"]]
+    for setting in settings:
+        if setting.tower is not None:
+            told = evaluation.difference(setting, setting.with_full_tower)
+            rows.append([setting.label, signed(told.value), f"{signed(told.low)} to {signed(told.high)}"])
+    return plain_table(rows) if rows[1:] else ""
 
 
 def _details(summary: Summary) -> str:
@@ -95,6 +110,7 @@ def write_csv(file: Path, summaries: list[Summary]) -> None:
                 "frames": summary.setting.frames,
                 "method": method.name,
                 "params": json.dumps(method.params()),
+                "tower": json.dumps(tower.params()) if (tower := summary.setting.tower) else "",
                 "agreement": summary.agreement,
                 "prefill_gflops": 1000 * summary.cost["prefill_tflops"],
             }

@@ -132,6 +132,12 @@ class Tower:
         merged = merge_flops(hidden, frames, patches, left, weighted=True, largest_step=self.step)
         return compared + merged + 2 * frames * patches * hidden
 
+    @property
+    def words(self) -> str:
+        """The setting in a few words, such as "tower merge 0.3"."""
+        told = {"merge": self.merge if self.merge != 1 or self.reuse is None else None, "reuse": self.reuse}
+        return f"tower {', '.join(f'{name} {value:.3g}' for name, value in told.items() if value is not None)}"
+
     def params(self) -> dict:
         """The settings by name, for reports."""
         return asdict(self)

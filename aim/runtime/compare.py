@@ -14,6 +14,7 @@ from aim.kernels.bounds import ABOVE_0, FROM_1, in_words, refusal
 from aim.kernels.refusal import Refusal
 from aim.kernels.stop import STOP
 from aim.methods import AIM, COMPARABLE, Full, Method
+from aim.methods.tower import Tower
 from aim.planning.match import match
 from aim.runtime.answer import Answer
 from aim.runtime.vlm import LOADED, VLM
@@ -96,6 +97,7 @@ def compare(
     max_new_tokens: int = 64,
     rounds: int = ROUNDS,
     stop: threading.Event | None = None,
+    tower: Tower | None = None,
 ) -> Iterator[Comparison]:
     """Run the full model and every method, each with its own knob turned to one budget, on one encoded clip.
 
@@ -108,6 +110,7 @@ def compare(
         tflops: the budget, in modelled TFLOP of the LLM's prefill, > 0. By default it is what the paper's AIM setting takes on this clip.
         max_new_tokens: for each answer, at least 1.
         rounds: how often each prefill is timed, at least 1.
+        tower: how the vision tower is reduced for every method. The full model, which is the reference, keeps its full tower.
         stop: set it to end before the model's next layer. What is done by then was yielded.
 
     Yields:
@@ -118,6 +121,7 @@ def compare(
             here, or `VLM.ask` refuses.
     """
     LOADED.check("vlm", vlm)
+    tower = vlm.fit_tower(tower)
     CLIP.check("clip", clip)
     STOP.check("stop", stop)
     names = list(COMPARABLE) if methods is None else list(methods) if isinstance(methods, (list, tuple)) else []
@@ -147,7 +151,7 @@ def compare(
     comparison = Comparison(tflops, left_out=tuple(left_out))
     for method in [Full(), *chosen]:
         try:
-            answer = whole_answer(vlm, clip, question, method, max_new_tokens, stop)
+            answer = whole_answer(vlm, clip, question, method, max_new_tokens, stop, tower if comparison.runs else None)
         except Refusal as refused:
             if not comparison.runs or type(refused) is not Refusal:  # such as memory that ran out, which is not the method's doing
                 raise
@@ -165,7 +169,7 @@ def compare(
     seconds: list[list[float]] = [[] for _ in comparison.runs]
     for _ in range(rounds - 1):
         for times, run in zip(seconds, comparison.runs, strict=True):
-            answer = whole_answer(vlm, clip, question, run.answer.method, 1, stop)
+            answer = whole_answer(vlm, clip, question, run.answer.method, 1, stop, run.answer.tower)
             if answer is None:
                 return
             times.append(answer.trace.prefill_seconds)
@@ -182,13 +186,15 @@ def divergence(reference: Tensor, other: Tensor) -> float:
     return max(0.0, float(terms[reference > -torch.inf].sum()))
 
 
-def whole_answer(vlm: VLM, clip: Clip, question: str, method: Method, max_new_tokens: int, stop: threading.Event) -> Answer | None:
+def whole_answer(
+    vlm: VLM, clip: Clip, question: str, method: Method, max_new_tokens: int, stop: threading.Event, tower: Tower | None = None
+) -> Answer | None:
     """`vlm.ask`, or None where `stop` was set before the answer was complete.
 
     Raises:
         Refusal: what `VLM.ask` refuses.
     """
-    answer = vlm.ask(clip, question, method, max_new_tokens, stop=stop)
+    answer = vlm.ask(clip, question, method, max_new_tokens, stop=stop, tower=tower)
     return None if stop.is_set() or answer.trace is None else answer
 
 

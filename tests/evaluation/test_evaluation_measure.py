@@ -1,5 +1,6 @@
 """One question under one setting: the answer is what stock generate begins with, recall and localisation are what plain loops find."""
 
+import json
 from statistics import fmean
 
 import numpy as np
@@ -10,7 +11,8 @@ import aim
 from aim.evaluation.clips import QUESTIONS_PER_CLIP, film, held_out_clip
 from aim.evaluation.controls import LastToken, RandomScore
 from aim.evaluation.measure import evidence_recall, localisation, measure_clip
-from aim.evaluation.settings import Setting
+from aim.evaluation.settings import Setting, combine
+from aim.evaluation.summary import Evaluation
 from aim.kernels.refusal import Refusal
 from tests.benchmark import untrained
 from tests.fakes import make_trace
@@ -176,3 +178,36 @@ def test_more_frames_show_the_same_clip_through_the_same_camera():
 def test_a_grid_that_does_not_divide_the_picture_is_refused():
     with pytest.raises(Refusal, match="9 x 9 tokens"):
         film(held_out_clip(0), 2, 9)
+
+
+@pytest.mark.whole
+def test_a_reduced_tower_is_a_setting_of_its_own_beside_the_full_one(vlm, clip, records):
+    towers = (None, aim.Tower(merge=0.5, layer=1), aim.Tower(reuse=0.05, layer=1))
+    settings = [Setting(aim.Full(), FRAMES, tower) for tower in towers]
+    found = {record.setting: record for record in measure_clip(vlm, clip, settings)}
+    assert list(found) == [setting.key for setting in settings] and len(found) == 3
+    assert [outcome.answer for outcome in found[settings[0].key].outcomes] == [outcome.answer for outcome in records[0].outcomes]
+    assert found[settings[0].key].tower_lengths == [] and settings[0].key == records[0].setting
+    layers = vlm.model.config.vision_config.num_hidden_layers
+    for tower, setting in zip(towers[1:], settings[1:], strict=True):
+        lengths = found[setting.key].tower_lengths
+        assert len(lengths) == FRAMES and {len(frame) for frame in lengths} == {layers}
+        assert lengths[0] == tuple(tower.lengths(vlm._vision(vlm.grid(1))))  # the first frame computes everything
+        summary = Evaluation(list(found.values()), vlm.model.config, GRID**2).summary(setting)
+        assert summary.cost["vision_tflops"] < summary.cost["baseline_vision_tflops"]
+        assert setting.with_full_tower == settings[0] and setting.reference == settings[0]
+
+
+def test_settings_with_a_tower_stand_beside_those_without():
+    tower = aim.Tower(merge=0.3, layer=1)
+    settings = combine([aim.AIM()], [2, 4], 12, tower=tower)
+    assert [(setting.frames, setting.method.name, setting.tower) for setting in settings[:4]] == [
+        (2, "full", None),
+        (2, "full", tower),
+        (2, "aim", None),
+        (2, "aim", tower),
+    ]
+    assert len(settings) == 8 and combine([aim.AIM()], [2, 4], 12) == settings[::2]
+    assert settings[1].label == "2 frames, full, tower merge 0.3"
+    assert Setting(aim.Full(), 2, aim.Tower(reuse=8 / 255, layer=1)).label == "2 frames, full, tower reuse 0.0314"
+    assert json.loads(settings[1].key)["tower"] == tower.params()

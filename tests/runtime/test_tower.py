@@ -9,6 +9,7 @@ from torch.nn.functional import cosine_similarity
 import aim
 from aim.commands.main import main
 from aim.kernels.refusal import Refusal
+from aim.runtime.compare import compare
 from tests.fakes import make_clip
 
 EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
@@ -99,3 +100,10 @@ def test_a_plan_that_cannot_be_made_is_one_line(capsys, model, share, message):
         main(["plan", model, "--tower-merge", share])
     errors = capsys.readouterr().err
     assert message in errors and errors.count("\n") == 1
+
+
+def test_methods_are_compared_on_a_reduced_tower_with_the_full_model_on_its_full_one(vlm):
+    *_, comparison = compare(vlm, make_clip(2), QUESTION, ["pool"], max_new_tokens=1, rounds=2, tower=aim.Tower(merge=0.5))
+    full, pooled = (run.answer for run in comparison.runs)
+    assert full.tower is None and pooled.tower == aim.Tower(merge=0.5, layer=1)
+    assert pooled.cost["vision_tflops"] < full.cost["vision_tflops"] == pooled.cost["baseline_vision_tflops"]
