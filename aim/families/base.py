@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from aim.families.language import dense
 from aim.families.published import Published
-from aim.families.reduced_tower import TowerLayers, reduced_tower
+from aim.families.reduced_tower import TowerLayers
+from aim.families.row_tower import RowLayers
 from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
 from aim.kernels.schedule import PAPER_RAMP, StatedRamp
@@ -99,7 +100,8 @@ class Family:
         timing: (seconds from one frame to the next) → further inputs that say so, or None where the model is not told.
         watch_tower: (model, callback) → hook handles. The callback gets a `TowerAttention` for each pass of the vision tower: its frames in
             order, or all tokens as one frame where pictures differ in size. None where the family has no tower that can be watched.
-        tower_layers: (model) → `TowerLayers`, by which its vision tower is reduced; None where it cannot be.
+        tower_layers: (model) → `TowerLayers`, or `RowLayers`, by which its vision tower is reduced; None where it cannot be.
+        tower_reuse: whether that tower can also reuse what stands still.
         keeping_sizes: (model) → hook handles that add to the tower's output how large its pictures are, where a prompt does not tell.
         published: the published models of the family.
         picture_settings: the picture settings of their checkpoints, as in `preprocessor_config.json`; for models with random weights.
@@ -129,7 +131,8 @@ class Family:
     clip_type: str = "video"
     timing: Callable[[float], dict[str, Tensor]] | None = None
     watch_tower: Callable[..., list] | None = None
-    tower_layers: Callable[[Any], TowerLayers] | None = None
+    tower_layers: Callable[[Any], TowerLayers | RowLayers] | None = None
+    tower_reuse: bool = True
     keeping_sizes: Callable[..., list] | None = None
     published: tuple[Published, ...] = ()
     picture_settings: dict[str, Any] = field(default_factory=dict)
@@ -165,7 +168,12 @@ class Family:
         if self.tower_layers is None:
             raise Refusal(
                 f"The vision tower of {self.title} cannot be reduced; accepted: the towers of LLaVA's models, "
-                "InternVL and Gemma 3. Leave tower out, or --tower-merge and --tower-reuse on the command line."
+                "Qwen's, InternVL and Gemma 3. Leave tower out, or --tower-merge and --tower-reuse on the command line."
+            )
+        if tower.reuse is not None and not self.tower_reuse:
+            raise Refusal(
+                f"The vision tower of {self.title} reuses nothing from frame to frame; accepted: merge alone. Leave reuse out, or "
+                "--tower-reuse on the command line."
             )
         return tower.for_depth(num_layers)
 
@@ -181,7 +189,7 @@ class Family:
         fitted = self.fit_tower(tower, 0 if found is None else len(found.layers))
         if found is None or fitted is None:
             return nullcontext([])
-        return reduced_tower(found, fitted, (self.picture_settings | (picture_settings or {}))["image_std"])
+        return found.reduced(fitted, (self.picture_settings | (picture_settings or {}))["image_std"])
 
     def fit(self, method: Method, num_layers: int) -> Method:
         """A method for a model of this family with that many layers, with every knob filled in that depends on these two.

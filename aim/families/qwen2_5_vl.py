@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -26,8 +28,7 @@ def _vision_shape(config, grid: Grid) -> VisionShape:
     together = vision.spatial_merge_size**2
     patches = grid.tokens_per_frame * together
     window = vision.window_size // vision.spatial_merge_size // vision.patch_size
-    inside = together**2 * _squares(grid.rows, window) * _squares(grid.columns, window)
-    full = len(set(vision.fullatt_block_indexes) & set(range(vision.depth)))
+    sides = (_parts(grid.rows, window), _parts(grid.columns, window))
     return VisionShape(
         num_layers=vision.depth,
         hidden_size=vision.hidden_size,
@@ -37,13 +38,19 @@ def _vision_shape(config, grid: Grid) -> VisionShape:
         projector_size=vision.out_hidden_size,
         projector_patches=together,
         projector_middle=vision.hidden_size * together,
-        attention_pairs=full * patches**2 + (vision.depth - full) * inside,
+        windows=tuple(together * rows * columns for rows, columns in product(*sides)),
+        windowed_layers=tuple(layer for layer in range(vision.depth) if layer not in vision.fullatt_block_indexes),
     )
 
 
-def _squares(side: int, window: int) -> int:
-    """Sum of the squares of the lengths into which windows cut a side."""
-    return side // window * window**2 + (side % window) ** 2
+def _parts(side: int, window: int) -> list[int]:
+    """The lengths into which windows cut a side."""
+    return [window] * (side // window) + [side % window] * (side % window > 0)
+
+
+def _windows(sizes: Tensor, vision) -> Tensor:
+    """Where each window of the pictures begins in the tower's row of patches, and where the last one ends."""
+    return get_vision_window_index(sizes, vision.spatial_merge_size, vision.window_size, vision.patch_size)[1]
 
 
 def _timing(seconds: float) -> dict[str, Tensor]:
@@ -82,5 +89,6 @@ FAMILY = replace(
     vision_shape=_vision_shape,
     timing=_timing,
     watch_tower=watch_tower,
+    tower_layers=partial(qwen2_vl.tower_layers, _windows),
     published=(_published("3B", QWEN2_3B, 151936, tied=True), _published("7B", QWEN2_7B, 152064)),
 )

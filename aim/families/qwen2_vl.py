@@ -18,9 +18,11 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_
 
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
 from aim.families.batches import encode_batches, features
+from aim.families.full_grid import full_bounds, full_grid
 from aim.families.published import Published
 from aim.families.qwen2_sizes import QWEN2_1_5B, QWEN2_7B, ROPE
 from aim.families.qwen_pixels import FrameSize, gridder, no_ribbon, pixel_maker
+from aim.families.row_tower import RowLayers
 from aim.families.towers import Notes, received
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
@@ -192,10 +194,11 @@ def tower_watcher(order: Callable[[Tensor, object], Tensor] | None = None) -> Ca
 
         def report(_module, _args: tuple, _output) -> None:
             sizes = notes.seen.pop("sizes").tolist()
-            queries, keys, _ = notes.seen.pop("qkv").unflatten(-1, (3, attention.num_heads, -1)).unbind(1)
-            turned = apply_rotary_pos_emb_vision(queries, keys, *notes.seen.pop("rotary"))
+            made, rotary = full_grid(attention, notes.seen.pop("qkv")), notes.seen.pop("rotary")
+            queries, keys, _ = made.unflatten(-1, (3, attention.num_heads, -1)).unbind(1)
+            turned = apply_rotary_pos_emb_vision(queries, keys, *(full_grid(attention, part) for part in rotary))
             query, key = (part.transpose(0, 1)[None] for part in turned)
-            lengths = notes.seen.pop("bounds").diff().tolist()
+            lengths = full_bounds(attention, notes.seen.pop("bounds")).diff().tolist()
             parts = zip(query.split(lengths, dim=2), key.split(lengths, dim=2), lengths, strict=True)
             sums = torch.cat([received(q, k, attention.scaling)[0] * length for q, k, length in parts])
             frames = torch.tensor([rows * columns for steps, rows, columns in sizes for _ in range(steps)], device=sums.device)
@@ -251,6 +254,19 @@ def _published(size: str, llm: dict, vocabulary: int, tied: bool = False) -> Pub
     )
 
 
+def tower_layers(parts: Callable[[Tensor, Any], Tensor], model) -> RowLayers:
+    """The layers of the tower. `parts`: (pictures' sizes, vision config) → what merging keeps apart; see `RowLayers`."""
+    tower, vision = model.model.visual, model.config.vision_config
+    shown = frozenset(getattr(vision, "deepstack_visual_indexes", ()))
+    return RowLayers(tower, tower.blocks, [layer.attn for layer in tower.blocks], shown, lambda sizes: parts(sizes, vision))
+
+
+def _frames(sizes: Tensor, _vision) -> Tensor:
+    """Where each frame, or step in time, begins in the tower's row of patches, and where the last one ends."""
+    lengths = (sizes[:, 1] * sizes[:, 2]).repeat_interleave(sizes[:, 0])
+    return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+
+
 watch_tower = tower_watcher()
 
 FAMILY = Family(
@@ -267,6 +283,8 @@ FAMILY = Family(
     vision_shape=_vision_shape,
     token_types="mm_token_type_ids",
     watch_tower=watch_tower,
+    tower_layers=partial(tower_layers, _frames),
+    tower_reuse=False,
     published=(_published("2B", QWEN2_1_5B, 151936, tied=True), _published("7B", QWEN2_7B, 152064)),
     picture_settings={"image_mean": OPENAI_CLIP_MEAN, "image_std": OPENAI_CLIP_STD},
     unquantised=("model.visual", "lm_head"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from aim.families.full_grid import reducing
 from aim.families.packed_attention import packing
 from aim.families.tower_pass import TowerPass
 from aim.kernels.changed_patches import changed_patches
-from aim.kernels.refusal import Refusal
 from aim.methods.tower import FrameLengths, Tower
 
 
@@ -38,19 +38,9 @@ class TowerLayers:
     shown: frozenset[int]
     patch: int
 
-
-# The attention layers that run on fewer tokens in a block of `reduced_tower`. Whoever watches them asks here for the full grid.
-_REDUCED: dict[object, TowerPass] = {}
-
-
-def full_grid(attention: object, values: Tensor) -> Tensor:
-    """What a projection of an attention layer has just made, [F, n, D], for all tokens of the tower's grid.
-
-    Where the tower is reduced each patch gets its merged patch's, or its own from the frame where it was computed. Elsewhere these are
-    `values` themselves.
-    """
-    reduced = _REDUCED.get(attention)
-    return values if reduced is None else reduced.spread(values)
+    def reduced(self, tower: Tower, deviations: Sequence[float]) -> AbstractContextManager[list[FrameLengths]]:
+        """See `reduced_tower`."""
+        return reduced_tower(self, tower, deviations)
 
 
 @contextmanager
@@ -68,8 +58,6 @@ def reduced_tower(found: TowerLayers, tower: Tower, deviations: Sequence[float])
         Refusal: the tower is being reduced already, or its attention cannot take keys from other frames.
     """
     layers, last = found.layers, len(found.layers) - 1
-    if any(attention in _REDUCED for attention in found.attentions):
-        raise Refusal("The vision tower is being reduced already; leave that block first, or load a second model.")
     state, ended = TowerPass(), []
 
     def see(_tower: nn.Module, args: tuple, kwargs: dict) -> None:
@@ -96,16 +84,13 @@ def reduced_tower(found: TowerLayers, tower: Tower, deviations: Sequence[float])
             state.clear()
         return whole
 
-    hooks = [found.tower.register_forward_pre_hook(see, with_kwargs=True)]
-    hooks += [layer.register_forward_pre_hook(partial(enter, index), with_kwargs=True) for index, layer in enumerate(layers)]
-    # In front of the hooks by which transformers records a layer's output.
-    hooks += [layer.register_forward_hook(partial(leave, index), prepend=True) for index, layer in enumerate(layers)]
-    _REDUCED.update(dict.fromkeys(found.attentions, state))
-    try:
-        with nullcontext() if tower.reuse is None else packing(found.tower, found.attentions, state):
+    with reducing(found.attentions, state), nullcontext() if tower.reuse is None else packing(found.tower, found.attentions, state):
+        hooks = [found.tower.register_forward_pre_hook(see, with_kwargs=True)]
+        hooks += [layer.register_forward_pre_hook(partial(enter, index), with_kwargs=True) for index, layer in enumerate(layers)]
+        # In front of the hooks by which transformers records a layer's output.
+        hooks += [layer.register_forward_hook(partial(leave, index), prepend=True) for index, layer in enumerate(layers)]
+        try:
             yield ended
-    finally:
-        for attention in found.attentions:
-            del _REDUCED[attention]
-        for hook in hooks:
-            hook.remove()
+        finally:
+            for hook in hooks:
+                hook.remove()

@@ -87,6 +87,10 @@ class TowerPass(threading.local):
             return values[0][self.table]
         return values.gather(1, self.table[..., None].expand(-1, -1, values.shape[-1]))
 
+    def whole_bounds(self, bounds: Tensor) -> Tensor:
+        """The bounds themselves: these layers are given none."""
+        return bounds
+
     def whole(self) -> Tensor:
         """The hidden states of the full grid: before merging, plus what each patch's merged token has gained since."""
         return self.spread(self.now) if self.before is None else self.before + self.spread(self.now - self.merged)

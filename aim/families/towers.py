@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from aim.families.reduced_tower import TowerLayers, full_grid
+from aim.families.full_grid import full_grid
+from aim.families.reduced_tower import TowerLayers
 from aim.kernels.tower_attention import TowerAttention
 
 MAP_BYTES = 64 * 2**20  # of attention map held at once, float32

@@ -102,7 +102,7 @@ def decode_flops(shape: ModelShape, lengths: list[int], steps: int) -> int:
     return steps * (layers + lm_head_flops(shape)) + attention
 
 
-def vision_flops(vision: VisionShape, frames: int, lengths: Sequence[tuple[int, int]] = ()) -> int:
+def vision_flops(vision: VisionShape, frames: int, lengths: Sequence[tuple[int, float]] = ()) -> int:
     """FLOPs of the vision tower and projector on `frames` frames, each of P patches and n tokens (patches and CLS).
 
     A frame: 2·P·patch_pixels·h (patch embedding) + layers · 2·n·(4·h² + 2·h·intermediate) (q, k, v, o and the MLP's two matrices)
@@ -119,12 +119,11 @@ def vision_flops(vision: VisionShape, frames: int, lengths: Sequence[tuple[int, 
     if lengths and len(lengths) != vision.num_layers:
         raise ValueError(f"lengths holds {len(lengths)} pairs; the tower has {vision.num_layers} layers. Pass one for each layer.")
     patches, hidden, projected = vision.patches_per_frame, vision.hidden_size, vision.projector_size
-    tokens, together, middle = patches + vision.other_tokens, vision.projector_patches, vision.projector_middle or projected
+    together, middle = vision.projector_patches, vision.projector_middle or projected
     embedding = 2 * patches * vision.patch_pixels * hidden
-    computed = sum(queries for queries, _ in lengths) if lengths else vision.num_layers * tokens
-    linears = 2 * computed * (4 * hidden**2 + 2 * hidden * vision.intermediate_size)
-    pairs = sum(queries * keys for queries, keys in lengths) if lengths else vision.attention_pairs or vision.num_layers * tokens**2
-    attention = 4 * hidden * pairs
+    lengths = lengths or [vision.lengths(layer, vision.parts) for layer in range(vision.num_layers)]
+    linears = 2 * sum(queries for queries, _ in lengths) * (4 * hidden**2 + 2 * hidden * vision.intermediate_size)
+    attention = 4 * hidden * sum(round(queries * keys) for queries, keys in lengths)
     first = hidden * middle * (1 if vision.projector_means else together)
     second = middle * projected * (vision.projector_matrices - 1)
     projector = 2 * (patches // together) * (first + second) if projected else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 
@@ -136,7 +137,8 @@ class VisionShape:
         projector_patches: patches the projector takes together as one token.
         projector_middle: width between its two matrices; 0 stands for `projector_size`.
         other_tokens: tokens of a frame that are no patches and that the projector does not get, such as CLS.
-        attention_pairs: pairs of tokens that attend to each other, over all layers and one frame; 0 stands for all pairs in every layer.
+        windows: patches of each window of a frame, which the layers `windowed_layers` attend within; empty where there are none.
+        windowed_layers: their indices, ascending.
         projectors: projectors of this size in all; more than one where layers inside the tower have their own (DeepStack).
         projector_matrices: 2, or 1 where the projector is a single matrix.
         projector_means: the projector takes the mean of the patches, and not one behind the other.
@@ -152,8 +154,20 @@ class VisionShape:
     projector_patches: int = 1
     projector_middle: int = 0
     other_tokens: int = 0
-    attention_pairs: int = 0
+    windows: tuple[int, ...] = ()
+    windowed_layers: tuple[int, ...] = ()
     projectors: int = 1
     projector_matrices: int = 2
     projector_means: bool = False
     means_by_matrix: bool = False
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Patches of each window of a frame, or of the whole frame where it has no windows."""
+        return self.windows or (self.patches_per_frame,)
+
+    def lengths(self, layer: int, parts: Sequence[int]) -> tuple[int, float]:
+        """(queries, keys) of a layer for one frame whose windows, or which as a whole, has so many patches. Within windows the keys are the
+        mean over the queries."""
+        tokens = sum(parts) + self.other_tokens
+        return tokens, sum(part**2 for part in parts) / tokens if layer in self.windowed_layers else tokens

@@ -14,7 +14,7 @@ from aim.kernels.shape import VisionShape
 from aim.methods.knob import knob, knobs_of
 
 # (queries, keys) of each layer of a tower, of one frame.
-FrameLengths = Sequence[tuple[int, int]]
+FrameLengths = Sequence[tuple[int, float]]
 # Where merging begins unless it is said, as a share of the tower's layers: before layer 6 of SigLIP's 26.
 DEFAULT_DEPTH = 6 / 26
 # The share of patches that is left where nothing is said at all.
@@ -99,18 +99,17 @@ class Tower:
         return self
 
     def patches(self, patches: int) -> int:
-        """How many of a frame's patches the later layers run on."""
+        """How many of so many patches of a frame, or of one of its windows, the later layers run on."""
         return patches if self.merge is None else merged_per_frame(self.merge, patches)
 
-    def lengths(self, vision: VisionShape) -> list[tuple[int, int]]:
+    def lengths(self, vision: VisionShape) -> list[tuple[int, float]]:
         """(queries, keys) of a frame in each layer of the tower, tokens that are no patches included. `layer` is filled in.
 
         What can be reused depends on the clip, so this is a frame of which every patch has changed.
         """
-        fitted = self.for_depth(vision.num_layers)
-        before = fitted.layer if fitted.layer is not None else 0
-        full, left = (patches + vision.other_tokens for patches in (vision.patches_per_frame, self.patches(vision.patches_per_frame)))
-        return [(tokens, tokens) for tokens in [full] * before + [left] * (vision.num_layers - before)]
+        first = self.for_depth(vision.num_layers).layer or 0
+        left = [self.patches(part) for part in vision.parts]
+        return [vision.lengths(layer, vision.parts if layer < first else left) for layer in range(vision.num_layers)]
 
     def flops(self, vision: VisionShape, frames: int, ran: Sequence[FrameLengths] = ()) -> float:
         """FLOPs of the reduced tower on `frames` frames, with those of the reduction itself.
@@ -126,11 +125,9 @@ class Tower:
         (2·P·h a frame)."""
         patches, hidden = vision.patches_per_frame, vision.hidden_size
         compared = 0 if self.reuse is None else change_in_pixels_flops(vision.patch_pixels, frames, patches)
-        left = self.patches(patches)
-        if left == patches:
-            return compared
-        merged = merge_flops(hidden, frames, patches, left, weighted=True, largest_step=self.step)
-        return compared + merged + 2 * frames * patches * hidden
+        steps = {"weighted": True, "largest_step": self.step}
+        merged = sum(merge_flops(hidden, frames, part, self.patches(part), **steps) for part in vision.parts)
+        return compared + (merged + 2 * frames * patches * hidden if merged else 0)
 
     @property
     def words(self) -> str:

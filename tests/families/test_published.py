@@ -43,9 +43,11 @@ def qwen2_vl(shape):
 def qwen2_5_vl(shape):
     """Gated MLPs of 3,420 count as half as wide again; 28 layers attend within windows of 4 x 4 tokens: 3 rows of 4 and one of 1 by 5
     columns of 4 and one of 3."""
-    windows = 4**2 * (3 * 4**2 + 1) * (5 * 4**2 + 3**2)
-    pairs = 4 * (26 * 46) ** 2 + 28 * windows
-    vision = VisionShape(32, 1280, 5130, 26 * 46, 3 * 2 * 14 * 14, shape.hidden_size, 4, 5120, attention_pairs=pairs)
+    windows = (*[64, 64, 64, 64, 64, 48] * 3, 16, 16, 16, 16, 16, 12)
+    layers = tuple(layer for layer in range(32) if layer % 8 != 7)
+    vision = VisionShape(32, 1280, 5130, 26 * 46, 3 * 2 * 14 * 14, shape.hidden_size, 4, 5120, windows=windows, windowed_layers=layers)
+    pairs = 4 * (26 * 46) ** 2 + 28 * 4**2 * (3 * 4**2 + 1) * (5 * 4**2 + 3**2)
+    assert sum(queries * keys for queries, keys in (vision.lengths(layer, vision.parts) for layer in range(32))) == pytest.approx(pairs)
     return PlannedModel(shape, vision, 13 * 23, frames_joined=2)
 
 

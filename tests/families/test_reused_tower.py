@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import aim
 from aim.families import FAMILIES
-from aim.families.reduced_tower import full_grid
+from aim.families.full_grid import full_grid
 from aim.kernels.changed_patches import changed_patches
 from aim.kernels.cost import vision_flops
 from aim.kernels.grid import Grid

@@ -92,12 +92,16 @@ def test_a_plan_tells_the_tower_with_and_without(capsys):
 
 
 @pytest.mark.parametrize(
-    ("model", "share", "message"),
-    [("llava-1.5-7b", "0", "merge is 0.0; accepted"), ("qwen2.5-vl-7b", "0.3", "Qwen2.5-VL cannot be reduced; accepted")],
+    ("model", "flags", "message"),
+    [
+        ("llava-1.5-7b", ["--tower-merge", "0"], "merge is 0.0; accepted"),
+        ("smolvlm2-2.2b", ["--tower-merge", "0.3"], "SmolVLM2 cannot be reduced; accepted"),
+        ("qwen2.5-vl-7b", ["--tower-reuse", "0.03"], "Qwen2.5-VL reuses nothing from frame to frame; accepted: merge alone"),
+    ],
 )
-def test_a_plan_that_cannot_be_made_is_one_line(capsys, model, share, message):
+def test_a_plan_that_cannot_be_made_is_one_line(capsys, model, flags, message):
     with pytest.raises(SystemExit):
-        main(["plan", model, "--tower-merge", share])
+        main(["plan", model, *flags])
     errors = capsys.readouterr().err
     assert message in errors and errors.count("\n") == 1
 
