@@ -28,13 +28,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
+SMALLER_RUN = "Use fewer frames, a smaller merge ratio or an earlier l1."
+
+
 @contextmanager
-def within_memory(what: str, let_go: Callable[[], None]) -> Iterator[None]:
-    """A block that is refused with a sentence where memory runs out in it. What it held is freed then.
+def within_memory(what: str, let_go: Callable[[], None], advice: str = SMALLER_RUN) -> Iterator[None]:
+    """A block that is refused with a sentence where memory runs out in it. What it held is freed then. A block inside it that has refused
+    so already keeps its own sentence.
 
     Args:
         what: the words for what does not fit.
         let_go: frees what is kept for later runs.
+        advice: the sentence that says what to do.
 
     Raises:
         NotEnoughMemory: memory ran out.
@@ -45,11 +50,14 @@ def within_memory(what: str, let_go: Callable[[], None]) -> Iterator[None]:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
+        if isinstance(error, NotEnoughMemory):
+            let_go()
+            raise
         problem = error
     if problem is not None:
         let_go()
         give_back(problem)
-        raise NotEnoughMemory(f"The memory of this machine does not hold {what}. Use fewer frames, a smaller merge ratio or an earlier l1.")
+        raise NotEnoughMemory(f"The memory of this machine does not hold {what}. {advice}")
 
 
 def is_disk_full(error: BaseException) -> bool:

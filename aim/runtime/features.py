@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aim.families import Encoded
+from aim.families import Encoded, Family
 from aim.methods.tower import Tower
 from aim.runtime.byte_sizes import MIB
 from aim.runtime.checkpoints import Checkpoint
+from aim.runtime.faults import within_memory
 from aim.runtime.gpus import gpus_of, running_on, wait_for
 from aim.video.clip import Clip
 
@@ -66,6 +67,7 @@ class Features:
 
         Raises:
             Refusal: the family does not take frames of this shape, or no pictures.
+            aim.runtime.faults.NotEnoughMemory: a Refusal; the vision tower does not fit into memory here.
         """
         key = (clip.digest, tower)
         if (kept := self._kept.pop(key, None)) is not None:
@@ -77,7 +79,12 @@ class Features:
         pixels = family.pixel_values(model.config, clip.frames, checkpoint.pictures)
         timings["preprocess"] = time.perf_counter() - start
         start = time.perf_counter()
-        with torch.inference_mode(), running_on(model.device), family.reducing(model, tower, checkpoint.pictures) as lengths:
+        with (
+            within_memory(f"{len(clip.frames)} frames in the vision tower", self.clear, smaller_tower(family, tower)),
+            torch.inference_mode(),
+            running_on(model.device),
+            family.reducing(model, tower, checkpoint.pictures) as lengths,
+        ):
             encoded = replace(family.encode(model, pixels), tower_lengths=tuple(lengths))
         timing = {} if family.timing is None else family.timing(clip.duration / len(clip.frames))
         grid = replace(encoded.grid, is_image=clip.is_image)
@@ -91,6 +98,14 @@ class Features:
         self._kept[key] = (encoded, size_of(encoded))
         while len(self._kept) > 1 and self.bytes > self.limit:
             self._kept.popitem(last=False)
+
+
+def smaller_tower(family: Family, tower: Tower | None) -> str:
+    """What to do where a vision tower, reduced as `tower` says, runs out of memory."""
+    if family.tower_layers is None:
+        return "Use fewer frames."
+    smaller = "merge patches inside the tower" if tower is None or tower.merge == 1 else "merge more of the tower's patches"
+    return f"Use fewer frames, or {smaller}: tower=aim.Tower(merge=0.2), or --tower-merge 0.2 on the command line."
 
 
 def size_of(value: Any) -> int:

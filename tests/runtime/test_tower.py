@@ -1,6 +1,7 @@
 """A reduced vision tower with a loaded model: features near stock's, kept apart from them, told of in the account and in plans."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ from torch.nn.functional import cosine_similarity
 
 import aim
 from aim.commands.main import main
+from aim.families import FAMILIES
 from aim.kernels.refusal import Refusal
 from aim.runtime.compare import compare
+from aim.runtime.features import smaller_tower
 from tests.fakes import make_clip
 
 EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
@@ -111,3 +114,16 @@ def test_methods_are_compared_on_a_reduced_tower_with_the_full_model_on_its_full
     full, pooled = (run.answer for run in comparison.runs)
     assert full.tower is None and pooled.tower == aim.Tower(merge=0.5, layer=1)
     assert pooled.cost["vision_tflops"] < full.cost["vision_tflops"] == pooled.cost["baseline_vision_tflops"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tower", "advice"),
+    [
+        ("llava", None, "Use fewer frames, or merge patches inside the tower: tower=aim.Tower"),
+        ("llava", aim.Tower(reuse=0), "or merge patches inside the tower"),
+        ("qwen2_vl", aim.Tower(merge=0.5), "or merge more of the tower's patches: .*--tower-merge 0.2 on the command line.$"),
+        ("gemma4", None, "^Use fewer frames.$"),
+    ],
+)
+def test_a_tower_without_memory_says_what_makes_it_smaller(name, tower, advice):
+    assert re.search(advice, smaller_tower(FAMILIES[name], tower))
