@@ -1,6 +1,7 @@
 """Builds and launches AIM Explorer. AIM_MODEL chooses the model: "bundled" (default), a checkpoint folder, or a Hub id.
 
-AIM_QUANTIZATION, "8bit" or "4bit", quantises its LLM on CUDA where bitsandbytes is installed.
+AIM_QUANTIZATION, "8bit" or "4bit", quantises its LLM on CUDA where bitsandbytes is installed. AIM_CHOOSE_MODEL, "on" or "off", says
+whether visitors may choose another model on the page.
 """
 
 import contextlib
@@ -20,14 +21,16 @@ os.environ.setdefault("GRADIO_TEMP_DIR", uploads.name)
 with contextlib.suppress(ImportError):  # a ZeroGPU Space's own package, which must come before torch
     import spaces  # noqa: F401
 
+from aim.ui.choosing import Chooser, may_choose  # noqa: E402
 from aim.ui.host import load_model  # noqa: E402
 from aim.ui.page import build_demo, launch_options  # noqa: E402
 
 logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
 logging.getLogger("aim").setLevel(logging.INFO)
 
-vlm, notice = load_model(os.environ.get("AIM_MODEL", "bundled"), os.environ.get("AIM_QUANTIZATION") or None)
-demo = build_demo(vlm, notice=notice)
+quantization = os.environ.get("AIM_QUANTIZATION") or None
+vlm, notice = load_model(os.environ.get("AIM_MODEL", "bundled"), quantization)
+demo = build_demo(vlm, notice=notice, chooser=Chooser(vlm, quantization) if may_choose() else None)
 
 if __name__ == "__main__":
     demo.launch(**launch_options())

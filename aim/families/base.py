@@ -113,6 +113,7 @@ class Family:
         tiles: the model's own processor also shows a picture enlarged in tiles, which `for_images` leaves out.
         refuses: (config) → why a model of the family cannot be reduced, in a sentence; "" for those that can.
         suggested_for_video: the app names the family's models where it says which ones would take real videos on this machine.
+        good_for: what its models are good for, in a sentence or two, for somebody who chooses one on the page.
     """
 
     title: str
@@ -140,6 +141,7 @@ class Family:
     ramp: StatedRamp = PAPER_RAMP
     shown: Callable[[dict, int, int], tuple[float, float, float, float]] = whole_picture
     suggested_for_video: bool = False
+    good_for: str = ""
     for_images: Callable[[Family], Family] | None = None
     tiles: bool = False
     refuses: Callable[[Any], str] = lambda _config: ""

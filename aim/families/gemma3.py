@@ -116,6 +116,7 @@ def _published(size: str, layers: int, hidden: int, heads: int, head_dim: int, s
 
 FAMILY = image_frames(
     title="Gemma 3",
+    good_for="Pictures, and questions in many languages. It takes the frames as pictures.",
     grid=_grid,
     pixel_values=_pixel_values,
     clip_text="<start_of_image>",

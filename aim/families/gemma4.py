@@ -208,6 +208,7 @@ def _published(size: str, layers: int, hidden: int, intermediate: int, heads: tu
 
 FAMILY = Family(
     title="Gemma 4",
+    good_for="Clips at few tokens a frame, and questions in many languages.",
     image_token=lambda config: config.image_token_id,
     video_token=lambda config: config.video_token_id,
     images=reader("image"),

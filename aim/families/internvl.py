@@ -131,6 +131,7 @@ def _published_3_5(size: str, llm: dict) -> Published:
 
 FAMILY = image_frames(
     title="InternVL",
+    good_for="Clips of few frames, and pictures.",
     grid=_grid,
     pixel_values=_pixel_values,
     clip_text="<video>",

@@ -102,6 +102,7 @@ def _published(size: str, layers: int, hidden: int, intermediate: int, heads: in
 
 FAMILY = image_frames(
     title="LLaVA-1.5",
+    good_for="Pictures. It was not trained on videos and takes the frames as pictures.",
     grid=_grid,
     pixel_values=_pixel_values,
     clip_text="<image>",

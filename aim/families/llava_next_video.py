@@ -111,6 +111,7 @@ def _refuses(config) -> str:
 
 FAMILY = Family(
     title="LLaVA-NeXT-Video",
+    good_for="Short clips. It was trained on videos.",
     image_token=lambda config: config.image_token_id,
     video_token=lambda config: config.video_token_id,
     images=images,

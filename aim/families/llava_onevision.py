@@ -164,6 +164,7 @@ def _published(size: str, kinds: tuple[str, ...], llm: dict, vocabulary: int, ti
 
 FAMILY = Family(
     title="LLaVA-OneVision",
+    good_for="Clips and pictures. It is the model of the paper that AIM comes from.",
     image_token=lambda config: config.image_token_id,
     video_token=lambda config: config.video_token_id,
     images=images,

@@ -85,6 +85,7 @@ watch_tower = qwen2_vl.tower_watcher(_order)
 FAMILY = replace(
     qwen2_vl.FAMILY,
     title="Qwen2.5-VL",
+    good_for="Clips of many frames, text in the picture, and when something happens.",
     encode=qwen2_vl.encoder(watch_tower, _vision_shape),
     vision_shape=_vision_shape,
     timing=_timing,

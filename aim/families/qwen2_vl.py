@@ -271,6 +271,7 @@ watch_tower = tower_watcher()
 
 FAMILY = Family(
     title="Qwen2-VL",
+    good_for="Clips of many frames, and text in the picture.",
     image_token=lambda config: config.image_token_id,
     video_token=lambda config: config.video_token_id,
     images=reader("image"),

@@ -83,6 +83,7 @@ def _published(name: str, llm: dict, tower: dict, tied: bool = False, later: tup
 FAMILY = replace(
     qwen3_vl.FAMILY,
     title="Qwen3.5",
+    good_for="Clips of many frames. Most of its layers keep no keys and values, so long prompts take little memory.",
     encode=qwen2_vl.encoder(qwen2_vl.watch_tower, qwen3_vl.vision_shape),
     language_shape=_language_shape,
     published=(

@@ -23,6 +23,7 @@ def _language_shape(text: Any) -> ModelShape:
 FAMILY = replace(
     qwen3_5.FAMILY,
     title="Qwen3.5 with experts",
+    good_for="As Qwen3.5. A part of its weights works on each token, so it is fast for its size.",
     language_shape=_language_shape,
     published=(
         Published(

@@ -120,6 +120,7 @@ def _published(size: str, llm: dict, tower: dict, deepstack: list[int], tied: bo
 FAMILY = replace(
     qwen2_vl.FAMILY,
     title="Qwen3-VL",
+    good_for="Clips of many frames, text in the picture, and when something happens. It is told the time of each frame.",
     videos=qwen2_vl.reader("video", step_by_step=True),
     grid=gridder(frame_size),
     pixel_values=pixel_maker(frame_size),

@@ -33,6 +33,7 @@ def _published(size: str, llm: dict) -> Published:
 FAMILY = replace(
     qwen3_vl.FAMILY,
     title="Qwen3-VL with experts",
+    good_for="As Qwen3-VL. A part of its weights works on each token, so it is fast for its size.",
     language_shape=_language_shape,
     published=(_published("30B-A3B", QWEN3_30B_A3B), _published("235B-A22B", QWEN3_235B_A22B)),
 )

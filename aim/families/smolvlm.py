@@ -162,6 +162,7 @@ def _published(size: str, hub_id: str, llm: tuple[int, ...], theta: float, tower
 FAMILY = replace(
     image_frames(
         title="SmolVLM2",
+        good_for="Clips on a computer without a GPU.",
         grid=_grid,
         pixel_values=_pixel_values,
         clip_text="<image>",

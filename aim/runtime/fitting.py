@@ -21,11 +21,16 @@ def memory() -> int | None:
     """
     if torch.cuda.is_available():
         return torch.cuda.get_device_properties(0).total_memory
-    granted = os.environ.get("MEMORY", "").removesuffix("Gi")
-    if granted.isdigit():
-        return int(granted) * 2**30
+    if (host := granted()) is not None:
+        return host
     lines = _MEMORY.read_text().splitlines() if _MEMORY.exists() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def granted() -> int | None:
+    """Bytes that the host grants this process by the variable `MEMORY`, as a Space does with "16Gi"; None where it says nothing."""
+    amount = os.environ.get("MEMORY", "").removesuffix("Gi")
+    return int(amount) * 2**30 if amount.isdigit() else None
 
 
 def fitting(memory_bytes: int, bytes_per_value: int) -> list[str]:

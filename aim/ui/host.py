@@ -43,13 +43,16 @@ def load_model(name: str, quantization: str | None = None, loader: Callable[...,
     except Exception as error:
         if name == "bundled" and quantization is None:
             raise
-        notice = f"The model {shown_name(name)} could not be loaded, so the bundled one answers. {_reason(error)}"
+        notice = f"The model {shown_name(name)} could not be loaded, so the bundled one answers. {reason(error)}"
     logger.warning(notice)
     return loader("bundled"), notice
 
 
-def _reason(error: Exception) -> str:
-    """What the notice says of it. The text of an error without words for visitors may hold a path, so it is kept out of the log too."""
+def reason(error: Exception) -> str:
+    """What visitors are told of a model that was not loaded.
+
+    The text of an error without words for visitors may hold a path, so it is kept out of the log too.
+    """
     if is_out_of_memory(error):
         return "The model does not fit into the memory here."
     told = known(error)

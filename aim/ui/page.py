@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import gradio as gr
 from aim.ui import texts
 from aim.ui.api import build_api
 from aim.ui.asking import build_asking, connect_asking
+from aim.ui.choosing import Chooser
+from aim.ui.choosing_part import ChoosingPart
 from aim.ui.counterfactual import connect_counterfactual
 from aim.ui.examples import FOLDER, Example, load_examples
 from aim.ui.gpu import placed
@@ -69,14 +72,17 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build_demo(vlm, examples: Path = FOLDER, notice: str = "") -> gr.Blocks:
+def build_demo(vlm, examples: Path = FOLDER, notice: str = "", chooser: Chooser | None = None) -> gr.Blocks:
     """The app around a loaded model (`aim.load`).
 
     Args:
         examples: a folder with an `examples.json`. Without that file there are no examples.
         notice: what visitors should know first, such as that another model was wanted.
+        chooser: with it, visitors may choose another model than `vlm`, which is its own at first.
     """
     vlm, known = placed(vlm), load_examples(examples)
+    if chooser is not None:
+        vlm, chooser.build = chooser.seated(vlm), partial(build_demo, examples=examples, chooser=chooser)
     with gr.Blocks(title="AIM Explorer", fill_width=True, analytics_enabled=False, delete_cache=(SWEEP_SECONDS, UPLOAD_SECONDS)) as demo:
         with gr.Row(elem_classes="aim-top", equal_height=False):
             gr.HTML(texts.HEADER, elem_id="header")
@@ -86,6 +92,7 @@ def build_demo(vlm, examples: Path = FOLDER, notice: str = "") -> gr.Blocks:
         client = gr.Textbox(visible=False, elem_id="client")
         first = opening(vlm, known)
         asking = build_asking(vlm, known)
+        choosing = None if chooser is None else ChoosingPart(chooser)
         with gr.Row(elem_classes="aim-line", equal_height=False):
             state = build_status(vlm)
             tour = build_tour()
@@ -112,8 +119,12 @@ def build_demo(vlm, examples: Path = FOLDER, notice: str = "") -> gr.Blocks:
         for tab in tabs:
             tab.connect(page)
         connect_seen(vlm, asking, controls, seen, last_run, finished)
+        if choosing is not None:
+            choosing.connect(vlm)
         demo.unload(forget(demo))
     demo.queue(**QUEUE)
+    if chooser is not None and chooser.running is None:
+        chooser.running = demo
     return demo
 
 
