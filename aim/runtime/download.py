@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,10 @@ def download(hub_id: str, far: Far, stop: threading.Event) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     if (left := shutil.disk_usage(cache).free) < far.total:
         raise Refusal(f'"{hub_id}" takes {far.total / 1e9:.1f} GB on disk, which has {left / 1e9:.1f} GB left. Free some, and try again.')
-    with told(hub_id):
+    with told(hub_id), suppress(Stopped):
         snapshot_download(hub_id, tqdm_class=_counting(far, stop.is_set), **_FILES)
+        return
+    raise Stopped
 
 
 def _counting(far: Far, stopped: Callable[[], bool]) -> type[tqdm]:
