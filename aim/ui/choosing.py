@@ -121,7 +121,7 @@ class Chooser:
 
         All models have the same clips, and the same gate, so that a page of the model before may choose too.
         """
-        return replace(self._tenure.of(model), clips=self.clips, gate=self.gate)
+        return replace(self._tenure.of(model), choosable=True, clips=self.clips, gate=self.gate)
 
     @property
     def room(self) -> int | None:

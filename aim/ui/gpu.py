@@ -42,7 +42,7 @@ def placed(vlm, gpu: Callable | None = None) -> AppModel:
         gpu: the decorator, called as `gpu(duration=estimate)(function)`; default `spaces.GPU` where app.py could import it.
     """
     gpu = gpu or getattr(sys.modules.get("spaces"), "GPU", None)
-    own = ("run", "live", "metered", "clips", "full_answers", "gate", "features_bytes")
+    own = ("run", "live", "metered", "choosable", "clips", "full_answers", "gate", "features_bytes")
     facts = {item.name: getattr(vlm, item.name) for item in fields(AppModel) if item.name not in own}
     there = None if gpu is None else _there(vlm, gpu)
     live = vlm.is_bundled and there is None  # a call of the worker takes longer than a move of a knob

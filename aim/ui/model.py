@@ -30,6 +30,7 @@ class AppModel:
         run: the one way to work with the model, see `aim.ui.jobs.Run`.
         live: whether every run is so cheap that moves of a knob start one from the beginning on; see `aim.ui.pace`.
         metered: whether each job is charged to the visitor, so that only Run starts one.
+        choosable: whether visitors may choose another model, see `aim.ui.choosing`.
         clips: the decoded clips of all visitors.
         full_answers: what the full model said about them.
         gate: who may use the model at once.
@@ -52,6 +53,7 @@ class AppModel:
     run: Run
     live: bool = False
     metered: bool = False
+    choosable: bool = False
     clips: ClipStore = field(default_factory=ClipStore.from_environment)
     ramp: StatedRamp = PAPER_RAMP
     full_answers: FullAnswers = field(default_factory=FullAnswers)

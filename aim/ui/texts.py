@@ -38,12 +38,16 @@ def model_note(vlm) -> str:
 
 def _bundled_note(vlm) -> str:
     *most, last = (family.title for family in FAMILIES.values())
+    way = (
+        "choose one under <b>Model</b> below"
+        if vlm.choosable
+        else f"start the app with one, for example <code>AIM_MODEL={escape(_example(vlm))} python app.py</code>"
+    )
     return (
         '<p class="aim-help">Ask it about colour, shape, number, '
         "the largest one, whether something is there, which way it moves, when and in which order things come, what they become, or what "
-        "flashes. It answers in one word. It knows nothing about real videos. For those, pick "
-        f"{escape(', '.join(most))} or {escape(last)}, "
-        f"for example <code>AIM_MODEL={escape(_example(vlm))} python app.py</code>.</p>"
+        "flashes. It answers in one word. It knows nothing about real videos. Models of these families do: "
+        f"{escape(', '.join(most))} and {escape(last)}. To ask one, {way}.</p>"
     )
 
 

@@ -75,7 +75,7 @@ def test_the_bundled_model_says_what_world_it_knows(visit):
     visitor = visit()
     assert "moving coloured shapes" in visitor.text("#model")
     visitor.tab.locator("#model summary").click()
-    assert "For those, pick" in visitor.text("#model")
+    assert "Models of these families do: LLaVA-OneVision" in visitor.text("#model")
 
 
 def test_a_file_that_is_no_video_gives_a_sentence_and_costs_nothing(tab, tmp_path):
