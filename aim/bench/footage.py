@@ -48,12 +48,12 @@ class Footage:
         """
         if self.file is None:
             return np.random.default_rng(0).integers(0, 256, (self.frames, self.height, self.width, 3), np.uint8)
-        return self._read()[0]
+        return self._read(self.file)[0]
 
-    def _read(self) -> tuple[np.ndarray, float]:
-        clip = read_video(self.file, self.frames)
+    def _read(self, file: Path) -> tuple[np.ndarray, float]:
+        clip = read_video(file, self.frames)
         if len(clip.frames) != self.frames:
-            raise Refusal(f"{self.file.name} has {len(clip.frames)} frames, and {self.frames} are to be measured. Give a longer video.")
+            raise Refusal(f"{file.name} has {len(clip.frames)} frames, and {self.frames} are to be measured. Give a longer video.")
         return clip.frames, clip.decode_seconds
 
     def encode(self, model: PreTrainedModel, tower: Tower | None) -> tuple[dict[str, Any], dict[str, float]]:
@@ -72,7 +72,7 @@ class Footage:
         if self.file is None:
             frames = self.example
         else:
-            frames, stages["read"] = self._read()
+            frames, stages["read"] = self._read(self.file)
         start = time.perf_counter()
         pixels = family.pixel_values(model.config, frames, self.pictures)
         stages["preprocess"] = time.perf_counter() - start

@@ -107,12 +107,13 @@ class Evaluation:
     def _cost(self, setting: Setting, records: list[Record], outcomes: list[Outcome]) -> dict[str, float]:
         """The mean over the questions, whose costs differ only by their text tokens, and over the frames that a reduced tower saw."""
         frames, visual = setting.frames, records[0].visual_per_layer
-        tower = {"tower": setting.tower, "tower_lengths": [lengths for record in records for lengths in record.tower_lengths]}
+        lengths = [one for record in records for one in record.tower_lengths]
         counts = Counter(outcome.text_tokens for outcome in outcomes)
         total: Counter[str] = Counter()
         for text, count in counts.items():
             pairs = [(tokens, text) for tokens in visual]
-            cost = cost_of(self._config, pairs, frames, frames * self._tokens_per_frame, setting.method, **tower)
+            before = frames, frames * self._tokens_per_frame
+            cost = cost_of(self._config, pairs, *before, setting.method, tower=setting.tower, tower_lengths=lengths)
             total.update({name: value * count for name, value in cost.items()})
         return {name: value / len(outcomes) for name, value in total.items()}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 from aim.kernels.bounds import Bounds, Kind
 from aim.kernels.changed_patches import change_in_pixels_flops
@@ -125,8 +126,8 @@ class Tower:
         (2·P·h a frame)."""
         patches, hidden = vision.patches_per_frame, vision.hidden_size
         compared = 0 if self.reuse is None else change_in_pixels_flops(vision.patch_pixels, frames, patches)
-        steps = {"weighted": True, "largest_step": self.step}
-        merged = sum(merge_flops(hidden, frames, part, self.patches(part), **steps) for part in vision.parts)
+        cost = partial(merge_flops, hidden, frames, weighted=True, largest_step=self.step)
+        merged = sum(cost(part, self.patches(part)) for part in vision.parts)
         return compared + (merged + 2 * frames * patches * hidden if merged else 0)
 
     @property

@@ -235,8 +235,8 @@ class VLM(LoadedModel):
         trace.timings = timings
         executed = trace.tokens_per_layer, trace.frames, trace.visual_tokens
         size, tokens = self.dtype.itemsize, streamer.tokens
-        ran = {"grid": encoded.grid, "tower": tower, "tower_lengths": encoded.tower_lengths}
-        cost = cost_of(self.model.config, *executed, method, size, new_tokens=tokens, **ran)
+        before = encoded.grid, tower, encoded.tower_lengths
+        cost = cost_of(self.model.config, *executed, method, size, tokens, *before)
         text = answer.text.strip()
         yield replace(
             answer,

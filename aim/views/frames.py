@@ -96,7 +96,7 @@ def merged_regions(stack: Stack, trace: Trace, layer: int) -> np.ndarray:
     painted = stack.stretched(spread(packed(token_colours(stack.colours, trace)), assignment, 0))
     stack.cover(painted, fates(trace, 0), Fate.LEFT_OUT)
     draw_borders(painted, stack.grids(assignment))
-    draw_dots(painted, stack.grids(_stands_for_many(trace, trace.assignment)))
+    draw_dots(painted, stack.grids(_stands_for_many(trace, assignment)))
     return painted
 
 
