@@ -27,11 +27,11 @@ def run(setting: Setting, stop: Callable[[], str]) -> Found:
     missing += [name for name in TESTS if not (ROOT / name).exists()]
     if missing:
         return Found({}, "", left_out=[f"not here: {', '.join(missing)}"])
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", *TESTS]
     printed, status = _printed(command, stop)
+    last = printed.rstrip().rpartition("\n")[2]
     if status is None:
-        return Found({"ended": printed}, "", left_out=["the tests took too long and were ended"])
-    last = printed.splitlines()[-1] if printed else ""
+        return Found({"last_line": last}, last, left_out=["the tests took too long and were ended"])
     failed = re.findall(r"^(?:FAILED|ERROR) .*", printed, re.M) or ([last] if status else [])
     return Found({"last_line": last}, last, wrong=failed)
 
