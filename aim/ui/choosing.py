@@ -19,7 +19,6 @@ import gradio as gr
 
 from aim.kernels.refusal import Refusal
 from aim.runtime.download import Far, download, loaded_bytes
-from aim.runtime.failure import shown_name
 from aim.runtime.gpus import gpus_of
 from aim.runtime.memory import read_held
 from aim.runtime.offers import Offer, free, offers, room
@@ -31,6 +30,7 @@ from aim.ui.gate import Gate
 from aim.ui.model import AppModel
 from aim.ui.store import ClipStore
 from aim.ui.swap import show
+from aim.ui.texts import called
 
 logger = logging.getLogger("aim.ui")
 VARIABLE = "AIM_CHOOSE_MODEL"
@@ -38,6 +38,10 @@ _ANSWERS = {"on": True, "off": False}
 _HERE = ("", "127.0.0.1", "localhost", "::1")
 SUCCEEDED = "This app now answers with {name}, which was chosen on another page. Load this page again."
 NO_ROOM = '"{name}" needs {needs:.1f} GB of memory, and {left:.1f} GB are free now. Choose a smaller model, or close other programs.'
+
+
+class NothingToLoad(Refusal):
+    """No other model than the present one was chosen."""
 
 
 def may_choose(environment: dict[str, str] | None = None) -> bool:
@@ -138,13 +142,13 @@ class Chooser:
         """The offer of that name.
 
         Raises:
-            Refusal: none is chosen, or it is not offered, or it answers already.
+            NothingToLoad: none is chosen, or it is not offered, or it answers already.
         """
         chosen = next((offer for offer in self.fitting()[0] if offer.name == name), None)
         if chosen is None:
-            raise Refusal("No model of the list is chosen. Choose one, and press Load.")
+            raise NothingToLoad("No model of the list is chosen. Choose one, and press Load.")
         if name == self.vlm.name:
-            raise Refusal("This model answers already. Choose another one.")
+            raise NothingToLoad("This model answers already. Choose another one.")
         return chosen
 
     def download(self, name: str, stop: threading.Event) -> Generator[Far, None, None]:
@@ -210,7 +214,7 @@ class Chooser:
             self.vlm, self._tenure = last, before
             raise
         show(running, page)
-        before.successor = shown_name(loaded.name)
+        before.successor = called(loaded.name)
         logger.info("The model is now %s.", before.successor)
 
     def _bring_back(self, present: VLM) -> None:

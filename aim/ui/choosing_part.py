@@ -11,15 +11,15 @@ import gradio as gr
 
 from aim.engine.stopping import Stopped
 from aim.runtime.download import Far
-from aim.runtime.failure import shown_name
 from aim.runtime.offers import FRAMES, Offer
-from aim.ui.choosing import Chooser
+from aim.ui.choosing import Chooser, NothingToLoad
 from aim.ui.connection import presence
 from aim.ui.host import reason
 from aim.ui.model import AppModel
 from aim.ui.starting import ONE_AT_A_TIME, QUIET
 from aim.ui.status import status
 from aim.ui.stop import StopSignal
+from aim.ui.texts import called
 from aim.views.units import size
 
 ASKING = "Asking the Hub for the files."
@@ -64,7 +64,7 @@ class ChoosingPart:
     def __init__(self, chooser: Chooser):
         self.chooser = chooser
         fit, rest = chooser.fitting()
-        present = shown_name(chooser.vlm.name)
+        present = called(chooser.vlm.name)
         with gr.Accordion(f"Model: {present}. Choose another one", open=False, elem_id="choose-model"):
             gr.HTML(
                 '<p class="aim-help">The app answers with one model for everybody who has it open. Each size is the memory for the weights '
@@ -115,7 +115,7 @@ class ChoosingPart:
                 with vlm.gate.run(presence()), closing(self.chooser.change(name, stop)) as steps:
                     for far in steps:
                         yield [progress("Loading into memory.", far), ""]
-                yield [progress("Loaded. The page opens anew."), shown_name(name)]
+                yield [progress("Loaded. The page opens anew."), called(name)]
             except Stopped:
                 yield [status(STOPPED), ""]
             except Exception as error:
@@ -137,4 +137,6 @@ class ChoosingPart:
 
 def not_loaded(chooser: Chooser, error: Exception) -> str:
     """What is said where a model could not be had: the reason, and which one still answers."""
-    return status(f"{reason(error)} The model {shown_name(chooser.vlm.name)} still answers.", error=True)
+    present = called(chooser.vlm.name)
+    still = "" if isinstance(error, NothingToLoad) else f" For now {present} still answers."
+    return status(f"{reason(error)}{still}", error=True)

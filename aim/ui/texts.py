@@ -13,7 +13,8 @@ from aim.video.intake.limits import LIMITS
 HEADER = """<header class="aim-header"><h1>AIM Explorer</h1>
 <p><span>A video language model cuts each frame into patches and reads each patch as a token.
 <a href="https://arxiv.org/abs/2412.03248" target="_blank" rel="noopener">AIM</a> merges patches that look alike, then drops the tokens that
-get little attention. How few can the model live on?</span> Drag <b>Tokens kept</b> until the answer breaks.</p></header>"""
+get little attention. How few tokens does the model need?</span> Lower <b>Tokens kept</b> until the answer
+changes.</p></header>"""
 
 KNOBS = """<p class="aim-help">Similar patches are merged before the language model. The <b>merge ratio</b> is the share of tokens kept
 after merging. All merged tokens pass through the layers before <b>l1</b>. From layer l1 on, every layer drops the least important ones.
@@ -68,9 +69,14 @@ def public_name(name: str) -> str:
     return Path(name).name if Path(name).is_absolute() else name
 
 
+def called(name: str) -> str:
+    """What a model is called in a sentence for visitors."""
+    return "the bundled shapes model" if name == "bundled" else public_name(name)
+
+
 def model_line(vlm) -> str:
     """Name, depth, tokens a frame, device."""
-    name = "the bundled shapes model" if vlm.is_bundled else public_name(vlm.name)
+    name = called(vlm.name)
     pair = vlm.grid(2)  # some models take frames two by two
     tokens = f"{pair.tokens_per_frame} visual tokens {'a frame' if pair.frames == 2 else 'for 2 frames'}"
     facts = (name, f"{vlm.num_layers} layers", tokens, told_of(vlm.device, vlm.dtype))

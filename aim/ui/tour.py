@@ -24,7 +24,7 @@ STEPS = (
         "Paper",
         None,
         "survival",
-        "Dropping: inside the language model, each layer keeps fewer of the tokens, the least important go first.",
+        "Dropping: inside the language model, each layer keeps fewer of the tokens. The least important ones go first.",
     ),
     (
         "3 Break it",

@@ -37,6 +37,7 @@ function startPage(element, props, watch, trigger) {
     const known = value.same === true || value.same === false;
     verdict.className = `aim-verdict ${known ? (value.same ? "aim-same" : "aim-differ") : ""}`;
     const full = value.full ?? "";
+    verdict.title = "The full model reads every token. Nothing is merged or dropped in it.";
     verdict.textContent = known ? (value.same ? "✓ same as the full model" : `✗ the full model says: ${full}`) : full && `full model: ${full}`;
     note.hidden = !value.note;
     note.textContent = value.note ?? "";
