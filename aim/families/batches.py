@@ -14,7 +14,14 @@ from aim.families.towers import recorded
 from aim.kernels.cost import VisionShape
 from aim.kernels.tower_attention import TowerAttention
 
+try:
+    from transformers.utils.output_capturing import select_hidden_states
+except ImportError:  # versions that keep every layer's output
+    select_hidden_states = None
+
 MEMORY_BUDGET = 2**30
+# Whether transformers keeps only those layers' outputs that a model's feature layer names.
+SELECTS = select_hidden_states is not None
 Output = TypeVar("Output")
 
 
@@ -46,9 +53,11 @@ def features(tokens: Tensor | list[Tensor], seen: tuple[TowerAttention, ...]) ->
 def batches(frames: Tensor, vision: VisionShape, bytes_per_value: int, memory_budget: int = MEMORY_BUDGET) -> Iterator[Tensor]:
     """Cut [F, ...] into parts of as many frames as `memory_budget` bytes can hold the activations of, at least one frame a part.
 
-    A frame of P patches is counted as P · (hidden · (layers + 1 + 8) + 2 · intermediate) values: transformers keeps every layer's output,
-    and a layer at work holds its input, norm, queries, keys, values, the attention's output and the MLP's two sides.
+    A frame of P patches is counted as P · (hidden · (kept + 8) + 2 · intermediate) values: a layer at work holds its input, norm, queries,
+    keys, values, the attention's output and the MLP's two sides, and transformers keeps 2 layers' outputs, the selected one and the last.
+    Its versions that cannot select keep all of them.
     """
-    values = vision.hidden_size * (vision.num_layers + 9) + 2 * vision.intermediate_size
+    kept = 2 if SELECTS else vision.num_layers + 1
+    values = vision.hidden_size * (kept + 8) + 2 * vision.intermediate_size
     at_once = max(1, memory_budget // (vision.patches_per_frame * values * bytes_per_value))
     yield from frames.split(at_once)

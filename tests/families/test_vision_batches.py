@@ -9,14 +9,15 @@ from aim.families.batches import batches
 from aim.kernels.cost import VisionShape
 from tests.tiny import EACH, TINY, pictures_of
 
-FRAME = 9 * (8 * (2 + 9) + 2 * 16) * 4  # bytes of one frame of `VISION`
-VISION = VisionShape(2, 8, 16, patches_per_frame=9, patch_pixels=12)
+VISION = VisionShape(6, 8, 16, patches_per_frame=9, patch_pixels=12)
 
 
-@pytest.mark.parametrize(("budget", "lengths"), [(0, [1] * 5), (FRAME, [1] * 5), (2 * FRAME, [2, 2, 1]), (5 * FRAME, [5]), (2**30, [5])])
-def test_parts_hold_as_many_frames_as_the_budget_has_room_for(budget, lengths):
-    frames = torch.arange(5)[:, None]
-    parts = list(batches(frames, VISION, 4, budget))
+@pytest.mark.parametrize(("selects", "kept"), [(True, 2), (False, 7)])
+@pytest.mark.parametrize(("room", "lengths"), [(0, [1] * 5), (1, [1] * 5), (2, [2, 2, 1]), (5, [5]), (2**20, [5])])
+def test_parts_hold_as_many_frames_as_the_budget_has_room_for(monkeypatch, room, lengths, selects, kept):
+    monkeypatch.setattr(module, "SELECTS", selects)
+    frames, frame = torch.arange(5)[:, None], 9 * (8 * (kept + 8) + 2 * 16) * 4  # bytes of one frame of `VISION`
+    parts = list(batches(frames, VISION, 4, room * frame))
     assert [len(part) for part in parts] == lengths and torch.equal(torch.cat(parts), frames)
 
 
