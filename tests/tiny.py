@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 
+from aim.bench.tiny_axes_models import glm4v, glm46v, qwen2_5_vl, qwen2_vl, qwen3_5, qwen3_5_moe, qwen3_vl, qwen3_vl_moe
 from aim.bench.tiny_models import (
     IMAGE,
-    NEWLINE,
     PAD,
     VIDEO,
     gemma3,
@@ -21,127 +21,43 @@ from aim.bench.tiny_models import (
     llava,
     llava_next_video,
     llava_onevision,
-    qwen2_5_vl,
-    qwen2_vl,
-    qwen3_5,
-    qwen3_5_moe,
-    qwen3_vl,
-    qwen3_vl_moe,
     smolvlm,
+    video_llama_3,
 )
+from aim.bench.tiny_models import NEWLINE as NEWLINE
 from aim.bench.tiny_models import TEXT as TEXT
 from aim.bench.tiny_models import VISION as VISION
-from aim.families.gemma4_tower import ONE_AXIS
+from tests.tiny_inputs import (
+    Part,
+    gemma3_clip,
+    gemma3_image,
+    gemma4_clip,
+    gemma4_image,
+    glm_clip,
+    internvl_clip,
+    internvl_image,
+    llava_clip,
+    llava_image,
+    llava_next_video_clip,
+    llava_next_video_image,
+    llava_onevision_clip,
+    llava_onevision_image,
+    qwen_clip,
+    qwen_image,
+    smolvlm_clip,
+    smolvlm_image,
+    timed_clip,
+    timed_words,
+    video_llama_clip,
+    video_llama_image,
+    words,
+)
+from tests.tiny_inputs import gemma4_places as gemma4_places
 
 takes_features = pytest.mark.skipif(
     "mm_encoder_outputs" not in signature(LlavaOnevisionForConditionalGeneration.forward).parameters,
     reason="transformers takes features of several clips, or of another length, since 5.18",
 )
-
-# A picture as a processor returns it: (ids, further inputs with the pictures along the first axis).
-Part = tuple[list[int], dict[str, torch.Tensor]]
-
-
-def _llava_onevision_clip(frames: int, generator) -> Part:
-    return [VIDEO] * (frames * 25 + 1), {"pixel_values_videos": torch.randn(1, frames, 3, 40, 40, generator=generator)}
-
-
-def _llava_onevision_image(generator) -> Part:
-    """Base views alone, as several images in a prompt have them; see `TinyFamily.image_inputs`."""
-    pixels = torch.randn(1, 1, 3, 40, 40, generator=generator)
-    return [IMAGE] * 101, {"pixel_values": pixels, "image_sizes": torch.tensor([[30, 50]])}
-
-
-def _llava_clip(frames: int, generator) -> Part:
-    return ([IMAGE] * 25 + [NEWLINE]) * frames, {"pixel_values": torch.randn(frames, 3, 20, 20, generator=generator)}
-
-
-def _llava_image(generator) -> Part:
-    return [IMAGE] * 25, {"pixel_values": torch.randn(1, 3, 20, 20, generator=generator)}
-
-
-def _llava_next_video_clip(frames: int, generator) -> Part:
-    return [VIDEO] * (frames * 25), {"pixel_values_videos": torch.randn(1, frames, 3, 40, 40, generator=generator)}
-
-
-def _llava_next_video_image(generator) -> Part:
-    """The whole view and 1 x 2 tiles, of which 10 rows of 16 are left."""
-    pixels = torch.randn(1, 3, 3, 40, 40, generator=generator)
-    return [IMAGE] * (100 + 10 * 17), {"pixel_values": pixels, "image_sizes": torch.tensor([[30, 50]])}
-
-
-def _internvl_clip(frames: int, generator) -> Part:
-    ids = [token for frame in range(frames) for token in [NEWLINE, 3 + frame, 95, *[IMAGE] * 25, 96]]
-    return ids, {"pixel_values": torch.randn(frames, 3, 40, 40, generator=generator)}
-
-
-def _internvl_image(generator) -> Part:
-    """Two tiles and a thumbnail, one behind the other."""
-    return [95, *[IMAGE] * 75, 96], {"pixel_values": torch.randn(3, 3, 40, 40, generator=generator)}
-
-
-def _smolvlm_clip(frames: int, generator) -> Part:
-    ids = [token for frame in range(frames) for token in [NEWLINE, 3 + frame, 95, 96, *[IMAGE] * 25, 95]]
-    return ids, {"pixel_values": torch.randn(1, frames, 3, 40, 40, generator=generator)}
-
-
-def _smolvlm_image(generator) -> Part:
-    return [95, 96, *[IMAGE] * 25, 95], {"pixel_values": torch.randn(1, 1, 3, 40, 40, generator=generator)}
-
-
-def _gemma3_clip(frames: int, generator) -> Part:
-    return [NEWLINE, 95, *[IMAGE] * 25, 96] * frames, {"pixel_values": torch.randn(frames, 3, 40, 40, generator=generator)}
-
-
-def _gemma3_image(generator) -> Part:
-    return _gemma3_clip(1, generator)
-
-
-def gemma4_places(pictures: int, rows: int, padding: int = 0) -> torch.Tensor:
-    """Column and row of `rows` x 10 patches, and of as many as `padding` that are none."""
-    places = torch.stack(torch.meshgrid(torch.arange(10), torch.arange(rows), indexing="xy"), dim=-1).flatten(0, 1)
-    return torch.cat([places, torch.full((padding, 2), -1)]).expand(pictures, -1, -1)
-
-
-def _gemma4_clip(frames: int, generator) -> Part:
-    """Two words for the time before each frame. Before transformers 5.19 the videos had an axis of their own."""
-    ids = [token for frame in range(frames) for token in [3 + frame, 50, 95, *[VIDEO] * 25, 96]]
-    patches, places = torch.randn(frames, 100, 48, generator=generator), gemma4_places(frames, 10)
-    if not ONE_AXIS:
-        return ids, {"pixel_values_videos": patches[None], "video_position_ids": places[None]}
-    return ids, {"pixel_values_videos": patches, "video_position_ids": places, "num_frames_per_video": torch.tensor([frames])}
-
-
-def _gemma4_image(generator) -> Part:
-    """4 x 5 tokens, padded to 5 x 5."""
-    pixels = torch.randn(1, 100, 48, generator=generator)
-    return [95, *[IMAGE] * 20, 96], {"pixel_values": pixels, "image_position_ids": gemma4_places(1, 8, 20)}
-
-
-def _qwen_clip(frames: int, generator) -> Part:
-    steps = -(-frames // 2)
-    patches = torch.randn(steps * 140, 96, generator=generator)
-    sizes = torch.tensor([[steps, 10, 14]])
-    return [95, *[VIDEO] * (steps * 35), 96], {"pixel_values_videos": patches, "video_grid_thw": sizes}
-
-
-def _timed_clip(frames: int, generator) -> Part:
-    """As `_qwen_clip`, with two words for the time before each step, and markers around it."""
-    ids, inputs = _qwen_clip(frames, generator)
-    steps = int(inputs["video_grid_thw"][0, 0])
-    return [95, *(token for step in range(steps) for token in [3 + step, 50, 95, *[VIDEO] * 35, 96]), 96], inputs
-
-
-def _timed_words(frames: int) -> int:
-    return 2 + 4 * -(-frames // 2)
-
-
-def _qwen_image(generator) -> Part:
-    """Of a size of its own: 3 x 4, 3 x 5 or 3 x 6 tokens."""
-    columns = int(torch.randint(4, 7, (1,), generator=generator))
-    patches = torch.randn(12 * columns, 96, generator=generator)
-    sizes = torch.tensor([[1, 6, 2 * columns]])
-    return [95, *[IMAGE] * (3 * columns), 96], {"pixel_values": patches, "image_grid_thw": sizes}
 
 
 @dataclass(frozen=True)
@@ -183,15 +99,15 @@ class TinyFamily:
     def video_inputs(self, frames=4, seed=0, before=3, after=6) -> dict[str, torch.Tensor]:
         """One clip and a question, batch 1; where the family knows no videos, the frames as images."""
         generator = torch.Generator().manual_seed(seed)
-        return self._prompt([_words(before, generator), self.clip(frames, generator), _words(after, generator)])
+        return self._prompt([words(before, generator), self.clip(frames, generator), words(after, generator)])
 
     def image_inputs(self, images=3, seed=0, before=3, after=6) -> dict[str, torch.Tensor]:
         """Several images, the first two side by side and text between the others, and a question, batch 1."""
         generator = torch.Generator().manual_seed(seed)
-        parts = [_words(before, generator), self.image(generator)]
+        parts = [words(before, generator), self.image(generator)]
         for number in range(1, images):
-            parts += [_words(2 * (number > 1), generator), self.image(generator)]
-        return self._prompt([*parts, _words(after, generator)])
+            parts += [words(2 * (number > 1), generator), self.image(generator)]
+        return self._prompt([*parts, words(after, generator)])
 
     def batch_inputs(self, frames=4, seed=0, texts=((3, 6), (5, 11))) -> tuple[dict[str, torch.Tensor], list[dict[str, torch.Tensor]]]:
         """(a batch padded on the left, each of its prompts alone): a clip each, `texts` are the words before and after it."""
@@ -218,27 +134,27 @@ class TinyFamily:
         return inputs
 
 
-def _words(count: int, generator) -> Part:
-    return torch.randint(3, 90, (count,), generator=generator).tolist(), {}
-
-
 TINY: dict[str, TinyFamily] = {
-    "llava_onevision": TinyFamily(llava_onevision, _llava_onevision_clip, _llava_onevision_image, 25, lambda frames: 1, counts_images=True),
-    "llava": TinyFamily(llava, _llava_clip, _llava_image, 25, lambda frames: frames),
-    "llava_next_video": TinyFamily(llava_next_video, _llava_next_video_clip, _llava_next_video_image, 25, lambda frames: 0, tiled=True),
-    "qwen2_vl": TinyFamily(qwen2_vl, _qwen_clip, _qwen_image, 35, lambda frames: 2, step=2, token_types="mm_token_type_ids"),
-    "qwen2_5_vl": TinyFamily(qwen2_5_vl, _qwen_clip, _qwen_image, 35, lambda frames: 2, step=2, token_types="mm_token_type_ids"),
-    "qwen3_vl": TinyFamily(qwen3_vl, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types="mm_token_type_ids"),
-    "qwen3_vl_moe": TinyFamily(qwen3_vl_moe, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types="mm_token_type_ids"),
-    "qwen3_5": TinyFamily(qwen3_5, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types="mm_token_type_ids", linear=True),
-    "qwen3_5_moe": TinyFamily(
-        qwen3_5_moe, _timed_clip, _qwen_image, 35, _timed_words, step=2, token_types="mm_token_type_ids", linear=True
-    ),
-    "internvl": TinyFamily(internvl, _internvl_clip, _internvl_image, 25, lambda frames: 4 * frames),
-    "smolvlm": TinyFamily(smolvlm, _smolvlm_clip, _smolvlm_image, 25, lambda frames: 5 * frames),
-    "gemma3": TinyFamily(gemma3, _gemma3_clip, _gemma3_image, 25, lambda frames: 3 * frames, token_types="token_type_ids", windows=True),
-    "gemma4": TinyFamily(gemma4, _gemma4_clip, _gemma4_image, 25, lambda frames: 4 * frames, token_types="mm_token_type_ids", windows=True),
+    "llava_onevision": TinyFamily(llava_onevision, llava_onevision_clip, llava_onevision_image, 25, lambda frames: 1, counts_images=True),
+    "llava": TinyFamily(llava, llava_clip, llava_image, 25, lambda frames: frames),
+    "llava_next_video": TinyFamily(llava_next_video, llava_next_video_clip, llava_next_video_image, 25, lambda frames: 0, tiled=True),
+    "qwen2_vl": TinyFamily(qwen2_vl, qwen_clip, qwen_image, 35, lambda frames: 2, step=2, token_types="mm_token_type_ids"),
+    "qwen2_5_vl": TinyFamily(qwen2_5_vl, qwen_clip, qwen_image, 35, lambda frames: 2, step=2, token_types="mm_token_type_ids"),
+    "qwen3_vl": TinyFamily(qwen3_vl, timed_clip, qwen_image, 35, timed_words, step=2, token_types="mm_token_type_ids"),
+    "qwen3_vl_moe": TinyFamily(qwen3_vl_moe, timed_clip, qwen_image, 35, timed_words, step=2, token_types="mm_token_type_ids"),
+    "qwen3_5": TinyFamily(qwen3_5, timed_clip, qwen_image, 35, timed_words, step=2, token_types="mm_token_type_ids", linear=True),
+    "qwen3_5_moe": TinyFamily(qwen3_5_moe, timed_clip, qwen_image, 35, timed_words, step=2, token_types="mm_token_type_ids", linear=True),
+    "internvl": TinyFamily(internvl, internvl_clip, internvl_image, 25, lambda frames: 4 * frames),
+    "smolvlm": TinyFamily(smolvlm, smolvlm_clip, smolvlm_image, 25, lambda frames: 5 * frames),
+    "video_llama_3": TinyFamily(video_llama_3, video_llama_clip, video_llama_image, 35, lambda frames: 2 * frames),
+    "gemma3": TinyFamily(gemma3, gemma3_clip, gemma3_image, 25, lambda frames: 3 * frames, token_types="token_type_ids", windows=True),
+    "gemma4": TinyFamily(gemma4, gemma4_clip, gemma4_image, 25, lambda frames: 4 * frames, token_types="mm_token_type_ids", windows=True),
+    "glm4v": TinyFamily(glm4v, glm_clip, qwen_image, 35, lambda frames: 2 + 3 * -(-frames // 2), step=2, token_types="mm_token_type_ids"),
+    "glm46v": TinyFamily(glm46v, glm_clip, qwen_image, 35, lambda frames: 2 + 3 * -(-frames // 2), step=2, token_types="mm_token_type_ids"),
 }
+# Those whose pictures keep their shape, in tokens of 8 x 8 pixels, and those whose positions have three axes.
+ANY_SIZE = {name for name, family in TINY.items() if family.per_frame == 35}
+AXES = {name for name in TINY if name.startswith(("qwen", "glm"))}
 
 
 def clip_inputs(frames=4, seed=0, before=3, after=6):
@@ -248,7 +164,9 @@ def clip_inputs(frames=4, seed=0, before=3, after=6):
 
 def pictures_of(inputs: dict) -> dict:
     """What of a prompt's inputs its pictures are."""
-    return {name: value for name, value in inputs.items() if name.startswith(("pixel", "video_", "num_frames"))}
+    return {
+        name: value for name, value in inputs.items() if name.startswith(("pixel", "video_", "image_grid", "image_merge", "num_frames"))
+    }
 
 
 def both_kinds(tiny):
@@ -278,8 +196,8 @@ def by_default(*, without: Callable[[str], bool], mark: pytest.MarkDecorator = p
     return [pytest.param(name, marks=mark if without(name) else ()) for name in TINY]
 
 
-# Families that differ from another one in little, or (Gemma) in what tests/engine/test_windows.py looks at by default.
-ALIKE = {"llava", "llava_next_video", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "gemma3", "gemma4"}
+# Families that differ from another one in little, or of which a file of their own looks at what differs by default (Gemma, VideoLLaMA3).
+ALIKE = {"llava", "llava_next_video", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "gemma3", "gemma4", "glm4v", "glm46v", "video_llama_3"}
 EACH = by_default(without=ALIKE.__contains__)
 # For tests of what has little to do with the family: one with a plain prompt, and one whose positions have three axes.
 FEWER = by_default(without=lambda name: name not in {"llava_onevision", "qwen2_5_vl"}, mark=pytest.mark.every)

@@ -55,6 +55,13 @@ SMOLVLM_TEMPLATE = (
     "{% elif line['type'] == 'image' %}<image>{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
+GLM_TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>\n{% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "<|begin_of_image|><|image|><|end_of_image|>{% elif part['type'] == 'video' %}<|begin_of_video|><|video|><|end_of_video|>"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+GLM_MARKERS = {92: "<|begin_of_video|>", 93: "<|end_of_video|>", 95: "<|begin_of_image|>", 96: "<|end_of_image|>"}
+GLM_MARKERS |= {90: "<|user|>", 91: "<|assistant|>", IMAGE: "<|image|>", VIDEO: "<|video|>"}
 QWEN3_TEMPLATE = QWEN_TEMPLATE.replace(
     "{% if loop.first and message['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}", ""
 )
@@ -101,6 +108,16 @@ FOLDERS = {
         GEMMA4_TEMPLATE,
         {95: "<|image>", 96: "<image|>", IMAGE: "<|image|>", VIDEO: "<|video|>"},
         {"processor_config.json": {"video_processor": {"max_soft_tokens": 70}, "image_processor": {"max_soft_tokens": 280}}},
+    ),
+    "glm4v": (GLM_TEMPLATE, GLM_MARKERS, {"video_preprocessor_config.json": QWEN3_PICTURES}),
+    "glm46v": (GLM_TEMPLATE, GLM_MARKERS, {"video_preprocessor_config.json": QWEN3_PICTURES}),
+    "video_llama_3": (
+        QWEN3_TEMPLATE.replace("<|vision_start|>", "").replace("<|vision_end|>", "\n"),
+        {IMAGE: "<|image_pad|>", VIDEO: "<|video_pad|>"},
+        {
+            "video_preprocessor_config.json": {**QWEN3_PICTURES, "merge_size": 2},
+            "preprocessor_config.json": {**COMMON, "size": {"shortest_edge": 64, "longest_edge": 25165824}, "merge_size": 1},
+        },
     ),
     "smolvlm": (
         SMOLVLM_TEMPLATE,

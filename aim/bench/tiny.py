@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from transformers import PreTrainedModel
 
+from aim.bench.tiny_axes_models import glm4v, glm46v, qwen2_5_vl, qwen2_vl, qwen3_5, qwen3_5_moe, qwen3_vl, qwen3_vl_moe
 from aim.bench.tiny_models import (
     gemma3,
     gemma4,
@@ -13,13 +14,8 @@ from aim.bench.tiny_models import (
     llava,
     llava_next_video,
     llava_onevision,
-    qwen2_5_vl,
-    qwen2_vl,
-    qwen3_5,
-    qwen3_5_moe,
-    qwen3_vl,
-    qwen3_vl_moe,
     smolvlm,
+    video_llama_3,
 )
 
 # model type → how its tiny model is made.
@@ -37,6 +33,9 @@ TINY_MODELS: dict[str, Callable[..., PreTrainedModel]] = {
     "smolvlm": smolvlm,
     "gemma3": gemma3,
     "gemma4": gemma4,
+    "video_llama_3": video_llama_3,
+    "glm4v": glm4v,
+    "glm46v": glm46v,
 }
 
 _SQUARE = {"size": {"height": 40, "width": 40}}
@@ -57,4 +56,7 @@ TINY_PICTURES: dict[str, dict] = {
     "smolvlm": {"size": {"longest_edge": 60}, "max_image_size": {"longest_edge": 40}},
     "gemma3": _SQUARE,
     "gemma4": {"max_soft_tokens": 70},
+    "video_llama_3": _CLIP_PIXELS,
+    "glm4v": _CLIP_PIXELS,
+    "glm46v": _CLIP_PIXELS,
 }

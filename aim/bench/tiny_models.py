@@ -19,20 +19,10 @@ from transformers import (
     LlavaNextVideoForConditionalGeneration,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2VLConfig,
-    Qwen2VLForConditionalGeneration,
-    Qwen3_5Config,
-    Qwen3_5ForConditionalGeneration,
-    Qwen3_5MoeConfig,
-    Qwen3_5MoeForConditionalGeneration,
-    Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
-    Qwen3VLMoeConfig,
-    Qwen3VLMoeForConditionalGeneration,
     SmolVLMConfig,
     SmolVLMForConditionalGeneration,
+    VideoLlama3Config,
+    VideoLlama3ForConditionalGeneration,
 )
 
 PAD, NEWLINE, IMAGE, VIDEO = 0, 94, 97, 98
@@ -51,7 +41,7 @@ TEXT = {
 VISION = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4}
 
 
-def _ready(kind: type, config, seed: int):
+def ready(kind: type, config, seed: int):
     torch.manual_seed(seed)
     model = kind(config).eval()
     model.generation_config.eos_token_id = None
@@ -77,7 +67,7 @@ def llava_onevision(layers=6, seed=0, **text):
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
     )
-    return _ready(LlavaOnevisionForConditionalGeneration, config, seed)
+    return ready(LlavaOnevisionForConditionalGeneration, config, seed)
 
 
 def llava(layers=6, seed=0, **text):
@@ -90,7 +80,7 @@ def llava(layers=6, seed=0, **text):
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
     )
-    return _ready(LlavaForConditionalGeneration, config, seed)
+    return ready(LlavaForConditionalGeneration, config, seed)
 
 
 def llava_next_video(layers=6, seed=0, **text):
@@ -102,7 +92,7 @@ def llava_next_video(layers=6, seed=0, **text):
         video_token_index=VIDEO,
         image_grid_pinpoints=[[40, 80], [80, 40], [80, 80], [40, 120], [120, 40]],
     )
-    return _ready(LlavaNextVideoForConditionalGeneration, config, seed)
+    return ready(LlavaNextVideoForConditionalGeneration, config, seed)
 
 
 def internvl(layers=6, seed=0, **text):
@@ -113,7 +103,7 @@ def internvl(layers=6, seed=0, **text):
         image_token_id=IMAGE,
         image_seq_length=25,
     )
-    return _ready(InternVLForConditionalGeneration, config, seed)
+    return ready(InternVLForConditionalGeneration, config, seed)
 
 
 def smolvlm(layers=6, seed=0, **text):
@@ -124,7 +114,7 @@ def smolvlm(layers=6, seed=0, **text):
         image_token_id=IMAGE,
         scale_factor=2,
     )
-    return _ready(SmolVLMForConditionalGeneration, config, seed)
+    return ready(SmolVLMForConditionalGeneration, config, seed)
 
 
 def gemma3(layers=6, seed=0, **text):
@@ -140,7 +130,7 @@ def gemma3(layers=6, seed=0, **text):
         eoi_token_index=96,
         tie_word_embeddings=False,  # else it says the last word again and again
     )
-    model = _ready(Gemma3ForConditionalGeneration, config, seed)
+    model = ready(Gemma3ForConditionalGeneration, config, seed)
     torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight, std=0.3)  # all 0 when it is made
     return model
 
@@ -170,108 +160,17 @@ def gemma4(layers=6, seed=0, **text):
         eoi_token_id=96,
         tie_word_embeddings=False,  # else it says the last word again and again
     )
-    model = _ready(Gemma4ForConditionalGeneration, config, seed)
+    model = ready(Gemma4ForConditionalGeneration, config, seed)
     torch.nn.init.normal_(model.model.vision_tower.patch_embedder.position_embedding_table, std=0.3)  # all 1 when it is made
     return model
 
 
-MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
-QWEN = {"image_token_id": IMAGE, "video_token_id": VIDEO, "vision_start_token_id": 95, "vision_end_token_id": 96}
-QWEN_VISION = {"patch_size": 4, "num_heads": 4, "spatial_merge_size": 2, "temporal_patch_size": 2, "initializer_range": 0.3}
-
-
-def qwen2_vl(layers=6, seed=0, **text):
-    """Qwen2-VL: two frames are one step of 5 x 7 tokens (10 x 14 patches)."""
-    config = Qwen2VLConfig(
-        text_config={**TEXT, "rope_parameters": dict(MROPE), "num_hidden_layers": layers, **text},
-        vision_config={**QWEN_VISION, "depth": 2, "embed_dim": 32, "hidden_size": 32, "mlp_ratio": 2},
-        **QWEN,
+def video_llama_3(layers=6, seed=0, **text):
+    """VideoLLaMA3 with patches of 4 x 4 pixels; how many are one token is said with the pixels."""
+    config = VideoLlama3Config(
+        text_config={"model_type": "qwen2", **TEXT, "num_hidden_layers": layers, **text},
+        vision_config={**VISION, "patch_size": 4, "num_hidden_layers": 2, "initializer_range": 0.3},
+        image_token_id=IMAGE,
+        video_token_id=VIDEO,
     )
-    return _ready(Qwen2VLForConditionalGeneration, config, seed)
-
-
-def qwen2_5_vl(layers=6, seed=0, full=(1, 3), **text):
-    """Qwen2.5-VL: as Qwen2-VL, its tower attending within windows of 2 x 2 tokens except in the layers `full`."""
-    config = Qwen2_5_VLConfig(
-        text_config={**TEXT, "rope_parameters": dict(MROPE), "num_hidden_layers": layers, **text},
-        vision_config={
-            **QWEN_VISION,
-            "depth": 4,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "out_hidden_size": 32,
-            "window_size": 16,
-            "fullatt_block_indexes": list(full),
-        },
-        **QWEN,
-    )
-    return _ready(Qwen2_5_VLForConditionalGeneration, config, seed)
-
-
-INTERLEAVED = {**MROPE, "mrope_interleaved": True}
-QWEN3_VISION = {
-    **QWEN_VISION,
-    "depth": 4,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "out_hidden_size": 32,
-    "num_position_embeddings": 36,
-}
-
-
-def qwen3_vl(layers=6, seed=0, **text):
-    """Qwen3-VL: as Qwen2-VL, with features of the tower's layers 0, 1 and 2 for the LLM's."""
-    config = Qwen3VLConfig(
-        text_config={**TEXT, "head_dim": 8, "rope_parameters": dict(INTERLEAVED), "num_hidden_layers": layers, **text},
-        vision_config={**QWEN3_VISION, "deepstack_visual_indexes": [0, 1, 2]},
-        **QWEN,
-    )
-    return _ready(Qwen3VLForConditionalGeneration, config, seed)
-
-
-EXPERTS = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
-
-
-def qwen3_vl_moe(layers=6, seed=0, **text):
-    """Qwen3-VL with 5 experts a layer, of which a token uses 2."""
-    experts = {**EXPERTS, "mlp_only_layers": [], "tie_word_embeddings": False}
-    config = Qwen3VLMoeConfig(
-        text_config={**TEXT, **experts, "head_dim": 8, "rope_parameters": dict(INTERLEAVED), "num_hidden_layers": layers, **text},
-        vision_config={**QWEN3_VISION, "deepstack_visual_indexes": [0, 1, 2]},
-        **QWEN,
-    )
-    return _ready(Qwen3VLMoeForConditionalGeneration, config, seed)
-
-
-LINEAR = {
-    "head_dim": 8,
-    "linear_num_key_heads": 2,
-    "linear_num_value_heads": 4,
-    "linear_key_head_dim": 8,
-    "linear_value_head_dim": 8,
-    "full_attention_interval": 2,
-}
-# Half of a head's numbers are turned by their position.
-HALF = {**INTERLEAVED, "mrope_section": [1, 1, 0], "partial_rotary_factor": 0.5}
-
-
-def qwen3_5(layers=6, seed=0, **text):
-    """Qwen3.5: as Qwen3-VL without DeepStack; every second layer of its LLM, the first too, is linear attention."""
-    config = Qwen3_5Config(
-        text_config={**TEXT, **LINEAR, "rope_parameters": dict(HALF), "num_hidden_layers": layers, **text},
-        vision_config=dict(QWEN3_VISION),
-        **QWEN,
-    )
-    return _ready(Qwen3_5ForConditionalGeneration, config, seed)
-
-
-def qwen3_5_moe(layers=6, seed=0, **text):
-    """Qwen3.5 with 5 experts a layer, of which a token uses 2, and one more that all use."""
-    experts = {**EXPERTS, "shared_expert_intermediate_size": 16}
-    plain = {name: value for name, value in TEXT.items() if name != "intermediate_size"}
-    config = Qwen3_5MoeConfig(
-        text_config={**plain, **LINEAR, **experts, "rope_parameters": dict(HALF), "num_hidden_layers": layers, **text},
-        vision_config=dict(QWEN3_VISION),
-        **QWEN,
-    )
-    return _ready(Qwen3_5MoeForConditionalGeneration, config, seed)
+    return ready(VideoLlama3ForConditionalGeneration, config, seed)

@@ -156,7 +156,9 @@ class Session:
         # A forward encodes the pixels that it is given. `generate` has encoded them before it calls the forward, and passes features on.
         kinds = [kind for kind, name in seams.PIXELS.items() if kind not in known and (kind in made or self.inputs.get(name) is not None)]
         latest = passes[-len(kinds) :] if kinds else []
-        return known | (dict(zip(kinds, latest, strict=True)) if len(latest) == len(kinds) else {})
+        known |= dict(zip(kinds, latest, strict=True)) if len(latest) == len(kinds) else {}
+        # Some families' clips stand at the placeholders of images.
+        return {"image" if self.family.videos is None else kind: seen for kind, seen in known.items()}
 
     def on_layer(self, index: int, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """Before a text layer: drop tokens in a prefill, or mask padding in a decoding step. A layer called by itself runs as it is."""

@@ -65,10 +65,10 @@ def _sizes(config, kind: str, inputs: dict) -> Iterator[tuple[int, int]] | None:
         return iter(sizes_of(config, positions))
     made = (inputs.get("mm_encoder_outputs") or {}).get(kind)
     positions = getattr(made, "positions", None)
-    return None if made is None or positions is None else _repeated(sizes_of(config, positions), made.pooler_output)
+    return None if made is None or positions is None else repeated(sizes_of(config, positions), made.pooler_output)
 
 
-def _repeated(sizes: list[tuple[int, int]], parts: list[Tensor]) -> Iterator[tuple[int, int]]:
+def repeated(sizes: list[tuple[int, int]], parts: list[Tensor]) -> Iterator[tuple[int, int]]:
     """The sizes of the frames of each part. For beams `generate` has repeated the parts, each of which stays the same tensor."""
     left, known = iter(sizes), {}
     for part in parts:

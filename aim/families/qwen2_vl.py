@@ -14,16 +14,16 @@ from torch import Tensor
 from transformers import Qwen2VLConfig
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
-from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
 
 from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
 from aim.families.batches import encode_batches, features
 from aim.families.full_grid import full_bounds, full_grid
+from aim.families.patch_tokens import by_tokens
 from aim.families.published import Published
 from aim.families.qwen2_sizes import QWEN2_1_5B, QWEN2_7B, ROPE
 from aim.families.qwen_pixels import FrameSize, gridder, no_ribbon, pixel_maker
 from aim.families.row_tower import RowLayers
-from aim.families.towers import Notes, received
+from aim.families.towers import Notes
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
@@ -196,20 +196,10 @@ def tower_watcher(order: Callable[[Tensor, object], Tensor] | None = None) -> Ca
             sizes = notes.seen.pop("sizes").tolist()
             made, rotary = full_grid(attention, notes.seen.pop("qkv")), notes.seen.pop("rotary")
             queries, keys, _ = made.unflatten(-1, (3, attention.num_heads, -1)).unbind(1)
-            turned = apply_rotary_pos_emb_vision(queries, keys, *(full_grid(attention, part) for part in rotary))
-            query, key = (part.transpose(0, 1)[None] for part in turned)
+            rotary = tuple(full_grid(attention, part) for part in rotary)
             lengths = full_bounds(attention, notes.seen.pop("bounds")).diff().tolist()
-            parts = zip(query.split(lengths, dim=2), key.split(lengths, dim=2), lengths, strict=True)
-            sums = torch.cat([received(q, k, attention.scaling)[0] * length for q, k, length in parts])
-            frames = torch.tensor([rows * columns for steps, rows, columns in sizes for _ in range(steps)], device=sums.device)
-            sums = (sums / frames.repeat_interleave(frames)).view(-1, group).sum(-1)
-            keys = keys.flatten(1).view(-1, group, keys[0].numel()).mean(1)
-            if order is not None:
-                back = order(torch.tensor(sizes), vision).argsort().to(sums.device)
-                sums, keys = sums[back], keys[back]
-            # Pictures of several sizes cannot be the rows of one table, so they become one long row.
-            table = (len(frames), -1) if len(frames.unique()) == 1 else (1, -1)
-            callback(TowerAttention(sums.view(table), keys.view(*sums.view(table).shape, -1), attention.num_heads))
+            back = None if order is None else order(torch.tensor(sizes), vision).argsort()
+            callback(by_tokens(queries, keys, rotary, lengths, attention.scaling, sizes, group, back))
 
         return [
             tower.register_forward_pre_hook(on_tower, with_kwargs=True),

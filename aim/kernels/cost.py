@@ -106,9 +106,9 @@ def vision_flops(vision: VisionShape, frames: int, lengths: Sequence[tuple[int, 
     """FLOPs of the vision tower and projector on `frames` frames, each of P patches and n tokens (patches and CLS).
 
     A frame: 2·P·patch_pixels·h (patch embedding) + layers · 2·n·(4·h² + 2·h·intermediate) (q, k, v, o and the MLP's two matrices)
-    + 4·h·pairs (q·kᵀ and attention · v) + 2·(P / k)·(k·h·m + m·p) for each projector (of k patches, to m and then p; of their mean, h·m in
-    place of k·h·m, and 2·(P / k)·P·h more where a matrix makes the means). Only matrix products are counted: norms, softmax and
-    activations, around 1 %, are left out.
+    + 4·h·pairs (q·kᵀ and attention · v) + 2·(P / k)·(k·h·m + m·p + further) for each projector (of k patches, to m and then p; of their
+    mean, h·m in place of k·h·m, and 2·(P / k)·P·h more where a matrix makes the means). Only matrix products are counted: norms, softmax
+    and activations, around 1 %, are left out.
 
     Args:
         lengths: (queries, keys) of a frame in each layer, where these are not all n. Each query is a token that the layer computes.
@@ -126,7 +126,7 @@ def vision_flops(vision: VisionShape, frames: int, lengths: Sequence[tuple[int, 
     attention = 4 * hidden * sum(round(queries * keys) for queries, keys in lengths)
     first = hidden * middle * (1 if vision.projector_means else together)
     second = middle * projected * (vision.projector_matrices - 1)
-    projector = 2 * (patches // together) * (first + second) if projected else 0
+    projector = 2 * (patches // together) * (first + second + vision.projector_further) if projected else 0
     means = 2 * (patches // together) * patches * hidden * vision.means_by_matrix
     return frames * (embedding + linears + attention + vision.projectors * projector + means)
 

@@ -143,6 +143,7 @@ class VisionShape:
         projector_matrices: 2, or 1 where the projector is a single matrix.
         projector_means: the projector takes the mean of the patches, and not one behind the other.
         means_by_matrix: these means are a product of a matrix with all patches of a frame.
+        projector_further: weights of the projector that a token meets behind these matrices.
     """
 
     num_layers: int
@@ -160,6 +161,7 @@ class VisionShape:
     projector_matrices: int = 2
     projector_means: bool = False
     means_by_matrix: bool = False
+    projector_further: int = 0
 
     @property
     def parts(self) -> tuple[int, ...]:

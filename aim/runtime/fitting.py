@@ -44,6 +44,6 @@ def weights(model: PlannedModel) -> int:
     """How many values a model's matrices hold. Embeddings and output head both count, as in models that do not share them."""
     shape, vision = model.shape, model.vision
     tower = vision.num_layers * vision.hidden_size * (4 * vision.hidden_size + 2 * vision.intermediate_size)
-    projector = (vision.hidden_size + vision.projector_size) * vision.projector_size
+    projector = (vision.hidden_size + vision.projector_size) * vision.projector_size + vision.projector_further
     patches = vision.hidden_size * vision.patch_pixels
     return shape.weights + 2 * shape.vocab_size * shape.hidden_size + tower + vision.projectors * projector + patches

@@ -88,7 +88,9 @@ def test_places_of_logits_are_refused_and_a_number_of_them_is_not(family, model)
     inputs = family.video_inputs()
     refused(model, "`logits_to_keep` is a tensor", lambda: model(**inputs, logits_to_keep=torch.tensor([3, 5])))
     with aim.reduce(model, METHOD), torch.no_grad():
-        torch.testing.assert_close(model(**inputs, logits_to_keep=2).logits, model(**inputs).logits[:, -2:], atol=1e-5, rtol=1e-5)
+        every, last = model(**inputs).logits, model(**inputs, logits_to_keep=2).logits
+        ignored = model.config.model_type == "video_llama_3"  # the stock model gives those of every token
+        torch.testing.assert_close(last, every if ignored else every[:, -2:], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [2, 16, 60])

@@ -5,7 +5,7 @@ import torch
 
 import aim
 from aim.kernels.refusal import Refusal
-from tests.tiny import ALIKE, TINY, fingerprint
+from tests.tiny import ALIKE, ANY_SIZE, TINY, fingerprint
 
 LAYERS, FRAMES = 6, 4
 NOTHING = {
@@ -93,7 +93,7 @@ def refused_on_images(family, method):
     """Part of the sentence by which the method is refused on the family's images; None where it runs on them."""
     if method.needs_tower and TINY[family].tiled:
         return "images without tiles"
-    if method.name == "fewerframes" and (TINY[family].step == 2 or TINY[family].tiled):  # of several sizes: each is a clip of one frame
+    if method.name == "fewerframes" and (family in ANY_SIZE or TINY[family].tiled):  # of several sizes: each is a clip of one frame
         return "2 frames or more"
     return None
 

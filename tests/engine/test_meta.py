@@ -14,7 +14,7 @@ import aim
 from aim.engine import copies, finite, seams, sequence
 from aim.engine.features import feature_inputs
 from aim.kernels.tower_attention import TowerAttention
-from tests.tiny import TINY
+from tests.tiny import AXES, TINY
 
 # Their number of tokens is the clip's, so the host has to wait for it.
 BY_THE_CLIP = ("prumerge", "vidcom2", "flashvid", "fastvid", "holitom", "framefusion")
@@ -49,7 +49,7 @@ def without_values(model, frames: int, per_frame: int, monkeypatch):
     def forward(input_ids, past_key_values=None, **_given):
         rows, length = input_ids.shape
         further = deepstack(model, frames * per_frame, rows, length) if past_key_values is None else {}
-        several = (4, rows, length) if model.config.model_type.startswith("qwen") else (rows, length)
+        several = (4, rows, length) if model.config.model_type in AXES else (rows, length)
         return seams.parts_of(model).language_model(
             inputs_embeds=torch.empty(rows, length, 32, device="meta", dtype=model.dtype),
             position_ids=torch.empty(several, dtype=torch.long, device="meta"),

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import AutoConfig
+from transformers import CONFIG_MAPPING, AutoConfig
 from transformers.models.llava_onevision.modeling_llava_onevision import image_size_to_num_patches
 
 import aim
@@ -94,6 +94,8 @@ def test_a_method_that_asks_the_tower_refuses_an_image_in_tiles(size, run):
 
 @pytest.mark.parametrize("kind", sorted(REFUSED))
 def test_a_family_that_cannot_work_is_refused_with_the_reason(kind):
+    if kind not in CONFIG_MAPPING:
+        pytest.skip("This release of transformers does not have the family yet.")
     with pytest.raises(Refusal, match=f"of type {kind!r}.*{REFUSED[kind][:20]}") as error:
         family_of(AutoConfig.for_model(kind))
     assert "\n" not in str(error.value)

@@ -9,7 +9,7 @@ from aim.kernels.cost import decode_flops, kv_bytes, linear_layer_flops, prefill
 from aim.kernels.grid import Grid
 from aim.methods import AIM, Full
 from aim.planning.plan import grid_of, plan, plan_for, shape_of
-from tests.tiny import EACH, TINY, pictures_of
+from tests.tiny import ANY_SIZE, EACH, TINY, pictures_of
 
 
 def test_two_frames_of_qwen2_vl_are_one_step():
@@ -78,7 +78,7 @@ def test_the_vision_towers_flops_equal_pytorchs_count(name):
     inputs, frames = family.video_inputs(6), 6 // family.step
     model.set_attn_implementation("eager")
     entry = FAMILIES[name]
-    rows = (5, 7) if name.startswith("qwen") else (5, 5)
+    rows = (5, 7) if name in ANY_SIZE else (5, 5)
     _, vision = shape_of(model.config, Grid(frames, *rows))
     pixels = pictures_of(inputs)
     names = {"pixel_values": "get_image_features", "pixel_values_videos": "get_video_features"}

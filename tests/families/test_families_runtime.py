@@ -12,7 +12,7 @@ from tests.tiny_checkpoints import END, FOLDERS, START, build_tokenizer, save_ch
 
 QUESTION = "what is it?"
 FRAMES = 5
-STEPS = {name: 3 for name in TINY if name.startswith("qwen")}
+STEPS = {name: 3 for name in TINY if TINY[name].step == 2}
 
 
 def expected_prompt(name):
@@ -46,6 +46,13 @@ def expected_prompt(name):
         steps = (f"<{time} seconds><|vision_start|>{'<|video_pad|>' * (tokens // 3)}<|vision_end|>" for time in ("0.1", "0.6", "1.0"))
         thought = "<think>\n\n</think>\n\n" if name.startswith("qwen3_5") else ""  # none, so that it answers at once
         return chat % f"<|vision_start|>{''.join(steps)}<|vision_end|>" + thought
+    if name == "video_llama_3":
+        frames = ",".join(f"Time {frame / 4:.1f}s:{'<|video_pad|>' * 32}" for frame in range(FRAMES))
+        return chat % f"{frames}\n"
+    if name.startswith("glm"):
+        times = ("0", "0", "1") if name == "glm4v" else ("0.0 seconds", "0.5 seconds", "1.0 seconds")
+        steps = (f"<|begin_of_image|>{'<|image|>' * (tokens // 3)}<|end_of_image|>{time}" for time in times)
+        return f"<|user|>\n<|begin_of_video|>{''.join(steps)}<|end_of_video|>{QUESTION}<|assistant|>\n"
     return f"{START}system\nYou are a helpful assistant.{END}\n" + chat % f"<|vision_start|>{'<|video_pad|>' * tokens}<|vision_end|>"
 
 
@@ -110,7 +117,7 @@ def test_frames_of_one_clip_at_another_rate_are_told_apart_by_seconds(vlm):
     spread = [vlm.ask(clip, QUESTION, aim.Full(), max_new_tokens=1).trace.positions for clip in clips]
     words = [vlm.prompt_ids(QUESTION, vlm.grid(4, 36, 60), clip.timestamps.tolist()) for clip in clips]
     assert torch.equal(*spread) == (vlm.checkpoint.family.timing is None)
-    assert (words[0] == words[1]) == (not name_of(vlm).startswith(("qwen3", "smolvlm", "gemma4")))
+    assert (words[0] == words[1]) == (not name_of(vlm).startswith(("qwen3", "smolvlm", "gemma4", "glm", "video_llama")))
 
 
 def test_the_check_of_float16_runs_the_whole_model(vlm):

@@ -12,6 +12,10 @@ from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImagePr
 from transformers.models.gemma3.processing_gemma3 import Gemma3Processor
 from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
 from transformers.models.gemma4.processing_gemma4 import Gemma4Processor
+from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
+from transformers.models.glm4v.processing_glm4v import Glm4vProcessor
+from transformers.models.glm46v.image_processing_pil_glm46v import Glm46VImageProcessorPil
+from transformers.models.glm46v.processing_glm46v import Glm46VProcessor
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
@@ -19,6 +23,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.smolvlm import processing_smolvlm
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 from transformers.models.smolvlm.processing_smolvlm import SmolVLMProcessor
+from transformers.models.video_llama_3.image_processing_pil_video_llama_3 import VideoLlama3ImageProcessorPil
+from transformers.models.video_llama_3.processing_video_llama_3 import VideoLlama3Processor
 
 import aim
 from aim.families import FAMILIES
@@ -26,7 +32,7 @@ from aim.families.qwen2_vl import MAX_IMAGE_PIXELS
 from aim.kernels.refusal import Refusal
 from aim.video.clip import clip_from_frames
 from tests.tiny import FEWER, TINY
-from tests.tiny_checkpoints import COMMON, FOLDERS, SQUARE, build_tokenizer, save_checkpoint
+from tests.tiny_checkpoints import COMMON, FOLDERS, QWEN3_PICTURES, SQUARE, build_tokenizer, save_checkpoint
 
 QUESTION = "what is it?"
 PIXELS = np.random.default_rng(0).integers(0, 256, (36, 60, 3), np.uint8)
@@ -67,6 +73,9 @@ def processor_of(name: str):
         "internvl": (InternVLProcessor, GotOcr2ImageProcessorPil(**SQUARE), {"image_seq_length": 25}),
         "gemma3": (Gemma3Processor, Gemma3ImageProcessorPil(**settings) if name == "gemma3" else None, {"image_seq_length": 25}),
         "gemma4": (Gemma4Processor, Gemma4ImageProcessorPil(patch_size=4, pooling_kernel_size=2), {}),
+        "glm4v": (Glm4vProcessor, Glm4vImageProcessorPil(**QWEN3_PICTURES, patch_size=4), {}),
+        "glm46v": (Glm46VProcessor, Glm46VImageProcessorPil(**QWEN3_PICTURES, patch_size=4), {}),
+        "video_llama_3": (VideoLlama3Processor, VideoLlama3ImageProcessorPil(**QWEN3_PICTURES, patch_size=4, merge_size=1), {}),
         "smolvlm": (SmolVLMProcessor, SmolVLMImageProcessorPil(**settings) if name == "smolvlm" else None, {"image_seq_len": 25}),
     }[name]
     tokenizer = build_tokenizer(FOLDERS[name][1])
@@ -135,7 +144,8 @@ def test_prompt_and_pixels_are_the_official_processors_and_the_answer_is_stock_g
     others = {"input_ids", "attention_mask", "mm_token_type_ids", "batch_num_images", "pixel_attention_mask", "token_type_ids"}
     assert pixels.keys() == expected.keys() - others
     for key, value in pixels.items():
-        official_value = expected[key][:, : value.shape[1]]  # Gemma 4's processor pads, and ours does not
+        # Gemma 4's processor pads, and ours does not.
+        official_value = expected[key][:, : value.shape[1]] if value.dim() > 1 else expected[key]
         torch.testing.assert_close(value, official_value.to(value.dtype), rtol=0, atol=1e-5)
     with vlm.encoded(picture) as encoded:
         inputs = vlm.inputs(QUESTION, encoded)

@@ -12,7 +12,7 @@ from aim.families.towers import received
 from aim.kernels.contextual_merging import merge_contextual
 from aim.kernels.refusal import Refusal
 from aim.methods import METHODS
-from tests.tiny import EACH, IMAGE, TINY, fingerprint, pictures_of, qwen2_5_vl
+from tests.tiny import ANY_SIZE, EACH, IMAGE, TINY, fingerprint, pictures_of, qwen2_5_vl
 
 FRAMES = 3
 
@@ -251,7 +251,7 @@ def test_keys_come_to_a_merger_with_their_number_of_heads(name, monkeypatch):
 @pytest.mark.parametrize("kind", ["video", "images"])
 def test_a_method_that_asks_the_tower_gets_the_same_by_pixels_and_by_features(name, kind):
     family, model = TINY[name], TINY[name].model()
-    inputs = family.video_inputs() if kind == "video" else family.image_inputs(1 if name.startswith("qwen") else 3)
+    inputs = family.video_inputs() if kind == "video" else family.image_inputs(1 if name in ANY_SIZE else 3)
     method = METHODS["prumerge"]()
     if kind == "images" and family.tiled:
         with pytest.raises(Refusal, match="images without tiles"), aim.reduce(model, method):

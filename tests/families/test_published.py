@@ -40,6 +40,18 @@ def qwen2_vl(shape):
     return PlannedModel(shape, vision, 13 * 23, frames_joined=2)
 
 
+def glm4v(shape):
+    """640 x 360 pixels become 644 x 364. Gated MLPs of 4,096 count as half as wide again; the projector ends with a gated MLP."""
+    vision = VisionShape(24, 1536, 6144, 26 * 46, 3 * 2 * 14 * 14, 4096, projector_patches=4, projector_further=3 * 4096 * 13696)
+    return PlannedModel(shape, vision, 13 * 23, frames_joined=2)
+
+
+def video_llama_3(shape):
+    """Of a clip of two frames, 640 x 360 pixels become 644 x 364, and the mean of 2 x 2 patches is one token."""
+    tower = VisionShape(27, 1152, 4304, 26 * 46, 3 * 14 * 14, shape.hidden_size, 4, projector_means=True)
+    return PlannedModel(shape, tower, 13 * 23)
+
+
 def qwen2_5_vl(shape):
     """Gated MLPs of 3,420 count as half as wide again; 28 layers attend within windows of 4 x 4 tokens: 3 rows of 4 and one of 1 by 5
     columns of 4 and one of 3."""
@@ -156,6 +168,9 @@ STATED = {
     "gemma-3-27b": (gemma3(llm(62, 5376, 21504, 32, 16, 262208), 128), 27.4),
     "gemma-4-31b": (gemma4(llm(60, 5376, 21504, 32, 16, 262144), 4), 31.3),  # 30.7, as its page states, and the tower
     "gemma-4-26b-a4b": (gemma4(llm(30, 2816, 2112 + 8 * 704, 16, 8, 262144), 2, router=128, unused_size=120 * 704), 25.8),
+    "glm-4.1v-9b": (glm4v(llm(40, 4096, 13696, 32, 2, 151552)), 10.3),
+    "glm-4.6v-flash": (glm4v(llm(40, 4096, 13696, 32, 2, 151552)), 10.3),
+    "videollama3-2b": (video_llama_3(llm(28, 1536, 8960, 12, 2, 151936)), 1.96),  # 3.92 GB of bfloat16
     "smolvlm2-256m": (smolvlm(llm(30, 576, 1536, 9, 3, 49280), 12, 768, 3072, 512, 16, 4), 0.256),
     "smolvlm2-500m": (smolvlm(llm(32, 960, 2560, 15, 5, 49280), 12, 768, 3072, 512, 16, 4), 0.507),
     "smolvlm2-2.2b": (smolvlm(llm(24, 2048, 8192, 32, 32, 49280), 27, 1152, 4304, 384, 14, 3), 2.25),
@@ -256,9 +271,10 @@ def test_the_picture_settings_make_what_the_published_towers_take(kind):
     for model in family.published:
         config = model.config()
         frames = np.full((3, 360, 640, 3), 255, np.uint8)
-        pixels = next(value for key, value in family.pixel_values(config, frames, family.picture_settings).items() if "pixel" in key)
+        made = family.pixel_values(config, frames, family.picture_settings)
+        pixels = next(value for key, value in made.items() if "pixel" in key)
         grid = family.grid(config, family.picture_settings, 3, 360, 640)
-        if hasattr(config.vision_config, "image_size"):
+        if len(made) == 1:
             sides = np.broadcast_to(config.vision_config.image_size, 2).tolist()
             assert list(pixels.shape[-4:]) == [3, 3, *sides]
         else:

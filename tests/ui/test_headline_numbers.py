@@ -25,21 +25,21 @@ from aim.ui.spending import saving, spending
 from aim.ui.stop import StopSignal
 from aim.ui.texts import model_line
 from aim.video.clip import Clip, clip_from_frames
-from tests.tiny import FEWER, TINY
+from tests.tiny import ANY_SIZE, FEWER, TINY
 from tests.tiny_checkpoints import save_checkpoint
 
 QUESTION, KNOBS = "what is it?", {"merge_ratio": 0.5, "l1": 2, "l2": 5}
 HEIGHT, WIDTH = 36, 60
 # Visual tokens of a frame of that size, or of two: Qwen's are 4.5 x 7.5 tokens of 8 x 8 pixels, rounded to even, and Gemma 4 makes frames
 # larger, of 70 tokens at most. The others resize frames to a square.
-TOKENS = {name: 4 * 8 if name.startswith("qwen") else 25 for name in TINY} | {"gemma4": 6 * 10}
+TOKENS = {name: 4 * 8 if name in ANY_SIZE else 25 for name in TINY} | {"gemma4": 6 * 10}
 # Of a frame of 640 x 360 pixels, 45 x 80 tokens of 8 x 8 pixels, or of two, where that differs.
-USUAL = {name: 45 * 80 for name in TINY if name.startswith("qwen")} | {"gemma4": 6 * 11}
+USUAL = dict.fromkeys(ANY_SIZE, 45 * 80) | {"gemma4": 6 * 11}
 
 
 @pytest.fixture(scope="module", params=FEWER)
 def vlm(request, tmp_path_factory):
-    return aim.load(save_checkpoint(request.param, tmp_path_factory.mktemp(request.param), max_position_embeddings=32768))
+    return aim.load(save_checkpoint(request.param, tmp_path_factory.mktemp(request.param), max_position_embeddings=65536))
 
 
 def name_of(vlm) -> str:
@@ -158,4 +158,4 @@ def cost_of_frames(vlm, frames: int) -> float:
 
 def test_the_models_line_tells_for_how_many_frames_its_tokens_are(vlm):
     each = USUAL.get(name_of(vlm), 25)
-    assert f"{each} visual tokens {'for 2 frames' if name_of(vlm).startswith('qwen') else 'a frame'}" in model_line(vlm)
+    assert f"{each} visual tokens {'for 2 frames' if TINY[name_of(vlm)].step == 2 else 'a frame'}" in model_line(vlm)
