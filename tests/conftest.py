@@ -19,6 +19,8 @@ from tests.visitor import ARGUMENTS, CHROMIUM, EXAMPLES, Visitor, examples, serv
 
 # lmms-eval is no part of what the tests need; it has an environment of its own, in which these run.
 collect_ignore_glob = [] if importlib.util.find_spec("lmms_eval") else ["serving/lmms/*"]
+# Nor is vLLM.
+collect_ignore_glob += [] if importlib.util.find_spec("vllm") else ["serving/vllm", "serving/vllm/*"]
 
 # Nor is torchvision, which the official video processors need, and which imports only beside the very torch it was built for.
 try:

@@ -1,1 +1,1 @@
-"""The project inside other people's programs: lmms-eval's benchmarks."""
+"""The project inside other people's programs: lmms-eval's benchmarks, and vLLM's server."""

@@ -1,0 +1,31 @@
+"""One clip's visual tokens, merged as `aim.reduce` merges them, and what the server says about it at its start."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from vllm.logger import init_logger
+
+from aim.kernels.counts import exact, share_of
+from aim.kernels.merging import merge_clip
+
+logger = init_logger("vllm.plugins.aim")  # vLLM shows what its own loggers say
+
+
+def merged(patches: Tensor, frames: int, target: int) -> tuple[Tensor, Tensor]:
+    """Merge a clip's visual tokens [F · T, C] into `target` a frame, 1...T.
+
+    Returns:
+        tokens [F · target, C], and the patch whose place each of them keeps, frame · T + patch, ascending.
+    """
+    per_frame = len(patches) // frames
+    clip = merge_clip(patches.view(frames, per_frame, -1), share_of(target, per_frame))
+    return clip.tokens, clip.anchors
+
+
+def tell(rate: float | None) -> None:
+    """Say at the start what `--video-pruning-rate` means here."""
+    if rate:
+        ratio = float(1 - exact(rate))
+        logger.info("The plugin aim stands in for EVS: clips are merged to %g of their visual tokens (AIM, arXiv 2412.03248).", ratio)
+    else:
+        logger.info("The plugin aim merges the clips of requests that give a merge_ratio; others are served as without it.")
