@@ -17,7 +17,7 @@ from aim.kernels.tower_attention import TowerAttention
 try:
     from transformers.utils.output_capturing import select_hidden_states
 except ImportError:  # versions that keep every layer's output
-    select_hidden_states = None
+    select_hidden_states = None  # type: ignore[assignment]
 
 MEMORY_BUDGET = 2**30
 # Whether transformers keeps only those layers' outputs that a model's feature layer names.
