@@ -209,11 +209,13 @@ class TestViews:
         assert comparison.only([]).runs == comparison.runs[:1]
 
     def test_the_key_tells_the_patterns_that_there_are(self, comparison):
-        merged, dropped, left_out = FATES.values()
+        merged, inside, dropped, left_out = FATES.values()
         words = re.findall(r"<li><img [^>]+>([^<]+)</li>", kept_keys(comparison, 3))
-        assert words == [merged, dropped, left_out]
+        assert words == [merged, inside, dropped, left_out]
         assert re.findall(r"<li><img [^>]+>([^<]+)</li>", kept_keys(comparison.only(["tome"]), 3)) == [merged]
         assert re.findall(r"<li><img [^>]+>([^<]+)</li>", kept_keys(comparison.only(["fewerframes"]), 3)) == [left_out]
+        assert re.findall(r"<li><img [^>]+>([^<]+)</li>", kept_keys(comparison.only(["fastv"]), 3)) == [dropped]
+        assert inside in re.findall(r"<li><img [^>]+>([^<]+)</li>", kept_keys(comparison.only(["framefusion"]), 3))
 
     def test_the_overlap_of_nothing_with_nothing_is_a_dash(self, comparison):
         assert "<td>–</td>" in overlap_table(comparison, comparison.runs[0].answer.trace.num_layers - 1)
