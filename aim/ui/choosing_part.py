@@ -113,6 +113,7 @@ class ChoosingPart:
             stop.follow(presence())
             try:
                 with vlm.gate.run(presence()), closing(self.chooser.change(name, stop)) as steps:
+                    yield [progress("Loading into memory."), ""]
                     for far in steps:
                         yield [progress("Loading into memory.", far), ""]
                 yield [progress("Loaded. The page opens anew."), called(name)]
