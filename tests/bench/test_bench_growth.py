@@ -84,6 +84,7 @@ def arguments(tmp_path):
     return ["bench", "--growth", *common, "--chart", str(tmp_path / "growth.html")]
 
 
+@pytest.mark.long
 def test_the_command_measures_grows_and_draws(arguments, tmp_path, capsys):
     main([*arguments, "--frames", "1", "3", "--json"])
     report = json.loads(capsys.readouterr().out)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
 # Behind the last knob of AIM, before the class's own attributes.
 BEFORE = '    name = "aim"\n'

@@ -78,6 +78,7 @@ def test_the_core_loop_fits_on_one_screen_and_the_panels_follow(visit):
     assert visitor.overflow() == 0
 
 
+@pytest.mark.long
 def test_a_phone_has_one_column_and_the_knobs_in_a_sheet_at_its_foot(visit):
     """Colours move nothing, so one scheme is enough."""
     visitor = visit(width=390, dark=True)

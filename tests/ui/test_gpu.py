@@ -19,6 +19,8 @@ from aim.ui.stop import StopSignal
 from tests.fakes import FakeVlm, make_clip
 from tests.ui.forked_worker import METHODS_COMPARED, QUESTION, arguments_of, fake_arguments, page_request, play, play_jobs
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def forked(tmp_path_factory):
