@@ -210,6 +210,7 @@ class TestCommand:
         "1",
     ]
 
+    @pytest.mark.long
     def test_json_has_a_row_for_every_variant_with_every_figure(self, capsys):
         main([*self.arguments, "--vision-frames", "1", "--json"])
         report = json.loads(capsys.readouterr().out)

@@ -68,6 +68,7 @@ def test_no_knob_and_no_question_on_the_page_decodes_or_encodes_again(vlm, encod
     assert answered and len(encoded) == len(read.calls) == 2  # other frames are another clip
 
 
+@pytest.mark.long
 def test_no_method_encodes_again_and_an_equal_clip_is_the_same_clip(vlm, encoded):
     file = EXAMPLES / examples()[0]["file"]
     for name in METHODS:

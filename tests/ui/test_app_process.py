@@ -10,6 +10,7 @@ import pytest
 from tests.page import PATIENCE
 from tests.visitor import examples
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
 
 # Stands in for the package `spaces`, and says what had been imported before it. Off ZeroGPU its decorator gives the function back.

@@ -212,6 +212,7 @@ def test_uploads_and_what_was_made_of_them_are_deleted_after_an_hour_and_the_exa
     fresh.close()
 
 
+@pytest.mark.long
 @needs_browser
 def test_the_place_in_the_queue_is_seen_on_the_page(endless, visit):
     vlm, _, address = endless
