@@ -8,6 +8,7 @@ import pytest
 
 import aim
 from tests.fakes import FakeVlm
+from tests.page import wait_until
 from tests.visitor import examples, needs_browser, serve
 
 pytestmark = needs_browser
@@ -56,7 +57,7 @@ def test_stages_are_named_with_their_times_and_a_second_run_reuses_the_clip(visi
     visitor.pick_example(1)
     visitor.run()
     stages = visitor.tab.locator("#status .aim-step-done")
-    assert [text.split()[0] for text in stages.all_inner_texts()] == ["decode", "vision", "merge", "prefill", "answer"]
+    wait_until(lambda: [text.split()[0] for text in stages.all_inner_texts()] == ["decode", "vision", "merge", "prefill", "answer"])
     visitor.run("The vision features of this clip were reused")
     assert stages.all_inner_texts()[:2] == ["decode reused", "vision reused"]
 
