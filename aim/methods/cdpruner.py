@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aim.kernels.bounds import SHARE
 from aim.kernels.conditional_diversity import conditional_diversity_flops, diverse_and_relevant, relevance
 from aim.kernels.cost import ModelShape, VisionShape
 from aim.kernels.counts import tokens_of
@@ -20,6 +19,7 @@ from aim.kernels.tower_attention import TowerAttention
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
 from aim.methods.knob import knob
+from aim.methods.usual_knobs import share_kept
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,7 @@ class CDPruner(Method):
     the code divide 0 by 0; here the lowest places are then taken.
     """
 
-    keep_ratio: float = knob(
-        0.25,
-        "Tokens kept (keep ratio)",
-        "Share of each frame's visual tokens that is kept.",
-        bounds=SHARE,
-        step=0.005,
-        advice="Use 1 to keep all.",
-        advanced=False,
-    )
+    keep_ratio: float = share_kept(0.25, "Share of each frame's visual tokens that is kept.")
     relevance_over: str = knob(
         "clip",
         "Relevance is scaled over",

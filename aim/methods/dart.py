@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from aim.kernels.bounds import FROM_1, SHARE
 from aim.kernels.cost import ModelShape
 from aim.kernels.counts import exact
 from aim.kernels.pivots import key_length, least_like_pivots, longest, pivot_flops
-from aim.kernels.schedule import PAPER_RAMP, StatedRamp, drop_once
-from aim.methods.base import Method
 from aim.methods.cut import Cut, Kept
-from aim.methods.dial import RATIOS, Dial
-from aim.methods.knob import knob
+from aim.methods.one_cut import OneCut
+from aim.methods.usual_knobs import share_kept
 
 # Pivots among the visual tokens, and as many among the question's.
 PIVOTS = 4
 
 
 @dataclass(frozen=True)
-class DART(Method):
+class DART(OneCut):
     """One cut before layer K. Eight pivots, four visual tokens and four of the question, each choose the tokens that are least like them.
 
     Pivots are the tokens of the longest keys in layer K-1, by the L1 norm over all key heads after RoPE. They choose one after the other,
@@ -40,25 +36,7 @@ class DART(Method):
     What is recorded as a token's importance is the length of its key, which decides over pivots alone.
     """
 
-    layer: int = knob(
-        2,
-        "Layer of the cut",
-        "First layer that runs without the dropped tokens.",
-        bounds=FROM_1,
-        step=1,
-        slider_high=lambda layers: layers,
-        advice="Layer 0 always sees every visual token; use 1 or more.",
-        advanced=False,
-    )
-    keep_ratio: float = knob(
-        0.2223,
-        "Tokens kept after the cut (keep ratio)",
-        "Share of the visual tokens that the pivots choose.",
-        bounds=SHARE,
-        step=0.005,
-        advice="Use 1 to keep all.",
-        advanced=False,
-    )
+    keep_ratio: float = share_kept(0.2223, "Share of the visual tokens that the pivots choose.", "Tokens kept after the cut (keep ratio)")
 
     name = "dart"
     needs_question = True
@@ -67,12 +45,8 @@ class DART(Method):
         """How many tokens each pivot chooses."""
         return min(exact(self.keep_ratio) * merged_tokens // (2 * PIVOTS), max(0, merged_tokens - PIVOTS) // (2 * PIVOTS))
 
-    def keep(self, num_layers: int) -> list[float]:
-        return drop_once(num_layers, self.layer, 1.0, self.keep_ratio)
-
-    def kept(self, num_layers: int, merged_tokens: int) -> list[int]:
-        left = merged_tokens if self.keep_ratio == 1 else min(merged_tokens, PIVOTS + 2 * PIVOTS * self._each(merged_tokens))
-        return drop_once(num_layers, self.layer, merged_tokens, left)
+    def left(self, merged_tokens: int) -> int:
+        return merged_tokens if self.keep_ratio == 1 else min(merged_tokens, PIVOTS + 2 * PIVOTS * self._each(merged_tokens))
 
     def score(self, query: Tensor, key: Tensor, scaling: float, is_question: Tensor) -> Tensor:
         return key_length(key)
@@ -91,8 +65,3 @@ class DART(Method):
     def score_flops(self, shape: ModelShape, lengths: list[int]) -> int:
         keys = shape.num_key_value_heads * shape.head_dim
         return sum(pivot_flops(shape.hidden_size, keys, tokens, 2 * PIVOTS) for tokens in lengths)
-
-    def dials(self, num_layers: int, ramp: StatedRamp = PAPER_RAMP) -> Iterator[Dial]:
-        """A row of every share with the given layer, and then rows with ever earlier layers, for budgets that no share reaches so late."""
-        for layer in range(self.layer, 0, -1):
-            yield Dial(replace(self, layer=layer), "keep_ratio", RATIOS)

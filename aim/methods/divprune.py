@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aim.kernels.bounds import SHARE
 from aim.kernels.cost import ModelShape, VisionShape
 from aim.kernels.counts import exact
 from aim.kernels.diversity import diverse_order, diversity_flops
@@ -19,6 +18,7 @@ from aim.kernels.tower_attention import TowerAttention
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
 from aim.methods.knob import knob
+from aim.methods.usual_knobs import share_kept
 
 CLIP, FRAME = "clip", "frame"
 
@@ -42,15 +42,7 @@ class DivPrune(Method):
     tower is read.
     """
 
-    keep_ratio: float = knob(
-        0.1,
-        "Tokens kept (keep ratio)",
-        "Share of the clip's visual tokens that is kept.",
-        bounds=SHARE,
-        step=0.005,
-        advice="Use 1 to keep all.",
-        advanced=False,
-    )
+    keep_ratio: float = share_kept(0.1)
     scope: str = knob(
         CLIP,
         "Tokens are compared within",

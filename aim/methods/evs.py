@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from aim.kernels.bounds import SHARE
 from aim.kernels.change import change_flops, changed_places
 from aim.kernels.cost import ModelShape, VisionShape
 from aim.kernels.counts import tokens_of
@@ -17,7 +16,7 @@ from aim.kernels.schedule import PAPER_RAMP, StatedRamp
 from aim.kernels.tower_attention import TowerAttention
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
-from aim.methods.knob import knob
+from aim.methods.usual_knobs import share_kept
 
 
 @dataclass(frozen=True)
@@ -37,15 +36,7 @@ class EVS(Method):
     Memory is O(F·T·C) for the tokens in float32. No vision tower is read.
     """
 
-    keep_ratio: float = knob(
-        0.3,
-        "Tokens kept (keep ratio)",
-        "Share of the clip's visual tokens that is kept. The first frame is always kept whole.",
-        bounds=SHARE,
-        step=0.005,
-        advice="Use 1 to keep all.",
-        advanced=False,
-    )
+    keep_ratio: float = share_kept(0.3, "Share of the clip's visual tokens that is kept. The first frame is always kept whole.")
 
     name = "evs"
     positions = "compact"

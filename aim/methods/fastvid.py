@@ -10,7 +10,7 @@ from torch.nn.functional import cosine_similarity
 
 from aim.kernels.anchor_budget import FrameBudget, budget_by_frame, budget_by_segment
 from aim.kernels.anchor_merging import anchor_merge_flops, merge_around_anchors
-from aim.kernels.bounds import FROM_1, SHARE, Bounds
+from aim.kernels.bounds import FROM_1, Bounds
 from aim.kernels.cost import ModelShape, VisionShape
 from aim.kernels.counts import tokens_of
 from aim.kernels.merging import MergedClip
@@ -21,6 +21,7 @@ from aim.kernels.tower_attention import TowerAttention
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
 from aim.methods.knob import knob
+from aim.methods.usual_knobs import share_kept
 
 ONEVISION, QWEN = "onevision", "qwen"
 _THRESHOLD = {ONEVISION: 0.9, QWEN: 0.84}
@@ -48,15 +49,7 @@ class FastVID(Method):
     its anchors, frames with anchors stand closer together, where the official code fails.
     """
 
-    keep_ratio: float = knob(
-        0.1,
-        "Tokens kept (keep ratio)",
-        "Share of the clip's visual tokens that is kept.",
-        bounds=SHARE,
-        step=0.005,
-        advice="Use 1 to keep all.",
-        advanced=False,
-    )
+    keep_ratio: float = share_kept(0.1)
 
     fastvid_code: str = knob(
         ONEVISION,

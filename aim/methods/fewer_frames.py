@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aim.kernels.bounds import SHARE
 from aim.kernels.counts import tokens_of
 from aim.kernels.merging import MergedClip
 from aim.kernels.refusal import Refusal
@@ -16,7 +15,7 @@ from aim.kernels.schedule import PAPER_RAMP, StatedRamp
 from aim.kernels.tower_attention import TowerAttention
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
-from aim.methods.knob import knob
+from aim.methods.usual_knobs import share_kept
 
 
 @dataclass(frozen=True)
@@ -35,14 +34,8 @@ class FewerFrames(Method):
     A clip of one frame, or a picture, has no fewer frames and is refused.
     """
 
-    keep_ratio: float = knob(
-        0.25,
-        "Frames taken (keep ratio)",
-        "Share of the clip's frames that is taken.",
-        bounds=SHARE,
-        step=0.005,
-        advice="Use 1 to take all.",
-        advanced=False,
+    keep_ratio: float = share_kept(
+        0.25, "Share of the clip's frames that is taken.", "Frames taken (keep ratio)", advice="Use 1 to take all."
     )
 
     name = "fewerframes"

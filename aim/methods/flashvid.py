@@ -20,6 +20,7 @@ from aim.kernels.tree_merging import merge_by_trees, tree_merge_flops
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
 from aim.methods.knob import knob
+from aim.methods.usual_knobs import layer_of_cut, share_kept
 
 COSINE = Bounds(0, 1)
 
@@ -54,15 +55,7 @@ class FlashVID(Method):
     It takes O(F · T² + F·T·C) memory. Segments and the number of tokens depend on the clip, so the host waits for the GPU twice.
     """
 
-    keep_ratio: float = knob(
-        0.25,
-        "Tokens kept (keep ratio)",
-        "Share of the clip's visual tokens that is kept, before it is multiplied by the expansion.",
-        bounds=SHARE,
-        step=0.005,
-        advice="Use 1 to keep all.",
-        advanced=False,
-    )
+    keep_ratio: float = share_kept(0.25, "Share of the clip's visual tokens that is kept, before it is multiplied by the expansion.")
     expansion: float = knob(
         1.25,
         "Expansion",
@@ -110,15 +103,11 @@ class FlashVID(Method):
         planned=False,
     )
 
-    inner_layer: int | None = knob(
+    inner_layer: int | None = layer_of_cut(
         None,
         "Layer of the cut inside the LLM",
         "First layer that runs without the tokens that are dropped inside the LLM.",
-        bounds=FROM_1,
-        step=1,
-        slider_high=lambda layers: layers,
         unset="20 of 28, scaled to the model's depth",
-        advice="Layer 0 always sees every visual token; use 1 or more.",
     )
     inner_keep_ratio: float = knob(
         0.3,

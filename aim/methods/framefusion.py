@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from aim.kernels.bounds import SHARE, Bounds
+from aim.kernels.bounds import Bounds
 from aim.kernels.cost import ModelShape, last_token_flops
 from aim.kernels.counts import exact
 from aim.kernels.importance import last_token_attention
@@ -19,6 +19,7 @@ from aim.methods.base import Method
 from aim.methods.cut import Cut, Kept
 from aim.methods.dial import RATIOS, Dial
 from aim.methods.knob import knob
+from aim.methods.usual_knobs import share_kept
 
 MANY = 10**6  # tokens of which a share is told to six digits
 
@@ -43,15 +44,7 @@ class FrameFusion(Method):
     - Images of one size count as frames.
     """
 
-    keep_ratio: float = knob(
-        0.3,
-        "Cost (keep ratio)",
-        "Share of the visual tokens that a layer runs on, on average over all layers.",
-        bounds=SHARE,
-        step=0.005,
-        advice="Use 1 to keep all.",
-        advanced=False,
-    )
+    keep_ratio: float = share_kept(0.3, "Share of the visual tokens that a layer runs on, on average over all layers.", "Cost (keep ratio)")
     similarity: float = knob(
         0.6,
         "Similarity of a repeated token",

@@ -9,7 +9,7 @@ from math import ceil
 from torch import Tensor
 
 from aim.kernels.absorbing import halve_into_nearest, halving_flops
-from aim.kernels.bounds import FROM_1, SHARE, Bounds
+from aim.kernels.bounds import SHARE, Bounds
 from aim.kernels.cost import ModelShape, VisionShape, last_token_flops
 from aim.kernels.counts import exact
 from aim.kernels.importance import last_token_attention
@@ -22,6 +22,7 @@ from aim.methods.base import Method
 from aim.methods.cut import Cut, Kept, highest
 from aim.methods.dial import RATIOS, Dial
 from aim.methods.knob import knob
+from aim.methods.usual_knobs import layer_of_cut, share_kept
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,7 @@ class HoliTom(Method):
     It takes O(F² + T² + F·T·C) memory, and inside the LLM O(N²). The windows depend on the clip, so the host waits for the GPU once.
     """
 
-    keep_ratio: float = knob(
-        0.1,
-        "Tokens kept (keep ratio)",
-        "Share of the clip's visual tokens that is kept.",
-        bounds=SHARE,
-        step=0.005,
-        advice="Use 1 to keep all.",
-        advanced=False,
-    )
+    keep_ratio: float = share_kept(0.1)
     still_threshold: float = knob(
         0.8,
         "Similarity of what stands still",
@@ -82,15 +75,11 @@ class HoliTom(Method):
         planned=False,
     )
 
-    inner_layer: int | None = knob(
+    inner_layer: int | None = layer_of_cut(
         None,
         "Layer of the cut inside the LLM",
         "First layer that runs without the tokens that are merged inside the LLM.",
-        bounds=FROM_1,
-        step=1,
-        slider_high=lambda layers: layers,
         unset="18 of 28, scaled to the model's depth",
-        advice="Layer 0 always sees every visual token; use 1 or more.",
     )
     inner_keep_ratio: float = knob(
         0.5,

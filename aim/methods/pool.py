@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from aim.kernels.bounds import SHARE
 from aim.kernels.cost import ModelShape, VisionShape
 from aim.kernels.counts import tokens_of
 from aim.kernels.grid import Grid
@@ -18,7 +17,7 @@ from aim.kernels.schedule import PAPER_RAMP, StatedRamp
 from aim.kernels.tower_attention import TowerAttention
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
-from aim.methods.knob import knob
+from aim.methods.usual_knobs import share_kept
 
 
 @dataclass(frozen=True)
@@ -36,15 +35,7 @@ class Pool(Method):
     Memory is O(F·T·C) for the tokens in float32. No vision tower is read.
     """
 
-    keep_ratio: float = knob(
-        0.25,
-        "Tokens kept (keep ratio)",
-        "Share of each frame's visual tokens that pooling leaves, or a little less.",
-        bounds=SHARE,
-        step=0.005,
-        advice="Use 1 to keep all.",
-        advanced=False,
-    )
+    keep_ratio: float = share_kept(0.25, "Share of each frame's visual tokens that pooling leaves, or a little less.")
 
     name = "pool"
     positions = "compact"

@@ -15,7 +15,6 @@ from aim.kernels.attention_merging import (
     most_attended,
     outliers_and_even_places,
 )
-from aim.kernels.bounds import SHARE
 from aim.kernels.cost import ModelShape, VisionShape, attention_merge_flops
 from aim.kernels.counts import tokens_of
 from aim.kernels.merging import MergedClip
@@ -25,6 +24,7 @@ from aim.kernels.tower_attention import TowerAttention
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
 from aim.methods.knob import knob
+from aim.methods.usual_knobs import share_kept
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,7 @@ class PruMerge(Method):
     not known before the clip is seen, so a plan without a keep_ratio is refused.
     """
 
-    keep_ratio: float | None = knob(
-        None,
-        "Tokens kept (keep ratio)",
-        "Share of the clip's visual tokens that is kept.",
-        bounds=SHARE,
-        step=0.005,
-        unset="the paper's own count, which depends on the clip",
-        advice="Use 1 to keep all.",
-        advanced=False,
-    )
+    keep_ratio: float | None = share_kept(None, unset="the paper's own count, which depends on the clip")
 
     plus: bool = knob(
         False,

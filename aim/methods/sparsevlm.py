@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from torch import Tensor
 
-from aim.kernels.bounds import FROM_1, SHARE
+from aim.kernels.bounds import FROM_1
 from aim.kernels.cost import ModelShape
 from aim.kernels.counts import exact, tokens_of
 from aim.kernels.rating import question_raters, rated_attention, rating_flops
@@ -20,6 +20,7 @@ from aim.methods.cut import Cut, Kept, highest
 from aim.methods.dial import RATIOS, Dial
 from aim.methods.knob import knob
 from aim.methods.published import PAPER_TEXT_TOKENS
+from aim.methods.usual_knobs import share_kept
 
 # The official setting that keeps 192 tokens on average: tokens kept at each cut, of 576, and the layers of the cuts, of 32.
 COUNTS, AVERAGE = (300, 200, 110), 192
@@ -50,14 +51,8 @@ class SparseVLM(Method):
     - The question is the text behind the pictures, chat markers included, as there.
     """
 
-    keep_ratio: float = knob(
-        0.3334,
-        "Tokens kept on average (keep ratio)",
-        "Share of the visual tokens that the three cuts keep, on average over the depth.",
-        bounds=SHARE,
-        step=0.005,
-        advice="Use 1 to keep all.",
-        advanced=False,
+    keep_ratio: float = share_kept(
+        0.3334, "Share of the visual tokens that the three cuts keep, on average over the depth.", "Tokens kept on average (keep ratio)"
     )
     stages: tuple[int, ...] | None = knob(
         None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from aim.kernels.bounds import SHARE, Bounds
+from aim.kernels.bounds import Bounds
 from aim.kernels.contextual_merging import contextual_merge_flops, merge_contextual
 from aim.kernels.cost import ModelShape, VisionShape
 from aim.kernels.counts import exact, tokens_of
@@ -18,6 +18,7 @@ from aim.kernels.tower_attention import TowerAttention
 from aim.methods.base import Method
 from aim.methods.dial import RATIOS, Dial
 from aim.methods.knob import knob
+from aim.methods.usual_knobs import share_kept
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,7 @@ class VisionZip(Method):
     keep their positions.
     """
 
-    keep_ratio: float = knob(
-        0.255,
-        "Tokens kept (keep ratio)",
-        "Share of each frame's visual tokens that is left.",
-        bounds=SHARE,
-        step=0.005,
-        advice="Use 1 to keep all.",
-        advanced=False,
-    )
+    keep_ratio: float = share_kept(0.255, "Share of each frame's visual tokens that is left.")
 
     dominant_share: float = knob(
         0.84375,

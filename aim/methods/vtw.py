@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from aim.kernels.bounds import FROM_1
 from aim.kernels.schedule import PAPER_RAMP, StatedRamp, drop_once
 from aim.methods.base import Method
 from aim.methods.dial import Dial
-from aim.methods.knob import knob
+from aim.methods.usual_knobs import layer_of_cut
 
 
 @dataclass(frozen=True)
@@ -21,16 +20,8 @@ class VTW(Method):
     deviates from the official code: it is half of the depth, 16 of 32, where the repository's search ended at 15 of 32 for LLaVA-1.5-7B.
     """
 
-    layer: int | None = knob(
-        None,
-        "Layer of the cut",
-        "First layer (K) that runs without visual tokens.",
-        bounds=FROM_1,
-        step=1,
-        slider_high=lambda layers: layers,
-        unset="half of the model's depth",
-        advice="Layer 0 always sees every visual token; use 1 or more.",
-        advanced=False,
+    layer: int | None = layer_of_cut(
+        None, "Layer of the cut", "First layer (K) that runs without visual tokens.", unset="half of the model's depth", advanced=False
     )
 
     name = "vtw"
