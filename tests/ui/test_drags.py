@@ -1,16 +1,15 @@
-"""Visitors who drag at once never meet, and what they do leaves nothing behind: some seconds by default, a minute in CI."""
+"""Visitors who drag at once for a minute never meet, and what they do leaves nothing behind."""
 
 import pytest
 
-from tests.drags import SECONDS, VISITORS, report
+from tests.drags import VISITORS
+from tests.soak import of_its_own
 
-MINUTE = pytest.param(SECONDS, marks=[pytest.mark.long, pytest.mark.timeout(300)])
 
-
-@pytest.mark.parametrize("seconds", [pytest.param(4, marks=pytest.mark.whole), MINUTE])
-def test_every_answer_is_that_of_the_visitors_own_setting_and_memory_stays_flat(seconds):
-    dragged = report(seconds)
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_every_answer_is_that_of_the_visitors_own_setting_and_memory_stays_flat():
+    dragged = of_its_own("tests.drags", seconds=280)
     assert dragged["exit"] == 0 and dragged["wrong"] == [] and dragged["hooks"] == 0
     assert dragged["visitors"] == VISITORS and dragged["answers"] >= VISITORS
-    if seconds == SECONDS:
-        assert dragged["memory_end"] <= 1.05 * dragged["memory_settled"]
+    assert dragged["memory_end"] <= 1.05 * dragged["memory_settled"]

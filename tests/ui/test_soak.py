@@ -2,12 +2,12 @@
 
 import pytest
 
-from tests.soak import RUNS, SETTLED, draw, report
+from tests.soak import RUNS, SETTLED, draw, of_its_own
 
 
 @pytest.fixture(scope="module")
 def soaked():
-    return report()
+    return of_its_own("tests.soak", seconds=520)
 
 
 @pytest.mark.long
