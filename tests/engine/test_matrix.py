@@ -1,5 +1,7 @@
 """Methods on families: nothing changes where nothing should, lengths are as scheduled, generate works, nothing is left behind."""
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ import aim
 from aim.kernels.refusal import Refusal
 from tests.tiny import ALIKE, ANY_SIZE, TINY, fingerprint
 
-LAYERS, FRAMES = 6, 4
+LAYERS, FRAMES, WORDS = 6, 4, 4
 NOTHING = {
     "aim": aim.AIM(merge_ratio=1.0, l1=LAYERS, l2=LAYERS + 1),
     "full": aim.Full(),
@@ -72,17 +74,24 @@ def covering(methods) -> list:
     return pairs
 
 
-EVERYWHERE = pytest.mark.parametrize(("family", "name"), covering(list(REDUCED)), indirect=["family"])
+EVERYWHERE = pytest.mark.parametrize(("family", "name"), covering(list(REDUCED)))
 
 
-@pytest.fixture(scope="module")
-def family(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def model(family):
+@cache
+def tiny(family):
+    """Made once. As a fixture of the module, pytest would make it anew for every pair of family and method."""
     return TINY[family].model(layers=LAYERS)
+
+
+@pytest.fixture
+def model(family):
+    return tiny(family)
+
+
+@cache
+def stock_answer(family, kind):
+    """What the stock model says."""
+    return generate(tiny(family), inputs_of(family, kind))
 
 
 def inputs_of(family, kind):
@@ -98,9 +107,9 @@ def refused_on_images(family, method):
     return None
 
 
-def generate(model, inputs, tokens=8):
+def generate(model, inputs, **options):
     with torch.no_grad():
-        return model.generate(**inputs, max_new_tokens=tokens, do_sample=False)
+        return model.generate(**inputs, max_new_tokens=WORDS, do_sample=False, **options)
 
 
 def test_the_tables_here_name_every_method():
@@ -110,20 +119,19 @@ def test_the_tables_here_name_every_method():
 @pytest.mark.parametrize("kind", ["video", "images"])
 @EVERYWHERE
 def test_a_method_told_to_drop_nothing_is_the_stock_model(family, model, name, kind):
-    inputs = inputs_of(family, kind)
     if kind == "images" and NOTHING[name].needs_tower and TINY[family].tiled:
         pytest.skip("test_several_images_are_reduced_too has the refusal")
-    stock = generate(model, inputs, 12)
+    stock = stock_answer(family, kind)
     with aim.reduce(model, NOTHING[name]):
-        assert torch.equal(generate(model, inputs, 12), stock)
+        assert torch.equal(generate(model, inputs_of(family, kind)), stock)
 
 
 @EVERYWHERE
 def test_layers_and_cache_are_as_long_as_scheduled_and_decoding_goes_on(family, model, name):
     method, inputs = REDUCED[name].for_depth(LAYERS), inputs_of(family, "video")
     length = inputs["input_ids"].shape[1]
-    with aim.reduce(model, method) as trace, torch.no_grad():
-        output = model.generate(**inputs, max_new_tokens=8, do_sample=False, return_dict_in_generate=True)
+    with aim.reduce(model, method) as trace:
+        output = generate(model, inputs, return_dict_in_generate=True)
     steps, per_step = trace.frames, trace.rows * trace.columns
     planned, scored_from = method.merged_tokens(steps, per_step), int(TINY[family].linear)
     # Each frame of a clip and each window of frames is rounded by itself.
@@ -138,8 +146,8 @@ def test_layers_and_cache_are_as_long_as_scheduled_and_decoding_goes_on(family, 
     lengths = [visual + text for visual in expected]
     assert trace.key_value_lengths == TINY[family].cached(lengths)
     held = [layer.keys.shape[-2] if hasattr(layer, "keys") else 0 for layer in output.past_key_values.layers]
-    assert held == TINY[family].cached([length + 7 for length in lengths])
-    assert output.sequences.shape[1] == length + 8
+    assert held == TINY[family].cached([length + WORDS - 1 for length in lengths])
+    assert output.sequences.shape[1] == length + WORDS
 
 
 @EVERYWHERE
@@ -151,7 +159,7 @@ def test_several_images_are_reduced_too(family, model, name):
     with aim.reduce(model, REDUCED[name]) as trace:
         output = generate(model, inputs_of(family, "images"))
     inputs = inputs_of(family, "images")
-    assert output.shape[1] == inputs["input_ids"].shape[1] + 8
+    assert output.shape[1] == inputs["input_ids"].shape[1] + WORDS
     first, last = trace.tokens_per_layer[0][0], trace.tokens_per_layer[-1][0]
     if name in MAY_KEEP_PICTURES:
         assert first == last == sum(REDUCED[name].merged_tokens(frames, rows * columns) for frames, rows, columns in trace.grids)
@@ -161,8 +169,7 @@ def test_several_images_are_reduced_too(family, model, name):
 
 @EVERYWHERE
 def test_nothing_is_left_on_the_model(family, model, name):
-    inputs = inputs_of(family, "video")
-    stock = generate(model, inputs)
+    inputs, stock = inputs_of(family, "video"), stock_answer(family, "video")
     before = fingerprint(model)
     with aim.reduce(model, REDUCED[name]):
         generate(model, inputs)

@@ -27,11 +27,17 @@ SETTINGS = [
 ]
 
 
-# The first family, and one whose positions have three axes, run by default.
+# The first family, and one whose positions have three axes, run by default, and CI runs one for every language model.
 BY_DEFAULT = {next(iter(TINY)), "qwen2_5_vl"}
+LANGUAGE_MODEL_OF_ANOTHER = {"llava_next_video", "smolvlm", "internvl", "video_llama_3", "glm46v"}
 
 
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=() if name in BY_DEFAULT else pytest.mark.whole) for name in TINY])
+def marks_of(name):
+    """Those of a family's tests."""
+    return () if name in BY_DEFAULT else pytest.mark.every if name in LANGUAGE_MODEL_OF_ANOTHER else pytest.mark.whole
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=marks_of(name)) for name in TINY])
 def family(request):
     return TINY[request.param]
 

@@ -18,7 +18,7 @@ def tiny(request):
     return family, family.model()
 
 
-def generate(model, inputs, tokens=12):
+def generate(model, inputs, tokens=5):
     with torch.no_grad():
         output = model.generate(**inputs, max_new_tokens=tokens, do_sample=False)
     return output[:, inputs["input_ids"].shape[1] :]
@@ -33,9 +33,9 @@ def inputs_of(family, kind):
 def test_reducing_nothing_equals_stock_generate_token_for_token(tiny, kind, method):
     family, model = tiny
     inputs = inputs_of(family, kind)
-    stock = generate(model, inputs, 30)
+    stock = generate(model, inputs, 20)
     with aim.reduce(model, method):
-        ours = generate(model, inputs, 30)
+        ours = generate(model, inputs, 20)
     assert len(set(stock[0].tolist())) > 3
     assert torch.equal(stock, ours)
 
@@ -65,8 +65,8 @@ def test_several_images_are_merged_image_by_image(tiny):
     family, model = tiny
     inputs = family.image_inputs()
     with aim.reduce(model, REDUCED) as trace:
-        answer = generate(model, inputs, 30)
-    assert answer.shape[1] == 30
+        answer = generate(model, inputs, 12)
+    assert answer.shape[1] == 12
     merged = sum(merged_per_clip(0.5, frames, rows * columns) for frames, rows, columns in trace.grids)
     separators = (trace.tokens_per_layer[0][1]) + trace.visual_tokens
     assert trace.merged_tokens == merged and separators == inputs["input_ids"].shape[1]
@@ -91,10 +91,10 @@ def test_a_batch_padded_on_the_left_equals_its_prompts_one_by_one(tiny, method):
     batch, alone = family.batch_inputs()
     assert batch["attention_mask"][0, 0] == 0
     with aim.reduce(model, method), torch.no_grad():
-        together = generate(model, batch, 20)
+        together = generate(model, batch, 8)
         logits = model(**batch).logits[:, -1]
         for row, inputs in enumerate(alone):
-            assert torch.equal(together[row], generate(model, inputs, 20)[0])
+            assert torch.equal(together[row], generate(model, inputs, 8)[0])
             assert (logits[row] - model(**inputs).logits[0, -1]).abs().max() <= 1e-4
 
 
