@@ -1,4 +1,4 @@
-"""Many clients at once on the real app: `python -m tests.soak [RUNS]`.
+"""Many clients at once on the real app: `python -m tests.soak [RUNS]`, 200 by default.
 
 The server runs here, so that its memory, hooks and queue can be looked at; the clients run in a process of their own. Some ask and wait,
 some press Stop, some close the tab, some hang up; every answer that comes whole is compared with the same question asked alone.
