@@ -15,6 +15,7 @@ from aim.kernels.grid import Grid
 from aim.kernels.schedule import PAPER_RAMP
 from aim.kernels.trace import Trace
 from aim.methods import Method
+from aim.methods.tower import Tower
 from aim.planning.plan import Plan
 from aim.runtime.vlm import Answer
 from aim.video.clip import Clip, clip_from_frames
@@ -72,6 +73,7 @@ class FakeVlm:
     num_layers, tokens_per_frame, max_frames = 4, ROWS * COLUMNS, 8
     is_bundled, name, device, dtype = False, "fake/model", torch.device("cpu"), torch.float32
     note, ramp = "", PAPER_RAMP
+    tower_limits: dict[str, str] = {}
     spent = TIMINGS["total"]  # seconds that it says a run takes
 
     def __init__(self, words: tuple[str, ...] = ("a ", "red ", "circle"), seconds: float = 0.0, error: Exception | None = None):
@@ -96,7 +98,7 @@ class FakeVlm:
     def fit(self, method: Method) -> Method:
         return method.for_depth(self.num_layers)
 
-    def plan(self, num_frames: int, text_tokens: int, method: Method, grid: Grid | None = None) -> Plan:
+    def plan(self, num_frames: int, text_tokens: int, method: Method, grid: Grid | None = None, tower: Tower | None = None) -> Plan:
         visual = method.visual_per_layer(self.num_layers, num_frames, self.tokens_per_frame)
         pairs = [(count, text_tokens) for count in visual]
         return Plan(**{name: COST[name] for name in COST if name != "decode_tflops"}, tokens_per_layer=pairs)
@@ -111,14 +113,17 @@ class FakeVlm:
         scores: str = "pruning",
         words: bool = False,
         progress: bool = False,
+        tower: Tower | None = None,
     ) -> Iterator[Answer]:
-        self.asked.append(SimpleNamespace(clip=clip, question=question, method=method, max_new_tokens=max_new_tokens, scores=scores))
+        known = {"clip": clip, "question": question, "method": method, "tower": tower}
+        self.asked.append(SimpleNamespace(**known, max_new_tokens=max_new_tokens, scores=scores))
         if self.error is not None:
             raise self.error
         text, reused = "", clip.digest in self.seen
         self.seen.add(clip.digest)
         timings = {} if reused else {"decode_video": 0.1, "preprocess": 0.01, "vision_tower": 0.2}
-        told = Answer(model=self.name, method=method, frames=len(clip.frames), timings=timings, features_reused=reused, note=self.note)
+        made = {"model": self.name, "method": method, "tower": tower, "frames": len(clip.frames), "note": self.note}
+        told = Answer(**made, timings=timings, features_reused=reused)
         yield told
         told = replace(told, timings=timings | {name: TIMINGS[name] for name in ("merge", "importance", "llm_prefill")})
         for word in self.words:

@@ -158,6 +158,13 @@ class Family:
             raise Refusal(f"{self.title} takes only clips here, not single pictures. Give a video, or choose another model.")
         return self.for_images(self)
 
+    @property
+    def tower_limits(self) -> dict[str, str]:
+        """The settings of `aim.Tower` that the family's vision tower cannot do, each with the reason, which begins a sentence."""
+        if self.tower_layers is None:
+            return dict.fromkeys(("merge", "reuse"), f"The vision tower of {self.title} cannot be reduced")
+        return {} if self.tower_reuse else {"reuse": f"The vision tower of {self.title} reuses nothing from frame to frame"}
+
     def fit_tower(self, tower: Tower | None, num_layers: int) -> Tower | None:
         """A setting of the vision tower for one of the family's towers, which has that many layers; None stays None.
 
@@ -167,16 +174,14 @@ class Family:
         TOWER.check("tower", tower)
         if tower is None:
             return None
-        if self.tower_layers is None:
+        limits = self.tower_limits
+        if "merge" in limits:
             raise Refusal(
-                f"The vision tower of {self.title} cannot be reduced; accepted: the towers of LLaVA's models, "
-                "Qwen's, InternVL and Gemma 3. Leave tower out, or --tower-merge and --tower-reuse on the command line."
+                f"{limits['merge']}; accepted: the towers of LLaVA's models, Qwen's, InternVL and Gemma 3. Leave tower out, or "
+                "--tower-merge and --tower-reuse on the command line."
             )
-        if tower.reuse is not None and not self.tower_reuse:
-            raise Refusal(
-                f"The vision tower of {self.title} reuses nothing from frame to frame; accepted: merge alone. Leave reuse out, or "
-                "--tower-reuse on the command line."
-            )
+        if tower.reuse is not None and "reuse" in limits:
+            raise Refusal(f"{limits['reuse']}; accepted: merge alone. Leave reuse out, or --tower-reuse on the command line.")
         return tower.for_depth(num_layers)
 
     def reducing(

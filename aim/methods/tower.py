@@ -37,7 +37,7 @@ class Tower:
 
     merge: float | None = knob(
         None,
-        "patches kept inside the vision tower",
+        "Patches kept inside the vision tower",
         "Share of a frame's patches that the vision tower's later layers run on; 1 merges nothing.",
         bounds=Bounds(0, 1, above=True),
         step=0.05,
@@ -46,7 +46,7 @@ class Tower:
     )
     step: float = knob(
         0.25,
-        "largest step",
+        "Largest step",
         "Share of the patches that one step of merging may remove. Large steps merge patches that differ.",
         bounds=Bounds(0, 0.5, above=True),
         step=0.05,
@@ -54,7 +54,7 @@ class Tower:
     )
     layer: int | None = knob(
         None,
-        "first reduced layer of the tower",
+        "First reduced layer of the tower",
         "The layer of the vision tower before which patches are merged.",
         bounds=Bounds(1, whole=True),
         unset="6 of 26 layers, scaled to the tower's depth",
@@ -62,11 +62,11 @@ class Tower:
     )
     reuse: float | None = knob(
         None,
-        "reuse of what stands still",
+        "Reuse what stands still",
         "A patch is computed again only where its colours, from 0 to 1, differ by more than this on average from those that it was last "
         "computed of, in an earlier frame.",
         bounds=Bounds(0, 1),
-        step=1 / 255,
+        choices=tuple((f"up to {step} of 255", step / 255) for step in (4, 8, 16)),
         unset="every patch of every frame is computed",
         advice="Use 8/255, for example.",
     )

@@ -69,6 +69,11 @@ class LoadedModel:
         """A setting of the vision tower with everything filled in that depends on this model. Refused where the tower cannot be reduced."""
         return self.checkpoint.family.fit_tower(tower, self._vision(self.grid(1)).num_layers)
 
+    @property
+    def tower_limits(self) -> dict[str, str]:
+        """The settings of `aim.Tower` that this model's vision tower cannot do, each with the reason, which begins a sentence."""
+        return self.checkpoint.family.tower_limits
+
     def tower_tokens(self, clip: Clip, tower: Tower | None = None) -> int:
         """How many tokens a layer of the vision tower takes for a clip, the mean over its layers, rounded down."""
         grid = self.grid_of(clip)

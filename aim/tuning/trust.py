@@ -24,6 +24,8 @@ from aim.video.clip import CLIP, Clip
 # distributions, so calibrate anew where the warning matters. The second value is the first digits of the hash of the weights it was
 # measured with.
 THRESHOLD, THRESHOLD_WEIGHTS = 0.0735, "b7c7ed510bf8"
+UNCHECKED = "Nothing was left out, so nothing can have changed the answer."
+UNCHECKED_TOWER = "No visual token was left out. What the reduced vision tower changes is not checked."
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ def guard(
 ) -> Verdict:
     """Compare a run's first token with that of a milder run. The clip's features are not made again where they are kept.
 
+    The vision tower is reduced as in the run, so what that changes is not noticed.
+
     Args:
         answer: a complete answer to this question about this clip. Its trace is not needed.
         threshold: in nats, ≥ 0; above it the answer is doubtful.
@@ -83,10 +87,10 @@ def guard(
     given = first_token(answer)
     milder = milder_than(answer.method, vlm.num_layers)
     if milder == answer.method.for_depth(vlm.num_layers):
-        return Verdict(milder, 0.0, False, "Nothing was left out, so nothing can have changed the answer.")
+        return Verdict(milder, 0.0, False, UNCHECKED if answer.tower is None else UNCHECKED_TOWER)
     with (
         vlm.within_memory(len(clip.frames), milder),
-        vlm.encoded(clip, stop=stop) as encoded,
+        vlm.encoded(clip, stop=stop, tower=answer.tower) as encoded,
         torch.inference_mode(),
         reduce(vlm.model, milder),
     ):

@@ -15,25 +15,28 @@ from aim.kernels.bounds import Bounds
 from aim.methods import AIM
 from aim.runtime.answer import Answer
 from aim.runtime.limits import MAX_NEW_TOKENS, TYPICAL_TEXT_TOKENS
+from aim.ui import handlers
 from aim.ui.errors import sentence
 from aim.ui.handlers import TOO_LARGE
-from aim.ui.knobs import PLANNED, defaults
+from aim.ui.knobs import DECLARED, PLANNED, defaults
 from aim.ui.model import AppModel
-from aim.ui.request import KNOBS, METHOD_KNOBS, Request, check, whole_number
+from aim.ui.request import KNOBS, Request, check, whole_number
 from aim.ui.starting import IN_LINE
 from aim.ui.stop import StopSignal
 from aim.ui.turn import turn
 
-# The method's knobs as they are declared, and what else one can ask for.
-TURNED = "\n".join(f"{name}: {knob.explained}" for name, knob in METHOD_KNOBS.items())
+# The method's knobs and the vision tower's settings as they are declared, and what else one can ask for.
+TURNED = "\n".join(f"{name}: {knob.explained}" for name, knob in DECLARED.items())
 ASK = f"""Ask a question about a video or a picture with fewer visual tokens, and get the answer with its account as JSON.
 
 video: an uploaded MP4, MOV, MKV, WebM, AVI, MPG, GIF or TS file, or a JPEG, PNG, WebP or BMP picture. question: 1 to 2,000 characters.
 num_frames: frames sampled evenly in time, of a picture one. {TURNED}
  max_new_tokens: longest answer. score_every_layer: also score layers that drop nothing.
-compare: also run the full model, returned as "full", which is null where it does not fit into memory.
+compare: also run the full model with the full tower, returned as "full", which is null where it does not fit into memory. The vision
+tower runs in full where tower_merge is 1 and tower_reuse is 0.
 
-Returns answer, model, method, params, frames, steps (fewer than frames where the model joins frames), visual_tokens, merged_tokens,
+Returns answer, model, method, params, tower (null where it ran in full), tower_computed (the share of patches that a reduced tower
+computed), frames, steps (fewer than frames where the model joins frames), visual_tokens, merged_tokens,
 tokens_per_layer (visual, text), timings in seconds by stage (measured), cost (modelled: FLOPs in TFLOP, sizes in bytes), features_reused,
 new_tokens, note (what the model wants said, or "")."""
 PLAN = f"""What a setting would cost on this app's model, without running it, as JSON.
@@ -56,10 +59,9 @@ def ask(vlm: AppModel, request: Request) -> dict[str, Any]:
     with turn(vlm, AIM.name, request, stop) as note:  # it ends the run of a caller who hangs up
         check(request, vlm.max_frames)
         clip = vlm.clips.clip(request.video, request.num_frames, stop)
-        asked = {"clip": clip, "question": request.question, "method": request.method(), "max_new_tokens": int(request.max_new_tokens)}
-        scores = "all" if request.score_every_layer else "pruning"
+        asked = handlers.asked(vlm, request, clip) | {"words": False, "compare": request.compare}
         accounts: dict[bool, dict[str, Any] | None] = {}
-        for said in vlm.run("ask", stop, **asked, scores=scores, compare=request.compare):
+        for said in vlm.run("ask", stop, **asked):
             accounts[said.by_full] = said.answer and said.answer.account()
             if said.answer is not None and said.answer.trace is not None:
                 note(said.answer)
@@ -79,7 +81,7 @@ def plan(vlm, request: Request) -> dict[str, Any]:
     """
     question, frames = request.question.strip(), whole_number("The number of frames", request.num_frames)
     text_tokens = vlm.text_tokens(question, frames) if question else TYPICAL_TEXT_TOKENS
-    return vlm.plan(frames, text_tokens, request.method()).to_dict()
+    return vlm.plan(frames, text_tokens, request.method(), tower=request.tower()).to_dict()
 
 
 def build_api(vlm: AppModel) -> None:
@@ -119,9 +121,10 @@ def _parameter(vlm: AppModel, name: str, default: Any) -> gr.JSON:
     The page's own sliders and lists would refuse a value themselves, in words of Gradio and with a traceback in the log. Here the value
     comes through, and is refused as in the library.
     """
-    described: dict[str, Any] = {"type": _TYPES[type(default)], "description": _accepted(vlm, name)}
-    if name in METHOD_KNOBS and METHOD_KNOBS[name].only:
-        described["enum"] = list(METHOD_KNOBS[name].only)
+    kind = DECLARED[name].kind if name in DECLARED else type(default)
+    described: dict[str, Any] = {"type": _TYPES[kind], "description": _accepted(vlm, name)}
+    if name in DECLARED and DECLARED[name].only:
+        described["enum"] = list(DECLARED[name].only)
     part = gr.JSON(json.dumps(default), label=name)
     part.api_info = lambda: described  # type: ignore[method-assign]
     return part
@@ -132,8 +135,8 @@ _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
 def _accepted(vlm: AppModel, name: str) -> str:
-    if name in METHOD_KNOBS:
-        return METHOD_KNOBS[name].accepted
+    if name in DECLARED:
+        return DECLARED[name].accepted
     most = {"num_frames": vlm.max_frames, "max_new_tokens": MAX_NEW_TOKENS}
     return str(Bounds(1, most[name], whole=True)) if name in most else "true or false"
 

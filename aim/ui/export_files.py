@@ -32,7 +32,8 @@ def save_sheet(run: FinishedRun, view: str, folder: str | Path | None = None) ->
     pictures = draw_frames(run.frames, run.timestamps, run.trace, view)
     request, trace = run.request, run.trace
     params = run.answer.method.params()
-    knobs = f"merge ratio {params['merge_ratio']:g}, l1 {params['l1']}, l2 {params['l2']}"
+    inside = "" if run.answer.tower is None else f", {run.answer.tower.words}"
+    knobs = f"merge ratio {params['merge_ratio']:g}, l1 {params['l1']}, l2 {params['l2']}{inside}"
     shown = VIEWS[view]
     seen = f"{view}, layer {shown_layer(trace, view)}" if shown.layered else view
     subtitle = f"{seen} · {trace.visual_tokens:,} → {trace.merged_tokens:,} visual tokens · {knobs} · {run.answer.model}"
@@ -53,12 +54,14 @@ def python_code(run: FinishedRun, example: str | None) -> str:
     changed = [(name, value) for name, value in method.params().items() if value != getattr(default, name)]
     arguments = ", ".join(f"{name}={value!r}" for name, value in changed)
     scores = ', scores="all"' if request.score_every_layer else ""
+    given = {} if (tower := request.tower()) is None else {name: getattr(tower, name) for name in ("merge", "reuse")}
+    inside = f", tower=aim.Tower({', '.join(f'{name}={value!r}' for name, value in given.items() if value is not None)})" if given else ""
     return f"""import aim
 
 vlm = aim.load({run.answer.model!r})
 clip = aim.read_video({clip!r}, num_frames={int(request.num_frames)})
 method = aim.AIM({arguments})
-answer = vlm.ask(clip, {request.question!r}, method, max_new_tokens={int(request.max_new_tokens)}{scores})
+answer = vlm.ask(clip, {request.question!r}, method, max_new_tokens={int(request.max_new_tokens)}{scores}{inside})
 
 print(answer.text)
 print(answer.trace.tokens_per_layer)

@@ -160,7 +160,7 @@ def finish(
     frames = len(clip.frames)
     names = {
         "picture": f"{clip.digest[:20]}-{frames}",
-        "setting": setting_in_words(knobs["merge_ratio"], knobs["l1"], knobs["l2"], frames),
+        "setting": setting_in_words(knobs["merge_ratio"], knobs["l1"], knobs["l2"], frames, answer.tower),
     }
     pace = {} if stopped else pace_of(vlm, answer)
     return Update(shown, screen(answer, run, run.plan, list(request.values().values()), names, full, kept) | pace, run)
@@ -173,6 +173,7 @@ def asked(vlm: AppModel, request: Request, clip: Clip) -> dict[str, Any]:
         "clip": clip,
         "question": request.question,
         "method": request.method(),
+        "tower": request.tower(),
         "max_new_tokens": int(request.max_new_tokens),
         "scores": scores,
         "words": True,
@@ -221,4 +222,5 @@ def planned(vlm: AppModel, clip: Clip, request: Request) -> Plan:
     """What this run was to cost, on the clip's own grid."""
     frames = len(clip.frames)
     grid = vlm.grid_of(clip)
-    return vlm.plan(frames, vlm.text_tokens(request.question, frames, grid, clip.timestamps.tolist()), request.method(), grid)
+    text_tokens = vlm.text_tokens(request.question, frames, grid, clip.timestamps.tolist())
+    return vlm.plan(frames, text_tokens, request.method(), grid, request.tower())

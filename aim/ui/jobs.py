@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from aim.engine.stopping import Stopped
 from aim.methods import Full, Method
+from aim.methods.tower import Tower
 from aim.planning.plan import Plan
 from aim.runtime.answer import Answer
 from aim.runtime.compare import ROUNDS, Comparison, whole_answer
@@ -52,13 +53,14 @@ def ask(
     compare: bool = False,
     words: bool = False,
     progress: bool = False,
+    tower: Tower | None = None,
 ) -> Iterator[Said]:
     """The answer while it grows, with `progress` also how far it is before its first word, and with `compare` the full model's after it.
 
-    See `VLM.stream`.
+    See `VLM.stream`. The full model has the full vision tower.
     """
-    answer = None
-    for answer in vlm.stream(clip, question, method, max_new_tokens, stop=stop, scores=scores, words=words, progress=progress):
+    answer, shown = None, {"scores": scores, "words": words, "progress": progress}
+    for answer in vlm.stream(clip, question, method, max_new_tokens, stop=stop, tower=tower, **shown):
         yield Said(answer)
     if not compare or answer is None or answer.trace is None or stop.is_set():
         return
@@ -70,14 +72,21 @@ def ask(
 
 
 def compare(
-    vlm, stop: threading.Event, clip: Clip, question: str, names: list[str], reduction: float, max_new_tokens: int
+    vlm,
+    stop: threading.Event,
+    clip: Clip,
+    question: str,
+    names: list[str],
+    reduction: float,
+    max_new_tokens: int,
+    tower: Tower | None = None,
 ) -> Iterator[Comparison]:
     """Methods side by side, at a prefill that costs `reduction` times less than the full model's. See `aim.runtime.compare.compare`."""
     rounds = ROUNDS if sum(weight.numel() for weight in vlm.model.parameters()) < 1e9 else FEW_ROUNDS
     grid = vlm.grid(len(clip.frames), *clip.frames.shape[1:3])
     text_tokens = len(vlm.prompt_ids(question, grid, clip.timestamps.tolist())) - grid.tokens
     budget = vlm.plan(len(clip.frames), text_tokens, Full(), grid).prefill_tflops / reduction
-    yield from compare_methods(vlm, clip, question, names, budget, max_new_tokens, rounds, stop)
+    yield from compare_methods(vlm, clip, question, names, budget, max_new_tokens, rounds, stop, tower)
 
 
 def tune(vlm, stop: threading.Event, clip: Clip, question: str, budget: Budget, max_prefills: int) -> Iterator[Tuned]:
@@ -85,10 +94,12 @@ def tune(vlm, stop: threading.Event, clip: Clip, question: str, budget: Budget, 
     yield from tune_steps(vlm, clip, question, budget, max_prefills=max_prefills, stop=stop)
 
 
-def spend(vlm, stop: threading.Event, clip: Clip, more: Clip, question: str, method: Method, max_new_tokens: int) -> Iterator[Answer]:
-    """The full model's answer on a clip, then the method's on more frames of it."""
-    for frames, chosen in ((clip, Full()), (more, method)):
-        answer = whole_answer(vlm, frames, question, chosen, max_new_tokens, stop)
+def spend(
+    vlm, stop: threading.Event, clip: Clip, more: Clip, question: str, method: Method, max_new_tokens: int, tower: Tower | None = None
+) -> Iterator[Answer]:
+    """The full model's answer on a clip, then the method's on more frames of it, behind a vision tower that `tower` reduces."""
+    for frames, chosen, inside in ((clip, Full(), None), (more, method, tower)):
+        answer = whole_answer(vlm, frames, question, chosen, max_new_tokens, stop, inside)
         if answer is None:
             return
         yield answer
@@ -140,19 +151,24 @@ def _prefill(vlm, clip: Clip, question: str, method: Method) -> float:
 
 
 def _tower(vlm, clip: Clip, question: str) -> float:
+    """TFLOP of the full vision tower. A reduced one takes less, and beside it the full one runs where the full model is asked too."""
     return _plan(vlm, clip, question, Full()).vision_tflops
 
 
-def _ask_needs(vlm, clip, question, method, max_new_tokens, compare=False, **_shown) -> tuple[float, int]:
+def _towers(vlm, clip: Clip, question: str, tower: Tower | None, full: bool = True) -> float:
+    return _tower(vlm, clip, question) * (1 if tower is None or not full else 2)
+
+
+def _ask_needs(vlm, clip, question, method, max_new_tokens, compare=False, tower=None, **_shown) -> tuple[float, int]:
     methods = [method, Full()] if compare else [method]
     work = sum(_prefill(vlm, clip, question, one) for one in methods)
-    return _tower(vlm, clip, question) + work, len(methods) * max_new_tokens
+    return _towers(vlm, clip, question, tower, compare) + work, len(methods) * max_new_tokens
 
 
-def _compare_needs(vlm, clip, question, names, reduction, max_new_tokens) -> tuple[float, int]:
+def _compare_needs(vlm, clip, question, names, reduction, max_new_tokens, tower=None) -> tuple[float, int]:
     full = _prefill(vlm, clip, question, Full())
     work = ROUNDS * full * (1 + len(names) / reduction)
-    return _tower(vlm, clip, question) + work, (1 + len(names)) * (max_new_tokens + ROUNDS - 1)
+    return _towers(vlm, clip, question, tower) + work, (1 + len(names)) * (max_new_tokens + ROUNDS - 1)
 
 
 def _tune_needs(vlm, clip, question, budget, max_prefills) -> tuple[float, int]:
@@ -160,7 +176,7 @@ def _tune_needs(vlm, clip, question, budget, max_prefills) -> tuple[float, int]:
     return _tower(vlm, clip, question) + work, max_prefills * ANSWER_TOKENS
 
 
-def _spend_needs(vlm, clip, more, question, method, max_new_tokens) -> tuple[float, int]:
+def _spend_needs(vlm, clip, more, question, method, max_new_tokens, tower=None) -> tuple[float, int]:
     towers = _tower(vlm, clip, question) + _tower(vlm, more, question)
     return towers + _prefill(vlm, clip, question, Full()) + _prefill(vlm, more, question, method), 2 * max_new_tokens
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -17,12 +18,14 @@ from aim.ui import texts
 from aim.ui.errors import sentence
 from aim.ui.examples import Example
 from aim.ui.parts import part
-from aim.ui.request import ADVANCED, FIRST, KNOBS, METHOD_KNOBS, Request, whole_number
+from aim.ui.request import ADVANCED, FIRST, KNOBS, METHOD_KNOBS, TOWER_KNOBS, TOWER_OFF, Request, whole_number
 from aim.ui.seen import UNSEEN, Seen
 from aim.views.planned import hint, plan_panel
 
+# Everything that is declared on a dataclass: the method's knobs, and the vision tower's settings.
+DECLARED = METHOD_KNOBS | TOWER_KNOBS
 # The values that the plan depends on, in the order `plan` takes them.
-PLANNED = tuple(name for name in KNOBS if name == "num_frames" or (name in METHOD_KNOBS and METHOD_KNOBS[name].planned))
+PLANNED = tuple(name for name in KNOBS if name == "num_frames" or (name in DECLARED and DECLARED[name].planned))
 QUESTION_DAMPING = 0.15
 # The sliders that are no knobs of the method.
 LABELS = {"num_frames": "Frames taken from the video", "max_new_tokens": "Longest answer, in tokens"}
@@ -41,21 +44,22 @@ class Range:
 def ranges(vlm) -> dict[str, Range]:
     """The ranges of the page's sliders for this model, by their names in `KNOBS`."""
     default = AIM().for_depth(vlm.num_layers, vlm.ramp)
-    slid = {name: knob for name, knob in METHOD_KNOBS.items() if not knob.choices}
+    first = default.params() | TOWER_OFF
+    slid = {name: knob for name, knob in DECLARED.items() if not knob.choices}
     return {
-        **{name: Range(*knob.slider(vlm.num_layers), getattr(default, name)) for name, knob in slid.items()},
+        **{name: Range(*knob.slider(vlm.num_layers), first[name]) for name, knob in slid.items()},
         "num_frames": Range(1, vlm.max_frames, 1, min(8 if vlm.is_bundled else 16, vlm.max_frames)),
         "max_new_tokens": Range(1, MAX_NEW_TOKENS, 1, 8 if vlm.is_bundled else 128),
     }
 
 
 # The knobs that are picked from a list: name → (what is shown, value).
-CHOICES: dict[str, list[tuple[str, Any]]] = {name: list(knob.choices) for name, knob in METHOD_KNOBS.items() if knob.choices}
+CHOICES: dict[str, list[tuple[str, Any]]] = {name: list(knob.choices) for name, knob in DECLARED.items() if knob.choices}
 
 
 def defaults(vlm) -> dict[str, Any]:
     """Everything in `KNOBS` as the page first shows it."""
-    picked = {name: METHOD_KNOBS[name].default for name in CHOICES}
+    picked = {name: DECLARED[name].default for name in CHOICES}
     return {**{name: limits.value for name, limits in ranges(vlm).items()}, **picked, "score_every_layer": vlm.is_bundled, "compare": False}
 
 
@@ -75,7 +79,7 @@ def build_knobs(vlm, example: Example | None, opening: dict[str, Any] | None = N
         return gr.Slider(limits.low, limits.high, first[name], step=limits.step, precision=precision, **options)
 
     def control(name: str, info: str | None = None, **options) -> gr.Slider | gr.Radio:
-        options |= {"label": METHOD_KNOBS[name].label, "info": info, "elem_id": name.replace("_", "-")}
+        options |= {"label": DECLARED[name].label, "info": info, "elem_id": name.replace("_", "-")}
         return gr.Radio(CHOICES[name], value=first[name], **options) if name in CHOICES else slider(name, **options)
 
     with gr.Column(scale=4, min_width=320, elem_classes="aim-knobs"):
@@ -101,6 +105,8 @@ def build_knobs(vlm, example: Example | None, opening: dict[str, Any] | None = N
                     info="From a table in summaries of the paper. Its FLOPs do not follow from the paper's own account.",
                     elem_id="circulating",
                 )
+                gr.HTML(tower_help(vlm), elem_id="tower")
+                parts |= {name: control(name, knob.help, visible=offered(vlm, name)) for name, knob in TOWER_KNOBS.items()}
                 parts |= {name: control(name, METHOD_KNOBS[name].help) for name in ADVANCED}
                 parts["max_new_tokens"] = slider("max_new_tokens", label=LABELS["max_new_tokens"], elem_id="max-new-tokens")
                 parts["score_every_layer"] = gr.Checkbox(
@@ -124,6 +130,17 @@ def build_knobs(vlm, example: Example | None, opening: dict[str, Any] | None = N
                     elem_id="guard",
                 )
     return parts
+
+
+def offered(vlm, name: str) -> bool:
+    """Whether the vision tower of this model can do what a setting in `TOWER_KNOBS` says."""
+    return name.removeprefix("tower_") not in vlm.tower_limits
+
+
+def tower_help(vlm) -> str:
+    """What the vision tower's settings are for, as HTML, and why some are not there."""
+    reasons = "".join(f" {reason}." for reason in dict.fromkeys(vlm.tower_limits.values()))
+    return f'<p class="aim-help">{texts.TOWER}{escape(reasons)}</p>'
 
 
 def guarded(vlm) -> bool:
@@ -151,12 +168,12 @@ def plan_of(vlm, request: Request, seen: Seen = UNSEEN, scores: Mapping[int, np.
     try:
         asked, method = whole_number("The number of frames", request.num_frames), request.method()
         frames, grid = seen.frames(asked), seen.grid(vlm, asked)
-        planned = vlm.plan(frames, text_tokens(vlm, request.question, frames), method, grid)
+        planned = vlm.plan(frames, text_tokens(vlm, request.question, frames), method, grid, request.tower())
     except Exception as error:
         return hint(sentence(error))
     ramp = method.ramp_layers(vlm.num_layers, vlm.ramp)
     published = nearest(vlm.name, method.merge_ratio, *ramp, frames)
-    return plan_panel(planned, grid.tokens, ramp, published, seen.remark(vlm, asked), scores)
+    return plan_panel(planned, grid.tokens, ramp, published, seen.remark(vlm, asked), scores, request.tower())
 
 
 def text_tokens(vlm, question: str | None, num_frames: int = 1) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -23,8 +23,9 @@ class AppModel:
     """Everything the page knows of its model. It holds no weights and no features: those are touched by jobs alone.
 
     Attributes:
-        name, is_bundled, device, dtype, num_layers, tokens_per_frame, max_frames: as of `aim.runtime.vlm.VLM`, and so are the functions
-            grid, grid_of, plan, text_tokens, check_context and fit. They need the configuration and the tokenizer, and no GPU.
+        name, is_bundled, device, dtype, num_layers, tokens_per_frame, max_frames, tower_limits: as of `aim.runtime.vlm.VLM`, and so are
+            the functions grid, grid_of, plan, text_tokens, check_context and fit. They need the configuration and the tokenizer, and no
+            GPU.
         features_bytes: () → bytes of vision features that are kept in this process.
         ramp: AIM's l1 and l2 that the paper has for the model's family.
         run: the one way to work with the model, see `aim.ui.jobs.Run`.
@@ -49,6 +50,7 @@ class AppModel:
     text_tokens: Callable[..., int]
     check_context: Callable[[int, Grid, Method], None]
     fit: Callable[[Method], Method]
+    tower_limits: Mapping[str, str]
     features_bytes: Callable[[], int]
     run: Run
     live: bool = False

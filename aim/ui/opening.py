@@ -42,7 +42,9 @@ def opening(vlm: AppModel, examples: list[Example]) -> dict[str, Any] | None:
     picture = _picture(first.path, first.frames)
     if picture is None:
         return None
-    shown = stored | {"run": stored["run"] | {"picture": picture}, "stored": True}  # it says nothing of the pace here
+    own = {"run": stored["run"] | {"picture": picture}, "stored": True}  # it says nothing of the pace here
+    # A knob that came later was at its default when the result was made.
+    shown = stored | own | {"asked": [(defaults(vlm) | asked)[name] for name in FIELDS]}
     return shown if vlm.is_bundled else shown | {"note": STORED.format(model=vlm.name), "asked": None}
 
 

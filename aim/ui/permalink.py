@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 
 from aim.runtime.limits import MAX_QUESTION
 from aim.ui.examples import example_of, load_examples
-from aim.ui.knobs import CHOICES, defaults, ranges
-from aim.ui.request import FIRST, KNOBS, Request
+from aim.ui.knobs import CHOICES, defaults, offered, ranges
+from aim.ui.request import FIRST, KNOBS, TOWER_KNOBS, Request
 from aim.ui.texts import public_name
 
 TRUTH = {"true": True, "false": False}
@@ -75,13 +75,15 @@ def _remark(query: Mapping[str, str], values: Mapping[str, Any], refused: list[s
 
 
 def _written(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value).removesuffix(".0")  # as the browser writes them
 
 
 def _read(name: str, text: str, vlm) -> Any:
     """A knob's value. Raises ValueError or KeyError for one the page could not show."""
+    if name in TOWER_KNOBS and not offered(vlm, name):
+        raise ValueError(name)
     if name in CHOICES:
-        return {str(value): value for _, value in CHOICES[name]}[text]
+        return {_written(value): value for _, value in CHOICES[name]}[text]
     known = ranges(vlm)
     if name not in known:
         return TRUTH[text]

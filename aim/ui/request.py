@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aim.kernels.bounds import Bounds, Kind
 from aim.kernels.refusal import Refusal
 from aim.methods import AIM
 from aim.methods.knob import knobs_of
+from aim.methods.tower import Tower
 from aim.runtime.limits import MAX_NEW_TOKENS, MAX_QUESTION
 
 METHOD_KNOBS = knobs_of(AIM)
 # What is always in a link and in front on the page: the knobs that matter first, and the number of frames.
 FIRST = (*(name for name, knob in METHOD_KNOBS.items() if not knob.advanced), "num_frames")
 ADVANCED = tuple(name for name, knob in METHOD_KNOBS.items() if knob.advanced)
+# The vision tower's settings as `aim.Tower` declares them, each with the number that leaves the tower in full. A parameter of the API
+# that may be left out cannot be null.
+TOWER_OFF = {"tower_merge": 1.0, "tower_reuse": 0.0}
+TOWER_KNOBS = {
+    name: replace(known, name=name, default=TOWER_OFF[name], choices=(("off", TOWER_OFF[name]), *known.choices) if known.choices else ())
+    for name, known in ((name, knobs_of(Tower)[name.removeprefix("tower_")]) for name in TOWER_OFF)
+}
 # The names of everything that can be asked for, in the page's order, and those among them that a page, a link or a caller can turn.
-KNOBS = (*FIRST, *ADVANCED, "max_new_tokens", "score_every_layer", "compare")
+KNOBS = (*FIRST, *ADVANCED, "max_new_tokens", "score_every_layer", "compare", *TOWER_KNOBS)
 FIELDS = ("video", "question", *KNOBS)
 
 
@@ -30,6 +38,7 @@ class Request:
         question: "" where there is none yet.
         num_frames, max_new_tokens: whole numbers, once `check` has accepted them.
         knobs: AIM's knobs by name (see `aim.AIM`). Those left out are at their defaults.
+        tower_merge, tower_reuse: `merge` and `reuse` of `aim.Tower`. 1 merges nothing, and 0 reuses nothing.
     """
 
     video: str
@@ -39,6 +48,8 @@ class Request:
     max_new_tokens: int = 64
     score_every_layer: bool = False
     compare: bool = False
+    tower_merge: float = TOWER_OFF["tower_merge"]
+    tower_reuse: float = TOWER_OFF["tower_reuse"]
 
     @classmethod
     def of(cls, *values: Any, **named: Any) -> Request:
@@ -59,6 +70,17 @@ class Request:
             Refusal: knobs are out of range or contradict each other.
         """
         return AIM(**{name: METHOD_KNOBS[name].cast(value) for name, value in self.knobs.items()})
+
+    def tower(self) -> Tower | None:
+        """How the vision tower is reduced; None where it runs in full.
+
+        Raises:
+            Refusal: a share or a difference is out of range.
+        """
+        merge, reuse = (knob.cast(getattr(self, name)) for name, knob in TOWER_KNOBS.items())
+        for knob, value in zip(TOWER_KNOBS.values(), (merge, reuse), strict=True):
+            knob.check(value)
+        return None if merge == 1 and not reuse else Tower(merge=merge, reuse=reuse or None)
 
 
 def check(request: Request, max_frames: int) -> None:
@@ -82,6 +104,7 @@ def check(request: Request, max_frames: int) -> None:
     for name in ("score_every_layer", "compare"):
         Kind(bool, "true or false", "Use one of these.").check(name, getattr(request, name))
     request.method()
+    request.tower()
 
 
 def whole_number(what: str, value: Any) -> int:

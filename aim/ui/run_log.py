@@ -67,6 +67,9 @@ def _line(vlm: AppModel, method: str, frames: int, outcome: str, answer: Answer 
         visual, text = answer.trace.tokens_per_layer[0]
         facts |= {"visual_tokens": answer.trace.visual_tokens, "merged_tokens": visual, "text_tokens": text}
         facts |= {"new_tokens": answer.new_tokens}
+        if answer.tower is not None:
+            facts |= {f"tower_{name}": f"{value:.4g}" for name, value in answer.tower.params().items() if value is not None}
+            facts |= {"tower_computed": "?" if answer.tower_computed is None else f"{answer.tower_computed:.3g}"}
         facts |= {f"{stage}_ms": round(answer.timings[stage] * 1000, 1) for stage in STAGES if stage in answer.timings}
     facts |= {"products": products_in(vlm.device, vlm.dtype)}
     facts |= {"clips_mib": _mib(vlm.clips.bytes), "features_mib": _mib(vlm.features_bytes())}

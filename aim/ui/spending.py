@@ -86,7 +86,7 @@ def spending(
         yield status(STOPPED_EARLY), ""
         return
     yield status(f"The full model runs on {frames} frames…", busy=True), gr.skip()
-    given = {"question": request.question, "method": method, "max_new_tokens": int(request.max_new_tokens)}
+    given = {"question": request.question, "method": method, "max_new_tokens": int(request.max_new_tokens), "tower": request.tower()}
     for answer in vlm.run("spend", stop, clip=clip, more=more, **given):
         note(answer)
         answers.append(answer)

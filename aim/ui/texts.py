@@ -22,6 +22,10 @@ No visual token is left from layer <b>l2</b> − 1 on. With l1 = 0 dropping star
 layer 0.</p>"""
 
 
+TOWER = """The <b>vision tower</b> turns each frame into patches before AIM begins. AIM makes it no cheaper, but these two settings do.
+They are off at first. The full model, with which answers are compared, always has the full tower."""
+
+
 def notice(text: str) -> str:
     """A remark above everything else."""
     return f'<div class="aim-note aim-warning" role="note">{escape(text)}</div>'

@@ -49,7 +49,7 @@ def cost_table(answer: Answer) -> str:
     shown = [stage for stage in STAGES if stage.timing in timings or cost.get(stage.cost) or stage.timing in ONCE_A_CLIP]
     all_flops = sum(cost.get(stage.cost, 0.0) for stage in shown) or 1.0
     all_time = sum(timings.get(stage.timing, 0.0) for stage in shown) or 1.0
-    rows = [_row(stage, timings, cost, all_flops, all_time) for stage in shown]
+    rows = [_row(stage, answer, all_flops, all_time) for stage in shown]
     heads = ("stage", *(f'{what} <span class="aim-kind">{kind}</span>' for what, kind in (("FLOPs", "modelled"), ("time", "measured"))))
     heading = "".join(f'<th scope="col">{head}</th>' for head in heads)
     total = row("Total", (flops(all_flops), seconds(all_time)))
@@ -57,14 +57,21 @@ def cost_table(answer: Answer) -> str:
     return f'{costs}<p class="aim-reading">{READING}</p>'
 
 
-def _row(stage: Stage, timings: dict[str, float], cost: dict[str, float], all_flops: float, all_time: float) -> str:
-    work, spent = cost.get(stage.cost), timings.get(stage.timing)
+def _row(stage: Stage, answer: Answer, all_flops: float, all_time: float) -> str:
+    work, spent = answer.cost.get(stage.cost), answer.timings.get(stage.timing)
     absent = "reused" if stage.timing in ONCE_A_CLIP else "–"
-    words = FEWER if stage.cost == "vision_tflops" and work and work < cost.get("baseline_vision_tflops", work) else stage.remark
+    words = (_about_tower(answer) if work and stage.cost == "vision_tflops" else "") or stage.remark
     remark = f"<small>{escape(words)}</small>" if words else ""
     left = f"{flops(work)}{_bar(work / all_flops, 'modelled')}" if work else "–"
     right = f"{seconds(spent)}{_bar(spent / all_time, 'measured')}" if spent is not None else absent
     return row(f"{escape(stage.name)}{remark}", (left, right))
+
+
+def _about_tower(answer: Answer) -> str:
+    """How the vision tower was reduced, and whether the method takes fewer frames than it saw; "" where neither is so."""
+    frames = answer.trace.frames if answer.trace else answer.frames
+    fewer = FEWER if answer.method.frames_seen(frames) < frames else ""
+    return "; ".join(filter(None, ("" if answer.tower is None else answer.tower.words, fewer)))
 
 
 def _bar(share: float, kind: str) -> str:

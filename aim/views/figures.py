@@ -10,6 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from aim.views.html_tables import row, table
+from aim.views.tower import tower_fact
 from aim.views.units import fewer, flops, number, seconds, size, smaller, times
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def figures(answer: Answer) -> str:
             "measured",
         ),
     ]
+    cards += [card("Vision tower FLOPs", told.removeprefix("vision tower "), detail, kind) for told, kind, detail in tower_fact(answer)]
     return f'<div class="aim-cards">{"".join(cards)}</div>'
 
 

@@ -111,7 +111,8 @@ def _json(value: dict) -> str:
 
 
 def _knobs(answer: Answer) -> str:
-    knobs = {"model": answer.model, "method": answer.method.name, **answer.method.params()}
+    inside = {} if answer.tower is None else {f"tower {name}": value for name, value in answer.tower.params().items()}
+    knobs = {"model": answer.model, "method": answer.method.name, **answer.method.params(), **inside}
     items = "".join(f"<li>{escape(name.replace('_', ' '))} <b>{escape(value_of(value))}</b></li>" for name, value in knobs.items())
     return f'<ul class="report-knobs">{items}</ul>'
 

@@ -13,10 +13,12 @@ from aim.views.fates import telling_layer
 from aim.views.figures import comparison, first_word, kv_ratio, last_layer, same_answer
 from aim.views.said_words import said_words
 from aim.views.shown_run import ShownRun
+from aim.views.tower import tower_fact
 from aim.views.units import fewer, flops, seconds, size, smaller, times
 
 if TYPE_CHECKING:
     from aim.kernels.trace import Trace
+    from aim.methods.tower import Tower
     from aim.planning.plan import Plan
     from aim.runtime.vlm import Answer
 
@@ -99,9 +101,10 @@ def facts(answer: Answer, full: Answer | None) -> list[tuple[str, str, str]]:
         told.insert(2, (speed, "measured", here))
     else:
         told.append((f"first word {seconds(first_word(answer))}", "measured", "From the start of the prefill to the first word."))
-    return told
+    return [*told, *tower_fact(answer)]
 
 
-def setting_in_words(merge_ratio: float, l1: int, l2: int, frames: int) -> str:
-    """A setting in a few words, for example "25 %, l1 6, l2 9, 8 frames"."""
-    return escape(f"{100 * merge_ratio:g} %, l1 {l1}, l2 {l2}, {frames} frame{'s' * (frames != 1)}")
+def setting_in_words(merge_ratio: float, l1: int, l2: int, frames: int, tower: Tower | None = None) -> str:
+    """A setting in a few words, for example "25 %, l1 6, l2 9, 8 frames, tower merge 0.3"."""
+    inside = "" if tower is None else f", {tower.words}"
+    return escape(f"{100 * merge_ratio:g} %, l1 {l1}, l2 {l2}, {frames} frame{'s' * (frames != 1)}{inside}")

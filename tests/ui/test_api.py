@@ -47,14 +47,18 @@ def test_ask_takes_a_picture_as_one_frame(client, vlm, tmp_path, kind):
 def test_ask_takes_every_knob_and_the_full_model_beside(client):
     knobs = {"merge_ratio": 0.5, "l1": 2, "l2": 5, "damping": 0.2, "restart": "question", "merge_window": 2, "positions": "original"}
     knobs["merge_order"] = "official"
-    told = client.predict(video=handle_file(str(CLIP)), question=QUESTION, num_frames=4, compare=True, **knobs, api_name="/ask")
+    tower = {"tower_merge": 0.5, "tower_reuse": 0.02}
+    told = client.predict(video=handle_file(str(CLIP)), question=QUESTION, num_frames=4, compare=True, **knobs, **tower, api_name="/ask")
     assert {name: told["params"][name] for name in knobs} == knobs
+    assert (told["tower"]["merge"], told["tower"]["reuse"]) == (0.5, 0.02) and 0 < told["tower_computed"] <= 1
+    assert told["full"]["tower"] is None and told["cost"]["vision_tflops"] < told["full"]["cost"]["vision_tflops"]
     assert told["full"]["method"] == "full" and told["full"]["tokens_per_layer"][-1][0] == told["visual_tokens"]
 
 
 def test_plan_gives_the_modelled_cost_without_a_clip(client, vlm):
-    told = client.predict(question=QUESTION, merge_ratio=0.5, l1=3, l2=7, num_frames=6, api_name="/plan")
-    expected = vlm.plan(6, vlm.text_tokens(QUESTION), aim.AIM(merge_ratio=0.5, l1=3, l2=7)).to_dict()
+    told = client.predict(question=QUESTION, merge_ratio=0.5, l1=3, l2=7, num_frames=6, tower_merge=0.3, api_name="/plan")
+    method, tower = aim.AIM(merge_ratio=0.5, l1=3, l2=7), aim.Tower(merge=0.3)
+    expected = vlm.plan(6, vlm.text_tokens(QUESTION), method, tower=tower).to_dict()
     assert told.pop("tokens_per_layer") == expected.pop("tokens_per_layer")
     assert told == pytest.approx(expected)
 
@@ -84,7 +88,7 @@ def test_mistakes_come_back_as_the_same_sentences_as_on_the_page(client, changes
 def test_the_api_page_documents_two_endpoints_and_nothing_else(client):
     described = client.view_api(return_format="dict")
     assert set(described["named_endpoints"]) == {"/ask", "/plan"} and not described["unnamed_endpoints"]
-    for name, parameters in (("/ask", 17), ("/plan", 7)):
+    for name, parameters in (("/ask", 19), ("/plan", 9)):
         endpoint = described["named_endpoints"][name]
         assert len(endpoint["parameters"]) == parameters
         for parameter in endpoint["parameters"]:

@@ -44,6 +44,8 @@ TURNED = {
     "max_new_tokens": 17,
     "score_every_layer": True,
     "compare": True,
+    "tower_merge": 0.3,
+    "tower_reuse": 8 / 255,
 }
 
 

@@ -122,7 +122,7 @@ def side_by_side(vlm: AppModel, request: Request, stop: StopSignal, names: list[
         yield [status(STOPPED_EARLY), gr.skip(), *nothing]
         return
     comparison, asked = None, {"names": names, "reduction": reduction, "max_new_tokens": int(request.max_new_tokens)}
-    for comparison in vlm.run("compare", stop, clip=clip, question=request.question, **asked):
+    for comparison in vlm.run("compare", stop, clip=clip, question=request.question, tower=request.tower(), **asked):
         if not comparison.complete:
             runs, all_runs = len(comparison.runs), len(names) + 1 - len(comparison.left_out)
             told = "Timing them in turns" if runs == all_runs else "The next one runs"
