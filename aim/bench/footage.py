@@ -16,6 +16,7 @@ from aim.engine.features import feature_inputs
 from aim.families import family_of
 from aim.kernels.refusal import Refusal
 from aim.methods.tower import Tower
+from aim.planning.plan import TERA
 from aim.runtime.gpus import gpus_of, wait_for
 from aim.video.clip import read_video
 
@@ -31,6 +32,7 @@ class Footage:
         frames: how many frames a run takes.
         file: the video that every run reads anew. None stands for frames of noise, which nobody reads.
         height, width: the frames of noise, in pixels.
+        still: the share of each frame of noise that stands still, its lower part, 0 to 1.
     """
 
     pictures: dict[str, Any]
@@ -38,6 +40,7 @@ class Footage:
     file: Path | None = None
     height: int = HEIGHT
     width: int = WIDTH
+    still: float = 0.0
 
     @cached_property
     def example(self) -> np.ndarray:
@@ -47,7 +50,10 @@ class Footage:
             Refusal: the file cannot be read, or has fewer frames than are asked for.
         """
         if self.file is None:
-            return np.random.default_rng(0).integers(0, 256, (self.frames, self.height, self.width, 3), np.uint8)
+            noise = np.random.default_rng(0).integers(0, 256, (self.frames, self.height, self.width, 3), np.uint8)
+            moving = round((1 - self.still) * self.height)
+            noise[:, moving:] = noise[:1, moving:]
+            return noise
         return self._read(self.file)[0]
 
     def _read(self, file: Path) -> tuple[np.ndarray, float]:
@@ -56,14 +62,15 @@ class Footage:
             raise Refusal(f"{file.name} has {len(clip.frames)} frames, and {self.frames} are to be measured. Give a longer video.")
         return clip.frames, clip.decode_seconds
 
-    def encode(self, model: PreTrainedModel, tower: Tower | None) -> tuple[dict[str, Any], dict[str, float]]:
+    def encode(self, model: PreTrainedModel, tower: Tower | None) -> tuple[dict[str, Any], dict[str, float], float | None]:
         """Run everything before the LLM.
 
         Args:
             tower: how the vision tower is reduced; None runs it in full.
 
         Returns:
-            (what `generate` takes in place of pixels, seconds by stage: those of `STAGES` that ran)
+            (what `generate` takes in place of pixels, seconds by stage: those of `STAGES` that ran, modelled TFLOP of a reduced tower as
+            it ran or None)
 
         Raises:
             Refusal: the tower cannot be reduced, or as `example`.
@@ -77,9 +84,11 @@ class Footage:
         pixels = family.pixel_values(model.config, frames, self.pictures)
         stages["preprocess"] = time.perf_counter() - start
         start = time.perf_counter()
-        with family.reducing(model, tower):
+        with family.reducing(model, tower) as lengths:
             encoded = family.encode(model, pixels)
         wait_for(gpus_of(model))
         stages["tower"] = time.perf_counter() - start
+        vision = family.vision_shape(model.config, encoded.grid)
+        tflops = tower.flops(vision, encoded.grid.frames, lengths) / TERA if tower and lengths else None
         sizes = {name: value.to(model.device) for name, value in encoded.inputs.items()}
-        return feature_inputs(model, encoded.features) | sizes, stages
+        return feature_inputs(model, encoded.features) | sizes, stages, tflops

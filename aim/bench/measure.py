@@ -42,6 +42,7 @@ class Measurement:
         tokens_per_layer: (visual, text) as executed; empty for stock models.
         before: seconds of the stages before the LLM (`aim.bench.footage.STAGES`), in a run from end to end; empty elsewhere.
         new_tokens: how many tokens were made.
+        tower_tflops: the modelled cost of a reduced vision tower as it ran, in a run from end to end; None elsewhere.
     """
 
     prefill: float
@@ -55,6 +56,7 @@ class Measurement:
     tokens_per_layer: list[tuple[int, int]] = field(default_factory=list)
     before: dict[str, float] = field(default_factory=dict)
     new_tokens: int = 1
+    tower_tflops: float | None = None
 
     @property
     def to_first_token(self) -> float:
@@ -139,7 +141,7 @@ def run_once(model: PreTrainedModel, variant: Variant, work: Workload, new_token
     ):
         wait_for(gpus)  # what was set up above is done before the clock starts
         peak, held = Peak(gpus), read_held(gpus)
-        features, before = footage.encode(model, variant.tower) if footage else ({}, {})
+        features, before, tower_tflops = footage.encode(model, variant.tower) if footage else ({}, {}, None)
         start = time.perf_counter()
         model.generate(  # type: ignore[operator]  # the models of every family have it, but not their common base
             **(work.inputs | features),
@@ -165,6 +167,7 @@ def run_once(model: PreTrainedModel, variant: Variant, work: Workload, new_token
         tokens_per_layer=list(trace.tokens_per_layer) if trace else [],
         before=before,
         new_tokens=new_tokens,
+        tower_tflops=tower_tflops,
     )
 
 

@@ -12,7 +12,7 @@ LEGEND = (
     "From end to end, medians (least to greatest for the sums): the frames are read where a clip is given, prepared, encoded by the vision "
     "tower, and the LLM answers. First token: counted from the end of the tower, prefill included. Measured: the time of stock SDPA over "
     "this one's, up to the first token and up to the last. Modelled: the ratio of FLOPs of vision tower and prefill, with what merging and "
-    "scores take. The last figure is measured over modelled."
+    "scores take; a reduced tower counts with the patches that it computed. The last figure is measured over modelled."
 )
 
 

@@ -30,6 +30,7 @@ class Bench:
         end_to_end: whether a run begins with the frames. Otherwise it begins with the prefill, on random visual tokens.
         file: the video that runs from end to end read; None stands for frames of noise.
         height, width: the frames of noise, in pixels.
+        still: the share of each frame of noise that stands still, 0 to 1.
         progress: receives a line of text after each run.
         stop: why no further run may start, such as a lack of time; "" while it may.
     """
@@ -43,6 +44,7 @@ class Bench:
     file: Path | None = None
     height: int = HEIGHT
     width: int = WIDTH
+    still: float = 0.0
     progress: Callable[[str], None] = lambda _text: None
     stop: Callable[[], str] = lambda: ""
 
@@ -59,7 +61,7 @@ class Bench:
         """
         if not self.end_to_end:
             return workload(self.model, self.pictures, frames, self.text_tokens, self.height, self.width), None
-        footage = Footage(self.pictures, frames, self.file, self.height, self.width)
+        footage = Footage(self.pictures, frames, self.file, self.height, self.width, self.still)
         height, width = footage.example.shape[1:3]
         return workload(self.model, self.pictures, frames, self.text_tokens, height, width), footage
 

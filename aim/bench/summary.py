@@ -74,12 +74,15 @@ def _end_to_end(runs: dict[int, Measurement], base: dict[int, Measurement], plan
     """The figures of runs from the file to the last token, None where there were none.
 
     Stages by seconds. `measured_speedup` is the ratio of the times to the first token, and `whole_speedup` that to the last one.
-    `modelled_speedup` is the ratio of FLOPs of vision tower and prefill, with what merging and scores take.
+    `modelled_speedup` is the ratio of FLOPs of vision tower and prefill, with what merging and scores take. A reduced tower counts with
+    the patches that it really computed.
     """
     if not any(run.before for run in runs.values()):
         return None
     pairs = [(base[number], run) for number, run in runs.items() if number in base]
-    ours = plan.vision_tflops + plan.prefill_tflops + plan.merge_tflops + plan.importance_tflops + plan.lm_head_tflops
+    # What a tower reuses depends on the clip, so no plan knows it.
+    tower = next((run.tower_tflops for run in runs.values() if run.tower_tflops is not None), plan.vision_tflops)
+    ours = tower + plan.prefill_tflops + plan.merge_tflops + plan.importance_tflops + plan.lm_head_tflops
     full = plan.baseline_vision_tflops + plan.baseline_tflops + plan.lm_head_tflops
     measured = spread([stock.to_first_token / run.to_first_token for stock, run in pairs])
     return {
@@ -89,6 +92,6 @@ def _end_to_end(runs: dict[int, Measurement], base: dict[int, Measurement], plan
         "measured_speedup": measured,
         "whole_speedup": spread([stock.to_last_token / run.to_last_token for stock, run in pairs]),
         "modelled_speedup": full / ours,
-        "modelled_tower_speedup": plan.baseline_vision_tflops / plan.vision_tflops,
+        "modelled_tower_speedup": plan.baseline_vision_tflops / tower,
         "quotient": measured and measured["median"] * ours / full,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -110,12 +110,22 @@ def variants_of(names: list[str], methods: list[Method], layers: int, ramp: Stat
     return chosen
 
 
+def towers_of(shares: Sequence[float], differences: Sequence[float]) -> list[Tower]:
+    """Settings of the vision tower: each share of `Tower.merge` and each difference of `Tower.reuse` alone, and all pairs of them.
+
+    Raises:
+        Refusal: one is out of range.
+    """
+    alone = [Tower(merge=share) for share in shares] + [Tower(reuse=difference) for difference in differences]
+    return alone + [Tower(merge=share, reuse=difference) for share in shares for difference in differences]
+
+
 def with_towers(variants: dict[str, Variant], towers: list[Tower]) -> dict[str, Variant]:
     """The variants, and for each setting of the vision tower two more: it under the stock LLM, and under AIM where AIM is among them."""
     further = {}
     for tower in towers:
         for name in (BASE, "aim"):
             if name in variants:
-                title = f"{variants[name].title}, tower merging {tower.merge:g}"
-                further[f"{name}, tower {tower.merge:g}"] = replace(variants[name], title=title, tower=tower)
+                title = f"{variants[name].title}, {tower.words}"
+                further[f"{name}, {tower.words}"] = replace(variants[name], title=title, tower=tower)
     return variants | further

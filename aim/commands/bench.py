@@ -7,14 +7,15 @@ import json
 import sys
 from pathlib import Path
 
-from aim.commands.arguments import add_device, add_json, add_text_tokens, new_file
+from aim.commands.arguments import TOWER_FLAGS, add_device, add_json, add_text_tokens, new_file
 from aim.commands.knobs import add_knobs, methods_of
+from aim.kernels.bounds import Bounds
 from aim.kernels.refusal import Refusal
-from aim.methods.tower import Tower
 from aim.runtime.limits import QUANTIZATIONS
 
 # What is compared from end to end unless variants are named.
 _FROM_END_TO_END = ("sdpa", "aim")
+SHARE_STILL = Bounds(0, 1)
 SUMMARY = "time and memory beside the stock model, measured beside modelled"
 
 
@@ -39,8 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CLIP",
         help="runs begin with the frames, and so pass through the vision tower; with CLIP, a video, they begin with reading it",
     )
+    for name, (value, told) in TOWER_FLAGS.items():
+        also = f"with --end-to-end, also: {told} Several make a row each, and both flags together a row for each pair."
+        parser.add_argument(f"--tower-{name}", type=float, nargs="+", metavar=value, help=also)
     parser.add_argument(
-        "--tower-merge", type=float, nargs="+", metavar="SHARE", help="with --end-to-end: also the vision tower merged to these shares"
+        "--still", type=float, default=0.0, metavar="SHARE", help="of each frame of noise: what stands still (default: %(default)s)"
     )
     parser.add_argument("--limit-gb", type=float, help="memory the process may hold (default: nine tenths of what is free)")
     parser.add_argument("--limit-seconds", type=float, default=120, help="with --growth: longest prefill (default: %(default)s)")
@@ -73,7 +77,7 @@ def run(options: argparse.Namespace) -> str:
     from aim.bench.printing import bench_text, growth_text
     from aim.bench.result import bench_result, growth_result, result_line
     from aim.bench.rounds import Bench
-    from aim.bench.variants import ROWS, variants_of, with_towers
+    from aim.bench.variants import ROWS, towers_of, variants_of, with_towers
     from aim.families import family_of
     from aim.runtime.memory import available
     from aim.runtime.precision import device_and_dtype
@@ -85,7 +89,8 @@ def run(options: argparse.Namespace) -> str:
     model, pictures = _model(options, device, dtype, memory)
     layers, ramp = model.config.text_config.num_hidden_layers, family_of(model.config).ramp
     names = options.variants or list(VARIANTS if options.growth else _FROM_END_TO_END if _is_whole(options) else ROWS)
-    variants = with_towers(variants_of(names, methods, layers, ramp), [Tower(merge=share) for share in options.tower_merge or []])
+    towers = towers_of(options.tower_merge or [], options.tower_reuse or [])
+    variants = with_towers(variants_of(names, methods, layers, ramp), towers)
     bench = Bench(
         model,
         pictures,
@@ -94,6 +99,7 @@ def run(options: argparse.Namespace) -> str:
         memory,
         end_to_end=_is_whole(options),
         file=Path(options.end_to_end) if options.end_to_end else None,
+        still=options.still,
         progress=_progress,
     )
     report = {
@@ -134,8 +140,14 @@ def _check(options: argparse.Namespace) -> None:
             raise Refusal(f"--{name.replace('_', '-')} is {value}; accepted: 1 or more. Leave it out for the default.")
     if options.vision_frames < 0:
         raise Refusal(f"--vision-frames is {options.vision_frames}; accepted: 0 or more. Use 0 to leave the vision tower out.")
-    if options.tower_merge and not _is_whole(options):
-        raise Refusal("--tower-merge reduces the vision tower, which is part of a run from end to end only; give --end-to-end with it.")
+    for name in TOWER_FLAGS:
+        if getattr(options, f"tower_{name}") and not _is_whole(options):
+            raise Refusal(
+                f"--tower-{name} reduces the vision tower, which is part of a run from end to end only; give --end-to-end with it."
+            )
+    SHARE_STILL.check("--still", options.still, "Use 0.5, for example.")
+    if options.still and (not _is_whole(options) or options.end_to_end):
+        raise Refusal("--still is of frames of noise, which only a run from end to end without a clip has; give --end-to-end alone.")
     if options.chart and not options.growth:
         raise Refusal("--chart draws how cost grows; give --growth with it.")
     if not options.growth and len(options.frames or []) > 1:
