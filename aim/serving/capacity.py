@@ -79,7 +79,7 @@ def capacity(
     planned = look_up(model, num_frames)
     served = {FAMILIES[kind].title: FAMILIES[kind] for kind in SERVED}
     if planned.family not in served.values():
-        raise Refusal(f"The vLLM plugin serves {' and '.join(served)}; {planned.family.title} was given. Plan it without --serving.")
+        raise Refusal(f"The vLLM plugin serves {', '.join(served)}; {planned.family.title} was given. Plan it without --serving.")
 
     def load(ratio: float) -> Load:
         prompt = planned.steps(num_frames) * merged_per_frame(ratio, planned.tokens_per_frame) + text_tokens

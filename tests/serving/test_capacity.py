@@ -54,5 +54,5 @@ def test_what_a_server_cannot_run_is_refused(capsys, flags, sentence):
 
 
 def test_a_model_that_the_plugin_does_not_serve_is_refused():
-    with pytest.raises(Refusal, match="serves LLaVA-OneVision and Qwen2.5-VL; Qwen2-VL was given"):
+    with pytest.raises(Refusal, match="serves LLaVA-OneVision, Qwen2.5-VL, Qwen3-VL; Qwen2-VL was given"):
         capacity("qwen2-vl-7b")

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from vllm.logger import init_logger
 
 from aim.kernels.counts import exact, share_of
+from aim.kernels.group_sums import group_sums
 from aim.kernels.merging import merge_clip
 
 logger = init_logger("vllm.plugins.aim")  # vLLM shows what its own loggers say
 
 
-def merged(patches: Tensor, frames: int, target: int) -> tuple[Tensor, Tensor]:
+def merged(patches: Tensor, frames: int, target: int, width: int | None = None) -> tuple[Tensor, Tensor]:
     """Merge a clip's visual tokens [F · T, C] into `target` a frame, 1...T.
+
+    Args:
+        width: how many of the C columns are the token that enters the LLM, by which tokens are compared; None for all. The others are
+            DeepStack features, of which a merged token has the plain mean over its patches, as in `aim.engine.deepstack`.
 
     Returns:
         tokens [F · target, C], and the patch whose place each of them keeps, frame · T + patch, ascending.
     """
     per_frame = len(patches) // frames
-    clip = merge_clip(patches.view(frames, per_frame, -1), share_of(target, per_frame))
-    return clip.tokens, clip.anchors
+    entering, deeper = patches.split([width, patches.shape[1] - width], dim=1) if width else (patches, None)
+    clip = merge_clip(entering.reshape(frames, per_frame, -1), share_of(target, per_frame))
+    if deeper is None:
+        return clip.tokens, clip.anchors
+    sums, sizes = group_sums(deeper, clip.assignment.flatten(), len(clip.tokens))
+    return torch.cat([clip.tokens, (sums / sizes[:, None]).to(deeper.dtype)], dim=1), clip.anchors
 
 
 def tell(rate: float | None) -> None:

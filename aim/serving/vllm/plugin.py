@@ -48,7 +48,7 @@ def _refuse_for_other_models() -> None:
 
     def checked(self, inputs, timing_ctx):
         if "merge_ratio" in inputs.hf_processor_mm_kwargs and not isinstance(self, MergingProcessor):
-            names = " and ".join(architecture for architecture, _ in SERVED.values())
+            names = ", ".join(architecture for architecture, _ in SERVED.values())
             raise Refusal(f"merge_ratio was given, and this server's model cannot merge; {names} can. Leave it out.")
         return apply(self, inputs, timing_ctx)
 

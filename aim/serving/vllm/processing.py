@@ -79,12 +79,21 @@ class MergingProcessor(BaseMultiModalProcessor):
     def _merged(self, update, out_mm_kwargs) -> PromptReplacement:
         """The update that puts a clip's placeholders into the prompt, with as many as merging leaves."""
 
-        def placeholders(clip: int) -> list[int]:
+        def placeholders(clip: int):
             item = out_mm_kwargs["video"][clip]
             frames, _ = self.frames_of({name: [element.data] for name, element in item.items()}, 0)
-            return update.target * (frames * int(item[TARGET].data) + self.separators)
+            return self.placeholders(update.target, frames, int(item[TARGET].data), item)
 
         return PromptReplacement(modality="video", target=update.target, replacement=placeholders)
+
+    def placeholders(self, target: list[int], frames: int, left: int, item: Mapping[str, Any]):
+        """What stands for a clip in the prompt, where merging leaves `left` tokens of each frame.
+
+        Args:
+            target: the placeholder of a clip before processing, which this replaces.
+            item: what the model's processor made of the clip.
+        """
+        return target * (frames * left + self.separators)
 
 
 def _without_ratio(kwargs: Mapping[str, object]) -> dict[str, object]:

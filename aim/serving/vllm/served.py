@@ -9,6 +9,7 @@ TESTED = ("0.32.0",)
 SERVED = {
     "llava_onevision": ("LlavaOnevisionForConditionalGeneration", "aim.serving.vllm.llava_onevision:MergingLlavaOnevision"),
     "qwen2_5_vl": ("Qwen2_5_VLForConditionalGeneration", "aim.serving.vllm.qwen2_5_vl:MergingQwen2_5_VL"),
+    "qwen3_vl": ("Qwen3VLForConditionalGeneration", "aim.serving.vllm.qwen3_vl:MergingQwen3VL"),
 }
 
 # What is planned where nothing else is said.

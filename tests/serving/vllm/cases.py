@@ -1,13 +1,11 @@
-"""The prompts that vLLM and `aim.reduce` both answer, and the tiny Qwen2.5-VL that answers them. Both environments import this file."""
+"""The prompts that vLLM and `aim.reduce` both answer. Both environments import this file."""
 
 from __future__ import annotations
 
 import json
-import zlib
 from pathlib import Path
 
 import numpy as np
-import torch
 
 ASSETS = Path(__file__).parents[3] / "assets"
 REFERENCES = Path(__file__).parents[2] / "data" / "vllm.json"
@@ -23,7 +21,7 @@ BUNDLED = {"text_config": {"architectures": ["LlamaForCausalLM"], "qkv_bias": Tr
 START, MIDDLE, END = "<|im_start|>user\n", "<|im_end|>\n", "<|im_start|>assistant\n"
 CLIP, PICTURE = (f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in ("video", "image"))
 
-# For Qwen2.5-VL: what each prompt shows, as (kind, seed, frames, height, width), in the order of its text.
+# For Qwen2.5-VL and Qwen3-VL: what each prompt shows, as (kind, seed, frames, height, width), in the order of its text.
 QWEN = {
     "a clip": (f"{START}{CLIP}what?{MIDDLE}{END}", [("video", 1, 8, 112, 168)]),
     "an odd clip": (f"{START}{CLIP}where is it?{MIDDLE}{END}", [("video", 2, 5, 140, 84)]),
@@ -43,35 +41,3 @@ def frames_of(seed: int, frames: int, height: int, width: int) -> np.ndarray:
 def examples() -> list[dict]:
     """The bundled example clips, each with its question, answer and number of frames."""
     return json.loads((ASSETS / "examples" / "examples.json").read_text())
-
-
-def save_qwen(folder: Path) -> str:
-    """Write a tiny Qwen2.5-VL whose weights are the same under every release of transformers; its path."""
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-
-    from tests.tiny import IMAGE, PAD, VIDEO
-    from tests.tiny_checkpoints import COMMON, QWEN_MARKERS, QWEN_TEMPLATE, build_tokenizer
-
-    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]}
-    sizes = {"vocab_size": 99, "hidden_size": 128, "intermediate_size": 192, "max_position_embeddings": 2048}
-    heads = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
-    text = {**sizes, **heads, "rope_parameters": rope, "pad_token_id": PAD, "bos_token_id": 1, "eos_token_id": 2}
-    ids = {"image_token_id": IMAGE, "video_token_id": VIDEO, "vision_start_token_id": 95, "vision_end_token_id": 96}
-    vision = {"depth": 2, "hidden_size": 64, "intermediate_size": 96, "num_heads": 2, "out_hidden_size": 128, "fullatt_block_indexes": [1]}
-    config = Qwen2_5_VLConfig(text_config=text, vision_config={**vision, "tokens_per_second": 4}, tie_word_embeddings=False, **ids)
-    model = Qwen2_5_VLForConditionalGeneration(config)
-    with torch.no_grad():
-        for name, weights in model.named_parameters():
-            if weights.ndim > 1:
-                generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-                weights.copy_(torch.randn(weights.shape, generator=generator) * weights[0].numel() ** -0.5)
-    model.generation_config.eos_token_id = None
-    model.save_pretrained(folder)
-    build_tokenizer(QWEN_MARKERS).save_pretrained(folder)
-    (folder / "chat_template.jinja").write_text(QWEN_TEMPLATE)
-    pixels = {"min_pixels": 28 * 28, "max_pixels": 28 * 28 * 1280, "patch_size": 14, "temporal_patch_size": 2, "merge_size": 2}
-    settings = {**COMMON, **pixels, "image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2_5_VLProcessor"}
-    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
-    settings = {**COMMON, **pixels, "video_processor_type": "Qwen2VLVideoProcessor", "do_sample_frames": False}
-    (folder / "video_preprocessor_config.json").write_text(json.dumps(settings))
-    return str(folder)

@@ -4,6 +4,7 @@ folder: `python -m tests.serving.vllm.references`."""
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import torch
 import aim
 from aim.kernels.merging import merge_clip
 from aim.runtime.checkpoints import load_checkpoint
-from tests.serving.vllm.cases import ASSETS, FPS, NEW_TOKENS, QWEN, RATIOS, REFERENCES, examples, frames_of, save_qwen
+from tests.serving.vllm.cases import ASSETS, FPS, NEW_TOKENS, QWEN, RATIOS, REFERENCES, examples, frames_of
+from tests.serving.vllm.checkpoints import CHECKPOINTS, save
 
 
 class ClipsOnly(aim.AIM):
@@ -50,12 +52,23 @@ def answered(checkpoint, ids: list[int], inputs: dict, ratio: float) -> dict:
     }
 
 
-def expanded(checkpoint, text: str, counts: list[int], tokens: set[int]) -> list[int]:
-    """The prompt's ids, with each placeholder as often as its picture has tokens."""
-    left, ids = iter(counts), []
-    for number in checkpoint.tokenizer(text, add_special_tokens=False)["input_ids"]:
-        ids += [number] * (next(left) if number in tokens else 1)
-    return ids
+def as_one(count: int, frames: int) -> str:
+    """What Qwen2.5-VL's processor writes for a clip of `count` tokens."""
+    return "<|video_pad|>" * count
+
+
+def step_by_step(count: int, frames: int) -> str:
+    """What Qwen3-VL's processor writes: each step of two frames behind the time of its middle. A last frame alone is taken twice."""
+    steps = [(first, min(first + 1, frames - 1)) for first in range(0, frames, 2)]
+    tokens = "<|video_pad|>" * (count // len(steps))
+    return "".join(f"<{sum(step) / 2 / FPS:.1f} seconds><|vision_start|>{tokens}<|vision_end|>" for step in steps)
+
+
+# How a prompt shows a clip, and what tells the model when the frames of several clips are.
+PROMPTS = {
+    "qwen2_5_vl": (as_one, lambda clips: {"second_per_grid_ts": [2 / FPS] * clips}),
+    "qwen3_vl": (step_by_step, lambda clips: {}),
+}
 
 
 def bundled() -> dict:
@@ -71,30 +84,32 @@ def bundled() -> dict:
     return answers
 
 
-def qwen(folder: Path) -> dict:
-    """Of every prompt for Qwen2.5-VL."""
-    checkpoint = load_checkpoint(save_qwen(folder), "cpu", torch.float32)
-    config = checkpoint.model.config
-    tokens = {"video": config.video_token_id, "image": config.image_token_id}
+def qwen(name: str, folder: Path) -> dict:
+    """Of every prompt for one of the tiny Qwen models."""
+    checkpoint = load_checkpoint(save(name, folder), "cpu", torch.float32)
+    config, (written, times) = checkpoint.model.config, PROMPTS[name]
     answers = {}
-    for name, (text, pictures) in QWEN.items():
+    for title, (text, pictures) in QWEN.items():
         parts: dict[str, list[torch.Tensor]] = {}
-        counts = []
+        shown = []
         for kind, *shape in pictures:
             taking = checkpoint.taking(kind == "image")
             pixels = taking.family.pixel_values(config, frames_of(*shape), taking.pictures)
-            counts.append(int(pixels[f"{kind}_grid_thw"].prod()) // 4)
+            count = int(pixels[f"{kind}_grid_thw"].prod()) // 4
+            shown.append(written(count, shape[1]) if kind == "video" else "<|image_pad|>" * count)
             for key, value in pixels.items():
                 parts.setdefault(key, []).append(value)
-        inputs = {key: torch.cat(values) for key, values in parts.items()}
-        inputs["second_per_grid_ts"] = [2 / FPS] * sum(kind == "video" for kind, *_ in pictures)
-        ids = expanded(checkpoint, text, counts, set(tokens.values()))
+        inputs = {key: torch.cat(values) for key, values in parts.items()} | times(sum(kind == "video" for kind, *_ in pictures))
+        in_turn = iter(shown)
+        text = re.sub(r"<\|(video|image)_pad\|>", lambda _: next(in_turn), text)  # noqa: B023
+        ids = checkpoint.tokenizer(text, add_special_tokens=False)["input_ids"]
         prompt = torch.tensor([ids])
-        inputs["mm_token_type_ids"] = (prompt == tokens["image"]).int() + 2 * (prompt == tokens["video"]).int()
-        answers[name] = {str(ratio): answered(checkpoint, ids, inputs, ratio) for ratio in RATIOS}
+        inputs["mm_token_type_ids"] = (prompt == config.image_token_id).int() + 2 * (prompt == config.video_token_id).int()
+        answers[title] = {str(ratio): answered(checkpoint, ids, inputs, ratio) for ratio in RATIOS}
     return answers
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        REFERENCES.write_text(json.dumps({"bundled": bundled(), "qwen2_5_vl": qwen(Path(folder))}, indent=1) + "\n")
+        of_qwen = {name: qwen(name, Path(folder, name)) for name in CHECKPOINTS}
+        REFERENCES.write_text(json.dumps({"bundled": bundled(), **of_qwen}, indent=1) + "\n")

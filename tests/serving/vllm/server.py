@@ -35,8 +35,9 @@ def server(log: Path):
     port = free_port()
     arguments = shlex.split(COMMAND.replace("\\\n", " "))[1:]
     command = [sys.executable, *arguments, "--host", "127.0.0.1", "--port", str(port), "--enable-prompt-tokens-details"]
+    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}  # as a server has it
     with log.open("w") as written:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=written, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=written, stderr=subprocess.STDOUT, start_new_session=True)
     client = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0, timeout=300)
     try:
         _wait(process, client, log)
