@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,14 @@ def test_a_release_of_vllm_that_was_not_tested_is_refused_and_a_build_of_a_teste
     check_release("0.32.0+cpu")
     with pytest.raises(Refusal, match=r"This is vLLM 0\.33\.0, and the plugin aim was tested with 0\.32\.0 alone; install vllm==0\.32\.0"):
         check_release("0.33.0")
+
+
+def test_another_release_ends_at_the_start_with_one_sentence():
+    """A made-up module stands in for vLLM, of which nothing but the release is asked before."""
+    start = "import sys, types; sys.modules['vllm'] = types.SimpleNamespace(__version__='0.33.0'); import aim.serving.vllm.plugin as plugin"
+    ended = subprocess.run([sys.executable, "-c", f"{start}; plugin.register()"], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert re.fullmatch(r"aim: This is vLLM 0\.33\.0, and .* 0\.32\.0 alone; install vllm==0\.32\.0, or .*\.\n", ended.stderr)
 
 
 def test_the_project_asks_for_the_release_that_was_tested():

@@ -1,4 +1,4 @@
-"""vLLM's entry point: it refuses other releases, registers the classes by name, and sends every other model's merge ratio back."""
+"""vLLM's entry point: it refuses other releases, registers the classes by name, and has a merge ratio without effect refused."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ from aim.serving.vllm.served import SERVED, TESTED
 
 
 def register() -> None:
-    """Put the merging classes in the place of vLLM's own. vLLM calls it once in each of its processes.
+    """Put the merging classes in the place of vLLM's own. vLLM calls it once in each of its processes, and before anything else.
 
     Raises:
-        Refusal: this release of vLLM was not tested.
+        SystemExit: this release of vLLM was not tested. A server then ends with this sentence alone, and exit code 1.
     """
     import vllm
 
-    check_release(vllm.__version__)
+    try:
+        check_release(vllm.__version__)
+    except Refusal as refused:
+        raise SystemExit(f"aim: {refused}") from None
     from vllm import ModelRegistry
+
+    from aim.serving.vllm.refusals import refuse_ratios_without_effect
 
     for architecture, home in SERVED.values():
         ModelRegistry.register_model(architecture, home)
-    _refuse_for_other_models()
+    refuse_ratios_without_effect()
     _tell_cpu_runner()
 
 
@@ -32,28 +37,8 @@ def check_release(installed: str) -> None:
     if installed.partition("+")[0] not in TESTED:
         raise Refusal(
             f"This is vLLM {installed}, and the plugin aim was tested with {', '.join(TESTED)} alone; "
-            f"install vllm=={TESTED[-1]}, or leave the plugin out by setting VLLM_PLUGINS to the names of others."
+            f"install vllm=={TESTED[-1]}, or leave the plugin out with VLLM_PLUGINS='' in the environment."
         )
-
-
-def _refuse_for_other_models() -> None:
-    """A merge ratio in a request to a model that the plugin does not serve is refused, where vLLM would pass it over."""
-    from vllm.multimodal.processing import BaseMultiModalProcessor
-
-    from aim.serving.vllm.processing import MergingProcessor
-
-    apply = BaseMultiModalProcessor.apply
-    if hasattr(apply, "checks_merge_ratio"):
-        return
-
-    def checked(self, inputs, timing_ctx):
-        if "merge_ratio" in inputs.hf_processor_mm_kwargs and not isinstance(self, MergingProcessor):
-            names = ", ".join(architecture for architecture, _ in SERVED.values())
-            raise Refusal(f"merge_ratio was given, and this server's model cannot merge; {names} can. Leave it out.")
-        return apply(self, inputs, timing_ctx)
-
-    checked.checks_merge_ratio = True  # type: ignore[attr-defined]
-    BaseMultiModalProcessor.apply = checked  # type: ignore[method-assign]
 
 
 def _tell_cpu_runner() -> None:

@@ -68,7 +68,7 @@ def save(name: str, folder: Path) -> str:
                 generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
                 weights.copy_(torch.randn(weights.shape, generator=generator) * weights[0].numel() ** -0.5)
     model.generation_config.eos_token_id = None
-    model.save_pretrained(folder)
+    model.save_pretrained(folder)  # which makes the folder
     build_tokenizer(QWEN_MARKERS).save_pretrained(folder)
     (folder / "chat_template.jinja").write_text(QWEN_TEMPLATE)
     settings = {**PIXELS, **edges, "image_processor_type": "Qwen2VLImageProcessor", "processor_class": processor}

@@ -1,4 +1,4 @@
-"""vLLM engines of the tiny Qwen models in this process, and what is asked of them.
+"""vLLM engines in this process, and what is asked of them.
 
 Almost all the time of a start is that of importing vLLM once more in every process, so an engine here has none of its own.
 """
@@ -16,7 +16,6 @@ from vllm.plugins import load_general_plugins
 
 from aim.serving.vllm.served import SERVED
 from tests.serving.vllm.cases import FPS, NEW_TOKENS, QWEN, REFERENCES, frames_of
-from tests.serving.vllm.checkpoints import save
 
 CLOSE = 5e-3  # of log-probabilities
 SETTINGS = {
@@ -25,6 +24,7 @@ SETTINGS = {
     "max_num_batched_tokens": 40,  # chunks that end within clips
     "max_num_seqs": 4,
     "block_size": 32,  # prompts here are shorter than the 128 of a processor
+    "kv_cache_memory_bytes": 32 * 2**20,
     "enforce_eager": True,
     "limit_mm_per_prompt": {"video": 2, "image": 1},
     "disable_log_stats": True,
@@ -32,14 +32,14 @@ SETTINGS = {
 
 
 @contextmanager
-def engine(name: str, folder, served_by: str | None = None, **settings):
-    """A tiny model, a key of `CHECKPOINTS`, served by a class "module:name", by default the plugin's."""
+def engine(kind: str, checkpoint: str, served_by: str | None = None, **settings):
+    """A checkpoint of a kind, a key of `SERVED`, served by a class "module:name", by default the plugin's."""
     load_general_plugins()
-    architecture, home = SERVED[name]
+    architecture, home = SERVED[kind]
     module, _, class_name = (served_by or home).partition(":")
     # The class itself, since vLLM looks at one that it has to import in a process of its own.
     ModelRegistry.register_model(architecture, getattr(import_module(module), class_name))
-    started = LLM(save(name, folder), **SETTINGS, **settings)
+    started = LLM(checkpoint, **SETTINGS, **settings)
     try:
         yield started
     finally:

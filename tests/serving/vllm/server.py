@@ -23,6 +23,11 @@ COMMAND = re.search(
 START_SECONDS = 400
 
 
+def command() -> list[str]:
+    """The documented command, in parts."""
+    return shlex.split(COMMAND.replace("\\\n", " "))
+
+
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -33,11 +38,10 @@ def free_port() -> int:
 def server(log: Path):
     """(process, client) of a server that answers; it is ended, with all that it started, at the end."""
     port = free_port()
-    arguments = shlex.split(COMMAND.replace("\\\n", " "))[1:]
-    command = [sys.executable, *arguments, "--host", "127.0.0.1", "--port", str(port), "--enable-prompt-tokens-details"]
+    line = [sys.executable, *command()[1:], "--host", "127.0.0.1", "--port", str(port), "--enable-prompt-tokens-details"]
     environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}  # as a server has it
     with log.open("w") as written:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=written, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=written, stderr=subprocess.STDOUT, start_new_session=True)
     client = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0, timeout=300)
     try:
         _wait(process, client, log)

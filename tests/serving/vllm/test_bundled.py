@@ -78,6 +78,10 @@ def image_with_a_ratio() -> dict:
     return {"messages": [{"role": "user", "content": [image, {"type": "text", "text": "What?"}]}], **own(0.5)}
 
 
+def text_with_a_ratio() -> dict:
+    return {"messages": [{"role": "user", "content": "What?"}], **own(0.5)}
+
+
 def broken_clip() -> dict:
     return {k: v for k, v in question("data:video/mp4;base64,bm8gdmlkZW8=", "What?").items() if k == "messages"}
 
@@ -89,6 +93,7 @@ def broken_clip() -> dict:
         (own(0), "merge_ratio is 0; accepted"),
         (own("half"), "merge_ratio is 'half'; accepted"),
         (image_with_a_ratio(), "merge_ratio was given with images alone"),
+        (text_with_a_ratio(), "merge_ratio was given with text alone"),
         (broken_clip(), ""),
     ],
 )

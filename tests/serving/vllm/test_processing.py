@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import vllm
+from vllm import plugins
 from vllm.multimodal.parse import MultiModalDataParser
 from vllm.multimodal.processing import BaseMultiModalProcessor
 from vllm.multimodal.processing.inputs import ProcessorInputs
@@ -13,6 +17,7 @@ from vllm.multimodal.processing.inputs import ProcessorInputs
 from aim.kernels.refusal import Refusal
 from aim.serving.vllm.plugin import register
 from aim.serving.vllm.processing import MergingProcessor
+from tests.serving.vllm.server import ROOT, command
 
 
 class Keys(MergingProcessor):
@@ -43,3 +48,21 @@ def test_a_ratio_for_a_model_that_cannot_merge_is_refused():
     register()
     with pytest.raises(Refusal, match="merge_ratio was given, and this server's model cannot merge; Llava.* can. Leave it out"):
         BaseMultiModalProcessor.apply(SimpleNamespace(), SimpleNamespace(hf_processor_mm_kwargs={"merge_ratio": 0.5}), None)
+
+
+def test_vllm_lets_the_refusal_of_another_release_through(monkeypatch):
+    monkeypatch.setattr(vllm, "__version__", "0.33.0")
+    monkeypatch.setattr(plugins, "plugins_loaded", False)
+    with pytest.raises(SystemExit, match=r"aim: This is vLLM 0\.33\.0, and the plugin aim was tested with 0\.32\.0 alone"):
+        plugins.load_general_plugins()
+
+
+@pytest.mark.every  # imports vLLM once more
+def test_the_documented_command_under_another_release_ends_with_one_sentence():
+    module, *arguments = command()[2:]
+    faked = "import vllm, sys, runpy; vllm.__version__ = '0.33.0'; runpy.run_module(sys.argv.pop(1), run_name='__main__')"
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", faked, module, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=110
+    )
+    assert ended.returncode == 1 and ended.stderr.splitlines()[-1].startswith("aim: This is vLLM 0.33.0")
+    assert "Traceback" not in ended.stderr

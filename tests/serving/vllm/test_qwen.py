@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.serving.vllm.cases import QWEN, RATIOS
+from tests.serving.vllm.checkpoints import save
 from tests.serving.vllm.engines import answers, check, engine, expected, prompt
 
 EACH = [(title, ratio) for title in QWEN for ratio in RATIOS]
@@ -16,7 +17,8 @@ SERVED_ON = [("qwen2_5_vl", 2), ("qwen3_vl", 1), pytest.param(("qwen3_vl", 2), m
 def model(request, tmp_path_factory):
     """(the engine, what it should answer)."""
     name, ranks = request.param
-    with engine(name, tmp_path_factory.mktemp(name), tensor_parallel_size=ranks, video_pruning_rate=0.5) as started:
+    checkpoint = save(name, tmp_path_factory.mktemp(name))
+    with engine(name, checkpoint, tensor_parallel_size=ranks, video_pruning_rate=0.5) as started:
         yield started, expected(name)
 
 
@@ -47,3 +49,8 @@ def test_a_ratio_that_is_none_is_refused_and_the_next_prompt_is_answered(model, 
     with pytest.raises(ValueError, match=r"merge_ratio is .*; accepted: a number above 0 and up to 1"):
         answers(model[0], [wrong])
     the_next_prompt_is_answered(model)
+
+
+def test_a_ratio_for_text_alone_is_refused(model):
+    with pytest.raises(ValueError, match="merge_ratio was given with text alone; it is of a clip"):
+        answers(model[0], [{"prompt": "what?", "mm_processor_kwargs": {"merge_ratio": 0.5}}])
