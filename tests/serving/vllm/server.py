@@ -39,9 +39,8 @@ def server(log: Path):
     """(process, client) of a server that answers; it is ended, with all that it started, at the end."""
     port = free_port()
     line = [sys.executable, *command()[1:], "--host", "127.0.0.1", "--port", str(port), "--enable-prompt-tokens-details"]
-    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}  # as a server has it
     with log.open("w") as written:
-        process = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=written, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(line, cwd=ROOT, stdout=written, stderr=subprocess.STDOUT, start_new_session=True)
     client = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0, timeout=300)
     try:
         _wait(process, client, log)
