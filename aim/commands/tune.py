@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
-from aim.commands.arguments import add_device, add_frames, add_json, add_model
+from aim.commands.arguments import add_device, add_frames, add_json, add_model, add_tower, tower_of
 from aim.kernels.refusal import Refusal
 from aim.runtime.limits import MAX_PREFILLS
 
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-prefills", type=int, default=MAX_PREFILLS, help="the most prefills on each clip (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the search (default: %(default)s)")
     parser.add_argument("--spend", action="store_true", help="then ask on as many frames as the full model's FLOPs pay for")
+    add_tower(parser)
     add_device(parser)
     add_json(parser)
 
@@ -41,7 +43,7 @@ def run(options: argparse.Namespace) -> str:
     from aim.video.intake.limits import SUFFIXES
 
     budget = Budget.parse(options.budget)
-    search = {"max_prefills": options.max_prefills, "seed": options.seed}
+    search = {"max_prefills": options.max_prefills, "seed": options.seed, "tower": tower_of(options)}
     if Path(options.clip).is_dir():
         if options.spend:
             raise Refusal("--spend asks about one clip, and a folder was given; give one of its files.")
@@ -66,7 +68,8 @@ def _spend(vlm, options: argparse.Namespace, tuned):
     from aim.tuning.spending import spend
     from aim.video.clip import read_video
 
-    return spend(vlm, lambda frames: read_video(options.clip, frames), options.question, tuned.chosen.method, options.frames)
+    read = partial(read_video, options.clip)
+    return spend(vlm, read, options.question, tuned.chosen.method, options.frames, tower=tuned.tower)
 
 
 def _text(tuned) -> str:
@@ -83,5 +86,6 @@ def _text(tuned) -> str:
         if chosen
         else "nothing that was run is within the budget"
     )
-    head = f"{found}\nat most {tuned.limit:.4g} {tuned.budget.unit}, against the {tuned.reference}, in {tuned.prefills} prefills"
+    inside = "" if tuned.tower is None else f", which has the full vision tower; the settings have {tuned.tower.words}"
+    head = f"{found}\nat most {tuned.limit:.4g} {tuned.budget.unit}, against the {tuned.reference}{inside}, in {tuned.prefills} prefills"
     return "\n".join([head, *map(line, tuned.tried)])

@@ -10,6 +10,7 @@ import numpy as np
 from aim.kernels.bounds import Bounds, refusal
 from aim.kernels.refusal import Refusal
 from aim.methods import Method
+from aim.methods.tower import Tower
 from aim.planning.plan import Plan, plan_for
 from aim.runtime.vlm import VLM
 from aim.tuning.budget import Budget
@@ -20,17 +21,17 @@ from aim.video.clip import Clip, clip_from_frames
 
 
 class Costs:
-    """What settings cost on one question. `clips` has the clip by its number of frames."""
+    """What settings cost on one question, behind a vision tower that `tower` reduces. `clips` has the clip by its number of frames."""
 
-    def __init__(self, vlm: VLM, question: str, clips: dict[int, Clip]):
-        self.vlm = vlm
+    def __init__(self, vlm: VLM, question: str, clips: dict[int, Clip], tower: Tower | None = None):
+        self.vlm, self.tower = vlm, tower
         self.grids = {count: vlm.grid_of(clip) for count, clip in clips.items()}
         self.lengths = {count: len(vlm.prompt_ids(question, grid, clips[count].timestamps.tolist())) for count, grid in self.grids.items()}
 
-    def plan(self, method: Method, frames: int) -> Plan:
-        """The modelled cost of a method on so many frames, with the model's own bytes per value."""
-        grid = self.grids[frames]
-        return plan_for(self.vlm.model.config, frames, self.lengths[frames] - grid.tokens, method, self.vlm.dtype.itemsize, grid)
+    def plan(self, method: Method, frames: int, full_tower: bool = False) -> Plan:
+        """The modelled cost of a method on so many frames, with the model's own bytes per value. `full_tower` is of the reference."""
+        grid, tower = self.grids[frames], None if full_tower else self.tower
+        return plan_for(self.vlm.model.config, frames, self.lengths[frames] - grid.tokens, method, self.vlm.dtype.itemsize, grid, tower)
 
     def space(self, budget: Budget, limit: float, most_tflops: float = inf) -> Space:
         """The settings within the limit, in the budget's unit, and within so many TFLOP."""
@@ -56,9 +57,9 @@ class Costs:
                 "Allow at least that much, or use fewer frames."
             )
 
-    def tried(self, method: Method, frames: int, measured: Measured, tuned: Tuned) -> Tried:
+    def tried(self, method: Method, frames: int, measured: Measured, tuned: Tuned, full_tower: bool = False) -> Tried:
         """What was measured, with what it costs and whether that is within the budget."""
-        method, account = self.vlm.fit(method), self.plan(method, frames).to_dict()
+        method, account = self.vlm.fit(method), self.plan(method, frames, full_tower).to_dict()
         del account["tokens_per_layer"]
         within = tuned.budget.cost(account) <= tuned.limit
         if tuned.budget.kind == "ms":

@@ -19,6 +19,7 @@ from aim.engine.stopping import Stopped
 from aim.families import Encoded
 from aim.kernels.refusal import Refusal
 from aim.methods import AIM, Full, Method
+from aim.methods.tower import Tower
 from aim.runtime.compare import divergence
 from aim.runtime.faults import give_back, is_out_of_memory
 from aim.runtime.vlm import VLM
@@ -73,15 +74,16 @@ class Subject:
     """A clip and a question, on which settings are measured.
 
     Attributes:
+        tower: how the vision tower is reduced for them; the reference always has the full one.
         reference: the run that settings are compared with; None until `refer` has made it.
         prefills: how many prefills there were, failed ones included.
     """
 
-    def __init__(self, vlm: VLM, clip: Clip, question: str):
-        self.vlm, self.clip, self.question = vlm, clip, question
+    def __init__(self, vlm: VLM, clip: Clip, question: str, tower: Tower | None = None):
+        self.vlm, self.clip, self.question, self.tower = vlm, clip, question, tower
         self.reference: Reference | None = None
         self.prefills = 0
-        self._encoded: dict[str, Encoded] = {}  # kept as long as the search lasts, even where the runtime drops them
+        self._encoded: dict[tuple[str, Tower | None], Encoded] = {}  # kept as long as the search lasts, even where the runtime drops them
 
     def refer(self, method: Method, stop: threading.Event | None = None) -> bool:
         """Run a method as the reference. False where it was stopped, or does not fit in memory.
@@ -91,7 +93,7 @@ class Subject:
         """
         recorder = _Recorder()
         try:
-            tokens, seconds = self._generate(method, self.clip, recorder, ANSWER_TOKENS, stop or threading.Event())
+            tokens, seconds = self._generate(method, self.clip, None, recorder, ANSWER_TOKENS, stop or threading.Event())
         except Stopped:
             return False
         except Exception as error:
@@ -116,8 +118,9 @@ class Subject:
         if self.reference is None:
             raise ValueError("A setting was measured before there was a reference. Call `refer` first.")
         follower, stop = _Follower(self.reference, bound), stop or threading.Event()
+        given = method, clip or self.clip, self.tower, follower, len(self.reference.tokens), stop
         try:
-            _, seconds = self._generate(method, clip or self.clip, follower, len(self.reference.tokens), stop, _Hopeless(follower))
+            _, seconds = self._generate(*given, _Hopeless(follower))
         except Stopped:
             return None
         except Exception as error:
@@ -137,7 +140,14 @@ class Subject:
         return measured.divergence
 
     def _generate(
-        self, method: Method, clip: Clip, processor: LogitsProcessor, tokens: int, stop: threading.Event, *criteria: StoppingCriteria
+        self,
+        method: Method,
+        clip: Clip,
+        tower: Tower | None,
+        processor: LogitsProcessor,
+        tokens: int,
+        stop: threading.Event,
+        *criteria: StoppingCriteria,
     ) -> tuple[tuple[int, ...], float]:
         """Stock greedy `generate` under `aim.reduce`: (the ids that it gave, the seconds of the prefill).
 
@@ -145,11 +155,11 @@ class Subject:
             Stopped: `stop` was set.
         """
         with (
-            self.vlm.encoded(clip, self._encoded.get(clip.digest), stop) as encoded,
+            self.vlm.encoded(clip, self._encoded.get((clip.digest, tower)), stop, tower) as encoded,
             torch.inference_mode(),
             reduce(self.vlm.model, method) as trace,
         ):
-            self._encoded[clip.digest] = encoded
+            self._encoded[clip.digest, tower] = encoded
             inputs = self.vlm.inputs(self.question, encoded)
             self.prefills += 1
             said = self.vlm.model.generate(  # type: ignore[operator]  # as in aim.runtime.generation

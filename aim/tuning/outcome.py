@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aim.methods import AIM, Full, Method
+from aim.methods.tower import Tower
 from aim.tuning.budget import Budget
 
 TIE = 1e-6  # nats; of settings nearer to each other than that the cheaper one is better
@@ -66,6 +67,7 @@ class Tuned:
         reference: "full model", or what stands in for it and why.
         prefills: how many were run so far.
         complete: whether the search came to its end: it was not stopped, and nothing is left to try within the number of prefills.
+        tower: how the vision tower was reduced for all settings but the reference, with everything filled in; None where it ran in full.
     """
 
     budget: Budget
@@ -76,6 +78,7 @@ class Tuned:
     reference: str = ""
     prefills: int = 0
     complete: bool = False
+    tower: Tower | None = None
 
     def price(self, tried: Tried) -> float:
         """What a tried setting costs, in `budget.unit`: measured milliseconds, or what is modelled."""
@@ -109,6 +112,7 @@ class Tuned:
             "reference": self.reference,
             "prefills": self.prefills,
             "complete": self.complete,
+            "tower": None if self.tower is None else self.tower.params(),
         }
 
 

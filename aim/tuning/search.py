@@ -11,6 +11,7 @@ from aim.kernels.bounds import Bounds
 from aim.kernels.refusal import Refusal
 from aim.kernels.stop import STOP
 from aim.methods import AIM, Full
+from aim.methods.tower import Tower
 from aim.runtime.limits import MAX_PREFILLS
 from aim.runtime.vlm import LOADED, VLM
 from aim.tuning.budget import Budget
@@ -31,6 +32,7 @@ def tune(
     max_prefills: int = MAX_PREFILLS,
     seed: int = 0,
     stop: threading.Event | None = None,
+    tower: Tower | None = None,
 ) -> Tuned:
     """Search the AIM settings (merge ratio, l1, l2, positions) within a budget for the one that stays nearest to the full model.
 
@@ -45,14 +47,17 @@ def tune(
         max_prefills: the most prefills, the full model's included, at least 2 (4 for a budget in milliseconds).
         seed: of the order in which the coarse grid is tried. Equal arguments give the same search, except for measured milliseconds.
         stop: set it to end before the model's next layer. What was tried by then is kept.
+        tower: how the vision tower is reduced for every setting. The full model, which is the reference, keeps the full tower, so what a
+            reduced tower changes is part of the distance.
 
     Returns:
         The search's result, with every setting that was tried.
 
     Raises:
-        Refusal: the budget cannot be read or met, a number is out of range, no reference fits in memory, or `VLM.ask` refuses.
+        Refusal: the budget cannot be read or met, a number is out of range, no reference fits in memory, the tower cannot be reduced, or
+            `VLM.ask` refuses.
     """
-    *_, tuned = tune_steps(vlm, clip, question, budget, frames=frames, max_prefills=max_prefills, seed=seed, stop=stop)
+    *_, tuned = tune_steps(vlm, clip, question, budget, frames=frames, max_prefills=max_prefills, seed=seed, stop=stop, tower=tower)
     return tuned
 
 
@@ -66,6 +71,7 @@ def tune_steps(
     max_prefills: int = MAX_PREFILLS,
     seed: int = 0,
     stop: threading.Event | None = None,
+    tower: Tower | None = None,
 ) -> Iterator[Tuned]:
     """As `tune`, but it yields what is known at the start and after every setting. The last one is complete unless it was stopped.
 
@@ -77,16 +83,16 @@ def tune_steps(
     STOP.check("stop", stop)
     stop = threading.Event() if stop is None else stop
     CLIP.check("clip", clip)
-    clips = clips_of(clip, frames)
-    costs = Costs(vlm, question, clips)
+    clips, tower = clips_of(clip, frames), vlm.fit_tower(tower)
+    costs = Costs(vlm, question, clips, tower)
     timed = budget.kind == "ms"
     advice = f"The full model and one setting take {2 + 2 * timed}. Use {MAX_PREFILLS}, for example."
     Bounds(2 + 2 * timed, whole=True).check("max_prefills", max_prefills, advice)
     Bounds(whole=True).check("seed", seed, "Use 0, for example.")
-    subject = Subject(vlm, clip, question)
+    subject = Subject(vlm, clip, question, tower)
     vlm.check_context(costs.lengths[len(clip.frames)], costs.grids[len(clip.frames)], Full())
     full = costs.plan(Full(), len(clip.frames))
-    tuned = Tuned(budget, budget.limit(full))
+    tuned = Tuned(budget, budget.limit(full), tower=tower)
     space = costs.space(budget, tuned.limit)
     if not timed:
         costs.check_possible(space, budget, tuned.limit)
@@ -119,7 +125,7 @@ def tune_steps(
     # Where the full model does not fit in memory, no setting that takes more than its stand-in fits either.
     space = costs.space(tuned.budget, tuned.limit, plan.prefill_tflops)
     costs.check_possible(space, tuned.budget, tuned.limit)
-    first = costs.tried(reference.method, len(clip.frames), Measured(0.0, 0.0, reference.seconds), tuned)
+    first = costs.tried(reference.method, len(clip.frames), Measured(0.0, 0.0, reference.seconds), tuned, full_tower=True)
     tuned = grown(replace(tuned, reference=reference.title), first, subject.prefills)
     yield tuned
     if quick is not None:

@@ -10,6 +10,7 @@ from aim.kernels.refusal import Refusal
 from aim.methods import Full, Method
 from aim.methods.base import METHOD
 from aim.methods.published import PAPER_TEXT_TOKENS
+from aim.methods.tower import Tower
 from aim.runtime.answer import Answer
 from aim.runtime.vlm import LOADED, VLM
 from aim.video.clip import MAX_FRAMES_READ, Clip
@@ -71,6 +72,7 @@ def spend(
     frames: int,
     max_frames: int = MAX_FRAMES_READ,
     max_new_tokens: int = 64,
+    tower: Tower | None = None,
 ) -> tuple[Answer, Answer]:
     """Ask twice for the same prefill FLOPs: the full model on `frames` frames, and the method on as many as that pays for.
 
@@ -82,6 +84,7 @@ def spend(
         frames: how many frames the full model gets, at least 1.
         max_frames: the most frames that the method may get, at least 1.
         max_new_tokens: for each answer, at least 1.
+        tower: how the vision tower is reduced for the method. The full model has the full tower.
 
     Returns:
         (the full model's answer, the method's answer on as many frames as fit). The second costs at most as much as the first.
@@ -102,4 +105,4 @@ def spend(
         return vlm.text_tokens(question, count, times=times)
 
     more = frames_for(vlm, method, full.cost["prefill_tflops"], max_frames, text_tokens, *clip.frames.shape[1:3])
-    return full, vlm.ask(read(more), question, method, max_new_tokens)
+    return full, vlm.ask(read(more), question, method, max_new_tokens, tower=tower)

@@ -12,10 +12,11 @@ from aim.kernels.bounds import Bounds, refusal
 from aim.kernels.refusal import Refusal
 from aim.kernels.stop import STOP
 from aim.methods import AIM, Full
+from aim.methods.tower import Tower
 from aim.runtime.limits import MAX_PREFILLS
 from aim.runtime.vlm import LOADED, VLM
 from aim.tuning.budget import Budget
-from aim.tuning.candidates import Candidate, proposals
+from aim.tuning.candidates import Candidate, Space, proposals
 from aim.tuning.costs import Costs
 from aim.tuning.fidelity import Subject
 from aim.tuning.outcome import label_of
@@ -81,6 +82,7 @@ def tune_many(
     max_prefills: int = MAX_PREFILLS,
     seed: int = 0,
     stop: threading.Event | None = None,
+    tower: Tower | None = None,
 ) -> Transfer:
     """As `aim.tune`, for one setting that is within the budget on every clip and has the least mean divergence over them.
 
@@ -88,6 +90,7 @@ def tune_many(
         asked: clips, each with its question; at least one.
         budget: no milliseconds; "4x" is four times less than the full model takes on each clip.
         max_prefills: the most on each clip, at least 2.
+        tower: how the vision tower is reduced for every setting, as in `aim.tune`.
 
     Raises:
         Refusal: no clip, a budget in milliseconds or one that cannot be met, a clip the full model has no memory for, and whatever
@@ -106,15 +109,15 @@ def tune_many(
     Bounds(whole=True).check("seed", seed, "Use 0, for example.")
     if budget.kind == "ms":
         raise Refusal(f"The budget is {budget}; over several clips FLOPs or bytes are accepted. Write 4x, for example.")
-    full, subjects, spaces = Full(), [], []
+    full, subjects, spaces, tower = Full(), list[Subject](), list[Space](), vlm.fit_tower(tower)
     for clip, question in asked:
         count = len(clip.frames)
-        costs = Costs(vlm, question, {count: clip})
+        costs = Costs(vlm, question, {count: clip}, tower)
         vlm.check_context(costs.lengths[count], costs.grids[count], full)
         limit = budget.limit(costs.plan(full, count))
         spaces.append(costs.space(budget, limit))
         costs.check_possible(spaces[-1], budget, limit)
-        subjects.append(Subject(vlm, clip, question))
+        subjects.append(Subject(vlm, clip, question, tower))
     for subject in subjects:
         if not subject.refer(full, stop):
             if stop.is_set():

@@ -89,9 +89,11 @@ def compare(
     yield from compare_methods(vlm, clip, question, names, budget, max_new_tokens, rounds, stop, tower)
 
 
-def tune(vlm, stop: threading.Event, clip: Clip, question: str, budget: Budget, max_prefills: int) -> Iterator[Tuned]:
+def tune(
+    vlm, stop: threading.Event, clip: Clip, question: str, budget: Budget, max_prefills: int, tower: Tower | None = None
+) -> Iterator[Tuned]:
     """What is known of the settings within a budget, growing. See `aim.tuning.search.tune_steps`."""
-    yield from tune_steps(vlm, clip, question, budget, max_prefills=max_prefills, stop=stop)
+    yield from tune_steps(vlm, clip, question, budget, max_prefills=max_prefills, stop=stop, tower=tower)
 
 
 def spend(
@@ -171,9 +173,9 @@ def _compare_needs(vlm, clip, question, names, reduction, max_new_tokens, tower=
     return _towers(vlm, clip, question, tower) + work, (1 + len(names)) * (max_new_tokens + ROUNDS - 1)
 
 
-def _tune_needs(vlm, clip, question, budget, max_prefills) -> tuple[float, int]:
+def _tune_needs(vlm, clip, question, budget, max_prefills, tower=None) -> tuple[float, int]:
     work = max_prefills * _prefill(vlm, clip, question, Full())
-    return _tower(vlm, clip, question) + work, max_prefills * ANSWER_TOKENS
+    return _towers(vlm, clip, question, tower) + work, max_prefills * ANSWER_TOKENS
 
 
 def _spend_needs(vlm, clip, more, question, method, max_new_tokens, tower=None) -> tuple[float, int]:

@@ -179,7 +179,8 @@ def outcome(tuned: Tuned) -> str:
     told = "Done" if tuned.complete else "Stopped"
     if tuned.chosen is None:
         return f"{told}: no setting within the budget was measured."
-    return f"{told}: {tuned.chosen.label}, KL {number(strays(tuned.chosen))}, after {tuned.prefills} prefills."
+    inside = "" if tuned.tower is None else f" All settings but the full model have {tuned.tower.words}."
+    return f"{told}: {tuned.chosen.label}, KL {number(strays(tuned.chosen))}, after {tuned.prefills} prefills.{inside}"
 
 
 def spent_table(full: Answer, reduced: Answer) -> str:

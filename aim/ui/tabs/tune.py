@@ -132,7 +132,8 @@ def tuning(vlm: AppModel, request: Request, stop: StopSignal, kind: str, amount:
         yield [status(STOPPED_EARLY), *[gr.skip()] * 5]
         return
     tuned, drawn = None, 0.0
-    for tuned in vlm.run("tune", stop, clip=clip, question=request.question, budget=budget, max_prefills=MAX_PREFILLS):
+    search = {"question": request.question, "budget": budget, "max_prefills": MAX_PREFILLS, "tower": request.tower()}
+    for tuned in vlm.run("tune", stop, clip=clip, **search):
         chart = gr.skip()
         if time.monotonic() - drawn >= SECONDS_BETWEEN_CHARTS and tuned.tried:
             chart, drawn = gr.Plot(tradeoff_chart(tuned), visible=True), time.monotonic()
