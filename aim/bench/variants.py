@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -108,16 +108,6 @@ def variants_of(names: list[str], methods: list[Method], layers: int, ramp: Stat
             title = " ".join([method.name, *(f"{knob}={value}" for knob, value in method.params().items())])
             chosen[title] = Variant(title, method, reduce, method)
     return chosen
-
-
-def towers_of(shares: Sequence[float], differences: Sequence[float]) -> list[Tower]:
-    """Settings of the vision tower: each share of `Tower.merge` and each difference of `Tower.reuse` alone, and all pairs of them.
-
-    Raises:
-        Refusal: one is out of range.
-    """
-    alone = [Tower(merge=share) for share in shares] + [Tower(reuse=difference) for difference in differences]
-    return alone + [Tower(merge=share, reuse=difference) for share in shares for difference in differences]
 
 
 def with_towers(variants: dict[str, Variant], towers: list[Tower]) -> dict[str, Variant]:

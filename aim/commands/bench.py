@@ -11,6 +11,7 @@ from aim.commands.arguments import TOWER_FLAGS, add_device, add_json, add_text_t
 from aim.commands.knobs import add_knobs, methods_of
 from aim.kernels.bounds import Bounds
 from aim.kernels.refusal import Refusal
+from aim.methods.tower import towers_of
 from aim.runtime.limits import QUANTIZATIONS
 
 # What is compared from end to end unless variants are named.
@@ -77,7 +78,7 @@ def run(options: argparse.Namespace) -> str:
     from aim.bench.printing import bench_text, growth_text
     from aim.bench.result import bench_result, growth_result, result_line
     from aim.bench.rounds import Bench
-    from aim.bench.variants import ROWS, towers_of, variants_of, with_towers
+    from aim.bench.variants import ROWS, variants_of, with_towers
     from aim.families import family_of
     from aim.runtime.memory import available
     from aim.runtime.precision import device_and_dtype

@@ -6,10 +6,11 @@ import argparse
 import json
 from pathlib import Path
 
-from aim.commands.arguments import TOWER_FLAGS, add_model, add_tower, new_file, tower_of
+from aim.commands.arguments import TOWER_FLAGS, add_model, add_tower, new_file
 from aim.commands.knobs import KNOBS, add_knobs, flag, methods_of
 from aim.kernels.refusal import Refusal
 from aim.methods import COMPARABLE, Full
+from aim.methods.tower import towers_of
 
 SUMMARY = "accuracy against cost on held-out clips, the findings, and the board of all methods"
 CLIPS, QUICK_CLIPS = 210, 20
@@ -21,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_knobs(parser, several=True)
     add_tower(parser)
+    parser.add_argument(
+        "--shrunken", action="store_true", help="with --tower-merge, as a control: frames shrunk until the tower would cost as much"
+    )
     parser.add_argument("--frames", type=int, nargs="+", help="numbers of frames (default: 8)")
     parser.add_argument("--clips", type=int, help=f"held-out clips, up to ten questions each (default: {CLIPS})")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_CLIPS} clips")
@@ -58,6 +62,8 @@ def run(options: argparse.Namespace) -> str:
 
 
 def _check(options: argparse.Namespace) -> None:
+    if options.shrunken and options.tower_merge is None:
+        raise Refusal("--shrunken makes frames that cost the vision tower as much as merging inside it; give --tower-merge with it.")
     if options.quick and options.clips is not None:
         raise Refusal("--quick and --clips both say how many clips; give one of them.")
     suites = {"--findings": options.findings, "--board": options.board}
@@ -70,6 +76,7 @@ def _check(options: argparse.Namespace) -> None:
         raise Refusal("--findings and --board are runs of their own; give one of them.")
     [suite] = asked
     given = [flag(name) for name in (*KNOBS, "frames", *(f"tower_{name}" for name in TOWER_FLAGS)) if getattr(options, name) is not None]
+    given += ["--shrunken"] * options.shrunken
     given += ["--method"] * (options.method != ["aim"]) + ["--csv"] * (options.csv is not None)
     if given:
         raise Refusal(f"{suite} has settings of its own, and tables of its own; leave out {', '.join(given)}.")
@@ -91,9 +98,13 @@ def _run(options: argparse.Namespace, vlm, settings: list):
 def _settings(options: argparse.Namespace, vlm) -> str:
     from aim.evaluation.charts import cost_chart
     from aim.evaluation.settings import combine
+    from aim.evaluation.shrunken import side_of, vision_of
     from aim.evaluation.writing import text_of, tower_text, write_csv, write_json, write_page
 
-    settings = combine(methods_of(options), options.frames or [8], vlm.num_layers, vlm.ramp, vlm.fit_tower(tower_of(options)))
+    given = ([] if value is None else [value] for value in (options.tower_merge, options.tower_reuse))
+    towers = [tower for each in towers_of(*given) if (tower := vlm.fit_tower(each))]
+    shrunk = side_of(towers[0], vision_of(vlm.model.config)) if options.shrunken else 0
+    settings = combine(methods_of(options), options.frames or [8], vlm.num_layers, vlm.ramp, towers, shrunk)
     evaluation, clips = _run(options, vlm, settings)
     summaries = [evaluation.summary(setting) for setting in settings]
     if options.json:

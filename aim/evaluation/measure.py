@@ -17,6 +17,7 @@ from torch import Tensor
 from aim.engine.reduce import reduce
 from aim.evaluation.clips import HeldOutClip, film, tokens_a_side
 from aim.evaluation.settings import Setting
+from aim.evaluation.shrunken import shrunken
 from aim.kernels.products import exact_products
 from aim.kernels.trace import Trace
 from aim.runtime.vlm import VLM
@@ -65,7 +66,7 @@ class Record:
 
 @torch.inference_mode()
 def measure_clip(vlm: VLM, clip: HeldOutClip, settings: list[Setting]) -> Iterator[Record]:
-    """One record for each setting, those of the same number of frames and the same tower together.
+    """One record for each setting, those of the same frames and the same tower together.
 
     All products are exact, so that figures do not depend on the processor.
 
@@ -73,13 +74,13 @@ def measure_clip(vlm: VLM, clip: HeldOutClip, settings: list[Setting]) -> Iterat
         Refusal: a method or model that `aim.reduce` does not take, or a grid that `clips.film` does not.
     """
     with exact_products():
-        for frames, tower in dict.fromkeys((setting.frames, setting.tower) for setting in settings):
+        for frames, tower, side in dict.fromkeys((setting.frames, setting.tower, setting.shrunk) for setting in settings):
             pictures, owners = film(clip, frames, tokens_a_side(vlm))
-            encoded = vlm.encode(pictures, tower)
+            encoded = vlm.encode(shrunken(pictures, side) if side else pictures, tower)
             prompts = [vlm.inputs(question.text, encoded) for question in clip.questions]
             evidence = [torch.from_numpy(np.isin(owners, question.about)) for question in clip.questions]
             for setting in settings:
-                if (setting.frames, setting.tower) != (frames, tower):
+                if (setting.frames, setting.tower, setting.shrunk) != (frames, tower, side):
                     continue
                 outcomes, milliseconds = [], []
                 with reduce(vlm.model, setting.method) as trace:

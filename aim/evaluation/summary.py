@@ -10,8 +10,9 @@ import numpy as np
 
 from aim.evaluation.measure import Outcome, Record
 from aim.evaluation.settings import Setting
+from aim.evaluation.shrunken import frame_flops, vision_of
 from aim.evaluation.statistics import Interval, Z, clustered_share, paired_difference, wilson
-from aim.planning.plan import cost_of
+from aim.planning.plan import TERA, cost_of
 from aim.shapes.questions import TYPES
 
 ALL = "all"
@@ -114,6 +115,8 @@ class Evaluation:
             pairs = [(tokens, text) for tokens in visual]
             before = frames, frames * self._tokens_per_frame
             cost = cost_of(self._config, pairs, *before, setting.method, tower=setting.tower, tower_lengths=lengths)
+            if setting.shrunk:
+                cost["vision_tflops"] = frames * frame_flops(vision_of(self._config), setting.shrunk) / TERA
             total.update({name: value * count for name, value in cost.items()})
         return {name: value / len(outcomes) for name, value in total.items()}
 

@@ -16,7 +16,7 @@ from aim.evaluation.summary import ALL, Evaluation, Summary
 from aim.views.text_tables import plain_table
 
 COLUMNS = (
-    *("frames", "method", "params", "tower", "type", "right", "low", "high", "constant_guess", "questions", "agreement"),
+    *("frames", "method", "params", "tower", "shrunk", "type", "right", "low", "high", "constant_guess", "questions", "agreement"),
     "prefill_gflops",
 )
 
@@ -43,10 +43,11 @@ def text_of(summaries: list[Summary]) -> str:
 
 
 def tower_text(evaluation: Evaluation, settings: list[Setting]) -> str:
-    """What a reduced vision tower costs: a line for each setting that has one, against the same method with its full tower; "" without."""
-    rows = [["with a reduced tower", "points", "95 % interval, clips kept whole"]]
+    """What a reduced vision tower costs in points, and shrunken frames beside it: a line for each such setting, against the same method on
+    frames of full size with its full tower; "" without."""
+    rows = [["against the full tower", "points", "95 % interval, clips kept whole"]]
     for setting in settings:
-        if setting.tower is not None:
+        if setting != setting.with_full_tower:
             told = evaluation.difference(setting, setting.with_full_tower)
             rows.append([setting.label, signed(told.value), f"{signed(told.low)} to {signed(told.high)}"])
     return plain_table(rows) if rows[1:] else ""
@@ -111,6 +112,7 @@ def write_csv(file: Path, summaries: list[Summary]) -> None:
                 "method": method.name,
                 "params": json.dumps(method.params()),
                 "tower": json.dumps(tower.params()) if (tower := summary.setting.tower) else "",
+                "shrunk": summary.setting.shrunk or "",
                 "agreement": summary.agreement,
                 "prefill_gflops": 1000 * summary.cost["prefill_tflops"],
             }

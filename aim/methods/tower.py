@@ -141,4 +141,14 @@ class Tower:
         return asdict(self)
 
 
+def towers_of(shares: Sequence[float], differences: Sequence[float]) -> list[Tower]:
+    """Settings of the vision tower: each share of `Tower.merge` and each difference of `Tower.reuse` alone, and all pairs of them.
+
+    Raises:
+        Refusal: one is out of range.
+    """
+    alone = [Tower(merge=share) for share in shares] + [Tower(reuse=difference) for difference in differences]
+    return alone + [Tower(merge=share, reuse=difference) for share in shares for difference in differences]
+
+
 TOWER = Kind((Tower, type(None)), "a setting of the vision tower, or None", "Make one, such as aim.Tower(merge=0.3).")

@@ -15,10 +15,11 @@ from aim.bench.printing import growth_text
 from aim.bench.rounds import Bench
 from aim.bench.summary import planned, summarise
 from aim.bench.tiny import TINY_MODELS, TINY_PICTURES
-from aim.bench.variants import BASE, towers_of, variants_of, with_towers
+from aim.bench.variants import BASE, variants_of, with_towers
 from aim.commands.main import main
 from aim.families import FAMILIES
 from aim.kernels.refusal import Refusal
+from aim.methods.tower import towers_of
 from tests.clips import encode
 
 METHOD = aim.AIM(merge_ratio=0.5, l1=2, l2=5)

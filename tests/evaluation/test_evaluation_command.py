@@ -68,6 +68,8 @@ def test_the_board_is_printed_and_written_and_a_second_run_measures_nothing_agai
     [
         (["--quick", "--clips", "5"], "give one of them"),
         (["--write"], "give --findings or --board with it"),
+        (["--shrunken"], "give --tower-merge with it"),
+        (["--board", "--tower-merge", "0.3", "--shrunken"], "leave out --tower-merge, --shrunken"),
         (["--findings", "--board"], "give one of them"),
         (["--board", "--frames", "4"], "leave out --frames"),
         (["--board", "tome", "--write"], "needs all methods"),

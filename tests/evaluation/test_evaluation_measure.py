@@ -200,7 +200,7 @@ def test_a_reduced_tower_is_a_setting_of_its_own_beside_the_full_one(vlm, clip, 
 
 def test_settings_with_a_tower_stand_beside_those_without():
     tower = aim.Tower(merge=0.3, layer=1)
-    settings = combine([aim.AIM()], [2, 4], 12, tower=tower)
+    settings = combine([aim.AIM()], [2, 4], 12, towers=[tower])
     assert [(setting.frames, setting.method.name, setting.tower) for setting in settings[:4]] == [
         (2, "full", None),
         (2, "full", tower),

@@ -13,6 +13,7 @@ from aim.tuning.fidelity import Subject
 from aim.tuning.trust import guard
 from tests.visitor import EXAMPLES
 
+pytestmark = pytest.mark.whole
 QUESTION, TOWER = "what colour is the circle?", aim.Tower(merge=0.2)
 
 
@@ -57,7 +58,6 @@ def test_the_warning_compares_with_a_milder_setting_behind_the_same_tower(vlm, c
     assert "vision tower" in unreduced.sentence and not unreduced.doubtful
 
 
-@pytest.mark.whole
 def test_the_command_says_what_the_settings_have(capsys):
     start = ["tune", str(EXAMPLES / "colour.mp4"), QUESTION, "--budget", "4x", "--frames", "4", "--max-prefills", "3", "--device", "cpu"]
     main([*start, "--tower-merge", "0.2"])
