@@ -77,8 +77,8 @@ class AIM(Method):
     )
     l2: int | None = knob(
         None,
-        "No visual tokens left from layer l2 - 1 on",
-        "End of the dropping: no visual tokens are left from layer l2 - 1 on. It must be above l1.",
+        "Dropping ends before layer (l2)",
+        "The last visual tokens are dropped just before layer l2 - 1, so no later layer sees any. It must be above l1.",
         bounds=FROM_1,
         step=1,
         slider_high=lambda layers: layers + 1,

@@ -13,7 +13,7 @@ PRESETS: dict[str, tuple[float, int, int]] = {
     "Gentle": (0.5, 21, 29),
     "Aggressive": (0.125, 7, 22),
     "Merge only": (0.25, 28, 29),
-    "Prune only": (1.0, *_PAPERS),
+    "Drop only": (1.0, *_PAPERS),
     "Full model": (1.0, 28, 29),
 }
 

@@ -108,9 +108,10 @@ def note_on(checkpoint: Checkpoint, question: str, is_image: bool) -> str:
     That is the words of the question that the model does not know, and how little of a picture it gets.
     """
     notes = []
-    unknown = unknown_words(checkpoint.tokenizer, question)
+    unknown = [f"“{word}”" for word in unknown_words(checkpoint.tokenizer, question)[:5]]
     if unknown:
-        notes.append(f"Outside this model's world: it does not know {', '.join(f'“{word}”' for word in unknown[:5])}.")
+        words = f"word {unknown[0]}" if len(unknown) == 1 else f"words {', '.join(unknown[:-1])} and {unknown[-1]}"
+        notes.append(f"This model does not know the {words}, so its answer is a guess.")
     if is_image and checkpoint.name == "bundled":
         notes.append("This tiny model has learnt from clips alone, so what it says of a single picture is a guess.")
     elif is_image and checkpoint.family.tiles:

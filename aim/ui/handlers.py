@@ -101,7 +101,7 @@ def answer(vlm: AppModel, request: Request, stop: StopSignal, read: Callable[...
         return
     decoded = (request.video, request.num_frames) in vlm.clips
     reused = KEPT[:1] if decoded else ()
-    yield Update(status("Working", steps({}, reused, "vision" if decoded else "decode"), busy=True))
+    yield Update(status("Working", steps({}, reused, "vision" if decoded else KEPT[0]), busy=True))
     try:
         clip = vlm.clips.clip(request.video, request.num_frames, stop, read or read_media)
     except Stopped:

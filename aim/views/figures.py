@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 # What the visitor waits for, in order, and the timings of `Answer` each stage is made of.
 STEPS = {
-    "decode": ("decode_video",),
+    "read video": ("decode_video",),
     "vision": ("preprocess", "vision_tower"),
     "merge": ("merge",),
     "prefill": ("llm_prefill", "importance", "inspection"),
     "answer": ("decode",),
 }
-KEPT = ("decode", "vision")
+KEPT = ("read video", "vision")
 COMPARING = (
     "One run each, so times vary. The modelled × counts FLOPs and bytes, not time: small models and short prompts save less time."
     "<br>Prefill includes merging and scoring. Peak memory includes the model's weights, and on a CPU the whole program."

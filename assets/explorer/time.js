@@ -54,7 +54,7 @@ function buildTime(payload, onReady) {
     cursor.style.cssText = `${at(frame)}; top: ${(100 * layer) / trace.layers}%; height: ${100 / trace.layers}%`;
     said.textContent = `Frame ${frame + 1} (${writeTime(trace.times[frame])}), layer ${layer}: ${left} of ${writeCount(trace.entered[frame], "token")} left.`;
     const share = all ? `${Math.round((100 * left) / all)} % of the ${writeCount(all, "visual token")} this layer sees` : "this layer sees no visual token";
-    details.textContent = shares ? `${share} · frame's share of the layers that prune: ${Math.round(100 * shares[frame])} %.` : `${share}.`;
+    details.textContent = shares ? `${share} · this frame's share of the tokens in the layers that drop some: ${Math.round(100 * shares[frame])} %.` : `${share}.`;
   }
   pickCells(map, trace, point);
   summarise(trace, shares, said, details);

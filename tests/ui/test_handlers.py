@@ -81,7 +81,7 @@ def test_stages_are_told_with_their_times_as_they_end():
     assert "decode 100 ms" not in shown[0]
     assert any("vision 210 ms" in text and "prefill 22.0 ms" not in text for text in shown)
     assert any("prefill 22.0 ms" in text and "answer 10.0 ms" not in text for text in shown)
-    for stage in ("decode", "vision 210 ms", "merge 1.00 ms", "prefill 22.0 ms", "answer 10.0 ms"):
+    for stage in ("read video", "vision 210 ms", "merge 1.00 ms", "prefill 22.0 ms", "answer 10.0 ms"):
         assert stage in shown[-1]
 
 
@@ -92,7 +92,7 @@ def test_a_second_run_on_the_clip_skips_decode_and_vision_and_says_so(video):
     again = run(model, request(video=video, question="and now?", merge_ratio=0.2), read=read)[-1]
     assert read.calls == [(video, 2)] and vlm.asked[0].clip is vlm.asked[1].clip
     assert "reused" not in words(first.status)
-    assert "decode reused" in words(again.status) and "vision reused" in words(again.status) and handlers.REUSED in again.status
+    assert "read video reused" in words(again.status) and "vision reused" in words(again.status) and handlers.REUSED in again.status
 
 
 def test_a_finished_run_holds_no_frames_and_finds_them_in_the_store_or_the_file(video):

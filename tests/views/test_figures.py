@@ -33,9 +33,9 @@ def test_scores_are_quantiles_of_the_survivors():
 
 
 def test_stages_are_done_with_their_times_reused_running_or_still_to_come():
-    shown = words(steps({"merge": 0.001, "llm_prefill": 0.02, "importance": 0.002}, reused=("decode", "vision"), running="answer"))
-    assert shown == "decode reused vision reused merge 1.00 ms prefill 22.0 ms answer"
-    assert steps({}, running="decode").count("aim-step-now") == 1
+    shown = words(steps({"merge": 0.001, "llm_prefill": 0.02, "importance": 0.002}, reused=("read video", "vision"), running="answer"))
+    assert shown == "read video reused vision reused merge 1.00 ms prefill 22.0 ms answer"
+    assert steps({}, running="read video").count("aim-step-now") == 1
     assert "vision 210 ms" in words(steps(VISION))
 
 
