@@ -14,7 +14,7 @@ from aim.views.figures import comparison, first_word, kv_ratio, last_layer, same
 from aim.views.said_words import said_words
 from aim.views.shown_run import ShownRun
 from aim.views.tower import tower_fact
-from aim.views.units import fewer, flops, seconds, size, smaller, times
+from aim.views.units import fewer, flops, quicker, seconds, size, smaller
 
 if TYPE_CHECKING:
     from aim.kernels.trace import Trace
@@ -95,8 +95,7 @@ def facts(answer: Answer, full: Answer | None) -> list[tuple[str, str, str]]:
         ),
     ]
     if full is not None and full.trace is not None and trace.prefill_seconds > 0:
-        ratio = full.trace.prefill_seconds / trace.prefill_seconds
-        speed = f"{times(ratio)} faster prefill" if ratio >= 1 else f"{times(1 / ratio)} slower prefill"
+        speed = f"{quicker(full.trace.prefill_seconds, trace.prefill_seconds)} prefill"
         here = f"{seconds(trace.prefill_seconds)} instead of {seconds(full.trace.prefill_seconds)}, one run each, so times vary."
         told.insert(2, (speed, "measured", here))
     else:

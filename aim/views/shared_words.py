@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aim.methods.knob import knobs_of
 from aim.views.figures import kv_ratio, same_answer
 from aim.views.lettering import MISSING, legible
-from aim.views.units import counted, flops, times, value_of
+from aim.views.units import counted, fewer, flops, quicker, smaller, value_of
 
 if TYPE_CHECKING:
     from aim.methods import Method
@@ -77,9 +77,9 @@ def _cost(answer: Answer, full: Answer | None) -> str:
     cost, trace = answer.cost, answer.trace
     parts = [
         f"{f'{trace.visual_tokens:,} → ' if trace.merged_tokens < trace.visual_tokens else ''}{counted(trace.merged_tokens)}",
-        f"{times(cost['speedup'])} fewer FLOPs ({flops(cost['prefill_tflops'])} instead of {flops(cost['baseline_tflops'])}, modelled)",
-        f"KV cache {times(kv_ratio(cost))} smaller",
+        f"{fewer(cost['speedup'])} ({flops(cost['prefill_tflops'])} instead of {flops(cost['baseline_tflops'])}, modelled)",
+        f"KV cache {smaller(kv_ratio(cost))}",
     ]
     if full is not None and full.trace is not None and trace.prefill_seconds and full.trace.prefill_seconds:
-        parts.append(f"prefill {times(full.trace.prefill_seconds / trace.prefill_seconds)} faster (measured once)")
+        parts.append(f"prefill {quicker(full.trace.prefill_seconds, trace.prefill_seconds)} (measured once)")
     return " · ".join(parts)

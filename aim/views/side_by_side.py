@@ -18,7 +18,7 @@ from aim.views.look import GRID, layout
 from aim.views.patterns import LOOKS, image
 from aim.views.sheet import KEY, ROW_CELL, jpeg_url, pattern_key, row_sheet
 from aim.views.text_tables import plain_table
-from aim.views.units import counted, flops, number, seconds, size, times, value_of
+from aim.views.units import counted, flops, number, quicker, seconds, size, times, value_of
 
 if TYPE_CHECKING:
     from aim.kernels.trace import Trace
@@ -62,8 +62,7 @@ def _row(run: Compared, reference: Compared) -> str:
     answer, is_reference = run.answer, run is reference
     cost, pairs = answer.cost, answer.trace.tokens_per_layer
     spent, base = median(run.prefill_seconds), median(reference.prefill_seconds)
-    quicker = f"{times(base / spent)} faster" if spent <= base else f"{times(spent / base)} slower"
-    faster = "" if is_reference else f"<small>{quicker}</small>"
+    faster = "" if is_reference else f"<small>{quicker(base, spent)}</small>"
     less = "" if is_reference else f"<small>{times(cost['speedup'])} fewer</small>"
     texts = (
         escape(answer.text) or "–",

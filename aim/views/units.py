@@ -53,6 +53,11 @@ def smaller(ratio: float) -> str:
     return "as large as the full model's" if round(ratio, 1) == 1 else f"{times(ratio)} smaller"
 
 
+def quicker(full: float, reduced: float) -> str:
+    """How a time compares with the full model's, for example "4.1× faster" or "1.3× slower"."""
+    return f"{times(full / reduced)} faster" if reduced <= full else f"{times(reduced / full)} slower"
+
+
 def counted(tokens: int) -> str:
     """For example "1 token" or "1,620 tokens"."""
     return f"{tokens:,} token{'s' * (tokens != 1)}"
