@@ -14,6 +14,7 @@ from aim.ui.asking import Asking
 from aim.ui.handlers import FinishedRun
 from aim.ui.seen import UNSEEN, Seen
 from aim.ui.starting import QUIET
+from aim.views.curve import score_quantiles
 
 # l1 < l2. What is being dragged is never written to.
 FOLLOW_L1, FOLLOW_L2 = "(l1, l2) => Math.max(l2, l1 + 1)", "(l1, l2) => Math.min(l1, l2 - 1)"
@@ -62,7 +63,9 @@ def connect_seen(vlm, asking: Asking, controls: dict[str, Any], seen: gr.State, 
         if run is None or run.request.video != video:
             return gr.skip(), gr.skip()
         read = Seen.of(run.frames, int(run.request.num_frames), run.clip().is_image)
-        return read, knobs.plan(vlm, question, *values, seen=read)
+        wanted, ran = knobs.planned_request(question, values).values(), run.request.values()
+        scores = score_quantiles(run.trace) if all(wanted[name] == ran[name] for name in ("question", *knobs.PLANNED)) else None
+        return read, knobs.plan_of(vlm, knobs.planned_request(question, values), read, scores)
 
     def plan(seen: Seen, question: str | None, *values):
         return knobs.plan(vlm, question, *values, seen=seen)

@@ -23,6 +23,7 @@ LAYER_KNOBS = ("l1", "l2", "layer")  # knobs of the methods that name a layer
 # Units of the view box; the letters are 12 units high, which are 10 pixels where the drawing is 358 pixels wide.
 WIDTH, LEFT, RIGHT, TOP, BARS, GAP, SCORES = 430, 52, 8, 38, 112, 52, 78
 LETTER = 6.6  # a letter's width, at most
+BETWEEN = 8  # between two names
 VISUAL, SCORE, QUIET = "#2f83c5", "#c4528c", "#868b95"
 STYLE = (
     ".aim-curve{display:block;width:100%;height:auto;font-size:12px;font-variant-numeric:tabular-nums;fill:currentColor}"
@@ -168,9 +169,10 @@ class _Scale:
 
     def box(self, values: np.ndarray, x: float, wide: float) -> str:
         lower, median, upper = (self.y(float(value)) for value in values[1:4])
-        quartiles = _bar(x, wide, upper, max(lower, upper + 1.5), f'fill="{SCORE}" fill-opacity=".45" stroke="{SCORE}"')
+        quartiles = _bar(x, wide, upper, max(lower, upper + 1.5), f'class="score" fill="{SCORE}" fill-opacity=".45" stroke="{SCORE}"')
         out = min(2.5, 0.13 * wide / 0.74)
-        return f'{quartiles}<path d="M{x - out:.1f} {median:.1f}h{wide + 2 * out:.1f}" stroke="currentColor" stroke-width="2"/>'
+        middle = f"M{x - out:.1f} {median:.1f}h{wide + 2 * out:.1f}"
+        return f'{quartiles}<path class="score" d="{middle}" stroke="currentColor" stroke-width="2"/>'
 
 
 def _figures(layer: int, visual: int, text: int, quantiles: Mapping[int, np.ndarray]) -> list[str]:
@@ -197,11 +199,16 @@ def _numbers(layers: int, step: float, floor_y: float) -> list[str]:
 
 def _marks(marks: list[tuple[int, str]], step: float, floor_y: float) -> list[str]:
     """Triangles at the left edges of their layers, with names that neither meet each other nor leave the drawing."""
-    drawn, free = [], 0.0
-    for layer, name in sorted(marks):
-        x = LEFT + layer * step
-        wide = LETTER * len(name)
-        start = min(max(x - wide / 2, free), WIDTH - wide)
-        free = start + wide + 8
-        drawn.append(f'<path d="M{x:.1f} {floor_y + 18}l5 9h-10z" fill="currentColor"/>{_text(start, floor_y + 39, name)}')
-    return drawn
+    named = [(LEFT + layer * step, LETTER * len(name), name) for layer, name in sorted(marks)]
+    starts, free = [], 0.0
+    for x, wide, _ in named:
+        starts.append(max(x - wide / 2, free))
+        free = starts[-1] + wide + BETWEEN
+    free = WIDTH
+    for place in reversed(range(len(named))):
+        starts[place] = min(starts[place], free - named[place][1])
+        free = starts[place] - BETWEEN
+    return [
+        f'<path d="M{x:.1f} {floor_y + 18}l5 9h-10z" fill="currentColor"/>{_text(start, floor_y + 39, name)}'
+        for (x, _, name), start in zip(named, starts, strict=True)
+    ]

@@ -89,6 +89,9 @@ def test_knobs_that_name_a_layer_are_marked_and_their_names_do_not_meet():
         named = {text.text: float(text.get("x")) for text in parse(svg).findall(f"{SVG}text") if text.text.startswith("l")}
         assert list(named) == [f"l1 = {l1}", f"l2 = {l2}"]
         assert named[f"l2 = {l2}"] - named[f"l1 = {l1}"] > 40 and named[f"l2 = {l2}"] < 400
+    behind = curve_svg([(1, 1)] * 6, 1, marks=[(6, "l1 = 6"), (7, "l2 = 7")])  # both at the end, where nothing is dropped
+    first, second = (float(text.get("x")) for text in parse(behind).findall(f"{SVG}text") if text.text.startswith("l"))
+    assert first + 40 < second < 400
     assert "layer = 1" in token_curve(make_trace(), aim.METHODS["fastv"](layer=1))
     assert "l1 =" not in token_curve(make_trace(), aim.Full())
 
