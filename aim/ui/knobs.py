@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
@@ -27,6 +27,7 @@ DECLARED = METHOD_KNOBS | TOWER_KNOBS
 # The values that the plan depends on, in the order `plan` takes them.
 PLANNED = tuple(name for name in KNOBS if name == "num_frames" or (name in DECLARED and DECLARED[name].planned))
 QUESTION_DAMPING = 0.15
+ONLY = "This model takes no other value."
 # The sliders that are no knobs of the method.
 LABELS = {"num_frames": "Frames taken from the video", "max_new_tokens": "Longest answer, in tokens"}
 
@@ -75,6 +76,8 @@ def build_knobs(vlm, example: Example | None, opening: dict[str, Any] | None = N
 
     def slider(name: str, **options) -> gr.Slider:
         limits = known[name]
+        if limits.low == limits.high:  # a context that holds one frame; a slider must have two ends
+            limits, options = replace(limits, high=limits.low + limits.step), options | {"interactive": False, "info": ONLY}
         precision = 0 if limits.step == 1 else None
         return gr.Slider(limits.low, limits.high, first[name], step=limits.step, precision=precision, **options)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -39,12 +40,15 @@ def live(vlm: AppModel, request: Request, visitor: str, kept: str = "") -> Updat
         What to show: the finished run; or a screen with "again", the milliseconds after which the browser should ask once more; or a
         status without a screen, which says why there is none. None where a newer setting took its place.
     """
+    unasked = bool(request.video) and not request.question.strip()  # the clip has just been uploaded
     try:
-        check(request, vlm.max_frames)
+        check(replace(request, question="?") if unasked else request, vlm.max_frames)
         most = MOST if vlm.live else MOST_COSTLY
         with vlm.gate.live(visitor, most) as stop, logged(vlm, AIM.name, request.num_frames, stop.is_set) as note:
             decoded = (request.video, request.num_frames) in vlm.clips
             clip = vlm.clips.clip(request.video, request.num_frames, stop)
+            if unasked:  # a file that cannot be read is told first
+                check(request, vlm.max_frames)
             full, current = handlers.known_full(vlm, request, clip), None
             compare = handlers.wants_full(vlm, request) and full is None
             for said in vlm.run("ask", stop, **handlers.asked(vlm, request, clip), compare=compare):

@@ -106,7 +106,13 @@ def test_a_live_run_that_gives_way_asks_to_be_asked_again(vlm):
     assert live(model, request(), "one").screen["answer"] == "yes"
 
 
-@pytest.mark.parametrize(("changes", "words"), [({"question": ""}, "no question"), ({"video": None}, "no video"), ({"l1": 4}, "l1")])
+UNREADABLE = {"question": "", "video": __file__}  # the file is told, since it was chosen last
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"question": ""}, "no question"), ({"video": None}, "no video"), ({"l1": 4}, "l1"), (UNREADABLE, "is not a video")],
+)
 def test_a_setting_that_cannot_run_is_one_sentence_and_leaves_the_screen(vlm, changes, words):
     update = live(placed(vlm), request(**changes), "one")
     assert update.screen is None and update.run is None and words in update.status and "aim-error" in update.status

@@ -1,12 +1,14 @@
 """Presets, knobs that push each other, the plan that follows them, and the paper's rows beside it."""
 
+import gradio as gr
 import pytest
 
 from aim.methods import AIM
 from aim.methods.presets import CIRCULATING, PRESETS, circulating, preset, preset_of
 from aim.methods.published import MODEL, ROWS, nearest
 from aim.planning.plan import plan as plan_of
-from aim.ui.knobs import defaults, name_of, plan, ranges
+from aim.ui.gpu import placed
+from aim.ui.knobs import build_knobs, defaults, name_of, plan, ranges
 from aim.ui.request import KNOBS
 from tests.fakes import FakeVlm
 
@@ -86,3 +88,11 @@ def test_every_knob_has_a_first_value_within_its_range():
     assert set(first) == set(KNOBS)
     for name, limits in ranges(vlm).items():
         assert limits.low <= first[name] <= limits.high
+
+
+def test_a_model_whose_context_holds_one_frame_has_a_page_too_and_the_knob_stands_still():
+    vlm = FakeVlm()
+    vlm.max_frames = 1
+    with gr.Blocks(analytics_enabled=False):
+        frames = build_knobs(placed(vlm), None)["num_frames"]
+    assert frames.value == 1 and frames.interactive is False and frames.minimum < frames.maximum
