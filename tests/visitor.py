@@ -133,17 +133,12 @@ class Visitor:
         return self.tab.locator(place).inner_text()
 
     def open(self, name: str) -> None:
-        """Look at a tab; Playwright waits until it can be clicked. Those that do not fit on a phone are in a menu behind three dots.
+        """Look at a tab; Playwright waits until it can be clicked.
 
         Gradio gives what a tab holds its first values once more, a frame after it was opened for the first time: quicker than any person,
         but not than a test, whose edit would be lost.
         """
-        self.tab.get_by_role("tab", name="Layers", exact=True).wait_for()  # before, none is there
-        if self.tab.get_by_role("tab", name=name, exact=True).count() == 0:
-            self.tab.get_by_label("More tabs").click()
-            self.tab.locator("#tabs .overflow-dropdown").get_by_text(name, exact=True).click()
-        else:
-            self.tab.get_by_role("tab", name=name, exact=True).click()
+        self.tab.get_by_role("tab", name=name, exact=True).click()
         self.tab.evaluate(DRAWN)
 
     def unfold(self) -> None:

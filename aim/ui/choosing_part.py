@@ -65,7 +65,7 @@ class ChoosingPart:
         self.chooser = chooser
         fit, rest = chooser.fitting()
         present = called(chooser.vlm.name)
-        with gr.Accordion(f"Model: {present}. Choose another one", open=False, elem_id="choose-model"):
+        with gr.Accordion(f"Model: {present}. Choose another", open=False, elem_id="choose-model"):
             gr.HTML(
                 '<p class="aim-help">The app answers with one model for everybody who has it open. Each size is the memory for the weights '
                 f"and for the KV cache of {FRAMES} frames. A model that is not on this machine yet is downloaded from the Hub first.</p>"

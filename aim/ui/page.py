@@ -98,7 +98,7 @@ def build_demo(vlm, examples: Path = FOLDER, notice: str = "", chooser: Chooser 
             tour = build_tour()
         with gr.Row(elem_classes="aim-page", equal_height=False):
             with gr.Column(scale=8, min_width=320):
-                results = build_results(state, first, facts(vlm, known))
+                results = build_results(vlm, state, first, facts(vlm, known))
             controls = build_knobs(vlm, known[0] if known else None, first)
         tabs = build_tabs(vlm)
         build_api(vlm)
@@ -149,7 +149,7 @@ def connect_settings(demo: gr.Blocks, inputs: list) -> None:
 def build_tabs(vlm) -> list[Tab]:
     """Add the tabs to the page."""
     tabs = make_tabs()
-    with gr.Tabs(elem_id="tabs"):
+    with gr.Tabs(overflow_behavior="wrap", elem_id="tabs"):
         for tab in tabs:
             with gr.Tab(tab.title) as tab.place:
                 tab.build(vlm)

@@ -1,4 +1,4 @@
-"""The hint below the video where a browser cannot play a clip that the app can read, such as HEVC, AVI or MPG."""
+"""The hint in the place of the video where a browser cannot play a clip that the app can read, such as HEVC, AVI or MPG."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import gradio as gr
 
 SCRIPT = Path(__file__).resolve().parents[2] / "assets" / "preview.js"
-HINT = """<p class="aim-help" role="status" hidden>This browser cannot show this clip. Only the preview is missing. Run works on every
-video that the app can read.</p><canvas class="aim-still" aria-label="The first frame of the clip" role="img" hidden></canvas>"""
+HINT = """<p class="aim-help" role="status" hidden>No preview: this browser cannot play the file. Run still works if the app can read
+it.</p><canvas class="aim-still" aria-label="The first frame of the clip" role="img" hidden></canvas>"""
 
 
 def build_preview_hint() -> gr.HTML:

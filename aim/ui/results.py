@@ -11,7 +11,7 @@ from aim.ui.handlers import READY
 from aim.ui.parts import screen_part
 from aim.ui.status import status
 
-LIVE = "Drag a slider. The model answers again at once."
+LIVE = "Drag a slider. The model answers at once."
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ def build_status(vlm) -> gr.HTML:
     return gr.HTML(status(LIVE if vlm.live else READY), elem_id="status")
 
 
-def build_results(state: gr.HTML, opening: dict[str, Any] | None, facts: dict[str, Any]) -> Results:
-    """Add the rest. `opening` and `facts` are those of `screen_part`."""
+def build_results(vlm, state: gr.HTML, opening: dict[str, Any] | None, facts: dict[str, Any]) -> Results:
+    """Add the rest. `opening` and `facts` are those of `screen_part`. Where answers are checked after a run, the note has its room."""
     with gr.Column(elem_classes="aim-result"):
-        note = gr.HTML(elem_id="note")
+        note = gr.HTML(elem_id="note", elem_classes=[] if vlm.live else ["aim-late"])
         screen = screen_part(opening, facts)
     return Results(state, screen, note)

@@ -199,8 +199,9 @@ function makeFrames(onAsk = null) {
     right.textContent = other ? "B, now" : "what the model sees";
     frameSlider.say(`${frame + 1} of ${trace.frames} · ${time}`);
     const whole = `${trace.alive[layer].toLocaleString("en")} of ${writeCount(trace.groups, "token")} left`;
-    layerSlider.say(merged ? "merging happens before layer 0" : `${layer} of 0–${trace.layers - 1} · ${whole}`);
+    layerSlider.say(merged ? "drag to see what a layer keeps" : `${layer} of 0–${trace.layers - 1} · ${whole}`);
     fillRow.hidden = !merged;
+    frameSlider.row.hidden = trace.frames === 1;
     legend.replaceChildren(...makeLegend(trace, state.view, layer, colours));
     const inside = trace.holders.size && !merged ? [INSIDE_READING] : [];
     reading.replaceChildren(...[...VIEWS[state.view].reading, ...inside].flatMap((text) => [text, make("br")]));
@@ -266,6 +267,7 @@ function makeFrames(onAsk = null) {
 
   const top = make("div", { class: "aim-x-top" }, choices.row, fillRow, save);
   const main = make("div", { class: "aim-x-main" }, stage, caption);
-  const side = make("div", { class: "aim-x-aside" }, top, layerSlider.row, frameSlider.row, sheet, legend, said, details, paintRow, answered, reading);
-  return { node: make("div", { class: "aim-x-body" }, main, side), show, beside, setView, setLayer, setWord, state, answer: (text) => (answered.textContent = text) };
+  const side = make("div", { class: "aim-x-aside" }, top, layerSlider.row, frameSlider.row, sheet, legend, reading);
+  const asking = make("div", { class: "aim-x-asking" }, said, details, paintRow, answered);
+  return { node: make("div", { class: "aim-x-body" }, main, asking, side), show, beside, setView, setLayer, setWord, state, answer: (text) => (answered.textContent = text) };
 }

@@ -25,10 +25,12 @@ function startPage(element, props, watch, trigger) {
   const figures = make("ul", { class: "aim-facts" });
   const veil = make("p", { class: "aim-veil", role: "status", hidden: true });
   const sides = makeChoices("Left side", { original: "Original", pinned: "A" }, "original", (side) => page.beside(side === "pinned"));
-  sides.row.hidden = true;
+  const pins = make("div", { class: "aim-pins" });
+  const beside = make("div", { class: "aim-beside", hidden: true }, sides.row, pins);
   const empty = make("p", { class: "aim-x-empty" }, "Press Run. Then you see here what the model answers, which patches were merged, and which tokens each layer kept.");
   const pane = make("div", { class: "aim-pane" }, frames.node, veil);
-  const root = make("div", { class: "aim-x aim-screen" }, lesson, line, instead, note, figures, sides.row, empty, pane);
+  const said = make("div", { class: "aim-said" }, line, note);
+  const root = make("div", { class: "aim-x aim-screen" }, lesson, said, instead, figures, beside, empty, pane);
   element.replaceChildren(root);
   pane.hidden = true;
 
@@ -124,14 +126,14 @@ function startPage(element, props, watch, trigger) {
 
   page.pin = () => {
     page.pinned = { ...page.shown, opened: page.run };
-    sides.row.hidden = false;
+    beside.hidden = false;
     sides.choose("pinned");
     page.beside(true);
     followers.forEach((act) => act());
   };
   page.unpin = () => {
     page.pinned = null;
-    sides.row.hidden = true;
+    beside.hidden = true;
     sides.choose("original");
     page.beside(false);
     followers.forEach((act) => act());
@@ -184,6 +186,8 @@ function startPage(element, props, watch, trigger) {
       followers.forEach((act) => act());
     });
   }
+
+  page.follow(() => pins.replaceChildren(...(page.pinned ? [pinLine("A", page.pinned), pinLine("B", page.shown)] : [])));
 
   // A slider that is let go, a choice and a number that is typed are answered without waiting for more.
   document.addEventListener("change", (event) => event.target.closest(".aim-knobs") && page.pace === "release" && setTimeout(settle, LET_GO));

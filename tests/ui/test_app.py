@@ -48,6 +48,7 @@ def test_a_first_result_is_there_without_a_click_and_run_gives_the_same(visit):
     assert stored[0] == examples()[0]["answer"]
     visitor.run()
     assert (visitor.answer(), visitor.text(".aim-verdict")) == stored
+    visitor.wait_for_text("#plan", "importance: median")
     assert "modelled" in visitor.text(".aim-facts") and "measured" in visitor.text(".aim-facts")
 
 
@@ -57,9 +58,9 @@ def test_stages_are_named_with_their_times_and_a_second_run_reuses_the_clip(visi
     visitor.pick_example(1)
     visitor.run()
     stages = visitor.tab.locator("#status .aim-step-done")
-    wait_until(lambda: [text.split()[0] for text in stages.all_inner_texts()] == ["decode", "vision", "merge", "prefill", "answer"])
+    wait_until(lambda: [text.split()[0] for text in stages.all_inner_texts()] == ["read", "vision", "merge", "prefill", "answer"])
     visitor.run("The vision features of this clip were reused")
-    assert stages.all_inner_texts()[:2] == ["decode reused", "vision reused"]
+    assert stages.all_inner_texts()[:2] == ["read video reused", "vision reused"]
 
 
 def test_an_upload_of_ones_own_is_answered_on_enter(visit, own_clip, vlm):

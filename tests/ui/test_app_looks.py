@@ -76,6 +76,11 @@ def test_the_core_loop_fits_on_one_screen_and_the_panels_follow(visit):
         box = visitor.tab.locator(place).bounding_box()
         assert box["y"] >= 0 and box["y"] + box["height"] <= 900, place
     assert visitor.overflow() == 0
+    # The last of the lesser knobs is far down; the picture goes along.
+    visitor.unfold()
+    visitor.tab.locator("#score-all").evaluate("node => node.scrollIntoView({ block: 'end' })")
+    picture, knob = (visitor.tab.locator(place).bounding_box() for place in ("#screen .aim-x-large", "#score-all"))
+    assert 0 <= picture["y"] and picture["y"] + picture["height"] <= 900 and 0 <= knob["y"] <= 900
 
 
 @pytest.mark.long
@@ -87,6 +92,8 @@ def test_a_phone_has_one_column_and_the_knobs_in_a_sheet_at_its_foot(visit):
     order = ["#video", "#question", "#run", ".aim-answer", "#screen .aim-x-large", "#tabs"]
     tops = [visitor.tab.locator(place).bounding_box()["y"] for place in order]
     assert tops == sorted(tops)
+    assert tops[order.index("#screen .aim-x-large")] < 500  # more than half of it is above the sheet
+    assert visitor.tab.locator("#tabs [role=tab]:visible").all_inner_texts() == list(TABS)
     slider, sheet = visitor.tab.locator("#merge-ratio input[type=range]"), visitor.tab.locator(".aim-knobs")
     assert slider.bounding_box()["y"] > 700 and sheet.bounding_box()["height"] < 250
     assert not visitor.tab.locator("#l1").is_visible()

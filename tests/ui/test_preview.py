@@ -23,9 +23,11 @@ def test_a_clip_that_the_browser_cannot_play_is_run_without_an_error_and_with_a_
     visitor = visit()
     hint = visitor.tab.locator("#preview-hint")
     assert not hint.is_visible()
+    place = visitor.tab.locator("#status").bounding_box()["y"]
     visitor.upload(path)
     visitor.question.fill("What color is the circle?")
-    hint.filter(has_text="Only the preview is missing").wait_for()
+    hint.filter(has_text="Run still works if the app can read").wait_for()
+    assert visitor.tab.locator("#status").bounding_box()["y"] == place  # the hint moves nothing
     visitor.run()
     assert visitor.answer() and visitor.tab.locator(".toast-body").count() == 0 and hint.is_visible()
     visitor.pick_example(1)
