@@ -26,7 +26,7 @@ class Stage:
 STAGES = (
     Stage("read the video", "decode_video", ""),
     Stage("resize frames", "preprocess", ""),
-    Stage("vision encoder", "vision_tower", "vision_tflops"),
+    Stage("vision tower", "vision_tower", "vision_tflops"),
     Stage("merging", "merge", "merge_tflops", "overhead"),
     Stage("importance", "importance", "importance_tflops", "overhead"),
     Stage("extra scores, display only", "inspection", "", "not part of the method"),
@@ -39,7 +39,7 @@ ONCE_A_CLIP = ("decode_video", "preprocess", "vision_tower")
 READING = (
     "Blue: modelled FLOPs, each bar its share of all FLOPs. Orange: measured time, its share of all time. "
     "Where orange is much longer than blue, the stage costs more time than its arithmetic explains.<br>"
-    "Merging and importance are what the method adds; the paper's FLOPs leave them out, and the vision encoder too."
+    "Merging and importance are what the method adds; the paper's FLOPs leave them out, and the vision tower too."
 )
 
 

@@ -73,7 +73,7 @@ def figures(answer: Answer) -> str:
         card(
             "LLM prefill FLOPs",
             fewer(cost["speedup"]).removesuffix(" FLOPs"),
-            f"{flops(cost['prefill_tflops'])} instead of {flops(cost['baseline_tflops'])}, without the vision encoder",
+            f"{flops(cost['prefill_tflops'])} instead of {flops(cost['baseline_tflops'])}, without the vision tower",
             "modelled",
         ),
         card(
@@ -85,7 +85,7 @@ def figures(answer: Answer) -> str:
         card(
             "First word",
             seconds(first_word(answer)),
-            "after the vision encoder" if not answer.features_reused else "vision features reused",
+            "after the vision tower" if not answer.features_reused else "vision features reused",
             "measured",
         ),
     ]

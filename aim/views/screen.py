@@ -85,7 +85,7 @@ def facts(answer: Answer, full: Answer | None) -> list[tuple[str, str, str]]:
             fewer(cost["speedup"]),
             "modelled",
             f"FLOPs: the arithmetic of the prefill, in which the model reads the prompt. {flops(cost['prefill_tflops'])} instead of "
-            f"{flops(cost['baseline_tflops'])}, without the vision encoder.",
+            f"{flops(cost['baseline_tflops'])}, without the vision tower.",
         ),
         (
             f"KV cache {smaller(kv_ratio(cost))}",

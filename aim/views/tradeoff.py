@@ -185,7 +185,7 @@ def outcome(tuned: Tuned) -> str:
 
 def spent_table(full: Answer, reduced: Answer) -> str:
     """Both answers at one price: frames, FLOPs and measured time, as an HTML table."""
-    columns = (("", ""), ("answer", ""), ("frames", ""), ("FLOPs", "modelled"), ("prefill", "measured"), ("vision encoder", "measured"))
+    columns = (("", ""), ("answer", ""), ("frames", ""), ("FLOPs", "modelled"), ("prefill", "measured"), ("vision tower", "measured"))
     rows = []
     for name, answer in (("full model", full), ("reduced", reduced)):
         tower = seconds(answer.timings["vision_tower"]) if "vision_tower" in answer.timings else "reused"

@@ -78,7 +78,7 @@ def walk(trace: Trace) -> list[Step]:
     if len(stretches) > MOST_STEPS:
         stretches = [stretches[round(place)] for place in np.linspace(0, len(stretches) - 1, MOST_STEPS)]
     steps = [
-        Step(None, range(0), f"The clip: {counted(trace.visual_tokens)} of the vision encoder", CLIP),
+        Step(None, range(0), f"The clip: {counted(trace.visual_tokens)} of the vision tower", CLIP),
         Step("Merged regions", range(0), f"What the language model gets: {counted(trace.merged_tokens)}", MOSAIC),
     ]
     for start, end in stretches:

@@ -58,7 +58,7 @@ def test_the_cost_tab_sets_modelled_beside_measured_overhead_included(finished):
     rows = finished.tab.locator("#cost .aim-costs tbody tr")
     rows = rows.evaluate_all("rows => rows.map(row => [...row.cells].map(cell => cell.innerText))")
     table = {row[0].split("\n")[0]: row[1:] for row in rows}
-    for stage in ("vision encoder", "merging", "importance", "LLM prefill"):
+    for stage in ("vision tower", "merging", "importance", "LLM prefill"):
         assert re.match(r"[\d.]+ [TGMk]", table[stage][0]) and re.match(r"[\d.]+ (s|ms|µs)|reused", table[stage][1]), table[stage]
     head = finished.text("#cost .aim-costs thead")
     assert "modelled" in head and "measured" in head

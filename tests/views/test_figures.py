@@ -42,7 +42,7 @@ def test_stages_are_done_with_their_times_reused_running_or_still_to_come():
 def test_the_cards_say_what_is_modelled_and_what_is_measured():
     shown = words(figures(make_answer()))
     assert "Visual tokens counted 12 → 6 none in the last layers; by then the text has absorbed them" in shown
-    assert "LLM prefill FLOPs modelled 5.0× fewer 2.00 G instead of 10.0 G, without the vision encoder" in shown
+    assert "LLM prefill FLOPs modelled 5.0× fewer 2.00 G instead of 10.0 G, without the vision tower" in shown
     assert "KV cache modelled 4.0× smaller 2.00 kB instead of 8.00 kB" in shown
     assert "First word measured 30.0 ms" in shown
 
@@ -80,7 +80,7 @@ def test_the_cost_table_hides_no_overhead():
     shown = words(cost_table(make_answer()))
     for row in (
         "read the video – 100 ms",
-        "vision encoder 3.00 G 200 ms",
+        "vision tower 3.00 G 200 ms",
         "merging overhead 1.00 M 1.00 ms",
         "importance overhead 2.00 M 2.00 ms",
         "LLM prefill the paper's figure 2.00 G 20.0 ms",
@@ -93,7 +93,7 @@ def test_the_cost_table_hides_no_overhead():
 
 def test_the_cost_table_says_what_was_reused_and_what_was_only_looked_at():
     shown = words(cost_table(make_answer(timings=TIMINGS | {"inspection": 0.5}, features_reused=True)))
-    assert "vision encoder 3.00 G reused" in shown and "extra scores, display only not part of the method – 500 ms" in shown
+    assert "vision tower 3.00 G reused" in shown and "extra scores, display only not part of the method – 500 ms" in shown
 
 
 def test_texts_are_escaped():
