@@ -10,9 +10,7 @@ from pathlib import Path
 
 
 def _prepare() -> None:
-    os.environ.update(
-        VLLM_CPU_KVCACHE_SPACE="1", VLLM_CPU_OMP_THREADS_BIND="nobind", VLLM_WORKER_MULTIPROC_METHOD="spawn", DO_NOT_TRACK="1"
-    )
+    os.environ.update(VLLM_CPU_OMP_THREADS_BIND="nobind", VLLM_WORKER_MULTIPROC_METHOD="spawn", DO_NOT_TRACK="1")
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # an engine is a part of this process, and a server's worker a part of its engine
     if version("torch").endswith("+cpu") and not version("torchvision").endswith("+cpu"):
         stand_in = str(Path(__file__).parent / "stand_in")
