@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from aim.bench.workload import HEIGHT, WIDTH
 from aim.engine.features import feature_inputs
 from aim.families import family_of
+from aim.families.batches import watching
 from aim.kernels.refusal import Refusal
 from aim.methods.tower import Tower
 from aim.planning.plan import TERA
@@ -62,11 +63,14 @@ class Footage:
             raise Refusal(f"{file.name} has {len(clip.frames)} frames, and {self.frames} are to be measured. Give a longer video.")
         return clip.frames, clip.decode_seconds
 
-    def encode(self, model: PreTrainedModel, tower: Tower | None) -> tuple[dict[str, Any], dict[str, float], float | None]:
+    def encode(
+        self, model: PreTrainedModel, tower: Tower | None, watched: bool = False
+    ) -> tuple[dict[str, Any], dict[str, float], float | None]:
         """Run everything before the LLM.
 
         Args:
             tower: how the vision tower is reduced; None runs it in full.
+            watched: whether the method reads what the vision tower attends to.
 
         Returns:
             (what `generate` takes in place of pixels, seconds by stage: those of `STAGES` that ran, modelled TFLOP of a reduced tower as
@@ -84,7 +88,7 @@ class Footage:
         pixels = family.pixel_values(model.config, frames, self.pictures)
         stages["preprocess"] = time.perf_counter() - start
         start = time.perf_counter()
-        with family.reducing(model, tower) as lengths:
+        with watching(watched), family.reducing(model, tower) as lengths:
             encoded = family.encode(model, pixels)
         wait_for(gpus_of(model))
         stages["tower"] = time.perf_counter() - start

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import torch
@@ -23,6 +25,18 @@ MEMORY_BUDGET = 2**30
 # Whether transformers keeps only those layers' outputs that a model's feature layer names.
 SELECTS = select_hidden_states is not None
 Output = TypeVar("Output")
+# Whether what the tower attends to is recorded. It is of the thread that encodes, since two may encode at once.
+_WATCHED: ContextVar[bool] = ContextVar("watched", default=True)
+
+
+@contextmanager
+def watching(wanted: bool) -> Iterator[None]:
+    """A block in which `encode_batches` records what the vision tower attends to, or does not. Outside of any block it does."""
+    before = _WATCHED.set(wanted)
+    try:
+        yield
+    finally:
+        _WATCHED.reset(before)
 
 
 def encode_batches(
@@ -37,10 +51,17 @@ def encode_batches(
         run: a part on the model's device and in its dtype → the model's features for it.
 
     Returns:
-        What `run` gave for each part, in order, and what the tower attended to, one `TowerAttention` [F, T]; see `features`.
+        What `run` gave for each part, in order, and what the tower attended to, one `TowerAttention` [F, T] or nothing where it is not
+        watched; see `features` and `watching`.
     """
     parts = batches(frames, vision, model.dtype.itemsize)
-    outputs, seen = recorded(watch, model, lambda: [run(part.to(model.device, model.dtype)) for part in parts])
+
+    def run_all() -> list[Output]:
+        return [run(part.to(model.device, model.dtype)) for part in parts]
+
+    if not _WATCHED.get():
+        return run_all(), ()
+    outputs, seen = recorded(watch, model, run_all)
     received, keys = (torch.cat([getattr(one, name) for one in seen]) for name in ("received", "keys"))
     return outputs, (TowerAttention(received, keys, seen[0].heads),)
 

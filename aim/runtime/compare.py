@@ -148,6 +148,8 @@ def compare(
     if not chosen:
         raise Refusal(left_out[0])
 
+    # The clip is encoded before the first method that reads what the vision tower attends to, so it is recorded from the beginning.
+    vlm.features.watched |= any(method.needs_tower for method in chosen)
     comparison = Comparison(tflops, left_out=tuple(left_out))
     for method in [Full(), *chosen]:
         try:

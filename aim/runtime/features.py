@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from aim.families import Encoded, Family
+from aim.families.batches import watching
 from aim.methods.tower import Tower
 from aim.runtime.byte_sizes import MIB
 from aim.runtime.checkpoints import Checkpoint
@@ -32,10 +33,13 @@ class Features:
     Attributes:
         limit: the most bytes to be kept, on the model's device. Only the last clip's features alone may take more.
         bytes: how many are kept now.
+        watched: whether what the vision tower attends to is recorded with new features. It is from the first method on that reads it, so
+            that a clip which is asked about under several methods is encoded once.
     """
 
     def __init__(self, checkpoint: Checkpoint, limit: int):
         self.checkpoint, self.limit = checkpoint, limit
+        self.watched = False
         self._kept: OrderedDict[tuple[str, Tower | None], tuple[Encoded, int]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -60,17 +64,18 @@ class Features:
             encoded = family.encode(model, family.pixel_values(model.config, frames, self.checkpoint.pictures))
             return replace(encoded, tower_lengths=tuple(lengths))
 
-    def of(self, clip: Clip, tower: Tower | None = None) -> tuple[Encoded, dict[str, float]]:
+    def of(self, clip: Clip, tower: Tower | None = None, watched: bool = False) -> tuple[Encoded, dict[str, float]]:
         """(the clip's features, the seconds spent on them by stage). The seconds are empty where the features were kept.
 
-        `tower` has every setting filled in (`LoadedModel.fit_tower`).
+        `tower` has every setting filled in (`LoadedModel.fit_tower`). With `watched` they tell what the tower attended to, and kept ones
+        that do not are made again.
 
         Raises:
             Refusal: the family does not take frames of this shape, or no pictures.
             aim.runtime.faults.NotEnoughMemory: a Refusal; the vision tower does not fit into memory here.
         """
-        key = (clip.digest, tower)
-        if (kept := self._kept.pop(key, None)) is not None:
+        key, self.watched = (clip.digest, tower), self.watched or watched
+        if (kept := self._kept.pop(key, None)) is not None and (not watched or tells_attention(kept[0])):
             self._kept[key] = kept  # it is the last one now
             return kept[0], {}
         checkpoint, timings = self.checkpoint.taking(clip.is_image), {"decode_video": clip.decode_seconds}
@@ -83,6 +88,7 @@ class Features:
             within_memory(f"{len(clip.frames)} frames in the vision tower", self.clear, smaller_tower(family, tower)),
             torch.inference_mode(),
             running_on(model.device),
+            watching(self.watched),
             family.reducing(model, tower, checkpoint.pictures) as lengths,
         ):
             encoded = replace(family.encode(model, pixels), tower_lengths=tuple(lengths))
@@ -106,6 +112,11 @@ def smaller_tower(family: Family, tower: Tower | None) -> str:
         return "Use fewer frames."
     smaller = "merge patches inside the tower" if tower is None or tower.merge == 1 else "merge more of the tower's patches"
     return f"Use fewer frames, or {smaller}: tower=aim.Tower(merge=0.2), or --tower-merge 0.2 on the command line."
+
+
+def tells_attention(encoded: Encoded) -> bool:
+    """Whether features tell what the vision tower attended to."""
+    return any(getattr(made, "attentions", None) for made in encoded.features.values())
 
 
 def size_of(value: Any) -> int:

@@ -187,9 +187,9 @@ class VLM(LoadedModel):
         answer = Answer(model=self.name, method=method, tower=tower, frames=len(clip.frames), note=note)
         with stoppable(self.model, ended):
             if count is None:
-                encoded, timings = self.features.of(clip, tower)
+                encoded, timings = self.features.of(clip, tower, method.needs_tower)
             else:
-                with working(partial(self.features.of, clip, tower), left.set) as work:
+                with working(partial(self.features.of, clip, tower, method.needs_tower), left.set) as work:
                     for _ in work.looks():
                         if (news := count.news()) is not None:
                             yield replace(answer, progress=news)
@@ -264,9 +264,16 @@ class VLM(LoadedModel):
 
     @contextmanager
     def encoded(
-        self, clip: Clip, known: Encoded | None = None, stop: threading.Event | None = None, tower: Tower | None = None
+        self,
+        clip: Clip,
+        known: Encoded | None = None,
+        stop: threading.Event | None = None,
+        tower: Tower | None = None,
+        watched: bool = True,
     ) -> Iterator[Encoded]:
         """A block with the clip's features, in which nobody else runs the model. They are `known`, or kept ones, or made now.
+
+        With `watched` those that are kept or made tell what the vision tower attended to, which some methods read.
 
         Raises:
             Stopped: `stop` was set while it waited, or in the block before the model's next layer.
@@ -277,7 +284,7 @@ class VLM(LoadedModel):
         tower = self.fit_tower(tower)
         ended = (threading.Event() if stop is None else stop).is_set
         with self.lock.held("a measurement", ended), stoppable(self.model, ended), running_on(self.device):
-            yield known or self.features.of(clip, tower)[0]
+            yield known or self.features.of(clip, tower, watched)[0]
 
     def inputs(self, question: str, encoded: Encoded) -> dict[str, Any]:
         """The arguments of the model's forward and `generate` for a question about an encoded clip, as a batch of 1."""

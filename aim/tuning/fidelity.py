@@ -83,7 +83,9 @@ class Subject:
         self.vlm, self.clip, self.question, self.tower = vlm, clip, question, tower
         self.reference: Reference | None = None
         self.prefills = 0
-        self._encoded: dict[tuple[str, Tower | None], Encoded] = {}  # kept as long as the search lasts, even where the runtime drops them
+        self._encoded: dict[
+            tuple[str, Tower | None, bool], Encoded
+        ] = {}  # kept as long as the search lasts, even where the runtime drops them
 
     def refer(self, method: Method, stop: threading.Event | None = None) -> bool:
         """Run a method as the reference. False where it was stopped, or does not fit in memory.
@@ -154,12 +156,13 @@ class Subject:
         Raises:
             Stopped: `stop` was set.
         """
+        key = clip.digest, tower, method.needs_tower
         with (
-            self.vlm.encoded(clip, self._encoded.get((clip.digest, tower)), stop, tower) as encoded,
+            self.vlm.encoded(clip, self._encoded.get(key), stop, tower, method.needs_tower) as encoded,
             torch.inference_mode(),
             reduce(self.vlm.model, method) as trace,
         ):
-            self._encoded[clip.digest, tower] = encoded
+            self._encoded[key] = encoded
             inputs = self.vlm.inputs(self.question, encoded)
             self.prefills += 1
             said = self.vlm.model.generate(  # type: ignore[operator]  # as in aim.runtime.generation

@@ -45,6 +45,8 @@ def placed(vlm, gpu: Callable | None = None) -> AppModel:
     own = ("run", "live", "metered", "choosable", "clips", "full_answers", "gate", "features_bytes")
     facts = {item.name: getattr(vlm, item.name) for item in fields(AppModel) if item.name not in own}
     there = None if gpu is None else _there(vlm, gpu)
+    # Visitors compare methods on clips that they have asked about, and one that reads the tower's attention would encode the clip again.
+    vlm.features.watched = True
     live = vlm.is_bundled and there is None  # a call of the worker takes longer than a move of a knob
     return AppModel(**facts, features_bytes=lambda: vlm.features.bytes, run=there or here(vlm), live=live, metered=there is not None)
 

@@ -4,7 +4,10 @@ import pytest
 import torch
 
 import aim
+from aim.families.batches import watching
 from aim.methods import METHODS
+from aim.runtime.compare import compare
+from aim.runtime.features import tells_attention
 from aim.shapes.model import build_model, save
 from aim.ui.gpu import placed
 from aim.ui.handlers import answer
@@ -70,7 +73,7 @@ def test_no_knob_and_no_question_on_the_page_decodes_or_encodes_again(vlm, encod
 
 @pytest.mark.long
 def test_no_method_encodes_again_and_an_equal_clip_is_the_same_clip(vlm, encoded):
-    file = EXAMPLES / examples()[0]["file"]
+    file, vlm.features.watched = EXAMPLES / examples()[0]["file"], True
     for name in METHODS:
         clip = read_video(file, 4)  # read anew: what counts is the content
         answer = vlm.ask(clip, "what colour is the circle?", METHODS[name](), max_new_tokens=1)
@@ -78,6 +81,34 @@ def test_no_method_encodes_again_and_an_equal_clip_is_the_same_clip(vlm, encoded
     assert len(encoded) == 1
     vlm.ask(read_video(EXAMPLES / examples()[1]["file"], 4), "what colour is the circle?", max_new_tokens=1)
     assert len(encoded) == 2
+
+
+@pytest.mark.whole
+def test_the_towers_attention_is_recorded_from_the_first_method_on_that_reads_it(vlm, encoded):
+    file, question = EXAMPLES / examples()[0]["file"], "what colour is the circle?"
+    clip, other, third = (read_video(file, frames) for frames in (1, 2, 3))
+
+    def recorded(clip) -> bool:
+        return tells_attention(vlm.features.of(clip)[0])
+
+    vlm.ask(clip, question, aim.AIM(), max_new_tokens=1)
+    assert not recorded(clip) and len(encoded) == 1
+    watched, lone = (vlm.ask(clip, question, method, max_new_tokens=1) for method in (METHODS["visionzip"](), aim.AIM()))
+    assert not watched.features_reused and lone.features_reused and recorded(clip) and len(encoded) == 2
+    with vlm.encoded(other, watched=False):
+        assert recorded(other) and len(encoded) == 3
+    vlm.features.watched = False
+    *_, compared = compare(vlm, third, question, ["visionzip", "aim"], max_new_tokens=1, rounds=1)
+    assert compared.complete and len(compared.runs) == 3 and len(encoded) == 4
+
+
+def test_features_are_those_of_a_watched_tower(vlm):
+    frames = read_video(EXAMPLES / examples()[0]["file"], 2).frames
+    with_it = vlm.encode(frames)
+    with watching(False):
+        without = vlm.encode(frames)
+    assert tells_attention(with_it) and not tells_attention(without)
+    assert torch.equal(with_it.features["video"].pooler_output, without.features["video"].pooler_output)
 
 
 def test_only_the_last_tokens_logits_are_computed_at_the_prefill(vlm):
