@@ -12,7 +12,7 @@ from aim.kernels.refusal import Refusal
 from aim.methods import COMPARABLE, Full
 from aim.methods.tower import towers_of
 
-SUMMARY = "accuracy against cost on held-out clips, the findings, and the board of all methods"
+SUMMARY = "accuracy against cost on held-out clips, the findings, the board of all methods, or every stored figure"
 CLIPS, QUICK_CLIPS = 210, 20
 LEAST_QUESTIONS = 2000
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=int, help=f"held-out clips, up to ten questions each (default: {CLIPS})")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_CLIPS} clips")
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="(default: %(default)s)")
-    parser.add_argument("--findings", type=int, nargs="*", metavar="N", help="put the paper's claims to the test, all seven or those given")
+    parser.add_argument("--findings", type=int, nargs="*", metavar="N", help="put claims to the test, all ten or those given")
     parser.add_argument(
         "--board",
         nargs="*",
@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="METHOD",
         help="every method, or those given and the controls, at each budget",
     )
+    parser.add_argument("--everything", action="store_true", help="measure all stored figures into their files in assets/; it resumes")
+    parser.add_argument("--questions", type=int, metavar="N", help="with --everything: try it on so many questions, into .evaluation/")
+    parser.add_argument("--documents", action="store_true", help="write the tables of the READMEs anew from the stored files")
     parser.add_argument("--write", action="store_true", help="with --findings or --board: write its file in assets/, which the app shows")
     parser.add_argument("--json", type=new_file, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--csv", type=new_file, metavar="FILE", help="write accuracy by setting and type of question as CSV")
@@ -53,6 +56,14 @@ def run(options: argparse.Namespace) -> str:
     """
     _check(options)
     # Imported here, since torch and transformers take seconds, for which other commands and --help need not wait.
+    if options.documents:
+        from aim.commands.documents import write_documents
+
+        return write_documents()
+    if options.everything:
+        from aim.commands.everything import everything
+
+        return everything(options.model, options.questions, options.processes, options.out)
     from aim.runtime.vlm import load
 
     vlm = load(options.model, device="cpu")
@@ -66,18 +77,28 @@ def _check(options: argparse.Namespace) -> None:
         raise Refusal("--shrunken makes frames that cost the vision tower as much as merging inside it; give --tower-merge with it.")
     if options.quick and options.clips is not None:
         raise Refusal("--quick and --clips both say how many clips; give one of them.")
-    suites = {"--findings": options.findings, "--board": options.board}
+    suites = {
+        "--findings": options.findings,
+        "--board": options.board,
+        "--everything": options.everything or None,
+        "--documents": options.documents or None,
+    }
     asked = [name for name, parts in suites.items() if parts is not None]
+    if options.questions is not None and not options.everything:
+        raise Refusal("--questions shortens --everything; give --clips without it.")
     if not asked:
         if options.write:
             raise Refusal("--write writes the findings or the board; give --findings or --board with it.")
         return
     if len(asked) > 1:
-        raise Refusal("--findings and --board are runs of their own; give one of them.")
+        raise Refusal(f"{' and '.join(asked)} are runs of their own; give one of them.")
     [suite] = asked
     given = [flag(name) for name in (*KNOBS, "frames", *(f"tower_{name}" for name in TOWER_FLAGS)) if getattr(options, name) is not None]
     given += ["--shrunken"] * options.shrunken
     given += ["--method"] * (options.method != ["aim"]) + ["--csv"] * (options.csv is not None)
+    if suite in ("--everything", "--documents"):
+        also = {"quick": options.quick, "clips": options.clips, "write": options.write, "json": options.json, "plot": options.plot}
+        given += [flag(name) for name, value in also.items() if value]
     if given:
         raise Refusal(f"{suite} has settings of its own, and tables of its own; leave out {', '.join(given)}.")
     if options.write and (suites[suite] or options.model != "bundled" or options.split != "test"):
@@ -119,59 +140,61 @@ def _settings(options: argparse.Namespace, vlm) -> str:
 
 def _findings(options: argparse.Namespace, vlm) -> str:
     from aim.evaluation.charts import finding_chart
-    from aim.evaluation.findings import FINDINGS_FILE, judge
-    from aim.evaluation.suites import findings
+    from aim.evaluation.every_finding import every_finding, findings_report
+    from aim.evaluation.stored import about
     from aim.evaluation.writing import findings_text
     from aim.runtime.weights import weights_digest
 
-    known = {finding.number: finding for finding in findings(vlm.model.config)}
+    known = {finding.number: finding for finding in every_finding(vlm)}
     unknown = [str(number) for number in options.findings if number not in known]
     if unknown:
         raise Refusal(f"There is no finding {', '.join(unknown)}; they are numbered 1 to {len(known)}. Leave the numbers out for all.")
     chosen = [known[number] for number in options.findings or known]
     settings = list(dict.fromkeys(setting for finding in chosen for setting in finding.settings()))
     evaluation, clips = _run(options, vlm, settings)
-    judged = [judge(finding, evaluation) for finding in chosen]
-    report = {"weights": weights_digest(vlm.model), "split": options.split, "clips": clips, "findings": judged}
+    head = about("findings.json", weights_digest(vlm.model)) | {"split": options.split, "clips": clips}
+    report = head | findings_report(chosen, evaluation)
+    judged = report["findings"]
     charts = [(f"{finding['number']}. {finding['title']}", finding_chart(finding)) for finding in judged] if options.plot else []
-    _keep(options, report, evaluation.questions(), charts, FINDINGS_FILE)
-    head = f"{evaluation.questions():,} questions on {clips} held-out clips under {len(settings)} settings, {vlm.name}"
-    return f"{head}\n\n{findings_text(judged)}"
+    _keep(options, report, evaluation.questions(), charts, "findings.json")
+    title = f"{evaluation.questions():,} questions on {clips} held-out clips under {len(settings)} settings, {vlm.name}"
+    return f"{title}\n\n{findings_text(judged)}"
 
 
 def _board(options: argparse.Namespace, vlm) -> str:
-    from aim.evaluation.board import BOARD_FILE, judge_board, settings_of
+    from aim.evaluation.board import judge_board, settings_of
     from aim.evaluation.board_chart import board_chart
     from aim.evaluation.board_settings import BUDGETS, board_cells, usual_text_tokens
     from aim.evaluation.board_table import board_text
+    from aim.evaluation.stored import about
     from aim.runtime.weights import weights_digest
 
     text_tokens = usual_text_tokens(vlm, options.split)
     cells = board_cells(vlm, options.board, text_tokens, BUDGETS)
     settings = settings_of(cells)
     evaluation, clips = _run(options, vlm, settings)
-    about = {"weights": weights_digest(vlm.model), "split": options.split, "clips": clips, "text_tokens": text_tokens}
-    report = about | judge_board(cells, evaluation)
+    head = about("board.json", weights_digest(vlm.model)) | {"split": options.split, "clips": clips, "text_tokens": text_tokens}
+    report = head | judge_board(cells, evaluation)
     charts = [(f"Accuracy against cost, {frames} frames", board_chart(report, frames)) for frames in BUDGETS] if options.plot else []
-    _keep(options, report, evaluation.questions(), charts, BOARD_FILE)
-    head = f"{evaluation.questions():,} questions on {clips} held-out clips under {len(settings)} settings, {vlm.name}"
-    return f"{head}\n\n{board_text(report)}"
+    _keep(options, report, evaluation.questions(), charts, "board.json")
+    title = f"{evaluation.questions():,} questions on {clips} held-out clips under {len(settings)} settings, {vlm.name}"
+    return f"{title}\n\n{board_text(report)}"
 
 
-def _keep(options: argparse.Namespace, report: dict, questions: int, charts: list, file: Path) -> None:
+def _keep(options: argparse.Namespace, report: dict, questions: int, charts: list, name: str) -> None:
     """Write what the flags ask for; with --write also the file that the app shows.
 
     Raises:
         Refusal: too few questions for that file.
     """
+    from aim.evaluation.stored import write
     from aim.evaluation.writing import write_page
 
-    text = json.dumps(report, indent=1) + "\n"
     if options.json:
-        options.json.write_text(text, encoding="utf-8")
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if options.plot:
         write_page(options.plot, charts)
     if options.write:
         if questions < LEAST_QUESTIONS:
             raise Refusal(f"{questions:,} questions are too few to write down; accepted: {LEAST_QUESTIONS:,} or more. Give more --clips.")
-        file.write_text(text, encoding="utf-8")
+        write(name, report)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from statistics import NormalDist, fmean
+from statistics import fmean
 
 from aim.evaluation.board_settings import CONTROLS, OVER, Cell
 from aim.evaluation.settings import Setting
-from aim.evaluation.statistics import Interval
+from aim.evaluation.statistics import Interval, widened
 from aim.evaluation.summary import ALL, Evaluation, Summary
 from aim.families.names import BUNDLED
 
@@ -36,11 +36,6 @@ def verdict(difference: Interval) -> str:
     if difference.low > 0:
         return BETTER
     return WORSE if difference.high < 0 else OPEN
-
-
-def widened(comparisons: int) -> float:
-    """Half of an interval in standard errors, such that all of so many intervals hold at once with 95 %."""
-    return NormalDist().inv_cdf(1 - 0.025 / max(1, comparisons))
 
 
 def judge_board(cells: Sequence[Cell], evaluation: Evaluation) -> dict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
+from aim.evaluation.findings import shares, shown
 from aim.evaluation.summary import ALL, Summary
 from aim.views.look import GRID, LINES, MARKS, layout
 
@@ -19,7 +20,7 @@ def finding_chart(finding: dict) -> go.Figure:
         axes = {"xaxis": f"x{panel + 1}", "yaxis": f"y{panel + 1}"} if panel else {}
         for number, name in enumerate(series):
             points = [point for point in finding["points"] if point["series"] == name]
-            accuracy = [point["accuracy"][kind] for point in points]
+            accuracy = [shares(finding, point, kind) for point in points]
             figure.add_scatter(
                 x=[point["x"] for point in points],
                 name=name,
@@ -31,13 +32,13 @@ def finding_chart(finding: dict) -> go.Figure:
                 **_look(number, finding["lines"]),
                 **axes,
             )
-        shown = [point["accuracy"][kind] for point in finding["points"]]
-        span = [100 * min(row["low"] for row in shown) - 2, 100 * max(row["high"] for row in shown) + 2]  # grouped points would start at 0
+        rows = [shares(finding, point, kind) for point in finding["points"]]
+        span = [100 * min(row["low"] for row in rows) - 2, 100 * max(row["high"] for row in rows) + 2]  # grouped points would start at 0
         top = 1 - panel * height
         figure.update_layout(
             {
                 f"yaxis{panel + 1 if panel else ''}": {
-                    **_percent_axis("correct answers, all questions" if kind == ALL else f"correct answers, {kind}"),
+                    **_percent_axis(f"{shown(finding)}, {'all questions' if kind == ALL else kind}"),
                     "range": span,
                     "domain": [top - height + (0.1 if len(kinds) > 1 else 0), top],
                 },

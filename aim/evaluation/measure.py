@@ -7,6 +7,7 @@ truth adds two figures: *evidence recall*, the share of the asked items' patches
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -54,6 +55,7 @@ class Record:
         outcomes: in the order of the clip's questions.
         tower_lengths: for each frame the (queries, keys) of each layer of a reduced vision tower; empty where it ran in full.
         milliseconds: measured prefill of each question, merging and scoring included. It differs every run and is no part of a result.
+        tower_milliseconds: measured time of preparing and encoding the clip's frames, likewise. It is that of all `frames` of the setting.
     """
 
     setting: str
@@ -62,6 +64,7 @@ class Record:
     outcomes: list[Outcome]
     milliseconds: list[float]
     tower_lengths: list = field(default_factory=list)
+    tower_milliseconds: float = 0.0
 
 
 @torch.inference_mode()
@@ -76,7 +79,10 @@ def measure_clip(vlm: VLM, clip: HeldOutClip, settings: list[Setting]) -> Iterat
     with exact_products():
         for frames, tower, side in dict.fromkeys((setting.frames, setting.tower, setting.shrunk) for setting in settings):
             pictures, owners = film(clip, frames, tokens_a_side(vlm))
-            encoded = vlm.encode(shrunken(pictures, side) if side else pictures, tower)
+            seen = shrunken(pictures, side) if side else pictures
+            start = time.perf_counter()
+            encoded = vlm.encode(seen, tower)
+            tower_milliseconds = 1000 * (time.perf_counter() - start)
             prompts = [vlm.inputs(question.text, encoded) for question in clip.questions]
             evidence = [torch.from_numpy(np.isin(owners, question.about)) for question in clip.questions]
             for setting in settings:
@@ -89,7 +95,8 @@ def measure_clip(vlm: VLM, clip: HeldOutClip, settings: list[Setting]) -> Iterat
                         outcomes.append(_outcome(vlm, question, patches, trace, int(logits[0, -1].argmax())))
                         milliseconds.append(1000 * trace.prefill_seconds)
                 visual = [visual for visual, _ in trace.tokens_per_layer]
-                yield Record(setting.key, clip.index, visual, outcomes, milliseconds, list(encoded.tower_lengths))
+                took = milliseconds, list(encoded.tower_lengths), tower_milliseconds
+                yield Record(setting.key, clip.index, visual, outcomes, *took)
 
 
 def _outcome(vlm: VLM, question: Question, patches: Tensor, trace: Trace, token: int) -> Outcome:

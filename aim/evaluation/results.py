@@ -6,13 +6,12 @@ clips and code they belong to, so that no other run takes them for its own.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import aim
 from aim.evaluation.measure import Outcome, Record
+from aim.evaluation.provenance import code_hash
 from aim.kernels.refusal import Refusal
 
 
@@ -26,18 +25,19 @@ class ResultsFolder:
     def __init__(self, folder: Path, weights: str, split: str):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        subject = {"weights": weights, "split": split, "code": code_digest()}
+        subject = {"weights": weights, "split": split, "code": code_hash("records")}
         label = folder / "of.json"
         if label.exists() and json.loads(label.read_text()) != subject:
             raise Refusal(f'The results in "{folder.name}" are of another model, split or code; give --out another folder or delete it.')
         label.write_text(json.dumps(subject) + "\n")
-        times = {(line["setting"], line["clip"]): line["milliseconds"] for line in _read(folder / "times.jsonl")}
+        times = {(line["setting"], line["clip"]): line for line in read_lines(folder / "times.jsonl")}
         self._records: dict[tuple[str, int], Record] = {}
-        for line in _read(folder / "records.jsonl"):
+        for line in read_lines(folder / "records.jsonl"):
             place = line["setting"], line["clip"]
             if place in times:  # times are written first, so a record without them was never finished
                 outcomes = [Outcome(**outcome) for outcome in line["outcomes"]]
-                self._records[place] = Record(*place, line["visual_per_layer"], outcomes, times[place], line["tower_lengths"])
+                took = times[place]["milliseconds"], line["tower_lengths"], times[place]["tower_milliseconds"]
+                self._records[place] = Record(*place, line["visual_per_layer"], outcomes, *took)
 
     def __contains__(self, place: tuple[str, int]) -> bool:
         return place in self._records
@@ -50,25 +50,15 @@ class ResultsFolder:
         """Append a record to the files."""
         place = {"setting": record.setting, "clip": record.clip}
         answers = asdict(record)
-        milliseconds = answers.pop("milliseconds")
-        _append(self.folder / "times.jsonl", {**place, "milliseconds": [round(value, 3) for value in milliseconds]})
-        _append(self.folder / "records.jsonl", answers)
-        self._records[record.setting, record.clip] = record
+        times = [round(value, 3) for value in answers.pop("milliseconds")]
+        tower = round(answers.pop("tower_milliseconds"), 3)
+        append_line(self.folder / "times.jsonl", {**place, "milliseconds": times, "tower_milliseconds": tower})
+        append_line(self.folder / "records.jsonl", answers)
+        # With the rounded times, as a run that resumes reads them.
+        self._records[record.setting, record.clip] = replace(record, milliseconds=times, tower_milliseconds=tower)
 
 
-def code_digest() -> str:
-    """SHA-256 of every module of the package with its place in it, in hexadecimal.
-
-    All modules count, although few decide an answer. A list of those few was kept by hand once, and it missed five.
-    """
-    root = Path(aim.__file__).parent
-    digest = hashlib.sha256()
-    for file in sorted(root.rglob("*.py")):
-        digest.update(f"{file.relative_to(root).as_posix()}\n".encode() + hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def _read(file: Path) -> list[dict]:
+def read_lines(file: Path) -> list[dict]:
     """The entries of a file of JSON lines. The file is cut back to its last whole line."""
     if not file.exists():
         return []
@@ -78,6 +68,6 @@ def _read(file: Path) -> list[dict]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def _append(file: Path, line: dict) -> None:
+def append_line(file: Path, line: dict) -> None:
     with file.open("a", encoding="utf-8") as out:
         out.write(json.dumps(line) + "\n")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from aim.evaluation.clips import held_out_clip
 from aim.evaluation.measure import Record, measure_clip
-from aim.evaluation.results import ResultsFolder, code_digest
+from aim.evaluation.pool import in_order, loaded
+from aim.evaluation.provenance import code_hash
+from aim.evaluation.results import ResultsFolder
 from aim.evaluation.settings import Setting
 from aim.kernels.refusal import Refusal
-from aim.runtime.vlm import VLM, load
+from aim.runtime.vlm import VLM
 from aim.runtime.weights import weights_digest
 
 WORK = Path(".evaluation")
@@ -53,47 +50,23 @@ def run(
     if processes < 1:
         raise Refusal(f"processes is {processes}; accepted: 1 or more. Leave it out for one a core.")
     weights = weights_digest(vlm.model)
-    results = ResultsFolder(folder or WORK / f"{Path(vlm.name).name}-{split}-{weights[:8]}-{code_digest()[:8]}", weights, split)
+    results = ResultsFolder(folder or records_folder(vlm.name, split, weights), weights, split)
     missing = {clip: [setting for setting in settings if (setting.key, clip) not in results] for clip in range(clips)}
     tasks = [(vlm.name, split, clip, todo) for clip, todo in missing.items() if todo]
     with tqdm(total=clips * len(settings), unit=" clip x setting", disable=not progress, smoothing=0.05) as bar:
         bar.update(clips * len(settings) - sum(len(todo) for *_, todo in tasks))
-        for records in _measured(vlm, tasks, min(processes, len(tasks))):
+        for records in in_order(_measure, tasks, processes):
             for record in records:
                 results.add(record)
                 bar.update()
     return [results[setting.key, clip] for setting in settings for clip in range(clips)]
 
 
-def _measured(vlm: VLM, tasks: list[tuple], processes: int) -> Iterator[list[Record]]:
-    """Each task's records, in the order of the tasks."""
-    if processes <= 1:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            for _, split, clip, settings in tasks:
-                yield list(measure_clip(vlm, held_out_clip(clip, split), settings))
-        finally:
-            torch.set_num_threads(threads)
-        return
-    # Spawned, not forked: a fork of a process that has used torch's threads may hang.
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        try:
-            yield from pool.map(_measure, tasks)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+def records_folder(name: str, split: str, weights: str, work: Path = WORK) -> Path:
+    """Where the answers of a model are kept unless a folder is named. Other weights or other code have a folder of their own."""
+    return work / f"{Path(name).name}-{split}-{weights[:8]}-{code_hash('records')[:8]}"
 
 
 def _measure(task: tuple[str, str, int, list[Setting]]) -> list[Record]:
     name, split, clip, settings = task
-    return list(measure_clip(_loaded(name), held_out_clip(clip, split), settings))
-
-
-@lru_cache(maxsize=1)
-def _loaded(name: str) -> VLM:
-    """This worker process's model."""
-    from transformers.utils.logging import disable_progress_bar
-
-    torch.set_num_threads(1)
-    disable_progress_bar()
-    return load(name, device="cpu")
+    return list(measure_clip(loaded(name), held_out_clip(clip, split), settings))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -22,6 +23,11 @@ class Interval:
     value: float
     low: float
     high: float
+
+
+def widened(comparisons: int) -> float:
+    """Half of an interval in standard errors, such that all of so many intervals hold at once with 95 %."""
+    return NormalDist().inv_cdf(1 - 0.025 / max(1, comparisons))
 
 
 def wilson(right: float, questions: float) -> Interval:

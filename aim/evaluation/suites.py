@@ -52,8 +52,8 @@ def _retention() -> Finding:
     return Finding(
         number=1,
         title="Accuracy against retention",
-        claim="Merging costs nothing down to 25 % of the tokens (58.2 in full, 58.5 at 50 %, 58.0 at 25 %, 58.2 with pruning on top); then "
-        "accuracy falls: 56.6 at 12.5 %, 53.6 at 6.3 %, 52.3 at 3.1 %.",
+        claim="Merging costs almost nothing down to 25 % of the tokens: 58.2 in full, 58.5 at 50 %, 58.0 at 25 %, and 58.2 with "
+        "pruning on top. Below that, accuracy falls: 56.6 at 12.5 %, 53.6 at 6.3 %, 52.3 at 3.1 %.",
         axis="visual tokens kept by merging",
         points=[
             Point("merging only", "100 %", FULL),
@@ -77,9 +77,9 @@ def _layers() -> Finding:
     return Finding(
         number=2,
         title="Early and late pruning",
-        claim="Late layers do without visual tokens, early ones do not. Merged to 25 % (58.0), of 28 layers: pruning over layers 21 to 29 "
-        "keeps 58.0, over 14 to 22 58.2; starting earlier costs (7 to 22: 56.8), so does all at once (14 to 15: 54.3), both ruin it "
-        "(7 to 8: 41.9).",
+        claim="Late layers do without visual tokens, early ones do not. The model has 28 layers, and scores 58.0 when merged to "
+        "25 %. Pruning over layers 21 to 29 keeps 58.0, and over 14 to 22 it gives 58.2. Starting earlier lowers it to "
+        "56.8 (7 to 22). Pruning all at once lowers it to 54.3 (14 to 15). Doing both lowers it to 41.9 (7 to 8).",
         axis="l1 → l2, nothing merged",
         lines=False,
         points=[
@@ -111,8 +111,8 @@ def _more_frames(config) -> Finding:
     return Finding(
         number=3,
         title="Equal FLOPs, more frames",
-        claim="At the prefill FLOPs of 32 full frames, 192 reduced ones answer better: 59.2 against 58.2, and on the long videos of MLVU "
-        "69.3 against 64.7.",
+        claim="For the prefill FLOPs of 32 full frames, 192 reduced frames give better answers: 59.2 against 58.2, and 69.3 "
+        "against 64.7 on the long videos of MLVU.",
         axis="frames",
         points=points,
         checks=[
@@ -147,8 +147,8 @@ def _scorers() -> Finding:
     return Finding(
         number=4,
         title="PageRank against other importances, at equal counts",
-        claim="PageRank finds the tokens that matter. No table isolates it: AIM as a whole (58.2 at 14.8 TFLOP) is ahead of FastV, which "
-        "goes by the last token's attention (55.9 at 21.2).",
+        claim="PageRank finds the tokens that matter. No table isolates it. AIM as a whole (58.2 at 14.8 TFLOP) is ahead of "
+        "FastV (55.9 at 21.2), which goes by the attention of the last token.",
         axis="l1 → l2, nothing merged",
         lines=False,
         points=[Point(name, f"{l1} → {l2}", setting) for name, by_pair in settings.items() for (l1, l2), setting in by_pair.items()],
@@ -166,7 +166,7 @@ def _windows(config) -> Finding:
     return Finding(
         number=5,
         title="Merging within a frame against windows of frames",
-        claim="Tokens are merged within each frame, so that the order in time is kept; no figures are given for windows of frames.",
+        claim="Tokens are merged within each frame, so that the order in time is kept. The paper gives no figures for windows of frames.",
         axis="frames merged together, equal token counts",
         points=[
             Point(f"{_percent(ratio)} kept", str(window), setting) for ratio, row in settings.items() for window, setting in row.items()
@@ -186,7 +186,7 @@ def _positions() -> Finding:
     return Finding(
         number=6,
         title="Compact against original positions",
-        claim="Merged tokens are numbered 0, 1, 2…, whatever place they had, and 25 % of them lose 0.2 points.",
+        claim="Merged tokens are numbered 0, 1, 2…, whatever place they had. Merging to 25 % loses 0.2 points.",
         axis="visual tokens kept by merging",
         points=[Point(name, _percent(ratio), setting) for name, row in settings.items() for ratio, setting in row.items()],
         checks=[
@@ -215,8 +215,8 @@ def _order(config) -> Finding:
     return Finding(
         number=7,
         title="The official chain against the raster chain",
-        claim="The figures come from the official code, whose merging steps take the tokens in the order in which the step before ranked "
-        "them. Ours take them by their places. No figures are given for the difference.",
+        claim="The figures come from the official code, whose merging steps take the tokens in the order in which the step "
+        "before ranked them. Ours take them by their places. No figures are given for the difference.",
         axis="visual tokens kept by merging",
         points=[Point(name, _percent(ratio), setting) for name, row in rows.items() for ratio, setting in row.items()],
         checks=[

@@ -40,6 +40,7 @@ class Summary:
         visual_per_layer: visual tokens each layer ran on.
         cost: means over the questions of `aim.planning.plan.cost_of`.
         milliseconds: median measured prefill, merging and scoring included.
+        tower_milliseconds: median time of preparing and encoding a clip.
         recall, localisation: for each layer the mean evidence recall and the median localisation; None where there was none.
     """
 
@@ -49,6 +50,7 @@ class Summary:
     visual_per_layer: list[int]
     cost: dict[str, float]
     milliseconds: float
+    tower_milliseconds: float
     recall: list[float | None]
     localisation: list[float | None]
 
@@ -67,9 +69,10 @@ class Evaluation:
         for record in sorted(records, key=lambda record: record.clip):
             self._records.setdefault(record.setting, []).append(record)
 
-    def questions(self, kind: str = ALL) -> int:
-        """Questions of a type, the same under every setting."""
-        return len(self._outcomes(next(iter(self._records)), kind))
+    def questions(self, kind: str = ALL, about_items: bool = False) -> int:
+        """Questions of a type, or those of them that are about something a frame shows. They are the same under every setting."""
+        outcomes = self._outcomes(next(iter(self._records)), kind)
+        return sum(outcome.recall is not None for outcome in outcomes) if about_items else len(outcomes)
 
     def summary(self, setting: Setting) -> Summary:
         """The figures of a setting that was run."""
@@ -85,6 +88,7 @@ class Evaluation:
             visual_per_layer=records[0].visual_per_layer,
             cost=self._cost(setting, records, outcomes),
             milliseconds=median(value for record in records for value in record.milliseconds),
+            tower_milliseconds=median(record.tower_milliseconds for record in records),
             recall=[_over(fmean, [shares[layer] for shares in recall]) for layer in layers],
             localisation=[_over(median, [ratio for row in ratios if (ratio := row[layer]) is not None]) for layer in layers],
         )
@@ -97,6 +101,27 @@ class Evaluation:
     def share(self, setting: Setting, kind: str = ALL) -> Interval:
         """Accuracy on the questions of a type, with an interval that keeps clips whole (`clustered_share`)."""
         return clustered_share(np.array([o.right for o in self._outcomes(setting.key, kind)]), self._clips(setting.key, kind))
+
+    def recall_difference(self, first: Setting, second: Setting, kind: str = ALL, z: float = Z) -> Interval:
+        """As `difference`, of the evidence kept: of each question the mean recall over the layers. Both settings have the same frames."""
+        (ours, clips), (theirs, _) = self._recalls(first.key, kind), self._recalls(second.key, kind)
+        return paired_difference(ours, theirs, clips, z)
+
+    def recall_share(self, setting: Setting, kind: str = ALL) -> Interval:
+        """The mean evidence kept, from 0 to 1, with an interval that keeps clips whole."""
+        shares, clips = self._recalls(setting.key, kind)
+        mean = paired_difference(shares, np.zeros(len(shares)), clips)
+        return Interval(mean.value, max(0.0, mean.low), min(1.0, mean.high))
+
+    def _recalls(self, key: str, kind: str) -> tuple[np.ndarray, np.ndarray]:
+        """Of each question about something that a frame shows, the mean recall over the layers, and its clip."""
+        pairs = [
+            (fmean(outcome.recall), record.clip)
+            for record in self._records[key]
+            for outcome in record.outcomes
+            if outcome.recall is not None and kind in (ALL, outcome.type)
+        ]
+        return np.array([share for share, _ in pairs]), np.array([clip for _, clip in pairs])
 
     def _clips(self, key: str, kind: str) -> np.ndarray:
         """The clip of each question of a type, in the order of `_outcomes`."""

@@ -7,21 +7,25 @@ setting of the column "one setting for all" has not: it was tuned on other clips
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from functools import cache, partial
-from multiprocessing import get_context
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from aim.evaluation.clips import film, held_out_clip, tokens_a_side
-from aim.evaluation.statistics import paired_difference, wilson
+from aim.evaluation.findings import signed
+from aim.evaluation.pool import loaded
+from aim.evaluation.rows import Rows
+from aim.evaluation.statistics import clustered_share, paired_difference
+from aim.evaluation.stored import about
 from aim.kernels.refusal import Refusal
-from aim.methods import Full, Method
+from aim.methods import AIM, Full, Method
 from aim.runtime.vlm import VLM, load
+from aim.runtime.weights import weights_digest
 from aim.shapes.questions import Question
 from aim.tuning.budget import Budget
 from aim.tuning.candidates import PLACES
@@ -32,8 +36,11 @@ from aim.video.clip import Clip, clip_from_frames
 from aim.views.text_tables import markdown_table
 
 FRAMES, QUESTIONS, SEED = 8, 2, 7
-SHARED_CLIPS = 16
+CLIPS, SHARED_CLIPS = 100, 16
+BUDGETS = ("4x", "10x", "25x")
 ARMS = ("tuned", "one setting for all", "paper's", "paper's, original positions")
+PAIRS = ((ARMS[0], ARMS[2]), (ARMS[0], ARMS[3]), (ARMS[1], ARMS[2]))
+WORK = Path(".evaluation")
 
 
 def asked(vlm: VLM, split: str, index: int) -> list[tuple[Clip, Question]]:
@@ -46,42 +53,27 @@ def asked(vlm: VLM, split: str, index: int) -> list[tuple[Clip, Question]]:
     return [(clip, held_out.questions[number]) for number in chosen]
 
 
-def share(vlm: VLM, budgets: list[str]) -> dict[str, Method]:
-    """For each budget one setting for all, tuned on `SHARED_CLIPS` clips of the validation split.
+def shared_setting(model: str, clips: int, budget: str) -> dict:
+    """The knobs of one setting for all within a budget, tuned on the first clips of the validation split.
 
     Raises:
         Refusal: whatever `tune_many` refuses.
     """
-    pairs = [(clip, question.text) for index in range(SHARED_CLIPS) for clip, question in asked(vlm, "validation", index)[:1]]
-    shared: dict[str, Method] = {}
-    for text in budgets:
-        transfer = tune_many(vlm, pairs, text)
-        print(f"{text}, one setting for all: {transfer}", file=sys.stderr, flush=True)
-        if transfer.method is not None:  # None only where it was stopped, which nobody does here
-            shared[text] = transfer.method
-    return shared
+    vlm = loaded(model)
+    pairs = [(clip, question.text) for index in range(clips) for clip, question in asked(vlm, "validation", index)[:1]]
+    return tune_many(vlm, pairs, budget).method.params()  # there is one, since nobody stops the search
 
 
-def measure(vlm: VLM, index: int, shared: dict[str, Method]) -> list[dict]:
+def measure(model: str, shared: dict[str, dict], index: str) -> list[dict]:
     """Test clip number `index`: for each question and budget whether each arm agrees with the full model, and what share of the limit it
-    spends."""
-    rows = []
-    for clip, question in asked(vlm, "test", index):
+    spends. `shared` has the knobs of one setting for all by budget."""
+    vlm, rows = loaded(model), []
+    for clip, question in asked(vlm, "test", int(index)):
         full = vlm.ask(clip, question.text, Full(), max_new_tokens=8).text
-        for text, method in shared.items():
-            rows.append({"clip": index, "type": question.type, "budget": text} | _row(vlm, clip, question, text, method, full))
+        for text, knobs in shared.items():
+            row = _row(vlm, clip, question, text, AIM(**knobs), full)
+            rows.append({"clip": int(index), "type": question.type, "budget": text} | row)
     return rows
-
-
-@cache
-def _loaded() -> VLM:
-    """This worker process's model, on one core."""
-    torch.set_num_threads(1)
-    return load("bundled", device="cpu")
-
-
-def _measure(index: int, shared: dict[str, Method]) -> list[dict]:
-    return measure(_loaded(), index, shared)
 
 
 def _row(vlm: VLM, clip: Clip, question: Question, text: str, shared: Method, full: str) -> dict:
@@ -99,62 +91,100 @@ def _row(vlm: VLM, clip: Clip, question: Question, text: str, shared: Method, fu
     return row
 
 
-def table(rows: list[dict]) -> str:
-    """Markdown: agreement with the full model by budget, and paired differences with clustered 95 % intervals, in points."""
-    lines = [["budget", *ARMS, "tuned − paper's", "tuned − paper's, original positions", "one for all − paper's"]]
+def compare(
+    model: str,
+    weights: str,
+    clips: int,
+    budgets: Sequence[str],
+    processes: int,
+    work: Path = WORK,
+    done: Callable[[str], None] = lambda _name: None,
+) -> dict:
+    """Measure every arm on the first clips of the test split. It goes on where it was cut off, from the rows in `work`.
+
+    Raises:
+        Refusal: fewer than two clips, whatever `tune` and `tune_many` refuse, or rows of other weights or code.
+    """
+    head = about("tuned.json", weights)
+    tuned_on = min(SHARED_CLIPS, clips)
+    stem = f"{weights[:8]}-{head['code'][:8]}"
+    settings = Rows(work / f"shared-{stem}-{tuned_on}.jsonl", head | {"clips": tuned_on})
+    found = settings.all(list(budgets), partial(shared_setting, model, tuned_on), processes, lambda name: done(f"one setting for {name}"))
+    shared = dict(zip(budgets, found, strict=True))
+    rows = Rows(work / f"tuned-{stem}-{tuned_on}-{'-'.join(budgets)}.jsonl", head | {"settings": shared})
+    measured = rows.all([str(index) for index in range(clips)], partial(measure, model, shared), processes, done)
+    return head | {"clips": clips, "tuned_on": tuned_on, "settings": shared} | judged([row for part in measured for row in part])
+
+
+def judged(rows: list[dict]) -> dict:
+    """The figures of the rows that `measure` gives: by budget the agreement of each arm with the full model, what it spends, how often and
+    how far it went over the budget, and paired differences. Intervals keep the questions of a clip together."""
+    parts = []
     for text in dict.fromkeys(row["budget"] for row in rows):
         own = [row for row in rows if row["budget"] == text]
-        values = {arm: np.array([row[arm] for row in own]) for arm in ARMS}
-        clips = np.array([row["clip"] for row in own])
-        cells = []
+        values, clips = {arm: np.array([row[arm] for row in own]) for arm in ARMS}, np.array([row["clip"] for row in own])
+        arms = {}
         for arm in ARMS:
-            share = wilson(int(values[arm].sum()), len(own))
-            spent = np.mean([row[f"{arm}: cost"] for row in own])
-            cells.append(f"{100 * share.value:.1f} % ({100 * share.low:.1f}–{100 * share.high:.1f}; spends {100 * spent:.0f} %)")
-        for first, second in ((ARMS[0], ARMS[2]), (ARMS[0], ARMS[3]), (ARMS[1], ARMS[2])):
-            gap = paired_difference(values[first], values[second], clips)
-            cells.append(f"{100 * gap.value:+.1f} ({100 * gap.low:+.1f} to {100 * gap.high:+.1f})".replace("-", "−"))
-        lines.append([f"{text} less", *cells])
-    return markdown_table(lines)
+            costs = [row[f"{arm}: cost"] for row in own]
+            over = [cost for cost in costs if cost > 1]
+            arms[arm] = asdict(clustered_share(values[arm], clips)) | {
+                "spends": float(np.mean(costs)),
+                "over": len(over),
+                "most": max(over, default=1.0),
+            }
+        gaps = [{"first": one, "second": two} | asdict(paired_difference(values[one], values[two], clips)) for one, two in PAIRS]
+        parts.append({"budget": text, "questions": len(own), "arms": arms, "differences": gaps})
+    return {"budgets": parts}
 
 
-def overruns(rows: list[dict]) -> str:
-    """On how many questions each arm took more than a budget allows, and how much more at most: a line a case, "" without any.
+def table(report: dict, aligned: bool = True) -> str:
+    """Markdown: agreement with the full model by budget, and paired differences in points, all with 95 % intervals."""
+    names = {"one setting for all": "one for all"}
+    lines = [["budget", *ARMS, *(f"{names.get(one, one)} − {two}" for one, two in PAIRS)]]
+    for part in report["budgets"]:
+        cells = [
+            f"{100 * one['value']:.1f} % ({100 * one['low']:.1f}–{100 * one['high']:.1f}; spends {100 * one['spends']:.0f} %)"
+            for one in (part["arms"][arm] for arm in ARMS)
+        ]
+        cells += [f"{signed(gap['value'])} ({signed(gap['low'])} to {signed(gap['high'])})" for gap in part["differences"]]
+        lines.append([f"{part['budget']} less", *cells])
+    return markdown_table(lines, aligned)
 
-    Args:
-        rows: as `measure` gives them, one a question and budget; their costs are shares of the budget, above 1 where they go over it.
-    """
-    told = []
-    for text in dict.fromkeys(row["budget"] for row in rows):
-        for arm in ARMS:
-            over = [row[f"{arm}: cost"] for row in rows if row["budget"] == text and row[f"{arm}: cost"] > 1]
-            if over:
-                told.append(f"{text} less, {arm}: {len(over)} of the questions over the budget, by {100 * (max(over) - 1):.0f} % at most.")
-    return "\n".join(told)
+
+def overruns(report: dict) -> list[str]:
+    """On how many questions each arm took more than a budget allows, and how much more at most: a sentence a case."""
+    return [
+        f"{part['budget']} less, {arm}: {one['over']} of {part['questions']} questions over the budget, by {100 * (one['most'] - 1):.1f} % "
+        "at most."
+        for part in report["budgets"]
+        for arm, one in part["arms"].items()
+        if one["over"]
+    ]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the measurement and print its table."""
     parser = argparse.ArgumentParser(prog="python -m aim.evaluation.tuned_settings", description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=int, default=100, help=f"held-out clips, {QUESTIONS} questions each (default: %(default)s)")
-    parser.add_argument("--budgets", nargs="+", default=["4x", "10x", "25x"], help="(default: 4x 10x 25x)")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="keep every row there as JSON, and resume from it")
+    parser.add_argument("--clips", type=int, default=CLIPS, help=f"held-out clips, {QUESTIONS} questions each (default: %(default)s)")
+    parser.add_argument("--budgets", nargs="+", default=list(BUDGETS), help="(default: %(default)s)")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="(default: one a core)")
     options = parser.parse_args(arguments)
-    rows = json.loads(options.write.read_text(encoding="utf-8")) if options.write and options.write.exists() else []
-    left = sorted(set(range(options.clips)) - {row["clip"] for row in rows})
+    weights = weights_digest(load("bundled", device="cpu").model)
     try:
-        shared = share(load("bundled", device="cpu"), options.budgets)
-        with get_context("spawn").Pool(options.processes) as pool:
-            for done in pool.imap_unordered(partial(_measure, shared=shared), left):
-                rows += done
-                print(f"clip {done[0]['clip']}", file=sys.stderr, flush=True)
-                if options.write:
-                    options.write.write_text(json.dumps(rows) + "\n", encoding="utf-8")
+        report = compare("bundled", weights, options.clips, options.budgets, options.processes, done=_tell)
     except Refusal as error:
         raise SystemExit(f"tuned_settings: {error}") from None
-    questions = len(rows) // len(options.budgets)
-    print(f"{questions} questions on {options.clips} held-out clips, {FRAMES} frames, bundled model\n\n{table(rows)}\n\n{overruns(rows)}")
+    print(tuned_text(report))
+
+
+def tuned_text(report: dict) -> str:
+    """The table, under what was asked, for the terminal."""
+    head = f"{report['budgets'][0]['questions']} questions on {report['clips']} held-out clips, {FRAMES} frames"
+    return "\n\n".join([head, table(report), *overruns(report)])
+
+
+def _tell(name: str) -> None:
+    print(name, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from aim.evaluation.findings import signed
+from aim.evaluation.findings import shares, signed, source_of
 from aim.evaluation.settings import Setting
 from aim.evaluation.summary import ALL, Evaluation, Summary
 from aim.views.text_tables import plain_table
@@ -77,8 +77,8 @@ def _finding_text(finding: dict) -> str:
         ["", finding["axis"], "tokens", "GFLOP", *(part for kind in finding["kinds"] for part in (f"right, {kind}", "95 % interval"))]
     ]
     for point in finding["points"]:
-        shares = [part for kind in finding["kinds"] for part in _accuracy(point["accuracy"][kind])]
-        points.append([point["series"], point["x"], f"{point['visual_per_layer'][0]:,}", f"{point['prefill_gflops']:.3g}", *shares])
+        shown = [part for kind in finding["kinds"] for part in _accuracy(shares(finding, point, kind))]
+        points.append([point["series"], point["x"], f"{point['visual_per_layer'][0]:,}", f"{point['prefill_gflops']:.3g}", *shown])
     checks = [["check", "questions", "points", "95 % interval", "expected", ""]]
     for check in finding["checks"]:
         interval = f"{signed(check['low'])} to {signed(check['high'])}"
@@ -86,7 +86,8 @@ def _finding_text(finding: dict) -> str:
         questions = f"{check['questions']:,}"
         checks.append([check["label"], questions, signed(check["difference"]), interval, check["expected"] or "-", outcome])
     head = f"{finding['number']}. {finding['title']}: {finding['verdict'].upper()}"
-    return "\n".join([head, f"The paper: {finding['claim']}", f"Here: {finding['sentence']}", plain_table(points), plain_table(checks)])
+    told = [f"{source_of(finding)}: {finding['claim']}", f"Here: {finding['sentence']}"]
+    return "\n".join([head, *told, plain_table(points), plain_table(checks)])
 
 
 def write_json(file: Path, summaries: list[Summary]) -> None:
@@ -94,7 +95,7 @@ def write_json(file: Path, summaries: list[Summary]) -> None:
     settings = []
     for summary in summaries:
         figures = asdict(summary)
-        del figures["milliseconds"]
+        del figures["milliseconds"], figures["tower_milliseconds"]
         settings.append({**figures, "setting": json.loads(summary.setting.key)})
     times = {summary.setting.label: summary.milliseconds for summary in summaries}
     file.write_text(json.dumps({"settings": settings, "milliseconds": times}, indent=1) + "\n", encoding="utf-8")

@@ -16,14 +16,9 @@ from aim.runtime.answer import ANSWER, Answer
 from aim.runtime.compare import divergence, first_token
 from aim.runtime.vlm import LOADED, VLM
 from aim.runtime.weights import EARLIER, are_earlier
+from aim.tuning.calibration import calibration
 from aim.video.clip import CLIP, Clip
 
-# In nats, measured by `python -m aim.evaluation.guard_threshold` on the bundled model. Of all thresholds it tells best, by balanced
-# accuracy, which answers are not the full model's: on 50 validation clips with two questions each, with the paper's layers at 4, 8, 16 and
-# 25 times less. On 50 test clips its balanced accuracy is 85.7 %, and the AUC is 0.917. Other models give longer answers and wider
-# distributions, so calibrate anew where the warning matters. The second value is the first digits of the hash of the weights it was
-# measured with.
-THRESHOLD, THRESHOLD_WEIGHTS = 0.0735, "b7c7ed510bf8"
 UNCHECKED = "Nothing was left out, so nothing can have changed the answer."
 UNCHECKED_TOWER = "No visual token was left out. What the reduced vision tower changes is not checked."
 
@@ -64,7 +59,7 @@ def milder_than(method: Method, num_layers: int) -> Method:
 
 
 def guard(
-    vlm: VLM, clip: Clip, question: str, answer: Answer, threshold: float = THRESHOLD, stop: threading.Event | None = None
+    vlm: VLM, clip: Clip, question: str, answer: Answer, threshold: float | None = None, stop: threading.Event | None = None
 ) -> Verdict:
     """Compare a run's first token with that of a milder run. The clip's features are not made again where they are kept.
 
@@ -72,7 +67,9 @@ def guard(
 
     Args:
         answer: a complete answer to this question about this clip. Its trace is not needed.
-        threshold: in nats, ≥ 0; above it the answer is doubtful.
+        threshold: in nats, ≥ 0; above it the answer is doubtful. By default it is the stored one, which tells best on the bundled model, by
+            balanced accuracy, which answers are not the full model's. Other models give longer answers and wider distributions, so
+            calibrate anew where the warning matters.
         stop: set it to end before the model's next layer.
 
     Raises:
@@ -83,7 +80,9 @@ def guard(
     LOADED.check("vlm", vlm)
     CLIP.check("clip", clip)
     ANSWER.check("answer", answer)
-    Bounds(0).check("threshold", threshold, f"It is in nats. Use {THRESHOLD}, for example.")
+    stored = calibration() if threshold is None else None
+    limit = stored.threshold if stored else threshold
+    Bounds(0).check("threshold", limit, "It is in nats. Use 0.07, for example.")
     given = first_token(answer)
     milder = milder_than(answer.method, vlm.num_layers)
     if milder == answer.method.for_depth(vlm.num_layers):
@@ -99,8 +98,8 @@ def guard(
     strayed = divergence(calm, given)
     word = vlm.checkpoint.tokenizer.decode([int(calm.argmax())]).strip()
     differs = int(calm.argmax()) != int(given.argmax())
-    if strayed <= threshold:
+    if strayed <= limit:
         return Verdict(milder, strayed, False, "A milder setting gives nearly the same first word.")
-    aged = f" The threshold of this warning was {EARLIER}." if are_earlier(THRESHOLD_WEIGHTS) else ""
+    aged = f" The threshold of this warning was {EARLIER}." if stored and are_earlier(stored.weights) else ""
     what = f"a milder setting would begin with “{word}”" if differs else "a milder setting is less or more sure of its first word"
     return Verdict(milder, strayed, True, f"The reduction may have changed this answer: {what}. Keep more tokens to be sure.{aged}")

@@ -11,7 +11,7 @@ import gradio as gr
 from aim.evaluation.board import CAVEAT
 from aim.evaluation.board_chart import board_chart
 from aim.evaluation.board_table import CONTROL_HEAD, HEAD, READING, board_rows, kinds_of, rule
-from aim.runtime.weights import EARLIER, are_earlier
+from aim.evaluation.stored import aged_words
 
 COMMAND = "python -m aim eval --board"
 TEXTS = ("method", "FLOPs", "95 % interval", *CONTROL_HEAD)  # the columns that hold no numbers
@@ -48,7 +48,7 @@ def build_board(file: Path) -> None:
 
 def board_introduction(report: dict) -> str:
     """What the board is, by which rule it judges, and what it does not say, as HTML."""
-    aged = f" <b>All of this was {EARLIER}.</b>" if are_earlier(report["weights"]) else ""
+    aged = f" <b>All of this was {words}.</b>" if (words := aged_words(report)) else ""
     return (
         '<div class="aim-finding"><h3>The board of all methods</h3>'
         f"<p>Every method answered the same <b>{report['questions']:,} questions</b> about {report['clips']:,} held-out clips at equal "

@@ -16,10 +16,10 @@ def plain_table(rows: Rows, figures: bool = True) -> str:
     return "\n".join("  ".join(row).rstrip() for row in _padded(rows, figures))
 
 
-def markdown_table(rows: Rows) -> str:
-    """Rows of equally many cells as a Markdown table; the first row is its head."""
-    head, *body = ["| " + " | ".join(row) + " |" for row in _padded(rows)]
-    rule = "|" + "|".join("-" * (width + 2) for width in _widths(rows)) + "|"
+def markdown_table(rows: Rows, aligned: bool = True) -> str:
+    """Rows of equally many cells as a Markdown table; the first row is its head. Aligned columns can be read in a terminal too."""
+    head, *body = ["| " + " | ".join(row) + " |" for row in (_padded(rows) if aligned else rows)]
+    rule = "|" + "|".join("-" * (width + 2 if aligned else 3) for width in _widths(rows)) + "|"
     return "\n".join([head, rule, *body])
 
 

@@ -13,7 +13,9 @@ from aim.evaluation.weights_marks import DOCUMENTS, MARK, marked
 from aim.families.names import BUNDLED
 from aim.runtime import weights
 from aim.runtime.weights import EARLIER, are_earlier, bundled_digest, weights_digest
-from aim.tuning.trust import THRESHOLD, THRESHOLD_WEIGHTS, guard
+from aim.tuning import trust
+from aim.tuning.calibration import Calibration, calibration
+from aim.tuning.trust import guard
 from aim.ui.tabs.evidence import introduction
 
 ROOT = Path(aim.__file__).parents[1]
@@ -79,9 +81,9 @@ def test_the_digest_tells_weights_apart_and_not_their_number_type():
 
 
 def test_the_threshold_and_the_findings_carry_the_digits_that_the_documents_name():
-    assert f"{THRESHOLD}" in section("aim/tuning/README.md", "The warning")
-    assert MARK.search(section("aim/tuning/README.md", "The warning"))[1] == THRESHOLD_WEIGHTS
-    assert MARK.search(section("aim/evaluation/README.md", "The warning"))[1] == THRESHOLD_WEIGHTS
+    assert f"{calibration().threshold}" in section("aim/tuning/README.md", "The warning")
+    for document in ("aim/tuning/README.md", "aim/evaluation/README.md"):
+        assert calibration().weights.startswith(MARK.search(section(document, "The warning"))[1])
     findings = json.loads(FINDINGS_FILE.read_text())["weights"]
     assert findings.startswith(MARK.search(section("aim/evaluation/README.md", "The paper's claims"))[1])
 
@@ -92,9 +94,10 @@ def test_the_page_says_so_beside_the_findings(other_weights):
     assert EARLIER not in introduction({**report, "weights": "0" * 64})
 
 
-def test_the_warning_says_so_of_its_threshold(other_weights):
+def test_the_warning_says_so_of_its_threshold(other_weights, monkeypatch):
+    monkeypatch.setattr(trust, "calibration", lambda: Calibration(0.0, calibration().weights))
     vlm, question = aim.load("bundled", device="cpu"), "Which way does the triangle move?"
     clip = aim.read_video(BUNDLED.parent / "examples" / "direction.mp4", 2)
     answer = vlm.ask(clip, question, aim.AIM(merge_ratio=0.1, l1=1, l2=3), max_new_tokens=1)
-    assert are_earlier(THRESHOLD_WEIGHTS)
-    assert EARLIER in guard(vlm, clip, question, answer, threshold=0).sentence
+    assert are_earlier(calibration().weights)
+    assert EARLIER in guard(vlm, clip, question, answer).sentence

@@ -10,8 +10,8 @@ import gradio as gr
 
 from aim.evaluation.board import BOARD_FILE
 from aim.evaluation.charts import finding_chart
-from aim.evaluation.findings import DOES_NOT_HOLD, FINDINGS_FILE, HOLDS, MARGIN, PARTLY, signed
-from aim.runtime.weights import EARLIER, are_earlier
+from aim.evaluation.findings import ACCURACY, DOES_NOT_HOLD, FINDINGS_FILE, HOLDS, MARGIN, PARTLY, shares, shown, signed, source_of
+from aim.evaluation.stored import aged_words
 from aim.ui.board import build_board
 from aim.ui.tab import Tab
 
@@ -70,13 +70,14 @@ class Evidence(Tab):
 def introduction(report: dict) -> str:
     """How the findings were measured, and when a claim holds, as HTML."""
     questions = max(finding["questions"] for finding in report["findings"])
-    aged = f" <b>All of this was {EARLIER}.</b>" if are_earlier(report["weights"]) else ""
+    aged = f" <b>All of this was {words}.</b>" if (words := aged_words(report)) else ""
     return (
-        '<div class="aim-finding"><p>The paper measured large models. Does what it found hold for the tiny model bundled here? '
+        '<div class="aim-finding"><p>The papers measured large models. Does what they found hold for the tiny model bundled here? '
         f"Every setting answered the same <b>{questions:,} questions</b> about {report['clips']:,} held-out clips. Whiskers and ranges "
         "are 95 % intervals. Differences are paired by question, and their intervals keep each clip whole. “Better” is confirmed when "
         f"the whole interval is above 0 points, and “as good” when it is above {signed(-MARGIN)}. A finding holds when all of its checks "
-        f"are confirmed. It holds partly when some are, and does not hold here when none is.{aged}</p></div>"
+        "are confirmed. It holds partly when some are, and does not hold here when none is. Intervals of the finding that looks at all "
+        f"methods are widened, so that all of its checks hold at once.{aged}</p></div>"
     )
 
 
@@ -85,18 +86,18 @@ def heading(finding: dict) -> str:
     badge = f'<span class="aim-badge" style="background:{BADGES[finding["verdict"]]}">{escape(finding["verdict"])}</span>'
     return (
         f'<div class="aim-finding"><h3>{finding["number"]}. {escape(finding["title"])} {badge}</h3>'
-        f"<p><b>The paper:</b> {escape(finding['claim'])}</p><p><b>Here:</b> {escape(finding['sentence'])}</p></div>"
+        f"<p><b>{escape(source_of(finding))}:</b> {escape(finding['claim'])}</p><p><b>Here:</b> {escape(finding['sentence'])}</p></div>"
     )
 
 
 def tables(finding: dict) -> str:
     """The measured points and the checks, folded away, and the command that prints them, as HTML."""
     kinds = finding["kinds"]
-    points = [["", finding["axis"], "tokens", "prefill GFLOP", *(f"correct answers, {kind}" for kind in kinds)]]
+    points = [["", finding["axis"], "tokens", "prefill GFLOP", *(f"{shown(finding)}, {kind}" for kind in kinds)]]
     for point in finding["points"]:
-        shares = [_share(point["accuracy"][kind]) for kind in kinds]
-        points.append([point["series"], point["x"], f"{point['visual_per_layer'][0]:,}", f"{point['prefill_gflops']:.3g}", *shares])
-    checks = [["difference in accuracy", "questions", "points", "95 % interval", "expected", ""]]
+        cells = [_share(shares(finding, point, kind)) for kind in kinds]
+        points.append([point["series"], point["x"], f"{point['visual_per_layer'][0]:,}", f"{point['prefill_gflops']:.3g}", *cells])
+    checks = [[f"difference in {finding.get('figure', ACCURACY)}", "questions", "points", "95 % interval", "expected", ""]]
     for check in finding["checks"]:
         interval = f"{signed(check['low'])} to {signed(check['high'])}"
         outcome = {True: "confirmed", False: "not confirmed", None: ""}[check["confirmed"]]

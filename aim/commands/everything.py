@@ -1,0 +1,219 @@
+"""`python -m aim eval --everything`: every stored figure, measured into its file in `assets/`, one part after the other.
+
+A part whose file is of the present weights and code is left as it is. A part that was cut off goes on from the answers in `.evaluation/`,
+and only the tables of times, which no two runs give alike, begin anew.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aim.commands.documents import write_documents
+from aim.commands.eval import CLIPS
+from aim.evaluation import guard_threshold, stored, tuned_settings
+from aim.evaluation.accuracy import COLUMNS, accuracy_report
+from aim.evaluation.board import judge_board, settings_of
+from aim.evaluation.board_settings import BUDGETS, board_cells, usual_text_tokens
+from aim.evaluation.clips import QUESTIONS_PER_CLIP, tokens_a_side
+from aim.evaluation.every_finding import every_finding, findings_report
+from aim.evaluation.provenance import code_hash
+from aim.evaluation.run import WORK, records_folder, run
+from aim.evaluation.settings import Setting
+from aim.evaluation.summary import Evaluation
+from aim.kernels.refusal import Refusal
+from aim.runtime.vlm import VLM, load
+from aim.runtime.weights import weights_digest
+from aim.views.text_tables import plain_table
+
+LEAST_CLIPS = 2
+TRIAL = "everything-"
+
+
+@dataclass(frozen=True)
+class Session:
+    """What all parts share.
+
+    Attributes:
+        questions: None for all; else about so many, for trying it out.
+        work: where answers are kept and a part goes on.
+        folder: where the stored files go.
+    """
+
+    vlm: VLM
+    weights: str
+    questions: int | None
+    processes: int
+    work: Path
+    folder: Path
+
+    def clips(self, usual: int, of_each: int) -> int:
+        """How many clips a part takes that usually takes `usual`, with so many questions of each."""
+        return usual if self.questions is None else min(usual, max(LEAST_CLIPS, math.ceil(self.questions / of_each)))
+
+    @property
+    def held_out(self) -> int:
+        """How many clips the findings, the board and the table of accuracy take."""
+        return self.clips(CLIPS, QUESTIONS_PER_CLIP)
+
+    def evaluation(self, settings: list[Setting]) -> Evaluation:
+        records = run(self.vlm, settings, self.held_out, folder=self.records, processes=self.processes)
+        return Evaluation(records, self.vlm.model.config, tokens_a_side(self.vlm) ** 2)
+
+    @property
+    def records(self) -> Path:
+        return records_folder(self.vlm.name, "test", self.weights, self.work)
+
+    def head(self, name: str) -> dict:
+        return stored.about(name, self.weights) | {"split": "test", "clips": self.held_out}
+
+
+def _accuracy(session: Session) -> dict:
+    return session.head("accuracy.json") | accuracy_report(session.evaluation(list(COLUMNS.values())))
+
+
+def _findings(session: Session) -> dict:
+    findings = every_finding(session.vlm)
+    settings = list(dict.fromkeys(setting for finding in findings for setting in finding.settings()))
+    return session.head("findings.json") | findings_report(findings, session.evaluation(settings))
+
+
+def _board(session: Session) -> dict:
+    text_tokens = usual_text_tokens(session.vlm)
+    cells = board_cells(session.vlm, [], text_tokens, BUDGETS)
+    return session.head("board.json") | {"text_tokens": text_tokens} | judge_board(cells, session.evaluation(settings_of(cells)))
+
+
+def _guard(session: Session) -> dict:
+    clips = session.clips(guard_threshold.CLIPS, tuned_settings.QUESTIONS)
+    return guard_threshold.calibrate(session.vlm.name, session.weights, clips, session.processes, session.work, _tell)
+
+
+def _tuned(session: Session) -> dict:
+    clips = session.clips(tuned_settings.CLIPS, tuned_settings.QUESTIONS)
+    name, budgets = session.vlm.name, tuned_settings.BUDGETS
+    return tuned_settings.compare(name, session.weights, clips, budgets, session.processes, session.work, _tell)
+
+
+def _times(name: str, flags: str, short: str) -> Callable[[Session], dict]:
+    """`python -m aim bench` in a process of its own, whose memory nothing else takes; with other flags where it is only tried out."""
+
+    def measure(session: Session) -> dict:
+        command = f"bench {flags if session.questions is None else short}"
+        ended = subprocess.run([sys.executable, "-m", "aim", *command.split(), "--json"], stdout=subprocess.PIPE, text=True, check=False)
+        if ended.returncode:
+            raise Refusal(f"python -m aim {command} ended with code {ended.returncode}; its message stands above. Run it alone.")
+        return stored.about(name, stored.RANDOM) | {"command": f"python -m aim {command.strip()}"} | json.loads(ended.stdout)
+
+    return measure
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stored file and how it is measured.
+
+    Attributes:
+        each: seconds of one core that a clip takes, in a run with all questions. A part that finds answers of another one takes less.
+        fixed: seconds that it takes besides, on two cores. Both were measured on two cores of an AMD EPYC.
+    """
+
+    name: str
+    measure: Callable[[Session], dict]
+    each: float = 0.0
+    fixed: float = 0.0
+    usual: int = 0
+    of_each: int = 1
+
+    def estimate(self, session: Session) -> float:
+        """Seconds, if nothing of it is there yet."""
+        short = self.fixed if session.questions is None else min(self.fixed, 30)
+        return short + self.each * session.clips(self.usual, self.of_each) / session.processes
+
+
+# In this order. The first two are short and decide most. The times come last, when nothing else of this command runs.
+PARTS = (
+    Part("accuracy.json", _accuracy, 1.0, 10, CLIPS, QUESTIONS_PER_CLIP),
+    Part("guard.json", _guard, 4.0, 10, guard_threshold.CLIPS, tuned_settings.QUESTIONS),
+    Part("findings.json", _findings, 30.0, 10, CLIPS, QUESTIONS_PER_CLIP),
+    Part("board.json", _board, 30.0, 10, CLIPS, QUESTIONS_PER_CLIP),
+    Part("tuned.json", _tuned, 30.0, 60, tuned_settings.CLIPS, tuned_settings.QUESTIONS),
+    Part("bench.json", _times("bench.json", "", "--model bundled --frames 4 --runs 1 --new-tokens 2"), fixed=600),
+    Part(
+        "end_to_end.json",
+        _times(
+            "end_to_end.json",
+            "--end-to-end --frames 8 --tower-merge 0.3",
+            "--model bundled --end-to-end --frames 2 --tower-merge 0.3 --runs 1 --new-tokens 2",
+        ),
+        fixed=600,
+    ),
+    Part("growth.json", _times("growth.json", "--growth", "--model bundled --growth --frames 2 4 --new-tokens 2"), fixed=600),
+)
+
+
+def everything(model: str, questions: int | None, processes: int | None, work: Path | None) -> str:
+    """Measure every part that is not there yet, and return how long each took.
+
+    Raises:
+        Refusal: another model than the bundled one without `questions`, numbers out of range, or parts that could not be measured.
+    """
+    if questions is not None and questions < 1:
+        raise Refusal(f"--questions is {questions}; accepted: 1 or more. Leave it out to measure all, and to write the files in assets/.")
+    if questions is None and model != "bundled":
+        raise Refusal("--everything writes the figures of the bundled model; leave out --model, or try it with --questions 40.")
+    vlm, work = load(model, device="cpu"), work or WORK
+    folder = stored.ASSETS if questions is None else work / f"{TRIAL}{questions}"
+    session = Session(vlm, weights_digest(vlm.model), questions, processes or os.cpu_count() or 1, work, folder)
+    left = [part for part in PARTS if not _is_there(part, session)]
+    _announce(left, session)
+    rows, failed = [["part", "time"]], []
+    for part in PARTS:
+        took = "kept"
+        if part in left:
+            start = time.perf_counter()
+            _tell(f"{part.name}: begins")
+            try:
+                stored.write(part.name, part.measure(session), folder)
+            except Refusal as refusal:
+                failed.append(f"{part.name}: {refusal}")
+            took = "not measured" if failed and failed[-1].startswith(part.name) else _words(time.perf_counter() - start)
+        rows.append([part.name, took])
+    table = plain_table(rows)
+    if failed:
+        _tell(table)
+        raise Refusal("Not all was measured. " + " ".join(failed))
+    return "\n\n".join([table, f"The files are in {folder.name}/.", *([write_documents()] if questions is None else [])])
+
+
+def _is_there(part: Part, session: Session) -> bool:
+    report = stored.read(part.name, session.folder)
+    return report is not None and not stored.earlier(part.name, report, session.weights)
+
+
+def _announce(left: list[Part], session: Session) -> None:
+    """Say what is kept, what will be measured and for about how long, and which answers are left alone since they are of something else."""
+    for part in PARTS:
+        told = f"about {_words(part.estimate(session))}" if part in left else "kept, it is of the present weights and code"
+        _tell(f"{part.name}: {told}")
+    _tell(f"all: about {_words(sum(part.estimate(session) for part in left))} at most on {session.processes} quiet cores")
+    present = [f"{session.weights[:8]}-{code_hash(name)[:8]}" for name in ("records", "guard.json", "tuned.json")]
+    answers = [path.name for path in sorted(session.work.glob("*-*")) if not path.name.startswith(TRIAL)]
+    others = [name for name in answers if not any(mark in name for mark in present)]
+    if others:
+        _tell(f"Left alone, since they are of other weights, code or clips: {', '.join(others)}")
+
+
+def _words(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{minutes / 60:.1f} h" if minutes >= 90 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
