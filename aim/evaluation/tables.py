@@ -69,7 +69,7 @@ def same_ratio_sentence(report: dict) -> str:
     ratios = ", ".join(point["x"] for point in points if point["series"] == "official chain")
     return (
         f"At one merge ratio the official chain leaves a token more of an odd grid. At ratios of {ratios} it answers "
-        f"{row('official chain')} % right, and ours {row('raster chain, same ratio')} %."
+        f"{row('official chain')} % right, and ours {row('raster chain, same ratio')} %. This was {origin(report)}."
     )
 
 

@@ -5,13 +5,13 @@ import math
 import pytest
 
 import aim
-from aim.evaluation.board import BETTER, OPEN, WORSE, settings_of, verdict, widened
+from aim.evaluation.board import BETTER, OPEN, WORSE, settings_of, verdict
 from aim.evaluation.board_chart import board_chart
 from aim.evaluation.board_settings import BUDGETS, CONTROLS, OVER, board_cells, usual_text_tokens
 from aim.evaluation.board_table import CONTROL_HEAD, HEAD, board_rows, board_text
 from aim.evaluation.clips import held_out_clip
 from aim.evaluation.settings import Setting
-from aim.evaluation.statistics import Interval, Z
+from aim.evaluation.statistics import Interval, Z, widened
 from aim.methods import COMPARABLE
 from aim.planning.plan import plan_for
 from tests.benchmark import untrained

@@ -74,7 +74,9 @@ def test_held_out_accuracy_is_what_is_claimed_for_it(tmp_path, clips):
 
 def test_the_findings_shown_are_whole():
     findings = json.loads(FINDINGS_FILE.read_text())
-    assert [finding["number"] for finding in findings["findings"]] == list(range(1, 8))
+    numbers = [finding["number"] for finding in findings["findings"]]
+    # Eight to ten came later than the file that is stored, and the mark says of it that its code is earlier.
+    assert numbers == list(range(1, 11)) or (numbers == list(range(1, 8)) and "code" in findings["earlier"])
     assert all(check["questions"] > 0 for finding in findings["findings"] for check in finding["checks"])
 
 

@@ -14,7 +14,7 @@ import torch
 import aim
 from aim.commands.main import main
 from aim.evaluation.guard_threshold import area, balanced_accuracy, best_threshold
-from aim.evaluation.tuned_settings import ARMS, overruns, table
+from aim.evaluation.tuned_settings import ARMS, judged, overruns, table
 from aim.kernels.refusal import Refusal
 from aim.tuning.fidelity import Subject
 from aim.tuning.spending import frames_for, spend
@@ -143,17 +143,17 @@ def test_the_table_shows_shares_and_paired_differences():
         {"clip": clip, "budget": "4x", **{arm: arm != "paper's" or clip > 0 for arm in ARMS}, **{f"{arm}: cost": 0.5 for arm in ARMS}}
         for clip in range(4)
     ]
-    line = table(rows).splitlines()[-1]
+    line = table(judged(rows)).splitlines()[-1]
     assert "100.0 %" in line and "75.0 %" in line and "+25.0 (−24.0 to +74.0)" in line and "spends 50 %" in line
 
 
 def test_what_ran_over_the_budget_is_counted():
-    within = {"budget": "4x", **{f"{arm}: cost": 1.0 for arm in ARMS}}
-    rows = [within, within | {"paper's: cost": 1.06}, within | {"budget": "9x", "paper's: cost": 1.02}]
-    assert overruns([within]) == ""
-    assert overruns(rows).splitlines() == [
-        "4x less, paper's: 1 of the questions over the budget, by 6 % at most.",
-        "9x less, paper's: 1 of the questions over the budget, by 2 % at most.",
+    within = [{"clip": clip, "budget": "4x", **dict.fromkeys(ARMS, True), **{f"{arm}: cost": 1.0 for arm in ARMS}} for clip in range(2)]
+    over = within[0] | {"paper's: cost": 1.06}
+    assert overruns(judged(within)) == []
+    assert overruns(judged([*within, over, *(row | {"budget": "9x"} for row in (over, *within))])) == [
+        "4x less, paper's: 1 of 3 questions over the budget, by 6.0 % at most.",
+        "9x less, paper's: 1 of 3 questions over the budget, by 6.0 % at most.",
     ]
 
 
