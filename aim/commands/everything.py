@@ -35,6 +35,7 @@ from aim.views.text_tables import plain_table
 
 LEAST_CLIPS = 2
 TRIAL = "everything-"
+TOWERS = "--end-to-end --still 0.5 --tower-merge 0.3 --tower-reuse 0.03137"
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,8 @@ PARTS = (
         "end_to_end.json",
         _times(
             "end_to_end.json",
-            "--end-to-end --frames 8 --tower-merge 0.3",
-            "--model bundled --end-to-end --frames 2 --tower-merge 0.3 --runs 1 --new-tokens 2",
+            f"--frames 8 {TOWERS}",
+            f"--model bundled --frames 2 {TOWERS} --runs 1 --new-tokens 2",
         ),
         fixed=600,
     ),

@@ -29,4 +29,5 @@ def tower_times(finding: Finding, evaluation: Evaluation) -> dict[str, float]:
     settings = finding.settings()
     if all(setting.tower is None for setting in settings):
         return {}
-    return {setting.label: evaluation.summary(setting).tower_milliseconds for setting in settings}
+    # Shrunken frames are enlarged again, so their time is no saving.
+    return {setting.label: evaluation.summary(setting).tower_milliseconds for setting in settings if not setting.shrunk}

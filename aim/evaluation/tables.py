@@ -81,8 +81,9 @@ def tower_table(report: dict) -> str:
     points, times = found[0]["points"], report["tower_milliseconds"]
     rows = [["vision tower", "under", "right", "95 % interval", "tower GFLOP, modelled", "tower ms a clip, measured"]]
     for point in points:
-        cells = _shares(point["accuracy"][ALL])
-        rows.append([point["x"], point["series"], *cells, f"{point['vision_gflops']:.2f}", f"{times[point['setting']]:.1f}"])
+        took = times.get(point["setting"])
+        cost = [f"{point['vision_gflops']:.2f}", "–" if took is None else f"{took:.1f}"]
+        rows.append([point["x"], point["series"], *_shares(point["accuracy"][ALL]), *cost])
     return f"It was {origin(report)}:\n\n{markdown_table(rows, aligned=False)}"
 
 
