@@ -13,7 +13,8 @@ import torch
 from aim.kernels.products import exact_products
 from aim.runtime.vlm import VLM, load
 
-Task, Result = TypeVar("Task"), TypeVar("Result")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
 def in_order(function: Callable[[Task], Result], tasks: Sequence[Task], processes: int) -> Iterator[Result]:

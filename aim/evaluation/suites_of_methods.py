@@ -6,6 +6,8 @@ the method's own knobs, at the share of tokens that the claim names.
 
 from __future__ import annotations
 
+from typing import Any
+
 from aim.evaluation.board_settings import BUDGETS, CONTROLS, board_cells, usual_text_tokens
 from aim.evaluation.findings import AS_GOOD, BETTER, RECALL, Check, Finding, Point
 from aim.evaluation.settings import Setting
@@ -37,7 +39,10 @@ def findings_of_methods(vlm: VLM) -> list[Finding]:
 
 def tower_finding(vlm: VLM) -> Finding:
     """Finding 8. Times are measured beside it (`every_finding.tower_times`)."""
-    methods: dict[str, Method] = {"full model": Full(), "AIM, merged to 25 % and pruned": AIM(merge_ratio=0.25, **RAMP)}
+    methods: dict[str, Method] = {
+        "full model": Full(),
+        "AIM, merged to 25 % and pruned": AIM(merge_ratio=0.25, l1=RAMP["l1"], l2=RAMP["l2"]),
+    }
     towers = {"full": None, **{name: vlm.fit_tower(tower) for name, tower in TOWERS.items()}}
     settings = {name: {kind: Setting(method, FRAMES, tower) for kind, tower in towers.items()} for name, method in methods.items()}
     fewer = {name: Setting(method, FEWER) for name, method in methods.items()}
@@ -74,17 +79,17 @@ def tower_finding(vlm: VLM) -> Finding:
 def evidence_finding(vlm: VLM) -> Finding:
     """Finding 9, on settings of the board."""
     budgets = {frames: tuple(times for those, times in EVIDENCE_BUDGETS if those == frames) for frames in BUDGETS}
-    cells = [cell for cell in board_cells(vlm, [], usual_text_tokens(vlm), budgets) if cell.setting]
-    places = {(cell.method, cell.frames): cell.setting for cell in cells}
+    cells = [(cell, cell.setting) for cell in board_cells(vlm, [], usual_text_tokens(vlm), budgets) if cell.setting is not None]
+    places = {(cell.method, cell.frames): setting for cell, setting in cells}
     checks = [
         Check(
             f"{cell.method} against {control}, {cell.frames} frames, {cell.budget}x fewer",
-            cell.setting,
+            setting,
             places[control, cell.frames],
             BETTER,
             told=control == "random" and cell.frames == FRAMES and cell.method in TOLD,
         )
-        for cell in cells
+        for cell, setting in cells
         if cell.method not in CONTROLS
         for control in ("random", "fewerframes")
     ]
@@ -96,7 +101,7 @@ def evidence_finding(vlm: VLM) -> Finding:
         "under a random choice or with fewer frames, at the same FLOPs. Merging alone drops no patch, so it keeps all.",
         axis="method",
         lines=False,
-        points=[Point(f"{cell.frames} frames, {cell.budget}x fewer FLOPs", cell.method, cell.setting) for cell in cells],
+        points=[Point(f"{cell.frames} frames, {cell.budget}x fewer FLOPs", cell.method, setting) for cell, setting in cells],
         checks=checks,
         figure=RECALL,
         widened=True,
@@ -107,7 +112,8 @@ def claims_finding(vlm: VLM) -> Finding:
     """Finding 10: a table of (claim, what is compared, the method, with what, what is expected)."""
 
     def at(name: str, share: float, **knobs) -> Setting:
-        return Setting(METHODS[name](keep_ratio=share, **knobs).for_depth(vlm.num_layers, vlm.ramp), FRAMES)
+        kind: Any = METHODS[name]
+        return Setting(kind(keep_ratio=share, **knobs).for_depth(vlm.num_layers, vlm.ramp), FRAMES)
 
     quarter, tenth, cut = 0.25, 0.1, {"layer": 2}
     rows: list[tuple[str, str, Setting, Setting, str]] = [

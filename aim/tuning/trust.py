@@ -80,9 +80,11 @@ def guard(
     LOADED.check("vlm", vlm)
     CLIP.check("clip", clip)
     ANSWER.check("answer", answer)
-    stored = calibration() if threshold is None else None
-    limit = stored.threshold if stored else threshold
-    Bounds(0).check("threshold", limit, "It is in nats. Use 0.07, for example.")
+    stored = None
+    if threshold is None:
+        stored = calibration()
+        threshold = stored.threshold
+    Bounds(0).check("threshold", threshold, "It is in nats. Use 0.07, for example.")
     given = first_token(answer)
     milder = milder_than(answer.method, vlm.num_layers)
     if milder == answer.method.for_depth(vlm.num_layers):
@@ -98,7 +100,7 @@ def guard(
     strayed = divergence(calm, given)
     word = vlm.checkpoint.tokenizer.decode([int(calm.argmax())]).strip()
     differs = int(calm.argmax()) != int(given.argmax())
-    if strayed <= limit:
+    if strayed <= threshold:
         return Verdict(milder, strayed, False, "A milder setting gives nearly the same first word.")
     aged = f" The threshold of this warning was {EARLIER}." if stored and are_earlier(stored.weights) else ""
     what = f"a milder setting would begin with “{word}”" if differs else "a milder setting is less or more sure of its first word"
