@@ -108,3 +108,13 @@ def test_the_limits_are_those_that_the_family_refuses(name, limits):
                 model.family.fit_tower(tower, model.vision.num_layers)
         else:
             assert model.family.fit_tower(tower, model.vision.num_layers).layer >= 1
+
+
+@pytest.mark.whole
+def test_the_page_hides_what_the_tower_cannot_do(tmp_path):
+    from aim.ui.page import build_demo
+
+    parts = {each["props"].get("elem_id"): each["props"] for each in build_demo(Unable(), tmp_path).config["components"]}
+    assert parts["tower-merge"]["visible"] and parts["tower-merge"]["value"] == 1
+    assert not parts["tower-reuse"]["visible"] and parts["tower-reuse"]["value"] == 0
+    assert "Such-VL reuses nothing" in parts["tower"]["value"]
