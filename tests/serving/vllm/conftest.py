@@ -8,6 +8,10 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
+from aim.serving.vllm.served import SERVED
+
 
 def _prepare() -> None:
     os.environ.update(VLLM_CPU_OMP_THREADS_BIND="nobind", VLLM_WORKER_MULTIPROC_METHOD="spawn", DO_NOT_TRACK="1")
@@ -23,3 +27,19 @@ def _prepare() -> None:
 # pytest reads this file where vLLM is not installed too, although it collects nothing here then.
 if find_spec("vllm"):
     _prepare()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def classes_are_looked_at_here():
+    """Before a start vLLM looks at the model's class in a process of its own, which has to import vLLM for it. It keeps what it saw in its
+    cache, where the server of the tests finds it."""
+    from vllm import ModelRegistry
+    from vllm.model_executor.models import registry
+    from vllm.plugins import load_general_plugins
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_run_in_subprocess", lambda look: look())
+        load_general_plugins()
+        for architecture, _ in SERVED.values():
+            ModelRegistry.models[architecture].inspect_model_cls()
+        yield

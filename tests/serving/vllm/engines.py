@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from importlib import import_module
 
 import pytest
 from vllm import LLM, ModelRegistry, SamplingParams
 from vllm.distributed import cleanup_dist_env_and_memory
-from vllm.plugins import load_general_plugins
 
 from aim.serving.vllm.served import SERVED
 from tests.serving.vllm.cases import FPS, NEW_TOKENS, QWEN, REFERENCES, frames_of
@@ -34,11 +32,8 @@ SETTINGS = {
 @contextmanager
 def engine(kind: str, checkpoint: str, served_by: str | None = None, **settings):
     """A checkpoint of a kind, a key of `SERVED`, served by a class "module:name", by default the plugin's."""
-    load_general_plugins()
     architecture, home = SERVED[kind]
-    module, _, class_name = (served_by or home).partition(":")
-    # The class itself, since vLLM looks at one that it has to import in a process of its own.
-    ModelRegistry.register_model(architecture, getattr(import_module(module), class_name))
+    ModelRegistry.register_model(architecture, served_by or home)
     started = LLM(checkpoint, **SETTINGS, **settings)
     try:
         yield started
