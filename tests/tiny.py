@@ -10,23 +10,37 @@ import pytest
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from aim.bench.tiny_axes_models import glm4v, glm46v, qwen2_5_vl, qwen2_vl, qwen3_5, qwen3_5_moe, qwen3_vl, qwen3_vl_moe
+from aim.bench.tiny_axes_models import (
+    glm4v,
+    glm46v,
+    minicpmv4_6,
+    qwen2_5_vl,
+    qwen2_vl,
+    qwen3_5,
+    qwen3_5_moe,
+    qwen3_omni_moe,
+    qwen3_vl,
+    qwen3_vl_moe,
+)
 from aim.bench.tiny_models import (
     IMAGE,
     PAD,
     VIDEO,
+    exaone4_5,
     gemma3,
     gemma4,
     internvl,
     llava,
     llava_next_video,
     llava_onevision,
+    perception_lm,
     smolvlm,
     video_llama_3,
 )
 from aim.bench.tiny_models import NEWLINE as NEWLINE
 from aim.bench.tiny_models import TEXT as TEXT
 from aim.bench.tiny_models import VISION as VISION
+from aim.families import FAMILIES
 from tests.tiny_inputs import (
     Part,
     gemma3_clip,
@@ -42,6 +56,10 @@ from tests.tiny_inputs import (
     llava_next_video_image,
     llava_onevision_clip,
     llava_onevision_image,
+    minicpm_clip,
+    minicpm_image,
+    omni_clip,
+    perception_image,
     qwen_clip,
     qwen_image,
     smolvlm_clip,
@@ -70,6 +88,7 @@ class TinyFamily:
         linear: the even layers of its LLM are linear attention, which caches no tokens.
         tiled: it shows every image in tiles too, whose patches the hooks on its tower do not report.
         windows: all layers of its LLM but every third have a window, which is longer than the prompts.
+        packed: the pixels of all pictures stand in one row, their last axis.
     """
 
     model: Callable
@@ -83,6 +102,7 @@ class TinyFamily:
     linear: bool = False
     tiled: bool = False
     windows: bool = False
+    packed: bool = False
 
     def cached(self, lengths: list[int]) -> list[int]:
         """How many entries the layers' caches hold where the layers ran on so many tokens."""
@@ -118,15 +138,19 @@ class TinyFamily:
             values = [inputs[name] for inputs in alone]
             if name in ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids"):
                 values = [torch.nn.functional.pad(value, (longest - value.shape[1], 0), value=PAD) for value in values]
-            batch[name] = torch.cat(values)
+            batch[name] = torch.cat(values, self.axis(name))
         return batch, alone
+
+    def axis(self, name: str) -> int:
+        """The axis along which an input has its pictures."""
+        return -1 if self.packed and name.startswith("pixel") else 0
 
     def _prompt(self, parts: list[Part]) -> dict[str, torch.Tensor]:
         ids = torch.tensor([[token for part, _ in parts for token in part]])
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         names = dict.fromkeys(name for _, further in parts for name in further)
         for name in names:
-            inputs[name] = torch.cat([further[name] for _, further in parts if name in further])
+            inputs[name] = torch.cat([further[name] for _, further in parts if name in further], self.axis(name))
         if self.token_types:
             inputs[self.token_types] = (ids == IMAGE).int() + 2 * (ids == VIDEO).int()
         if self.counts_images and "image_sizes" in inputs:
@@ -151,7 +175,12 @@ TINY: dict[str, TinyFamily] = {
     "gemma4": TinyFamily(gemma4, gemma4_clip, gemma4_image, 25, lambda frames: 4 * frames, token_types="mm_token_type_ids", windows=True),
     "glm4v": TinyFamily(glm4v, glm_clip, qwen_image, 35, lambda frames: 2 + 3 * -(-frames // 2), step=2, token_types="mm_token_type_ids"),
     "glm46v": TinyFamily(glm46v, glm_clip, qwen_image, 35, lambda frames: 2 + 3 * -(-frames // 2), step=2, token_types="mm_token_type_ids"),
+    "exaone4_5": TinyFamily(exaone4_5, qwen_clip, qwen_image, 35, lambda frames: 2, step=2, windows=True),
+    "minicpmv4_6": TinyFamily(minicpmv4_6, minicpm_clip, minicpm_image, 35, lambda frames: 1 + 2 * frames, linear=True, packed=True),
+    "perception_lm": TinyFamily(perception_lm, llava_next_video_clip, perception_image, 25, lambda frames: 0),
 }
+if "qwen3_omni_moe_thinker" in FAMILIES:
+    TINY["qwen3_omni_moe_thinker"] = TinyFamily(qwen3_omni_moe, omni_clip, qwen_image, 35, lambda frames: 2, step=2)
 # Those whose pictures keep their shape, in tokens of 8 x 8 pixels, and those whose positions have three axes.
 ANY_SIZE = {name for name, family in TINY.items() if family.per_frame == 35}
 AXES = {name for name in TINY if name.startswith(("qwen", "glm"))}
@@ -164,9 +193,8 @@ def clip_inputs(frames=4, seed=0, before=3, after=6):
 
 def pictures_of(inputs: dict) -> dict:
     """What of a prompt's inputs its pictures are."""
-    return {
-        name: value for name, value in inputs.items() if name.startswith(("pixel", "video_", "image_grid", "image_merge", "num_frames"))
-    }
+    kinds = ("pixel", "target_sizes", "video_grid", "video_merge", "video_position", "image_grid", "image_merge", "num_frames")
+    return {name: value for name, value in inputs.items() if name.startswith(kinds)}
 
 
 def both_kinds(tiny):
@@ -196,8 +224,11 @@ def by_default(*, without: Callable[[str], bool], mark: pytest.MarkDecorator = p
     return [pytest.param(name, marks=mark if without(name) else ()) for name in TINY]
 
 
+# Those whose stock models give the logits of every token, whatever they are asked for.
+KEEPS_EVERY_LOGIT = {"video_llama_3", "qwen3_omni_moe_thinker", "minicpmv4_6"}
 # Families that differ from another one in little, or of which a file of their own looks at what differs by default (Gemma, VideoLLaMA3).
 ALIKE = {"llava", "llava_next_video", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "gemma3", "gemma4", "glm4v", "glm46v", "video_llama_3"}
+ALIKE |= {"qwen3_omni_moe_thinker", "exaone4_5", "minicpmv4_6", "perception_lm"}
 EACH = by_default(without=ALIKE.__contains__)
 # For tests of what has little to do with the family: one with a plain prompt, and one whose positions have three axes.
 FEWER = by_default(without=lambda name: name not in {"llava_onevision", "qwen2_5_vl"}, mark=pytest.mark.every)

@@ -55,6 +55,12 @@ SMOLVLM_TEMPLATE = (
     "{% elif line['type'] == 'image' %}<image>{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
+PERCEPTION_TEMPLATE = (
+    "{% for message in messages %}<|start_header_id|>{{ message['role'] }}<|end_header_id|>\n\n{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<|image|>{% elif part['type'] == 'video' %}<|video|>{% endif %}{% endfor %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}<|eot_id|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+)
 GLM_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>\n{% for part in message['content'] %}{% if part['type'] == 'image' %}"
     "<|begin_of_image|><|image|><|end_of_image|>{% elif part['type'] == 'video' %}<|begin_of_video|><|video|><|end_of_video|>"
@@ -70,6 +76,7 @@ THINKING_TEMPLATE = QWEN3_TEMPLATE.replace(
     "<|im_start|>assistant\n{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n"
     "{% else %}<think>\n{% endif %}{% endif %}",
 )
+EXAONE_TEMPLATE = THINKING_TEMPLATE.replace("<|vision_start|>", "<vision>").replace("<|vision_end|>", "</vision>")
 QWEN_MARKERS = {95: "<|vision_start|>", 96: "<|vision_end|>", IMAGE: "<|image_pad|>", VIDEO: "<|video_pad|>"}
 COMMON = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.3, 0.3, 0.2], "resample": 3, "rescale_factor": 1 / 255}
 QWEN3_PICTURES = {**COMMON, "size": {"shortest_edge": 64, "longest_edge": 25165824}}
@@ -94,6 +101,26 @@ FOLDERS = {
     "qwen3_vl_moe": (QWEN3_TEMPLATE, QWEN_MARKERS, {"video_preprocessor_config.json": QWEN3_PICTURES}),
     "qwen3_5": (THINKING_TEMPLATE, QWEN_MARKERS, {"video_preprocessor_config.json": QWEN3_PICTURES}),
     "qwen3_5_moe": (THINKING_TEMPLATE, QWEN_MARKERS, {"video_preprocessor_config.json": QWEN3_PICTURES}),
+    "minicpmv4_6": (
+        THINKING_TEMPLATE.replace("<|vision_start|>", "").replace("<|vision_end|>", "\n"),
+        {90: "<image_id>", 91: "</image_id>", 95: "<image>", 96: "</image>", IMAGE: "<|image_pad|>", VIDEO: "<|video_pad|>"},
+        {"video_preprocessor_config.json": {**COMMON, "scale_resolution": 96}},
+    ),
+    "perception_lm": (
+        PERCEPTION_TEMPLATE,
+        {90: "<|start_header_id|>", 91: "<|end_header_id|>", 92: "<|eot_id|>", IMAGE: "<|image|>", VIDEO: "<|video|>"},
+        {"video_preprocessor_config.json": SQUARE, "preprocessor_config.json": {**SQUARE, "tile_size": 40}},
+    ),
+    "exaone4_5": (
+        EXAONE_TEMPLATE,
+        {95: "<vision>", 96: "</vision>", IMAGE: "<|image_pad|>", VIDEO: "<|video_pad|>"},
+        {"preprocessor_config.json": {**COMMON, "min_pixels": 64, "max_pixels": 12845056}},
+    ),
+    "qwen3_omni_moe_thinker": (
+        QWEN3_TEMPLATE,
+        QWEN_MARKERS,
+        {"preprocessor_config.json": {**COMMON, "min_pixels": 64, "max_pixels": 12845056}},
+    ),
     "internvl": (
         INTERNVL_TEMPLATE,
         {95: "<img>", 96: "</img>", IMAGE: "<IMG_CONTEXT>", VIDEO: "<video>"},

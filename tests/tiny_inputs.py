@@ -39,6 +39,10 @@ def llava_next_video_image(generator) -> Part:
     return [IMAGE] * (100 + 10 * 17), {"pixel_values": pixels, "image_sizes": torch.tensor([[30, 50]])}
 
 
+def perception_image(generator) -> Part:
+    return [IMAGE] * 25, {"pixel_values": torch.randn(1, 1, 3, 40, 40, generator=generator)}
+
+
 def internvl_clip(frames: int, generator) -> Part:
     ids = [token for frame in range(frames) for token in [NEWLINE, 3 + frame, 95, *[IMAGE] * 25, 96]]
     return ids, {"pixel_values": torch.randn(frames, 3, 40, 40, generator=generator)}
@@ -94,6 +98,12 @@ def qwen_clip(frames: int, generator) -> Part:
     return [95, *[VIDEO] * (steps * 35), 96], {"pixel_values_videos": patches, "video_grid_thw": sizes}
 
 
+def omni_clip(frames: int, generator) -> Part:
+    """As `qwen_clip`, with the seconds of a step."""
+    ids, inputs = qwen_clip(frames, generator)
+    return ids, {**inputs, "video_second_per_grid": torch.tensor([2.0])}
+
+
 def timed_clip(frames: int, generator) -> Part:
     """As `qwen_clip`, with two words for the time before each step, and markers around it."""
     ids, inputs = qwen_clip(frames, generator)
@@ -125,6 +135,20 @@ def video_llama_image(generator) -> Part:
     columns = int(torch.randint(4, 7, (1,), generator=generator))
     patches, sizes = torch.randn(3 * columns, 48, generator=generator), torch.tensor([[1, 3, columns]])
     return [IMAGE] * (3 * columns), {"pixel_values": patches, "image_grid_thw": sizes, "image_merge_sizes": torch.tensor([1])}
+
+
+def minicpm_clip(frames: int, generator) -> Part:
+    """A word for the clip's number, and frames of 5 x 7 tokens between markers."""
+    ids = [3, *(token for _ in range(frames) for token in [95, *[VIDEO] * 35, 96])]
+    patches = torch.randn(1, 3, 4, frames * 560 * 4, generator=generator)
+    return ids, {"pixel_values_videos": patches, "target_sizes_videos": torch.tensor([[20, 28]] * frames)}
+
+
+def minicpm_image(generator) -> Part:
+    """Of a size of its own: 3 x 4, 3 x 5 or 3 x 6 tokens."""
+    columns = int(torch.randint(4, 7, (1,), generator=generator))
+    patches = torch.randn(1, 3, 4, 48 * columns * 4, generator=generator)
+    return [95, *[IMAGE] * (3 * columns), 96], {"pixel_values": patches, "target_sizes": torch.tensor([[12, 4 * columns]])}
 
 
 def glm_clip(frames: int, generator) -> Part:

@@ -6,14 +6,27 @@ from collections.abc import Callable
 
 from transformers import PreTrainedModel
 
-from aim.bench.tiny_axes_models import glm4v, glm46v, qwen2_5_vl, qwen2_vl, qwen3_5, qwen3_5_moe, qwen3_vl, qwen3_vl_moe
+from aim.bench.tiny_axes_models import (
+    glm4v,
+    glm46v,
+    minicpmv4_6,
+    qwen2_5_vl,
+    qwen2_vl,
+    qwen3_5,
+    qwen3_5_moe,
+    qwen3_omni_moe,
+    qwen3_vl,
+    qwen3_vl_moe,
+)
 from aim.bench.tiny_models import (
+    exaone4_5,
     gemma3,
     gemma4,
     internvl,
     llava,
     llava_next_video,
     llava_onevision,
+    perception_lm,
     smolvlm,
     video_llama_3,
 )
@@ -27,6 +40,7 @@ TINY_MODELS: dict[str, Callable[..., PreTrainedModel]] = {
     "qwen2_5_vl": qwen2_5_vl,
     "qwen3_vl": qwen3_vl,
     "qwen3_vl_moe": qwen3_vl_moe,
+    "qwen3_omni_moe_thinker": qwen3_omni_moe,
     "qwen3_5": qwen3_5,
     "qwen3_5_moe": qwen3_5_moe,
     "internvl": internvl,
@@ -36,6 +50,9 @@ TINY_MODELS: dict[str, Callable[..., PreTrainedModel]] = {
     "video_llama_3": video_llama_3,
     "glm4v": glm4v,
     "glm46v": glm46v,
+    "exaone4_5": exaone4_5,
+    "minicpmv4_6": minicpmv4_6,
+    "perception_lm": perception_lm,
 }
 
 _SQUARE = {"size": {"height": 40, "width": 40}}
@@ -50,6 +67,7 @@ TINY_PICTURES: dict[str, dict] = {
     "qwen2_5_vl": _PIXELS,
     "qwen3_vl": _CLIP_PIXELS,
     "qwen3_vl_moe": _CLIP_PIXELS,
+    "qwen3_omni_moe_thinker": _PIXELS,
     "qwen3_5": _CLIP_PIXELS,
     "qwen3_5_moe": _CLIP_PIXELS,
     "internvl": _SQUARE,
@@ -59,4 +77,7 @@ TINY_PICTURES: dict[str, dict] = {
     "video_llama_3": _CLIP_PIXELS,
     "glm4v": _CLIP_PIXELS,
     "glm46v": _CLIP_PIXELS,
+    "exaone4_5": _PIXELS,
+    "minicpmv4_6": {"scale_resolution": 96},
+    "perception_lm": _SQUARE,
 }

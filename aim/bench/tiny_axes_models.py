@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from transformers import (
     Glm4vConfig,
     Glm4vForConditionalGeneration,
     Glm46VConfig,
     Glm46VForConditionalGeneration,
+    MiniCPMV4_6Config,
+    MiniCPMV4_6ForConditionalGeneration,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLConfig,
@@ -15,13 +18,15 @@ from transformers import (
     Qwen3_5ForConditionalGeneration,
     Qwen3_5MoeConfig,
     Qwen3_5MoeForConditionalGeneration,
+    Qwen3OmniMoeThinkerConfig,
+    Qwen3OmniMoeThinkerForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLMoeConfig,
     Qwen3VLMoeForConditionalGeneration,
 )
 
-from aim.bench.tiny_models import IMAGE, TEXT, VIDEO, ready
+from aim.bench.tiny_models import IMAGE, TEXT, VIDEO, VISION, ready
 
 MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
 QWEN = {"image_token_id": IMAGE, "video_token_id": VIDEO, "vision_start_token_id": 95, "vision_end_token_id": 96}
@@ -140,3 +145,32 @@ def qwen3_5_moe(layers=6, seed=0, **text):
         **QWEN,
     )
     return ready(Qwen3_5MoeForConditionalGeneration, config, seed)
+
+
+def qwen3_omni_moe(layers=6, seed=0, **text):
+    """The thinker of Qwen3-Omni: as Qwen3-VL with experts, beside a small encoder of sounds."""
+    experts = {**EXPERTS, "mlp_only_layers": []}
+    config = Qwen3OmniMoeThinkerConfig(
+        text_config={**TEXT, **experts, "head_dim": 8, "rope_parameters": dict(INTERLEAVED), "num_hidden_layers": layers, **text},
+        vision_config={**QWEN3_VISION, "deepstack_visual_indexes": [0, 1, 2]},
+        audio_config={"d_model": 32, "encoder_layers": 1, "encoder_attention_heads": 4, "encoder_ffn_dim": 64, "output_dim": 32}
+        | {"num_mel_bins": 16, "downsample_hidden_size": 8, "n_window": 10, "n_window_infer": 20},
+        audio_token_id=91,
+        audio_start_token_id=92,
+        **QWEN,
+    )
+    return ready(Qwen3OmniMoeThinkerForConditionalGeneration, config, seed)
+
+
+def minicpmv4_6(layers=6, seed=0, **text):
+    """MiniCPM-V 4.6 with 4 x 4 patches a token, joined half way. Every second layer of its LLM, the first too, is linear attention."""
+    config = MiniCPMV4_6Config(
+        text_config={"model_type": "qwen3_5_text", **TEXT, **LINEAR, "rope_parameters": dict(HALF), "num_hidden_layers": layers, **text},
+        vision_config={**VISION, "image_size": 40, "patch_size": 4, "num_hidden_layers": 4},
+        insert_layer_id=1,
+        image_token_id=IMAGE,
+        video_token_id=VIDEO,
+    )
+    model = ready(MiniCPMV4_6ForConditionalGeneration, config, seed)
+    torch.nn.init.normal_(model.model.vision_tower.vit_merger.linear_2.weight, std=0.02)
+    return model

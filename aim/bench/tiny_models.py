@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import torch
 from transformers import (
+    Exaone4_5_Config,
+    Exaone4_5_ForConditionalGeneration,
     Gemma3Config,
     Gemma3ForConditionalGeneration,
     Gemma4Config,
@@ -19,6 +21,8 @@ from transformers import (
     LlavaNextVideoForConditionalGeneration,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
+    PerceptionLMConfig,
+    PerceptionLMForConditionalGeneration,
     SmolVLMConfig,
     SmolVLMForConditionalGeneration,
     VideoLlama3Config,
@@ -174,3 +178,42 @@ def video_llama_3(layers=6, seed=0, **text):
         video_token_id=VIDEO,
     )
     return ready(VideoLlama3ForConditionalGeneration, config, seed)
+
+
+def exaone4_5(layers=6, seed=0, **text):
+    """EXAONE 4.5: two frames are one step of 5 x 7 tokens (10 x 14 patches). Every third layer of its LLM has no window."""
+    kinds = ["full_attention" if layer % 3 == 2 else "sliding_attention" for layer in range(layers)]
+    given = {"sliding_window": 512, "sliding_window_pattern": 3, "head_dim": 8, "layer_types": kinds}
+    config = Exaone4_5_Config(
+        text_config={"model_type": "exaone4", **TEXT, "num_hidden_layers": layers, **given, **text},
+        vision_config={
+            "depth": 4,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 4,
+            "num_key_value_heads": 2,
+            "out_hidden_size": 32,
+            "patch_size": 4,
+            "window_size": 16,
+            "fullatt_block_indexes": [1, 3],
+            "initializer_range": 0.3,
+        },
+        image_token_id=IMAGE,
+        video_token_id=VIDEO,
+    )
+    return ready(Exaone4_5_ForConditionalGeneration, config, seed)
+
+
+def perception_lm(layers=6, seed=0, **text):
+    """Perception LM with 5 x 5 tokens a frame (10 x 10 patches). A SigLIP stands for its tower, which is in a package of its own."""
+    numbers = {"embed_dim": 32, "depth": 2, "img_size": [40, 40], "patch_size": 4, "mlp_ratio": 2}
+    tower = {**VISION, "image_size": 40, "patch_size": 4, "num_hidden_layers": 2, "vision_use_head": False}
+    config = PerceptionLMConfig(
+        text_config={"model_type": "llama", **TEXT, "num_hidden_layers": layers, **text},
+        vision_config={"model_type": "siglip_vision_model", **tower, "model_args": numbers},
+        vision_use_cls_token=False,
+        projector_pooling_ratio=2,
+        image_token_id=IMAGE,
+        video_token_id=VIDEO,
+    )
+    return ready(PerceptionLMForConditionalGeneration, config, seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ def workload(model: PreTrainedModel, pictures: dict, frames: int, text_tokens: i
     token = family.video_token(config)
     token = family.image_token(config) if token is None else token
     clip = [number for part in family.prompt(grid, ()) for number in ([WORD] if isinstance(part, str) else [token] * part)]
+    if not family.token_types and getattr(config, "vision_start_token_id", None):
+        clip = [config.vision_start_token_id, *clip]  # by which the model finds the clip, to give it its positions
     words = text_tokens - (len(clip) - grid.tokens)
     if words < 2:
         least = text_tokens - words + 2
@@ -53,6 +56,8 @@ def workload(model: PreTrainedModel, pictures: dict, frames: int, text_tokens: i
         name: value for name, value in pixels_of(model, pictures, frames, height, width).items() if not name.startswith("pixel_values")
     }
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **{name: value.to(model.device) for name, value in sizes.items()}}
+    if family.timing is not None:
+        inputs |= {name: value.to(model.device) for name, value in family.timing(1.0).items()}
     if family.token_types:
         kinds = torch.zeros_like(ids, dtype=torch.int)
         for kind, placeholder in enumerate((family.image_token(config), family.video_token(config)), 1):
@@ -70,9 +75,15 @@ def pixels_of(model: PreTrainedModel, pictures: dict, frames: int, height: int =
 
 @contextmanager
 def visual_tokens(model: PreTrainedModel, work: Workload) -> Iterator[None]:
-    """Put random numbers in place of the vision tower's output, before anything is reduced, in every prefill while the block lasts."""
+    """Put random numbers in place of the vision tower's output, before anything is reduced, in every prefill while the block lasts.
+
+    Where the tower's output tells how large its pictures are, the prefill is told so itself.
+    """
+    parts, family = seams.parts_of(model), family_of(model.config)
+    taken = inspect.signature(type(parts.core).forward).parameters if family.keeping_sizes is not None else ()
+    sizes = {name: value for name, value in work.inputs.items() if name in taken and name not in (seams.IDS, seams.MASK)}
     ids = work.inputs["input_ids"]
-    [prompt] = read_prompts(ids, None, work.inputs, model.config, family_of(model.config))
+    [prompt] = read_prompts(ids, None, work.inputs, model.config, family)
     places = torch.cat([block.places for block in prompt.blocks]).to(ids.device)
     table = next(model.get_input_embeddings().parameters())
     generator = torch.Generator(table.device).manual_seed(0)
@@ -83,8 +94,15 @@ def visual_tokens(model: PreTrainedModel, work: Workload) -> Iterator[None]:
             kwargs[seams.EMBEDDINGS].index_copy_(1, places, tokens[None])
         return args, kwargs
 
-    hook = seams.parts_of(model).language_model.register_forward_pre_hook(fill, with_kwargs=True)
+    def tell(_module: nn.Module, args: tuple, kwargs: dict):
+        return args, kwargs | sizes if kwargs[seams.IDS].shape[1] > 1 else kwargs
+
+    hooks = [
+        parts.core.register_forward_pre_hook(tell, with_kwargs=True),
+        parts.language_model.register_forward_pre_hook(fill, with_kwargs=True),
+    ]
     try:
         yield
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -12,8 +14,10 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def on_cpu(vectors: list[Tensor]) -> list[Tensor]:
-    """Vectors of any lengths and one dtype, moved to the CPU in one copy, because the host waits for each copy from a GPU."""
-    if not vectors:
-        return []
-    joined = torch.cat([vector.to(vectors[0].device) for vector in vectors]).cpu()
-    return list(joined.split([len(vector) for vector in vectors]))
+    """Vectors of any lengths, moved to the CPU in one copy for each dtype, because the host waits for each copy from a GPU."""
+    found: dict[torch.dtype, Iterator[Tensor]] = {}
+    for dtype in dict.fromkeys(vector.dtype for vector in vectors):
+        alike = [vector for vector in vectors if vector.dtype == dtype]
+        joined = torch.cat([vector.to(alike[0].device) for vector in alike]).cpu()
+        found[dtype] = iter(joined.split([len(vector) for vector in alike]))
+    return [next(found[vector.dtype]) for vector in vectors]

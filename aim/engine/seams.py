@@ -50,6 +50,7 @@ TABLES = "position_embeddings"
 SHARED_KEYS = "shared_kv_states"  # a table in which some text models' attention layers leave keys and values for later ones
 
 # Arguments that an attention layer may hand to its attention function, and that SDPA would silently ignore.
+AUDIO_TOWER = "audio_tower"  # encodes sounds, which AIM never gives
 UNSERVED_ARGUMENTS = {"s_aux": "attention sinks", "softcap": "soft-capping"}
 WHOLE_PROMPT, WINDOW, LINEAR = "full_attention", "sliding_attention", "linear_attention"
 
@@ -239,7 +240,9 @@ def look_ahead(layer: Any, hidden: Tensor, tables: tuple[Tensor, Tensor], observ
     given[TABLES] = tuple(table.to(device) for table in tables)
     if SHARED_KEYS in inspect.signature(type(layer.self_attn).forward).parameters:
         given[SHARED_KEYS] = {}
-    layer.self_attn(**{HIDDEN: layer.input_layernorm(hidden.to(device))}, **given)
+    norm = getattr(layer, "input_layernorm", None)  # some have their norms behind the attention instead
+    hidden = hidden.to(device)
+    layer.self_attn(**{HIDDEN: hidden if norm is None else norm(hidden)}, **given)
 
 
 def final_norm(parts: Parts, hidden: Tensor) -> Tensor:
@@ -270,8 +273,9 @@ def cache_of(output: Any) -> DynamicCache | None:
 
 
 def transformer_layers(model: nn.Module) -> list[nn.Module]:
-    """Every transformer layer of a model, including those of its vision tower."""
-    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    """Every transformer layer of a model that pictures and words pass through, including those of its vision tower."""
+    unheard = {part for name, tower in model.named_modules() if name.endswith(AUDIO_TOWER) for part in tower.modules()}
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer) and module not in unheard]
 
 
 def runs_twice(layer: Any) -> bool:

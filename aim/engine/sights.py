@@ -44,7 +44,7 @@ def window_of(parts: seams.Parts, layer: Any) -> int | None:
     Some text models decide that layer by layer. In the others the config's window holds for all layers.
     """
     config = parts.text_config
-    if not seams.attends(layer):
+    if not seams.attends(layer) or not getattr(layer.self_attn, "is_sliding", True):
         return None
     if hasattr(layer.self_attn, "sliding_window"):
         return layer.self_attn.sliding_window

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aim.families import (
+    exaone4_5,
     gemma3,
     gemma4,
     glm4v,
@@ -11,10 +12,13 @@ from aim.families import (
     llava,
     llava_next_video,
     llava_onevision,
+    minicpmv4_6,
+    perception_lm,
     qwen2_5_vl,
     qwen2_vl,
     qwen3_5,
     qwen3_5_moe,
+    qwen3_omni_moe,
     qwen3_vl,
     qwen3_vl_moe,
     smolvlm,
@@ -41,13 +45,21 @@ FAMILIES: dict[str, Family] = {
     "gemma4": gemma4.FAMILY,
     "glm4v": glm4v.FAMILY,
     "glm46v": glm46v.FAMILY,
+    "exaone4_5": exaone4_5.FAMILY,
+    "minicpmv4_6": minicpmv4_6.FAMILY,
+    "perception_lm": perception_lm.FAMILY,
 }
+if qwen3_omni_moe.IS_UNIFORM:
+    FAMILIES["qwen3_omni_moe_thinker"] = qwen3_omni_moe.FAMILY
 
 # short name → published model, of every family.
 PUBLISHED: dict[str, Published] = {model.name: model for family in FAMILIES.values() for model in family.published}
 
-_THINKER = "Its LLM stands inside a part that also hears, beside one that speaks, and AIM does not yet find its way there."
-_THINKER_ALONE = "Its positions count time in fractions, and transformers before 5.21 builds it in another shape; AIM takes neither yet."
+_BESIDE_A_TALKER = (
+    "It is a thinker beside a part that speaks, and has no forward as a whole. Only the thinker can be reduced, which `aim.load` takes out "
+    "of the checkpoint."
+)
+_OLD_THINKER = "Transformers builds it in the shape that AIM reads since release 5.21."
 _FURTHER_FEATURES = (
     "Its visual tokens start empty, and layers far up in its LLM add their features under names of its own, "
     "which AIM cannot yet reduce along with the tokens."
@@ -67,21 +79,14 @@ _INDEXED = (
 
 _COMPRESSED = "Its LLM attends to keys that it makes of compressed ones (MLA), and it is too large for AIM to have been tried on it."
 
-_TIMM = "Its vision tower comes from the package timm, which AIM does not install and has not been tried with."
 _POOLED_BY_ATTENTION = "Its tower makes each token by attention over the token's patches, and AIM cannot plan or watch such a tower yet."
-_NARROWING = "Its vision tower goes on with a quarter of the patches from a layer inside it, and AIM cannot plan or watch such a tower yet."
-_NORM_BEHIND = "The layers of its LLM have no norm before their attention, and AIM cannot look ahead into such a layer yet."
 _DENSE_FIRST = "Its LLM has experts in all layers but the first ones, and AIM cannot plan such an LLM yet."
 
 # model type → why it cannot be reduced, or not yet (read off its code in transformers 5.23).
 REFUSED: dict[str, str] = {
-    "qwen3_omni_moe": _THINKER,
-    "qwen3_omni_moe_thinker": _THINKER_ALONE,
+    "qwen3_omni_moe": _BESIDE_A_TALKER,
     "granite4_vision": _FURTHER_FEATURES,
-    "perception_lm": _TIMM,
     "molmo2": _POOLED_BY_ATTENTION,
-    "minicpmv4_6": _NARROWING,
-    "exaone4_5": _NORM_BEHIND,
     "glm4v_moe": _DENSE_FIRST,
     "mllama": _CROSS_ATTENTION,
     "idefics": _CROSS_ATTENTION,
@@ -92,8 +97,15 @@ REFUSED: dict[str, str] = {
     "qwen4_exp": _INDEXED,
     "kimi_k25": _COMPRESSED,
 }
+if not qwen3_omni_moe.IS_UNIFORM:
+    REFUSED["qwen3_omni_moe_thinker"] = _OLD_THINKER
 
 __all__ = ["FAMILIES", "PUBLISHED", "REFUSED", "Encoded", "Family", "Picture", "Published", "Reader", "family_of", "find_published"]
+__all__ += ["reduced_part"]
+
+
+# What is suggested in place of a model that is refused: a small one that takes pictures and clips, and one of the most used.
+_TWO = f"{qwen3_5.FAMILY.published[0].hub_ids[0]} or {qwen3_vl.FAMILY.published[0].hub_ids[0]}"
 
 
 def family_of(config) -> Family:
@@ -106,12 +118,18 @@ def family_of(config) -> Family:
     if kind not in FAMILIES:
         reason = f" {REFUSED[kind]}" if kind in REFUSED else ""
         known = ", ".join(sorted(FAMILIES))
-        raise Refusal(f"The model is of type {kind!r}; supported are: {known}.{reason} Load a checkpoint of one of these.")
+        raise Refusal(f"The model is of type {kind!r}; supported are: {known}.{reason} Load a checkpoint of one of these, such as {_TWO}.")
     family = FAMILIES[kind]
     if reason := family.refuses(config):
-        taken = ", ".join(published.hub_ids[0] for published in family.published)
-        raise Refusal(f"The model is a {family.title} that is not supported. {reason} Load another of the family, such as {taken}.")
+        taken = " or ".join([published.hub_ids[0] for published in family.published][:2])
+        others = "" if " or " in taken else f", or one of another family, such as {_TWO}"
+        raise Refusal(f"The model is a {family.title} that is not supported. {reason} Load another of the family, such as {taken}{others}.")
     return family
+
+
+def reduced_part(config):
+    """The config of the part of a checkpoint that is loaded and reduced: a Qwen3-Omni's thinker, and of any other model all."""
+    return getattr(config, "thinker_config", config)
 
 
 def find_published(model: str) -> Published | None:

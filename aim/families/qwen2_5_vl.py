@@ -23,7 +23,8 @@ def _order(sizes: Tensor, vision) -> Tensor:
     return get_vision_window_index(sizes, vision.spatial_merge_size, vision.window_size, vision.patch_size)[0]
 
 
-def _vision_shape(config, grid: Grid) -> VisionShape:
+def vision_shape(config, grid: Grid) -> VisionShape:
+    """The tower's numbers: layers that attend within windows, and gated MLPs."""
     vision = config.vision_config
     together = vision.spatial_merge_size**2
     patches = grid.tokens_per_frame * together
@@ -86,8 +87,8 @@ FAMILY = replace(
     qwen2_vl.FAMILY,
     title="Qwen2.5-VL",
     good_for="Clips of many frames, text in the picture, and when something happens.",
-    encode=qwen2_vl.encoder(watch_tower, _vision_shape),
-    vision_shape=_vision_shape,
+    encode=qwen2_vl.encoder(watch_tower, vision_shape),
+    vision_shape=vision_shape,
     timing=_timing,
     watch_tower=watch_tower,
     tower_layers=partial(qwen2_vl.tower_layers, _windows),

@@ -105,7 +105,7 @@ def _sizes_by_position(ids: Tensor, positions: Tensor | None, token: int) -> Ite
         tokens, lengths = torch.unique_consecutive(row, return_counts=True)
         for value, part in zip(tokens.tolist(), places.split(lengths.tolist(), dim=1), strict=True):
             if value == token:
-                rows, columns = (part.amax(1) - part.amin(1) + 1).tolist()
+                rows, columns = (int(side) for side in (part.amax(1) - part.amin(1) + 1).tolist())
                 yield part.shape[1] // (rows * columns), rows, columns
 
 
@@ -195,7 +195,9 @@ def tower_watcher(order: Callable[[Tensor, object], Tensor] | None = None) -> Ca
         def report(_module, _args: tuple, _output) -> None:
             sizes = notes.seen.pop("sizes").tolist()
             made, rotary = full_grid(attention, notes.seen.pop("qkv")), notes.seen.pop("rotary")
-            queries, keys, _ = made.unflatten(-1, (3, attention.num_heads, -1)).unbind(1)
+            heads, pairs = attention.num_heads, getattr(attention, "num_key_value_heads", attention.num_heads)
+            queries, keys, _ = made.unflatten(-1, (heads + 2 * pairs, -1)).split([heads, pairs, pairs], dim=1)
+            keys = keys.repeat_interleave(heads // pairs, dim=1)  # several queries may share a key
             rotary = tuple(full_grid(attention, part) for part in rotary)
             lengths = full_bounds(attention, notes.seen.pop("bounds")).diff().tolist()
             back = None if order is None else order(torch.tensor(sizes), vision).argsort()

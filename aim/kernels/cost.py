@@ -105,10 +105,13 @@ def decode_flops(shape: ModelShape, lengths: list[int], steps: int) -> int:
 def vision_flops(vision: VisionShape, frames: int, lengths: Sequence[tuple[int, float]] = ()) -> int:
     """FLOPs of the vision tower and projector on `frames` frames, each of P patches and n tokens (patches and CLS).
 
-    A frame: 2·P·patch_pixels·h (patch embedding) + layers · 2·n·(4·h² + 2·h·intermediate) (q, k, v, o and the MLP's two matrices)
+    A frame: 2·P·patch_pixels·h (patch embedding) + layers · 2·n·(4·h² + 2·h·intermediate) (q, k, v, o and the MLP's two matrices; keys
+    and values of another width c make it 2·h² + 2·h·c in place of 4·h²)
     + 4·h·pairs (q·kᵀ and attention · v) + 2·(P / k)·(k·h·m + m·p + further) for each projector (of k patches, to m and then p; of their
-    mean, h·m in place of k·h·m, and 2·(P / k)·P·h more where a matrix makes the means). Only matrix products are counted: norms, softmax
-    and activations, around 1 %, are left out.
+    mean, h·m in place of k·h·m, and 2·(P / k)·P·h more where a matrix makes the means).
+
+    Where j patches become one inside the tower, the layers behind run on P / j, and joining them takes 8·P·h² + 4·P·j·h (attention among
+    the j) + 2·(P / j)·(j + 1)·h·narrowing. Only matrix products are counted: norms, softmax and activations, around 1 %, are left out.
 
     Args:
         lengths: (queries, keys) of a frame in each layer, where these are not all n. Each query is a token that the layer computes.
@@ -120,15 +123,18 @@ def vision_flops(vision: VisionShape, frames: int, lengths: Sequence[tuple[int, 
         raise ValueError(f"lengths holds {len(lengths)} pairs; the tower has {vision.num_layers} layers. Pass one for each layer.")
     patches, hidden, projected = vision.patches_per_frame, vision.hidden_size, vision.projector_size
     together, middle = vision.projector_patches, vision.projector_middle or projected
+    keys = vision.keys_size or hidden
     embedding = 2 * patches * vision.patch_pixels * hidden
     lengths = lengths or [vision.lengths(layer, vision.parts) for layer in range(vision.num_layers)]
-    linears = 2 * sum(queries for queries, _ in lengths) * (4 * hidden**2 + 2 * hidden * vision.intermediate_size)
+    linears = 2 * sum(queries for queries, _ in lengths) * (2 * hidden**2 + 2 * hidden * (keys + vision.intermediate_size))
     attention = 4 * hidden * sum(round(queries * keys) for queries, keys in lengths)
     first = hidden * middle * (1 if vision.projector_means else together)
     second = middle * projected * (vision.projector_matrices - 1)
-    projector = 2 * (patches // together) * (first + second + vision.projector_further) if projected else 0
+    projector = 2 * (vision.last_patches // together) * (first + second + vision.projector_further) if projected else 0
     means = 2 * (patches // together) * patches * hidden * vision.means_by_matrix
-    return frames * (embedding + linears + attention + vision.projectors * projector + means)
+    by, between = vision.narrowed_by, vision.narrowing_size
+    joining = patches * (8 * hidden**2 + 4 * hidden * by) + 2 * vision.last_patches * hidden * between * (by + 1) if between else 0
+    return frames * (embedding + linears + attention + joining + vision.projectors * projector + means)
 
 
 def merge_flops(
@@ -184,8 +190,8 @@ def received_flops(vision: VisionShape, frames: int) -> int:
     Its q·kᵀ is computed once more, 2·P²·h a frame of P patches, or 2·P·h where a CLS token asks alone. Softmax and mean are left out, as in
     `vision_flops`.
     """
-    asking = 1 if vision.other_tokens else vision.patches_per_frame
-    return frames * 2 * asking * vision.patches_per_frame * vision.hidden_size
+    asking = 1 if vision.other_tokens else vision.last_patches
+    return frames * 2 * asking * vision.last_patches * vision.hidden_size
 
 
 def look_ahead_flops(shape: ModelShape, lengths_scored: list[int]) -> int:

@@ -144,6 +144,11 @@ class VisionShape:
         projector_means: the projector takes the mean of the patches, and not one behind the other.
         means_by_matrix: these means are a product of a matrix with all patches of a frame.
         projector_further: weights of the projector that a token meets behind these matrices.
+        narrowed_by: patches that become one inside the tower; 1 where none do.
+        narrowed_from: the first layer that runs on what is left of them.
+        narrowing_size: width between the two matrices that make them one. Before that they attend to one another, with matrices as large
+            as a layer's.
+        keys_size: width of keys, and of values; 0 stands for `hidden_size`. It is less where several heads share them.
     """
 
     num_layers: int
@@ -162,6 +167,20 @@ class VisionShape:
     projector_means: bool = False
     means_by_matrix: bool = False
     projector_further: int = 0
+    keys_size: int = 0
+    narrowed_by: int = 1
+    narrowed_from: int = 0
+    narrowing_size: int = 0
+
+    @property
+    def last_patches(self) -> int:
+        """Patches of a frame that leave the tower."""
+        return self.patches_per_frame // self.narrowed_by
+
+    @property
+    def mean_tokens(self) -> float:
+        """Tokens of a frame that a layer runs on, the mean over the layers."""
+        return sum(self.lengths(layer, self.parts)[0] for layer in range(self.num_layers)) / self.num_layers
 
     @property
     def parts(self) -> tuple[int, ...]:
@@ -171,5 +190,7 @@ class VisionShape:
     def lengths(self, layer: int, parts: Sequence[int]) -> tuple[int, float]:
         """(queries, keys) of a layer for one frame whose windows, or which as a whole, has so many patches. Within windows the keys are the
         mean over the queries."""
+        if self.narrowed_by > 1 and layer >= self.narrowed_from:
+            parts = [part // self.narrowed_by for part in parts]
         tokens = sum(parts) + self.other_tokens
         return tokens, sum(part**2 for part in parts) / tokens if layer in self.windowed_layers else tokens

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from transformers import AutoConfig, PretrainedConfig
 
-from aim.families import FAMILIES, PUBLISHED, Family, family_of, find_published
+from aim.families import FAMILIES, PUBLISHED, Family, family_of, find_published, reduced_part
 from aim.families.names import locate
 from aim.kernels.bounds import FROM_1, Kind
 from aim.kernels.cost import (
@@ -290,7 +290,7 @@ def _config_of(model: str) -> PretrainedConfig:
             "or a checkpoint folder with a config.json."
         )
     try:
-        return AutoConfig.from_pretrained(folder)
+        return reduced_part(AutoConfig.from_pretrained(folder))
     except (OSError, ValueError, KeyError) as error:
         raise Refusal(
             f'The config.json of "{model}" cannot be read as a transformers model\'s. Give a checkpoint folder that loads.'

@@ -23,7 +23,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import cached_file
 
-from aim.families import Family, family_of
+from aim.families import Family, family_of, reduced_part
 from aim.families.names import locate
 from aim.kernels.bounds import Kind, check_choice, refusal
 from aim.kernels.refusal import Refusal
@@ -108,7 +108,7 @@ def load_checkpoint(
                 GenerationConfig.from_pretrained(source)
             except (TypeError, ValueError):
                 raise Unusable(GENERATION) from None
-        config = AutoConfig.from_pretrained(source, **safely)
+        config = reduced_part(AutoConfig.from_pretrained(source, **safely))
         written = CheckpointFiles(source).read("config.json")
         if not all(written.get(part, True) for part in ("text_config", "vision_config")):
             raise Unusable(CONFIG)  # transformers would make a model of its own sizes, which may be larger than this machine
@@ -239,7 +239,7 @@ def _picture_settings(source: str, places: tuple[tuple[str, str | None], ...]) -
         path = _find(source, file)
         settings = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
         settings = settings.get(part, {}) if part else settings
-        if isinstance(settings, dict) and settings.keys() & {"size", "max_pixels", "max_soft_tokens"}:
+        if isinstance(settings, dict) and settings.keys() & {"size", "max_pixels", "max_soft_tokens", "scale_resolution"}:
             return settings
     return {}
 

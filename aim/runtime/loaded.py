@@ -79,7 +79,7 @@ class LoadedModel:
         grid = self.grid_of(clip)
         vision = self._vision(grid, clip.is_image)
         if tower is None:
-            return grid.frames * (vision.patches_per_frame + vision.other_tokens)
+            return int(grid.frames * vision.mean_tokens)
         return grid.frames * sum(queries for queries, _ in tower.lengths(vision)) // vision.num_layers
 
     def _vision(self, grid: Grid, is_image: bool = False) -> VisionShape:

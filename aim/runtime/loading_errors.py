@@ -166,6 +166,11 @@ REASONS: tuple[tuple[Callable[[Failure], object], str], ...] = (
         '"{f.name}" is quantised ({f.quantised}), which needs the package {f.package}. Run `pip install {f.package}`, or load {f.plain}.',
     ),
     (
+        lambda f: f.raised(ImportError) and f.says("timm"),
+        '"{f.name}" has a vision tower of the package timm, which is not installed here. Run `pip install timm torchvision`, or choose '
+        "another checkpoint.",
+    ),
+    (
         lambda f: f.quantised and f.says("GPU"),
         '"{f.name}" is quantised ({f.quantised}), which needs a GPU that this machine does not have. Load {f.plain}.',
     ),

@@ -115,7 +115,7 @@ def test_the_next_clip_is_answered_as_ever():
 
 def test_large_values_are_finite(family, model):
     inputs = family.video_inputs()
-    with Spoiled(model, 1e30, a_patch(inputs)), torch.no_grad(), aim.reduce(model, METHODS[0]) as trace:
+    with Spoiled(model, 1e15, a_patch(inputs)), torch.no_grad(), aim.reduce(model, METHODS[0]) as trace:
         model(**inputs)
     assert all(torch.isfinite(score).all() for score in trace.scores if score is not None)
 

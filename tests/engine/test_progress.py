@@ -20,7 +20,7 @@ def test_before_each_part_of_a_clip_the_frames_before_it_are_counted(name, monke
     with torch.no_grad():
         grid = family.encode(model, pixels).grid
         shape = family.vision_shape(model.config, grid)
-        count, before = Count(FRAMES, grid.frames * (shape.patches_per_frame + shape.other_tokens)), []
+        count, before = Count(FRAMES, grid.frames * shape.mean_tokens), []
         own = sum(len(layer._forward_hooks) for layer in model.modules())
         hook = tower.register_forward_pre_hook(lambda *_given: before.append(count.now().done))
         with counting(model, count):

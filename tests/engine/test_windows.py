@@ -7,7 +7,20 @@ import aim
 from aim.kernels.grid import Grid
 from aim.kernels.merging import merge_clip
 from aim.planning.plan import plan_for
-from tests.tiny import IMAGE, TINY, fingerprint, gemma3, gemma4, internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl, takes_features
+from tests.tiny import (
+    IMAGE,
+    TINY,
+    exaone4_5,
+    fingerprint,
+    gemma3,
+    gemma4,
+    internvl,
+    llava,
+    llava_onevision,
+    qwen2_5_vl,
+    qwen2_vl,
+    takes_features,
+)
 
 LAYERS, WINDOW, SAID = 6, 16, 24
 OLDER = {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 4}
@@ -19,6 +32,7 @@ WINDOWED = {
     "Qwen3 by layer": lambda: internvl(model_type="qwen3", **BY_LAYER),
     "Gemma 3": lambda: gemma3(sliding_window=20),
     "Gemma 4": lambda: gemma4(sliding_window=20),
+    "EXAONE 4.5": lambda: exaone4_5(sliding_window=20),
     "Qwen2-VL": lambda: qwen2_vl(**OLDER),
     "Qwen2.5-VL": lambda: qwen2_5_vl(**OLDER),
 }
@@ -41,7 +55,8 @@ def tiny(model):
 def windows(model) -> list[int | None]:
     """The window of each layer, as its own attention says or else the config."""
     text = model.config.text_config
-    return [getattr(layer.self_attn, "sliding_window", text.sliding_window) for layer in layers_of(model)]
+    attentions = [layer.self_attn for layer in layers_of(model)]
+    return [getattr(one, "sliding_window", text.sliding_window) if getattr(one, "is_sliding", True) else None for one in attentions]
 
 
 def layers_of(model):
@@ -109,7 +124,7 @@ def masked_logits(model, inputs, sequence, trace):
         visible[patches[trace.survivors[layer]]] = True
         seen = (place[:, None] >= place) & visible
         window = windows(model)[layer]
-        if tiny(model).windows and (window is not None or model.config.model_type == "gemma3"):
+        if model.config.model_type.startswith("gemma") and (window is not None or model.config.model_type == "gemma3"):
             frames = torch.zeros(total, dtype=torch.long)
             frames[patches] = 1 + torch.arange(len(patches)) // 25
             seen = place[:, None] >= place

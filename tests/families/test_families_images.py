@@ -1,12 +1,14 @@
 """LLaVA-OneVision's images in tiles: how many tokens they are, and where each lies, against the model's own packing."""
 
+import re
+
 import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoConfig
 from transformers.models.llava_onevision.modeling_llava_onevision import image_size_to_num_patches
 
 import aim
-from aim.families import FAMILIES, REFUSED, family_of
+from aim.families import FAMILIES, REFUSED, family_of, find_published
 from aim.kernels.refusal import Refusal
 from tests.tiny import IMAGE, TINY
 
@@ -99,6 +101,27 @@ def test_a_family_that_cannot_work_is_refused_with_the_reason(kind):
     with pytest.raises(Refusal, match=f"of type {kind!r}.*{REFUSED[kind][:20]}") as error:
         family_of(AutoConfig.for_model(kind))
     assert "\n" not in str(error.value)
+    named = re.findall(r"[\w.-]+/[\w.-]*\w", str(error.value).split(REFUSED[kind])[1])
+    assert len(named) == 2 and all(find_published(hub_id) for hub_id in named)
+
+
+# (frames, height, width).
+ODD_SIZES = [(1, 1, 1), (4, 2, 2), (2, 1, 150), (1, 1, 201), (3, 8, 4000), (1, 5000, 3), (1, 20000, 20000), (30000, 360, 640)]
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_size_or_number_of_frames_is_taken_or_refused_with_what_is_accepted(kind):
+    family = FAMILIES[kind]
+    config = family.published[0].config()
+    for one in (family, family.for_images and family.taking(is_image=True)):
+        for size in ODD_SIZES if one is family else [size for size in ODD_SIZES if one and size[0] == 1]:
+            try:
+                grid = one.grid(config, one.picture_settings, *size)
+            except Refusal as error:
+                assert re.search(r"The frames are \d+ x \d+ pixels; sides up to 200 : 1 are accepted. Crop the clip.$", str(error))
+                assert max(size[1:]) > 200 * min(size[1:])
+            else:
+                assert min(grid.frames, grid.rows, grid.columns) >= 1 and grid.frames in (size[0], -(-size[0] // 2))
 
 
 def test_missing_sizes_are_named():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from transformers import InternVLProcessor, LlavaOnevisionProcessor, LlavaProcessor, Qwen2_5_VLProcessor, Qwen2VLProcessor, Qwen3VLProcessor
+from transformers.models.exaone4_5.processing_exaone4_5 import Exaone4_5_Processor
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.gemma3.processing_gemma3 import Gemma3Processor
 from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
@@ -19,6 +20,8 @@ from transformers.models.glm46v.processing_glm46v import Glm46VProcessor
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
+from transformers.models.minicpmv4_6.image_processing_pil_minicpmv4_6 import MiniCPMV4_6ImageProcessorPil
+from transformers.models.minicpmv4_6.processing_minicpmv4_6 import MiniCPMV4_6Processor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.smolvlm import processing_smolvlm
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
@@ -48,6 +51,23 @@ INTERNVL_TOKENS = {
 }
 
 
+try:
+    from transformers.models.qwen3_omni_moe.processing_qwen3_omni_moe import Qwen3OmniMoeProcessor
+except ImportError:  # releases in which it needs torchvision
+    Qwen3OmniMoeProcessor = None
+MINICPM_TOKENS = {
+    "image_token": "<|image_pad|>",
+    "video_token": "<|video_pad|>",
+    "image_token_id": 97,
+    "video_token_id": 98,
+    "image_start_token": "<image>",
+    "image_end_token": "</image>",
+    "slice_start_token": "<92>",
+    "slice_end_token": "<93>",
+    "image_id_start_token": "<image_id>",
+    "image_id_end_token": "</image_id>",
+}
+
 # It only writes the number of a clip's frames, and is asked for even where there is no clip.
 processing_smolvlm.num2words = processing_smolvlm.num2words or str
 
@@ -70,6 +90,8 @@ def processor_of(name: str):
         "qwen2_vl": (Qwen2VLProcessor, qwen, {}),
         "qwen2_5_vl": (Qwen2_5_VLProcessor, qwen, {}),
         **dict.fromkeys(qwen3, (Qwen3VLProcessor, qwen, {})),
+        "exaone4_5": (Exaone4_5_Processor, qwen, {}),
+        "qwen3_omni_moe_thinker": (Qwen3OmniMoeProcessor, qwen, {"feature_extractor": None}),
         "internvl": (InternVLProcessor, GotOcr2ImageProcessorPil(**SQUARE), {"image_seq_length": 25}),
         "gemma3": (Gemma3Processor, Gemma3ImageProcessorPil(**settings) if name == "gemma3" else None, {"image_seq_length": 25}),
         "gemma4": (Gemma4Processor, Gemma4ImageProcessorPil(patch_size=4, pooling_kernel_size=2), {}),
@@ -77,6 +99,7 @@ def processor_of(name: str):
         "glm46v": (Glm46VProcessor, Glm46VImageProcessorPil(**QWEN3_PICTURES, patch_size=4), {}),
         "video_llama_3": (VideoLlama3Processor, VideoLlama3ImageProcessorPil(**QWEN3_PICTURES, patch_size=4, merge_size=1), {}),
         "smolvlm": (SmolVLMProcessor, SmolVLMImageProcessorPil(**settings) if name == "smolvlm" else None, {"image_seq_len": 25}),
+        "minicpmv4_6": (MiniCPMV4_6Processor, MiniCPMV4_6ImageProcessorPil(**COMMON, scale_resolution=96, patch_size=4), {}),
     }[name]
     tokenizer = build_tokenizer(FOLDERS[name][1])
     if name == "gemma3":
@@ -87,9 +110,13 @@ def processor_of(name: str):
         for token, value in {"boi_token": "<|image>", "eoi_token": "<image|>", "image_token": "<|image|>"}.items():
             setattr(tokenizer, token, value)
         tokenizer.image_token_id, tokenizer.audio_token, tokenizer.boa_token, tokenizer.eoa_token = 97, "<93>", "<93>", "<93>"
-    if name == "internvl":
-        for token, value in INTERNVL_TOKENS.items():
-            setattr(tokenizer, token, value)
+    if name == "qwen3_omni_moe_thinker":
+        for token in ("audio_token", "vision_bos_token", "vision_eos_token", "audio_bos_token", "audio_eos_token"):
+            setattr(tokenizer, token, "<92>")
+        tokenizer.image_token, tokenizer.video_token = "<|image_pad|>", "<|video_pad|>"
+        tokenizer.image_token_id, tokenizer.video_token_id, tokenizer.audio_token_id = 97, 98, 91
+    for token, value in {"internvl": INTERNVL_TOKENS, "minicpmv4_6": MINICPM_TOKENS}.get(name, {}).items():
+        setattr(tokenizer, token, value)
     processor = kind.__new__(kind)
     processor.check_argument_for_proper_class = lambda *_given: None
     if kind is Gemma4Processor:
@@ -97,7 +124,7 @@ def processor_of(name: str):
     processor.__init__(
         image_processor=images,
         tokenizer=tokenizer,
-        **({} if kind in (LlavaProcessor, Gemma3Processor) else {"video_processor": None}),
+        **({} if kind in (LlavaProcessor, Gemma3Processor) else {"video_processor": images if name == "minicpmv4_6" else None}),
         chat_template=FOLDERS[name][0],
         **further,
     )
@@ -106,8 +133,19 @@ def processor_of(name: str):
     return processor
 
 
+def perception_lm() -> dict[str, torch.Tensor]:
+    """The same by hand. Its image processor needs torchvision."""
+    turn, picture = "<|start_header_id|>%s<|end_header_id|>\n\n", Image.fromarray(PIXELS)
+    text = turn % "user" + "<|image|>" * 25 + f"{QUESTION}<|eot_id|>" + turn % "assistant"
+    ids = build_tokenizer(FOLDERS["perception_lm"][1])(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    pixels = GotOcr2ImageProcessorPil(**SQUARE, crop_to_patches=False)(picture, return_tensors="pt")["pixel_values"]
+    return {"input_ids": ids, "pixel_values": pixels[None]}
+
+
 def official(name: str) -> dict[str, torch.Tensor]:
     """What the processor makes of the question and the picture, in its whole view."""
+    if name == "perception_lm":
+        return perception_lm()
     processor, picture = processor_of(name), Image.fromarray(PIXELS)
     count = 2 if name == "llava_onevision" else 1  # one of several images has no tiles
     content = [*[{"type": "image"}] * count, {"type": "text", "text": QUESTION}]
@@ -142,6 +180,7 @@ def test_prompt_and_pixels_are_the_official_processors_and_the_answer_is_stock_g
     taking = vlm.checkpoint.taking(is_image=True)
     pixels = taking.family.pixel_values(vlm.model.config, picture.frames, taking.pictures)
     others = {"input_ids", "attention_mask", "mm_token_type_ids", "batch_num_images", "pixel_attention_mask", "token_type_ids"}
+    others |= {"grids", "num_patches_per_image"}
     assert pixels.keys() == expected.keys() - others
     for key, value in pixels.items():
         # Gemma 4's processor pads, and ours does not.
@@ -184,7 +223,7 @@ def test_a_picture_and_a_clip_of_one_frame_are_told_apart(vlm, picture):
 
 
 def test_it_is_told_where_tiles_are_left_out_and_only_there(vlm, picture):
-    tiled = vlm.model.config.model_type in ("llava_onevision", "internvl", "smolvlm")
+    tiled = vlm.model.config.model_type in ("llava_onevision", "internvl", "smolvlm", "minicpmv4_6", "perception_lm")
     assert ("in tiles" in vlm.ask(picture, QUESTION, max_new_tokens=1).note) == tiled
     assert vlm.ask(clip_from_frames(PIXELS[None], 1.0), QUESTION, max_new_tokens=1).note == ""
 

@@ -1,4 +1,4 @@
-"""VideoLLaMA3: its pixels, what its tower attends to, how sizes reach the LLM, and clips that its own processor has compressed."""
+"""VideoLLaMA3: pixels, what its tower attends to, how sizes reach the LLM (EXAONE 4.5 too), and clips that its processor has compressed."""
 
 import numpy as np
 import pytest
@@ -78,9 +78,11 @@ def test_tokens_receive_what_their_patches_do(monkeypatch):
 
 
 @pytest.mark.parametrize("beams", [1, 2])
-def test_images_of_several_sizes_keep_them_through_generate(beams):
-    model, inputs = TINY["video_llama_3"].model(), TINY["video_llama_3"].image_inputs(4, seed=1)
-    sizes = [(1, rows, columns) for _, rows, columns in inputs["image_grid_thw"].tolist()]
+@pytest.mark.parametrize("name", ["video_llama_3", "exaone4_5"])
+def test_images_of_several_sizes_keep_them_through_generate(name, beams):
+    model, inputs = TINY[name].model(), TINY[name].image_inputs(4, seed=1)
+    side = getattr(model.config.vision_config, "spatial_merge_size", 1)
+    sizes = [(1, rows // side, columns // side) for _, rows, columns in inputs["image_grid_thw"].tolist()]
     assert len(set(sizes)) > 1
     with torch.no_grad(), aim.reduce(model, aim.AIM(merge_ratio=0.5, l1=2, l2=5)) as trace:
         model.generate(**inputs, max_new_tokens=2, num_beams=beams, do_sample=False)

@@ -38,7 +38,9 @@ def test_features_made_in_parts_are_those_of_the_whole_clip(name, frames, monkey
     passes = []
     tower = next(getattr(model.model, name) for name in ("visual", "vision_tower", "vision_model") if hasattr(model.model, name))
     with torch.no_grad():
-        whole = getattr(model.model, f"get_{stock}_features")(*pixels.values(), return_dict=True).pooler_output
+        whole = getattr(model.model, f"get_{stock}_features", model.model.get_image_features)(
+            *pixels.values(), return_dict=True
+        ).pooler_output
         _, attention, _ = features_of(family, model, pixels)
         hook = tower.register_forward_pre_hook(lambda _module, _args, kwargs: passes.append(1), with_kwargs=True)
         monkeypatch.setattr(module.batches, "__defaults__", (0,))  # one frame a part
