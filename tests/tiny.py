@@ -177,10 +177,10 @@ TINY: dict[str, TinyFamily] = {
     "glm46v": TinyFamily(glm46v, glm_clip, qwen_image, 35, lambda frames: 2 + 3 * -(-frames // 2), step=2, token_types="mm_token_type_ids"),
     "exaone4_5": TinyFamily(exaone4_5, qwen_clip, qwen_image, 35, lambda frames: 2, step=2, windows=True),
     "minicpmv4_6": TinyFamily(minicpmv4_6, minicpm_clip, minicpm_image, 35, lambda frames: 1 + 2 * frames, linear=True, packed=True),
+    "qwen3_omni_moe_thinker": TinyFamily(qwen3_omni_moe, omni_clip, qwen_image, 35, lambda frames: 2, step=2),
     "perception_lm": TinyFamily(perception_lm, llava_next_video_clip, perception_image, 25, lambda frames: 0),
 }
-if "qwen3_omni_moe_thinker" in FAMILIES:
-    TINY["qwen3_omni_moe_thinker"] = TinyFamily(qwen3_omni_moe, omni_clip, qwen_image, 35, lambda frames: 2, step=2)
+TINY = {name: family for name, family in TINY.items() if name in FAMILIES}  # this release of transformers may be too old for some
 # Those whose pictures keep their shape, in tokens of 8 x 8 pixels, and those whose positions have three axes.
 ANY_SIZE = {name for name, family in TINY.items() if family.per_frame == 35}
 AXES = {name for name in TINY if name.startswith(("qwen", "glm"))}

@@ -30,6 +30,7 @@ from aim.bench.tiny_models import (
     smolvlm,
     video_llama_3,
 )
+from aim.families import FAMILIES
 
 # model type → how its tiny model is made.
 TINY_MODELS: dict[str, Callable[..., PreTrainedModel]] = {
@@ -81,3 +82,7 @@ TINY_PICTURES: dict[str, dict] = {
     "minicpmv4_6": {"scale_resolution": 96},
     "perception_lm": _SQUARE,
 }
+
+# This release of transformers may be too old for some.
+TINY_MODELS = {kind: made for kind, made in TINY_MODELS.items() if kind in FAMILIES}
+TINY_PICTURES = {kind: settings for kind, settings in TINY_PICTURES.items() if kind in FAMILIES}

@@ -240,9 +240,8 @@ def look_ahead(layer: Any, hidden: Tensor, tables: tuple[Tensor, Tensor], observ
     given[TABLES] = tuple(table.to(device) for table in tables)
     if SHARED_KEYS in inspect.signature(type(layer.self_attn).forward).parameters:
         given[SHARED_KEYS] = {}
-    norm = getattr(layer, "input_layernorm", None)  # some have their norms behind the attention instead
-    hidden = hidden.to(device)
-    layer.self_attn(**{HIDDEN: hidden if norm is None else norm(hidden)}, **given)
+    norm = getattr(layer, "input_layernorm", nn.Identity())  # some have their norms behind the attention instead
+    layer.self_attn(**{HIDDEN: norm(hidden.to(device))}, **given)
 
 
 def final_norm(parts: Parts, hidden: Tensor) -> Tensor:

@@ -45,12 +45,15 @@ FAMILIES: dict[str, Family] = {
     "gemma4": gemma4.FAMILY,
     "glm4v": glm4v.FAMILY,
     "glm46v": glm46v.FAMILY,
-    "exaone4_5": exaone4_5.FAMILY,
-    "minicpmv4_6": minicpmv4_6.FAMILY,
-    "perception_lm": perception_lm.FAMILY,
 }
-if qwen3_omni_moe.IS_UNIFORM:
-    FAMILIES["qwen3_omni_moe_thinker"] = qwen3_omni_moe.FAMILY
+# Those that transformers has not built in the shape that AIM reads before the release named here.
+_SINCE = {
+    "exaone4_5": (exaone4_5, "5.20"),
+    "minicpmv4_6": (minicpmv4_6, "5.20"),
+    "perception_lm": (perception_lm, "5.20"),
+    "qwen3_omni_moe_thinker": (qwen3_omni_moe, "5.21"),
+}
+FAMILIES |= {kind: module.FAMILY for kind, (module, _) in _SINCE.items() if module.IS_UNIFORM}
 
 # short name → published model, of every family.
 PUBLISHED: dict[str, Published] = {model.name: model for family in FAMILIES.values() for model in family.published}
@@ -59,7 +62,7 @@ _BESIDE_A_TALKER = (
     "It is a thinker beside a part that speaks, and has no forward as a whole. Only the thinker can be reduced, which `aim.load` takes out "
     "of the checkpoint."
 )
-_OLD_THINKER = "Transformers builds it in the shape that AIM reads since release 5.21."
+_TOO_OLD = "AIM reads it in the shape that transformers gives it since release {}: `pip install -U transformers`."
 _FURTHER_FEATURES = (
     "Its visual tokens start empty, and layers far up in its LLM add their features under names of its own, "
     "which AIM cannot yet reduce along with the tokens."
@@ -97,8 +100,7 @@ REFUSED: dict[str, str] = {
     "qwen4_exp": _INDEXED,
     "kimi_k25": _COMPRESSED,
 }
-if not qwen3_omni_moe.IS_UNIFORM:
-    REFUSED["qwen3_omni_moe_thinker"] = _OLD_THINKER
+REFUSED |= {kind: _TOO_OLD.format(release) for kind, (module, release) in _SINCE.items() if not module.IS_UNIFORM}
 
 __all__ = ["FAMILIES", "PUBLISHED", "REFUSED", "Encoded", "Family", "Picture", "Published", "Reader", "family_of", "find_published"]
 __all__ += ["reduced_part"]

@@ -22,6 +22,9 @@ from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
 from aim.kernels.tower_attention import TowerAttention
 
+# Releases before 5.20 build it without sizes for beams.
+IS_UNIFORM = hasattr(Exaone4_5_Config, "sub_configs_defaults")
+
 
 @dataclass
 class SizedFeatures(BaseModelOutputWithPooling):

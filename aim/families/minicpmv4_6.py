@@ -30,6 +30,8 @@ from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
 from aim.kernels.tower_attention import TowerAttention
 
+# Releases before 5.20 build it for pictures of one size.
+IS_UNIFORM = hasattr(MiniCPMV4_6Config, "sub_configs_defaults")
 INSIDE, BEHIND = 2, 2  # patches along a side that become one inside the tower, and of these, one token behind it
 SIDE = 448  # pixels along a side of a square as large as a picture, where a checkpoint's settings do not say
 
@@ -130,12 +132,12 @@ def _watch_tower(model, callback: Callable[[TowerAttention], None]) -> list:
         sizes, found = [(rows, columns) for rows, columns in sizes.tolist()], []
         lengths = [rows * columns for rows, columns in sizes]
         for (rows, columns), query, key in zip(sizes, queries.split(lengths, dim=1), keys.split(lengths, dim=1), strict=True):
-            heads = [part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (query, key)]
+            asking, asked = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (query, key))
 
             def pool(values: Tensor, rows=rows, columns=columns) -> Tensor:
                 return block_means(values, rows, columns, BEHIND)
 
-            found.append(pooled(received(*heads, attention.scaling), key, attention.num_heads, pool))
+            found.append(pooled(received(asking, asked, attention.scaling), key, attention.num_heads, pool))
         # Pictures of several sizes cannot be the rows of one table, so they become one long row.
         axis = 0 if len(set(sizes)) == 1 else 1
         means, keys = (torch.cat([getattr(seen, name) for seen in found], axis) for name in ("received", "keys"))

@@ -28,6 +28,8 @@ from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
 from aim.kernels.tower_attention import TowerAttention
 
+# Releases before 5.20 build it with no tower but timm's, which AIM has not been tried with there.
+IS_UNIFORM = hasattr(PerceptionLMConfig, "sub_configs_defaults")
 # Where a config says nothing of the MLP, timm's models have one four times as wide, and the largest has another.
 MLP_RATIO, LARGEST_MLP_RATIO = 4.0, 8960 / 1536
 

@@ -36,6 +36,7 @@ WINDOWED = {
     "Qwen2-VL": lambda: qwen2_vl(**OLDER),
     "Qwen2.5-VL": lambda: qwen2_5_vl(**OLDER),
 }
+WINDOWED = {name: make for name, make in WINDOWED.items() if name != "EXAONE 4.5" or "exaone4_5" in TINY}
 PRUNERS = [aim.AIM(merge_ratio=1.0, l1=1, l2=5, positions="original"), aim.FastV(layer=2, keep_ratio=0.4), aim.VTW(layer=3)]
 
 

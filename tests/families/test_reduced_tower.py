@@ -21,7 +21,11 @@ TOWER = aim.Tower(merge=0.3, step=0.25, layer=1)
 FRAMES = 2
 
 
-@pytest.fixture(scope="module", params=REDUCED)
+# By default the families that were first with a tower of each kind.
+LATER = {"exaone4_5", "qwen3_omni_moe_thinker"}
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.whole if name in LATER else ()) for name in REDUCED])
 def loaded(request):
     return request.param, TINY[request.param].model()
 

@@ -78,7 +78,7 @@ def test_tokens_receive_what_their_patches_do(monkeypatch):
 
 
 @pytest.mark.parametrize("beams", [1, 2])
-@pytest.mark.parametrize("name", ["video_llama_3", "exaone4_5"])
+@pytest.mark.parametrize("name", ["video_llama_3", *(pytest.param(name, marks=pytest.mark.whole) for name in TINY if name == "exaone4_5")])
 def test_images_of_several_sizes_keep_them_through_generate(name, beams):
     model, inputs = TINY[name].model(), TINY[name].image_inputs(4, seed=1)
     side = getattr(model.config.vision_config, "spatial_merge_size", 1)
