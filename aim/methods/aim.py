@@ -37,8 +37,8 @@ class AIM(Method):
       plans count so.
     - Order: tokens go on by their places; the code goes on with [unlinked A from the most to the least similar; B]. At 50 and 25 % of 196
       the result is the same, order included. On odd grids and below it is not: pairs of patches that share a token overlap by 0.61 at 13 of
-      196, 0.42 at 7, and 0.45 to 0.84 on 13 x 23. `merge_order="official"` does so. At equal counts the bundled model then answered 0.5
-      points fewer at 50 % (-1.3 to +0.3), 1.2 at 25 % (-2.3 to -0.2) and 2.1 at 12.5 % (-3.6 to -0.6): finding 7, weights b7c7ed510bf8.
+      196, 0.42 at 7, and 0.45 to 0.84 on 13 x 23. `merge_order="official"` does so. What that costs the bundled model
+      at equal counts is finding 7 of aim/evaluation/README.md.
     - LLaVA-1.5: tokens are compared by their projected embeddings; the code compares the keys of CLIP's last layer, and pairs overlap by
       0.15 to 0.30. `metric="keys"` does so.
     - Qwen2-VL: the code shrinks the grid to half its sides and merges down to 66 tokens of 13 x 23, and their positions with them; here 74

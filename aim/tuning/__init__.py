@@ -2,7 +2,6 @@
 
 In the order of a search: `budget` (what may be spent), `fidelity` (how far a setting strays), `candidates` (settings that just fit),
 `outcome` (what a search has found), `search` (the search). Around it: `transfer` (one setting for many clips), `spending` (more frames for
-the same FLOPs), `trust` (a warning after a run), with its
-threshold from `calibration`. `aim.evaluation.tuned_settings` and
+the same FLOPs), `trust` (a warning after a run, whose threshold is from `calibration`). `aim.evaluation.tuned_settings` and
 `aim.evaluation.guard_threshold` measure how good they are.
 """

@@ -49,7 +49,7 @@ def test_each_section_with_measured_figures_names_their_weights(document, headin
 def test_a_document_says_of_earlier_weights_that_they_are_earlier_and_of_no_others(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     assert MARK.search(text)
-    assert marked(text) == text, "run python -m aim.evaluation.weights_marks"
+    assert marked(text) == text, "run python -m aim eval --documents"
 
 
 def test_no_other_document_names_weights_by_the_way():
