@@ -26,7 +26,7 @@ def config():
 
 
 def with_recall(setting, clip, shares):
-    """A record whose question number i is about something, of which the second half of the layers has `shares[i]`; None is about nothing."""
+    """A record whose question number i is about something, of which the second half of the layers has `shares[i]`; or nothing."""
     made = record(setting, clip, [1] * len(shares))
     outcomes = [
         replace(outcome, recall=None if share is None else [1.0] * 6 + [share] * 6)
