@@ -32,7 +32,7 @@ class Asking:
 def build_asking(vlm, examples: list[Example]) -> Asking:
     """Add it to the page, filled with the first example."""
     first = examples[0] if examples else None
-    with gr.Row(elem_classes="aim-ask", equal_height=False):
+    with gr.Row(elem_classes=["aim-ask", *["aim-may-choose"] * vlm.choosable], equal_height=False):
         with gr.Column(elem_classes="aim-clip", min_width=120, scale=0):
             # A video that can be edited would fetch a program of 32 MB for its trim tool.
             video = gr.Video(str(first.path) if first else None, show_label=False, interactive=False, elem_id="video", buttons=[])

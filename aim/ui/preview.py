@@ -7,8 +7,8 @@ from pathlib import Path
 import gradio as gr
 
 SCRIPT = Path(__file__).resolve().parents[2] / "assets" / "preview.js"
-HINT = """<p class="aim-help" role="status" hidden>No preview: this browser cannot play the file. Run still works if the app can read
-it.</p><canvas class="aim-still" aria-label="The first frame of the clip" role="img" hidden></canvas>"""
+HINT = """<p class="aim-help" role="status" hidden>No preview here. Run still works if the app can read the file.</p>
+<canvas class="aim-still" aria-label="The first frame of the clip" role="img" hidden></canvas>"""
 
 
 def build_preview_hint() -> gr.HTML:

@@ -199,7 +199,7 @@ function makeFrames(onAsk = null) {
     right.textContent = other ? "B, now" : "what the model sees";
     frameSlider.say(`${frame + 1} of ${trace.frames} · ${time}`);
     const whole = `${trace.alive[layer].toLocaleString("en")} of ${writeCount(trace.groups, "token")} left`;
-    layerSlider.say(merged ? "drag to see what a layer keeps" : `${layer} of 0–${trace.layers - 1} · ${whole}`);
+    layerSlider.say(merged ? "drag to follow the tokens" : `${layer} of 0–${trace.layers - 1} · ${whole}`);
     fillRow.hidden = !merged;
     frameSlider.row.hidden = trace.frames === 1;
     legend.replaceChildren(...makeLegend(trace, state.view, layer, colours));
