@@ -23,6 +23,7 @@ from aim.ui.model import AppModel
 from aim.ui.request import KNOBS, Request, check, whole_number
 from aim.ui.starting import IN_LINE
 from aim.ui.stop import StopSignal
+from aim.ui.texts import public_name
 from aim.ui.turn import turn
 
 # The method's knobs and the vision tower's settings as they are declared, and what else one can ask for.
@@ -70,6 +71,8 @@ def ask(vlm: AppModel, request: Request) -> dict[str, Any]:
             account["full"] = accounts.get(True)
             if True in accounts and accounts[True] is None:
                 account["note"] = f"{account['note']} {TOO_LARGE}".strip()
+    for told in filter(None, (account, account.get("full"))):
+        told["model"] = public_name(told["model"])
     return account
 
 

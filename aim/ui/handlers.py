@@ -6,7 +6,7 @@ A mistake that the visitor can mend is a `Refusal`. `errors.told_in_status` puts
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from aim.ui.pace import pace_of
 from aim.ui.request import Request, check
 from aim.ui.status import status
 from aim.ui.stop import StopSignal
+from aim.ui.texts import public_name
 from aim.video.clip import Clip
 from aim.video.media import read_media
 from aim.views.figures import KEPT, steps
@@ -154,6 +155,7 @@ def finish(
             full = None
         elif not stopped:
             full = vlm.full_answers.keep(clip, request.question, int(request.max_new_tokens), full)
+    answer, full = _for_anybody(answer), None if full is None else _for_anybody(full)
     held = partial(vlm.clips.clip, request.video, request.num_frames, read=read or read_media)
     run = FinishedRun(held, answer, planned(vlm, clip, request), request, full)
     knobs = answer.method.params()
@@ -164,6 +166,11 @@ def finish(
     }
     pace = {} if stopped else pace_of(vlm, answer)
     return Update(shown, screen(answer, run, run.plan, list(request.values().values()), names, full, kept) | pace, run)
+
+
+def _for_anybody(answer: Answer) -> Answer:
+    """The answer as it is saved and shared: it names no folder of this host."""
+    return replace(answer, model=public_name(answer.model))
 
 
 def asked(vlm: AppModel, request: Request, clip: Clip) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from aim.ui.model import AppModel
 from aim.ui.request import FIELDS, Request
 from aim.ui.seen import Seen
 from aim.ui.stop import StopSignal
+from aim.ui.texts import public_name
 from aim.video.clip import read_video
 from aim.views.curve import score_quantiles
 from aim.views.explorer import picture_of
@@ -45,7 +46,7 @@ def opening(vlm: AppModel, examples: list[Example]) -> dict[str, Any] | None:
     own = {"run": stored["run"] | {"picture": picture}, "stored": True}  # it says nothing of the pace here
     # A knob that came later was at its default when the result was made.
     shown = stored | own | {"asked": [(defaults(vlm) | asked)[name] for name in FIELDS]}
-    return shown if vlm.is_bundled else shown | {"note": STORED.format(model=vlm.name), "asked": None}
+    return shown if vlm.is_bundled else shown | {"note": STORED.format(model=public_name(vlm.name)), "asked": None}
 
 
 @lru_cache(maxsize=4)

@@ -57,6 +57,7 @@ def test_what_the_page_shows_is_what_was_executed(page, tmp_path, caplog):
     visitor.open("Export")
     report = visitor.download("#report").read_text(encoding="utf-8")
     assert told(report) == curves[0]
+    assert str(tmp_path) not in report  # the model's folder is this host's own business
 
     said = dict(item.split("=", 1) for item in caplog.messages[-1].split())
     assert (said["frames"], said["visual_tokens"], said["merged_tokens"]) == (str(FRAMES), str(visual), str(merged))

@@ -29,3 +29,6 @@ def test_the_stored_first_result_is_that_of_a_fresh_run():
 def test_it_says_nothing_of_the_pace_of_this_app_and_another_model_says_that_it_was_stored():
     shown = opening(placed(FakeVlm()), load_examples(FOLDER))
     assert "pace" not in shown and shown["asked"] is None and "Press Run to ask fake/model" in shown["note"]
+    model = FakeVlm()
+    model.name = "/srv/models/own"
+    assert opening(placed(model), load_examples(FOLDER))["note"].endswith("Press Run to ask own.")
