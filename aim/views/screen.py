@@ -97,7 +97,7 @@ def facts(answer: Answer, full: Answer | None) -> list[tuple[str, str, str]]:
     if full is not None and full.trace is not None and trace.prefill_seconds > 0:
         speed = f"{quicker(full.trace.prefill_seconds, trace.prefill_seconds)} prefill"
         here = f"{seconds(trace.prefill_seconds)} instead of {seconds(full.trace.prefill_seconds)}, one run each, so times vary."
-        told.insert(2, (speed, "measured", here))
+        told.insert(2, (speed, "measured", f"Prefill: the pass in which the model reads the prompt. {here}"))
     else:
         told.append((f"first word {seconds(first_word(answer))}", "measured", "From the start of the prefill to the first word."))
     return [*told, *tower_fact(answer)]
