@@ -17,7 +17,7 @@ from aim.ui import knobs
 from aim.ui.budgets import KINDS, budget_range, chosen_budget
 from aim.ui.handlers import STOPPED_EARLY
 from aim.ui.model import AppModel
-from aim.ui.request import METHOD_KNOBS, Request, check
+from aim.ui.request import METHOD_KNOBS, TOWER_KNOBS, TOWER_OFF, Request, check
 from aim.ui.seen import UNSEEN, Seen
 from aim.ui.spending_part import SpendingPart
 from aim.ui.starting import QUIET, SESSION_SECONDS, connect_start
@@ -89,22 +89,23 @@ class Tune(Tab):
 
         def use(tuned: Tuned | None, read: tuple[str, Seen] | None, video: str | None, question: str | None, *now):
             chosen = None if tuned is None else tuned.chosen
-            return [*moved(vlm, question, chosen, known(read, video)), *kept(*now)]
+            return [*moved(vlm, question, chosen, known(read, video), now[: len(tower)]), *kept(*now[len(tower) :])]
 
         def pick(row: gr.SelectData, tuned: Tuned | None, read: tuple[str, Seen] | None, video: str | None, question: str | None, *now):
             place = int(row.index)
             tried = tuned.tried[place] if tuned and 0 <= place < len(tuned.tried) else None
-            return [*moved(vlm, question, tried, known(read, video)), *kept(*now)]
+            return [*moved(vlm, question, tried, known(read, video), now[: len(tower)]), *kept(*now[len(tower) :])]
 
         def undo(before: list[Any] | None):
             return [*(before or [gr.skip()] * (len(MOVED) + 1)), None, gr.Button(visible=False)]
 
+        tower = [controls[name] for name in TOWER_KNOBS]  # no setting moves these
         turned = [*(controls[name] for name in MOVED), controls["num_frames"]]
         setting = [*turned, controls["plan"], controls["preset"]]
         outputs = [self.status, self.chart, self.table, self.use, last, read]
         inputs = [self.kind, self.amount, *page.inputs]
         connect_start(self.start, self.stop, self.status, tune, inputs, outputs)
-        chosen_by, then = [last, read, page.asking.video, question, *turned], [*setting, before, self.undo]
+        chosen_by, then = [last, read, page.asking.video, question, *tower, *turned], [*setting, before, self.undo]
         self.table.select(pick, chosen_by, then, **QUIET)
         self.use.click(use, chosen_by, then, **QUIET)
         self.undo.click(undo, before, [*turned, before, self.undo], **QUIET)
@@ -146,15 +147,20 @@ def tuning(vlm: AppModel, request: Request, stop: StopSignal, kind: str, amount:
     yield [status(outcome(tuned)), chart, tried_table(tuned), use, tuned, (request.video, Seen.of(clip.frames, int(request.num_frames)))]
 
 
-def moved(vlm, question: str | None, tried: Tried | None, seen: Seen = UNSEEN) -> list[Any]:
-    """Values for the knobs in `MOVED`, the frames, the plan and the preset, so that a run uses this setting. None changes nothing."""
+def moved(vlm, question: str | None, tried: Tried | None, seen: Seen = UNSEEN, tower: tuple = tuple(TOWER_OFF.values())) -> list[Any]:
+    """Values for the knobs in `MOVED`, the frames, the plan and the preset, so that a run uses this setting. None changes nothing.
+
+    Args:
+        tower: the vision tower's settings in the order of `TOWER_KNOBS`. They stay as they are.
+    """
     if not tried:
         return [gr.skip()] * (len(MOVED) + 3)
     # The full model has no knobs of its own, so AIM's knobs are set to keep everything.
     unreduced = AIM(*preset("Full model", vlm.num_layers)).params()
     values = unreduced | vlm.fit(tried.method).params()
     merge_ratio, l1, l2 = (values[name] for name in ("merge_ratio", "l1", "l2"))
-    plan = knobs.plan(vlm, question, *((values | {"num_frames": tried.frames})[name] for name in knobs.PLANNED), seen=seen)
+    planned = values | {"num_frames": tried.frames} | dict(zip(TOWER_KNOBS, tower, strict=True))
+    plan = knobs.plan(vlm, question, *(planned[name] for name in knobs.PLANNED), seen=seen)
     return [*(values[name] for name in MOVED), tried.frames, plan, knobs.name_of(vlm, merge_ratio, l1, l2)]
 
 
