@@ -48,7 +48,7 @@ class MergingLlavaOnevision(LlavaOnevisionForConditionalGeneration):
             del tower.hf_to_vllm_mapper  # which would leave the norm's weights out
         # Half the tower's side, rounded up, as `apply_pooling` makes it.
         self.tokens_per_frame = math.ceil(vision.image_size // vision.patch_size / 2) ** 2
-        tell(self.multimodal_config.video_pruning_rate)
+        tell(self.multimodal_config)
 
     def embed_multimodal(self, merge_target: torch.Tensor | None = None, **kwargs):
         """The embeddings of each clip or image. vLLM gives clips apart from images, and `merge_target` [clips] with them."""

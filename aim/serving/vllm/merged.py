@@ -32,10 +32,13 @@ def merged(patches: Tensor, frames: int, target: int, width: int | None = None) 
     return torch.cat([clip.tokens, (sums / sizes[:, None]).to(deeper.dtype)], dim=1), clip.anchors
 
 
-def tell(rate: float | None) -> None:
-    """Say at the start what `--video-pruning-rate` means here."""
-    if rate:
-        ratio = float(1 - exact(rate))
-        logger.info("The plugin aim stands in for EVS: clips are merged to %g of their visual tokens (AIM, arXiv 2412.03248).", ratio)
+def tell(config) -> None:
+    """Say at the start what `--video-pruning-rate` means here. `config` is vLLM's of multimodal models."""
+    if config.video_pruning_rate:
+        ratio = float(1 - exact(config.video_pruning_rate))
+        method = config.video_pruning_method.upper()
+        logger.info(
+            "The plugin aim stands in for %s: clips are merged to %g of their visual tokens (AIM, arXiv 2412.03248).", method, ratio
+        )
     else:
         logger.info("The plugin aim merges the clips of requests that give a merge_ratio; others are served as without it.")

@@ -44,7 +44,7 @@ class MropeModel(SupportsMRoPE):
 
     def __init__(self, *, vllm_config, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)
-        tell(self.video_pruning_rate)
+        tell(self.multimodal_config)
 
     @abstractmethod
     def pictures(self, input_tokens: list[int], mm_features: list) -> Iterator[tuple[int, int, Tensor]]:

@@ -50,11 +50,17 @@ def _qwen3_vl():
     return Qwen3VLForConditionalGeneration(config)
 
 
-# What makes the model, its processor, its video processor, and the pixels that a picture has at least and at most.
-EDGES = {"min_pixels": 28 * 28, "max_pixels": 28 * 28 * 1280}
+# What makes the model, its processor, its video processor, and the pixels that a picture has at least and at most. At its start vLLM
+# processes one with the most.
+LEAST, MOST = 28 * 28, 28 * 28 * 256
 CHECKPOINTS = {
-    "qwen2_5_vl": (_qwen2_5_vl, "Qwen2_5_VLProcessor", "Qwen2VLVideoProcessor", EDGES),
-    "qwen3_vl": (_qwen3_vl, "Qwen3VLProcessor", "Qwen3VLVideoProcessor", {"size": {"shortest_edge": 28 * 28, "longest_edge": 25165824}}),
+    "qwen2_5_vl": (_qwen2_5_vl, "Qwen2_5_VLProcessor", "Qwen2VLVideoProcessor", {"min_pixels": LEAST, "max_pixels": MOST}),
+    "qwen3_vl": (
+        _qwen3_vl,
+        "Qwen3VLProcessor",
+        "Qwen3VLVideoProcessor",
+        {"size": {"shortest_edge": LEAST, "longest_edge": MOST}},
+    ),
 }
 
 

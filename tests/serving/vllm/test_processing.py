@@ -55,6 +55,9 @@ def test_vllm_lets_the_refusal_of_another_release_through(monkeypatch):
     monkeypatch.setattr(plugins, "plugins_loaded", False)
     with pytest.raises(SystemExit, match=r"aim: This is vLLM 0\.33\.0, and the plugin aim was tested with 0\.32\.0 alone"):
         plugins.load_general_plugins()
+    monkeypatch.setattr(plugins, "plugins_loaded", False)
+    monkeypatch.setenv("VLLM_PLUGINS", "")  # as the sentence says
+    plugins.load_general_plugins()
 
 
 @pytest.mark.every  # imports vLLM once more
