@@ -64,8 +64,8 @@ _BESIDE_A_TALKER = (
 )
 _TOO_OLD = "AIM reads it in the shape that transformers gives it since release {}: `pip install -U transformers`."
 _FURTHER_FEATURES = (
-    "Its visual tokens start empty, and layers far up in its LLM add their features under names of its own, "
-    "which AIM cannot yet reduce along with the tokens."
+    "Its visual tokens enter the LLM empty, so there is nothing to merge them by, and layers far up in it add their features under names "
+    "of its own, which AIM cannot yet reduce along with the tokens."
 )
 _CROSS_ATTENTION = "Its LLM looks at pictures through cross-attention layers, so its prompt holds no visual tokens to reduce."
 _PREFIX = "The tokens of its prompt attend to one another in both directions, by a mask that AIM cannot yet reduce."
@@ -82,15 +82,22 @@ _INDEXED = (
 
 _COMPRESSED = "Its LLM attends to keys that it makes of compressed ones (MLA), and it is too large for AIM to have been tried on it."
 
-_POOLED_BY_ATTENTION = "Its tower makes each token by attention over the token's patches, and AIM cannot plan or watch such a tower yet."
+_ACROSS_PICTURES = (
+    "All its visual tokens, and the markers around them, attend to one another in both directions across the whole prompt, by a mask that "
+    "AIM cannot yet reduce."
+)
 _DENSE_FIRST = "Its LLM has experts in all layers but the first ones, and AIM cannot plan such an LLM yet."
+_HEADS_BY_LAYER = (
+    "Its LLM has experts in all layers but the first ones, and more heads in those with a window, and AIM cannot plan such an LLM yet."
+)
 
 # model type → why it cannot be reduced, or not yet (read off its code in transformers 5.23).
 REFUSED: dict[str, str] = {
     "qwen3_omni_moe": _BESIDE_A_TALKER,
     "granite4_vision": _FURTHER_FEATURES,
-    "molmo2": _POOLED_BY_ATTENTION,
+    "molmo2": _ACROSS_PICTURES,
     "glm4v_moe": _DENSE_FIRST,
+    "step3p7": _HEADS_BY_LAYER,
     "mllama": _CROSS_ATTENTION,
     "idefics": _CROSS_ATTENTION,
     "paligemma": _PREFIX,
