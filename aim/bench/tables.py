@@ -7,12 +7,15 @@ from aim.bench.printing_end_to_end import spread_text
 from aim.views.text_tables import markdown_table
 from aim.views.units import seconds, size
 
+# (variant, stage, its name): what a sentence under the table tells of.
+SHARES = (("aim", "merge", "Merging"), ("aim", "importance", "PageRank"), ("prune", "importance", "PageRank"))
+
 
 def origin(report: dict) -> str:
     """Where a report was measured, with which command, and whether the code has changed since."""
-    where = ", ".join(head_of(report).splitlines())
+    work, machine = head_of(report).splitlines()
     aged = " It was measured with earlier code." if report.get("earlier") else ""
-    return f"`{report['command']}` gave this on {report['machine']['device']} ({where}).{aged}"
+    return f"`{report['command']}` gave this on {machine}. The work: {work}.{aged}"
 
 
 def bench_table(report: dict) -> str:
@@ -35,11 +38,11 @@ def bench_table(report: dict) -> str:
                 _ratio(variant["causal_quotient"]),
             ]
         )
+    by_name = {variant["name"]: variant for variant in report["variants"]}
     shares = [
-        f"{words} took {100 * variant[f'{stage}_share']['median']:.2f} % of the prefill of {variant['title']}."
-        for variant in report["variants"]
-        for stage, words in (("merge", "Merging"), ("importance", "PageRank"))
-        if variant[f"{stage}_share"] and variant[f"{stage}_share"]["median"] > 0
+        f"{words} took {100 * share['median']:.2f} % of the prefill of {by_name[name]['title']}."
+        for name, stage, words in SHARES
+        if name in by_name and (share := by_name[name][f"{stage}_share"])
     ]
     return "\n\n".join([origin(report), markdown_table(rows, aligned=False), " ".join(shares)]).rstrip()
 

@@ -143,7 +143,7 @@ class Part:
 PARTS = (
     Part("accuracy.json", _accuracy, 4.0, 10, CLIPS, QUESTIONS_PER_CLIP),
     Part("guard.json", _guard, 5.0, 10, guard_threshold.CLIPS, tuned_settings.QUESTIONS),
-    Part("findings.json", _findings, 46.0, 10, CLIPS, QUESTIONS_PER_CLIP),
+    Part("findings.json", _findings, 50.0, 10, CLIPS, QUESTIONS_PER_CLIP),
     Part("board.json", _board, 42.0, 10, CLIPS, QUESTIONS_PER_CLIP),
     Part("tuned.json", _tuned, 14.0, 60, tuned_settings.CLIPS, tuned_settings.QUESTIONS),
     Part("bench.json", _times("bench.json", "", "--model bundled --frames 4 --runs 1 --new-tokens 2"), fixed=600),

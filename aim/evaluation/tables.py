@@ -109,7 +109,7 @@ def _cell(row: dict | None) -> str:
         return f"– (most {row['reaches']:.1f}x)"
     share = row["accuracy"][ALL]
     verdicts = [one["verdict"] for one in row["against"].values() if one]
-    mark = " +" if verdicts and set(verdicts) == {BETTER} else ""
+    mark = " +" if row["method"] not in CONTROLS and verdicts and set(verdicts) == {BETTER} else ""
     return f"{100 * share['value']:.1f} ({100 * share['low']:.1f}–{100 * share['high']:.1f}){mark}"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from aim.evaluation.findings import shares, signed, source_of
+from aim.evaluation.findings import shares, shown, signed, source_of
 from aim.evaluation.settings import Setting
 from aim.evaluation.summary import ALL, Evaluation, Summary
 from aim.views.text_tables import plain_table
@@ -74,11 +74,17 @@ def findings_text(findings: list[dict]) -> str:
 
 def _finding_text(finding: dict) -> str:
     points = [
-        ["", finding["axis"], "tokens", "GFLOP", *(part for kind in finding["kinds"] for part in (f"right, {kind}", "95 % interval"))]
+        [
+            "",
+            finding["axis"],
+            "tokens",
+            "GFLOP",
+            *(part for kind in finding["kinds"] for part in (f"{shown(finding)}, {kind}", "95 % interval")),
+        ]
     ]
     for point in finding["points"]:
-        shown = [part for kind in finding["kinds"] for part in _accuracy(shares(finding, point, kind))]
-        points.append([point["series"], point["x"], f"{point['visual_per_layer'][0]:,}", f"{point['prefill_gflops']:.3g}", *shown])
+        cells = [part for kind in finding["kinds"] for part in _accuracy(shares(finding, point, kind))]
+        points.append([point["series"], point["x"], f"{point['visual_per_layer'][0]:,}", f"{point['prefill_gflops']:.3g}", *cells])
     checks = [["check", "questions", "points", "95 % interval", "expected", ""]]
     for check in finding["checks"]:
         interval = f"{signed(check['low'])} to {signed(check['high'])}"
