@@ -1,4 +1,4 @@
-"""The code that a stored figure depends on, as one hash, which comments, docstrings and layout do not change.
+"""The code that a stored figure depends on, as one hash, which comments, docstrings, layout and the texts of errors do not change.
 
 A module counts where a figure's entry modules import it, directly or through others, so no list of modules has to be kept by hand. Two
 tables say what is taken out, and why.
@@ -115,18 +115,21 @@ def _module_hash(module: str) -> str:
     return hashlib.sha256(repr(_told(_tree(module))).encode()).hexdigest()
 
 
-def _told(value):
-    """A syntax tree as nested tuples without docstrings, the same in every Python that the package runs on."""
+def _told(value, in_error: bool = False):
+    """A syntax tree as nested tuples without docstrings and texts of errors, the same in every Python that the package runs on."""
     if isinstance(value, list):
-        return tuple(map(_told, value))
+        return tuple(_told(one, in_error) for one in value)
     if not isinstance(value, ast.AST):
         return value
+    in_error = in_error or isinstance(value, ast.Raise)
+    if in_error and (isinstance(value, ast.JoinedStr) or isinstance(value, ast.Constant) and isinstance(value.value, str)):
+        return "text"
     fields = []
     for name, part in ast.iter_fields(value):
         if name == "body" and isinstance(part, list) and part and _is_text(part[0]):
             part = part[1:]
         if name not in LEFT_OUT and part is not None and part != []:
-            fields.append((name, _told(part)))
+            fields.append((name, _told(part, in_error)))
     return type(value).__name__, tuple(fields)
 
 

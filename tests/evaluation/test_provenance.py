@@ -18,7 +18,8 @@ def package(tmp_path, monkeypatch):
     root = tmp_path / "aim"
     modules = {
         "evaluation/run.py": '"""Doc."""\nfrom aim.kernels import merging\n\n\ndef run(x):\n    """Doc."""\n    return merging.merge(x)\n',
-        "kernels/merging.py": "from aim.kernels.counts import ONE\n\n\ndef merge(x):\n    return x + ONE\n",
+        "kernels/merging.py": "from aim.kernels.counts import ONE\n\n\ndef merge(x):\n"
+        "    if x is None:\n        raise ValueError(f'No {x}.')\n    return x + ONE\n",
         "kernels/counts.py": "from aim.views import table\n\nONE = 1\n",
         "views/table.py": "WIDTH = 80\n",
         "kernels/alone.py": "TWO = 2\n",
@@ -51,10 +52,21 @@ def test_a_module_counts_where_it_is_imported_directly_or_through_others(package
         ("evaluation/run.py", "def run(x)", "def run(x, y=0)", True),
         ("kernels/merging.py", "return x + ONE", "# why\n    return (\n        x + ONE)  # how", False),
         ("evaluation/run.py", '"""Doc."""', '"""Another text.\n\n    In two parts.\n    """', False),
+        ("kernels/merging.py", "f'No {x}.'", "'Give a number.'", False),
+        ("kernels/merging.py", "ValueError", "TypeError", True),
         ("kernels/alone.py", "TWO = 2", "TWO = 3", False),
         ("views/table.py", "WIDTH = 80", "WIDTH = 90", False),
     ],
-    ids=["a number", "a parameter", "comments and layout", "docstrings", "what nothing imports", "an uncounted room"],
+    ids=[
+        "a number",
+        "a parameter",
+        "comments and layout",
+        "docstrings",
+        "the text of an error",
+        "its kind",
+        "what nothing imports",
+        "an uncounted room",
+    ],
 )
 def test_the_hash_changes_with_what_the_code_does_and_with_nothing_else(package, file, before, after, changes):
     first = fresh_hash()
