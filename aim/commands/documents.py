@@ -1,7 +1,7 @@
 """`python -m aim eval --documents`: the figures in the READMEs, written anew from the stored files between their marks.
 
-A block begins with `<!-- figures: FILE PART -->` and ends with `<!-- end of figures -->`. A block whose file is not stored yet stays as it
-is, and says that its figures are of earlier code.
+A block begins with `<!-- figures: FILE PART -->` and ends with `<!-- end of figures -->`. A block whose figures are not stored yet stays as
+it is, and says that they are of earlier code.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def written(text: str, folder: Path = stored.ASSETS) -> str:
         if part not in PARTS:
             raise Refusal(f"A README names the figures {part!r}; accepted: {', '.join(PARTS)}. Mend its mark.")
         report = stored.read(part.split()[0], folder)
-        body = found["text"] if report is None else "\n" + PARTS[part](report) + "\n"
+        body = tables.UNMEASURED if report is None else PARTS[part](report)
+        body = found["text"] if body == tables.UNMEASURED else f"\n{body}\n"
         return f"<!-- figures: {part} -->\n{body}\n<!-- end of figures -->"
 
     return BLOCK.sub(block, text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aim.evaluation.board import BETTER
 from aim.evaluation.board_settings import CONTROLS
-from aim.evaluation.findings import source_of
+from aim.evaluation.findings import signed, source_of
 from aim.evaluation.stored import CODE, WEIGHTS
 from aim.evaluation.summary import ALL
 from aim.evaluation.tuned_settings import overruns
@@ -15,6 +15,7 @@ from aim.shapes.questions import TYPES
 from aim.views.text_tables import markdown_table
 
 EARLIER_CODE = "and earlier code"
+UNMEASURED = "It was not measured yet."
 CARD_COLUMNS = ("8 frames", "32 frames")
 
 
@@ -77,14 +78,21 @@ def tower_table(report: dict) -> str:
     """Finding 8: accuracy against what the vision tower takes, modelled and measured."""
     found = [finding for finding in report["findings"] if finding["number"] == 8]
     if not found:
-        return "It was not measured yet."
+        return UNMEASURED
     points, times = found[0]["points"], report["tower_milliseconds"]
-    rows = [["vision tower", "under", "right", "95 % interval", "tower GFLOP, modelled", "tower ms a clip, measured"]]
+    checks = {check["label"]: check for check in found[0]["checks"]}
+    rows = [["vision tower", "under", "right", "95 % interval", "points", "tower GFLOP, modelled", "tower ms a clip, measured"]]
     for point in points:
         took = times.get(point["setting"])
         cost = [f"{point['vision_gflops']:.2f}", "–" if took is None else f"{took:.1f}"]
-        rows.append([point["x"], point["series"], *_shares(point["accuracy"][ALL]), *cost])
-    return f"It was {origin(report)}:\n\n{markdown_table(rows, aligned=False)}"
+        told = checks.get(f"{point['x']} against the full tower, {point['series']}")
+        points_lost = f"{signed(told['difference'])} ({signed(told['low'])} to {signed(told['high'])})" if told else ""
+        rows.append([point["x"], point["series"], *_shares(point["accuracy"][ALL]), points_lost, *cost])
+    questions = f"{found[0]['questions']:,} questions about {report['clips']:,} held-out clips"
+    return (
+        f"It was {origin(report)}, on {questions}. The points are the difference to the full tower, paired by question:\n\n"
+        f"{markdown_table(rows, aligned=False)}"
+    )
 
 
 def board_table(report: dict) -> str:

@@ -10,7 +10,7 @@ import re
 from aim.runtime.weights import EARLIER, are_earlier
 
 DIGITS = 12
-DOCUMENTS = ("README.md", "aim/evaluation/README.md", "aim/tuning/README.md", "assets/shapes-vlm/README.md")
+DOCUMENTS = ("README.md", "aim/evaluation/README.md", "aim/tuning/README.md", "aim/runtime/README.md", "assets/shapes-vlm/README.md")
 MARK = re.compile(rf"measured with (?:earlier )?weights,? `([0-9a-f]{{{DIGITS}}})`")
 
 
