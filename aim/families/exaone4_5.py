@@ -5,77 +5,48 @@ Three of four LLM layers have a window, and the others turn nothing by its posit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.exaone4_5.configuration_exaone4_5 import Exaone4_5_Config
 
 from aim.families import qwen2_5_vl, qwen2_vl
-from aim.families.base import Encoded, Picture, Reader, plain_picture
+from aim.families.base import Encoded, Reader
 from aim.families.published import Published
+from aim.families.sized import Size, SizedFeatures, repeated, sized_reader
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
-from aim.kernels.refusal import Refusal
 from aim.kernels.tower_attention import TowerAttention
 
 # Releases before 5.20 build it without sizes for beams.
 IS_UNIFORM = hasattr(Exaone4_5_Config, "sub_configs_defaults")
 
 
-@dataclass
-class SizedFeatures(BaseModelOutputWithPooling):
-    """Features that say how large their pictures are, which neither plain positions nor what `generate` passes on tell.
-
-    Attributes:
-        sizes: long [pictures, 3]: steps, rows and columns of patches.
-    """
-
-    sizes: Tensor | None = None
-
-
 def _reader(kind: str) -> Callable[..., Reader]:
     """The family's `images` or `videos`."""
 
     def read(config, inputs: dict) -> Reader:
-        merge, sizes = config.vision_config.spatial_merge_size, _sizes(kind, inputs)
-
-        def next_picture(placeholders: int) -> Picture:
-            if sizes is None:  # features that do not tell the size of their pictures
-                return plain_picture(1, 1, placeholders)
-            size = next(sizes, None)
-            if size is None:
-                raise Refusal(
-                    f"The prompt holds more {kind}s than `{kind}_grid_thw` has rows. Pass the {kind} inputs of the processor, one row each."
-                )
-            steps, rows, columns = size
-            return plain_picture(steps, rows // merge, columns // merge)
-
-        return next_picture
+        return sized_reader(kind, _sizes(config, kind, inputs), f"`{kind}_grid_thw`")
 
     return read
 
 
-def _sizes(kind: str, inputs: dict) -> Iterator[list[int]] | None:
-    """(steps, rows, columns) of a forward's pictures in order, in patches. None where they are not known."""
+def _sizes(config, kind: str, inputs: dict) -> Iterable[Size] | None:
+    """The sizes of a forward's pictures in order. None where they are not known."""
+    merge = config.vision_config.spatial_merge_size
+
+    def tokens(patches: Tensor) -> list[Size]:
+        return [(steps, rows // merge, columns // merge) for steps, rows, columns in patches.tolist()]
+
     given = inputs.get(f"{kind}_grid_thw")
     if given is not None:
-        return iter(given.tolist())
+        return tokens(given)
     made = (inputs.get("mm_encoder_outputs") or {}).get(kind)
     sizes = getattr(made, "sizes", None)
-    return None if sizes is None else _repeated(sizes.tolist(), made.pooler_output)
-
-
-def _repeated(sizes: list[list[int]], parts: list[Tensor]) -> Iterator[list[int]]:
-    """The size of each part. For beams `generate` has repeated the parts, each of which stays the same tensor."""
-    left, known = iter(sizes), {}
-    for part in parts:
-        if id(part) not in known:
-            known[id(part)] = next(left)
-        yield known[id(part)]
+    return None if sizes is None else repeated(tokens(sizes), made.pooler_output)
 
 
 def _keeping_sizes(model) -> list:

@@ -19,7 +19,7 @@ from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImagePr
 
 from aim.families.base import Encoded, Family
 from aim.families.batches import encode_batches
-from aim.families.gemma4_tower import ONE_AXIS, SizedFeatures, keeping_sizes, reader, sizes_of, watch_tower
+from aim.families.gemma4_tower import ONE_AXIS, PlacedFeatures, keeping_sizes, reader, sizes_of, watch_tower
 from aim.families.language import WINDOW, dense
 from aim.families.published import Published
 from aim.kernels.grid import Grid
@@ -77,7 +77,7 @@ def _pixel_values(config, frames: np.ndarray, picture_settings: dict) -> dict[st
 def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
     """Projected tokens, [F · T, hidden]. No frame attends to another."""
     frames, positions = (pixels[name].flatten(0, -3) for name in ("pixel_values_videos", "video_position_ids"))
-    [(rows, columns), *_] = sizes_of(model.config, positions)
+    _, rows, columns = sizes_of(model.config, positions)[0]
     grid = Grid(len(frames), rows, columns)
 
     def run(part: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
         return torch.cat(list(model.model.get_video_features(*given, return_dict=True).pooler_output))
 
     outputs, seen = encode_batches(model, watch_tower, frames, _vision_shape(model.config, grid), run)
-    features = SizedFeatures(pooler_output=[torch.cat(outputs)], attentions=seen, positions=positions)  # type: ignore[arg-type]
+    features = PlacedFeatures(pooler_output=[torch.cat(outputs)], attentions=seen, positions=positions)  # type: ignore[arg-type]
     return Encoded({"video": features}, {name: value for name, value in pixels.items() if "pixel" not in name}, grid)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +11,9 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.gemma4.modeling_gemma4 import Gemma4Model, apply_multidimensional_rope
 
-from aim.families.base import Picture, Reader, plain_picture
+from aim.families.base import Reader
+from aim.families.sized import Size, repeated, sized_reader
 from aim.families.towers import Notes, block_means, pooled, received
-from aim.kernels.refusal import Refusal
 from aim.kernels.tower_attention import TowerAttention
 
 # Since transformers 5.19 the frames of all videos are one axis; before, the videos had one of their own.
@@ -22,7 +22,7 @@ PAD = -1  # the place of a patch that is none
 
 
 @dataclass
-class SizedFeatures(BaseModelOutputWithPooling):
+class PlacedFeatures(BaseModelOutputWithPooling):
     """Features that say where in its picture each patch stands.
 
     Attributes:
@@ -32,59 +32,37 @@ class SizedFeatures(BaseModelOutputWithPooling):
     positions: Tensor | None = None
 
 
-def sizes_of(config, positions: Tensor) -> list[tuple[int, int]]:
-    """(rows, columns) of the tokens of each picture, from its patches' columns and rows, [..., P, 2]."""
+def sizes_of(config, positions: Tensor) -> list[Size]:
+    """The size of each picture in tokens, from its patches' columns and rows, [..., P, 2]."""
     joined = config.vision_config.pooling_kernel_size
     last = positions.flatten(0, -3).amax(1).cpu()
-    return [((row + 1) // joined, (column + 1) // joined) for column, row in last.tolist()]
+    return [(1, (row + 1) // joined, (column + 1) // joined) for column, row in last.tolist()]
 
 
 def reader(kind: str) -> Callable[..., Reader]:
     """The family's `images` or `videos`. Every image and every frame of a clip is a picture of its own."""
 
     def read(config, inputs: dict) -> Reader:
-        sizes = _sizes(config, kind, inputs)
-
-        def next_picture(placeholders: int) -> Picture:
-            if sizes is None:  # features that do not tell the size of their pictures
-                return plain_picture(1, 1, placeholders)
-            size = next(sizes, None)
-            if size is None:
-                raise Refusal(f"The prompt holds more {kind}s than were given. Pass the {kind} inputs of the processor, the positions too.")
-            return plain_picture(1, *size)
-
-        return next_picture
+        return sized_reader(kind, _sizes(config, kind, inputs), "the positions")
 
     return read
 
 
-def _sizes(config, kind: str, inputs: dict) -> Iterator[tuple[int, int]] | None:
+def _sizes(config, kind: str, inputs: dict) -> Iterable[Size] | None:
     """The sizes of a forward's pictures in order. None where they are not known."""
     positions = inputs.get(f"{kind}_position_ids")
     if positions is not None:
-        return iter(sizes_of(config, positions))
+        return sizes_of(config, positions)
     made = (inputs.get("mm_encoder_outputs") or {}).get(kind)
     positions = getattr(made, "positions", None)
     return None if made is None or positions is None else repeated(sizes_of(config, positions), made.pooler_output)
 
 
-def repeated(sizes: list[tuple[int, int]], parts: list[Tensor]) -> Iterator[tuple[int, int]]:
-    """The sizes of the frames of each part. For beams `generate` has repeated the parts, each of which stays the same tensor."""
-    left, known = iter(sizes), {}
-    for part in parts:
-        if id(part) not in known:
-            own: list[tuple[int, int]] = []
-            while sum(rows * columns for rows, columns in own) < len(part):
-                own.append(next(left))
-            known[id(part)] = own
-        yield from known[id(part)]
-
-
 def keeping_sizes(model) -> list:
     """Hooks that hand the patches' places on with the tower's output. `generate` encodes pixels before the forward, and drops them."""
 
-    def keep(_module, _args: tuple, kwargs: dict, output) -> SizedFeatures:
-        return SizedFeatures(last_hidden_state=output.last_hidden_state, positions=kwargs["pixel_position_ids"])
+    def keep(_module, _args: tuple, kwargs: dict, output) -> PlacedFeatures:
+        return PlacedFeatures(last_hidden_state=output.last_hidden_state, positions=kwargs["pixel_position_ids"])
 
     return [model.model.vision_tower.register_forward_hook(keep, with_kwargs=True)]
 
@@ -105,7 +83,7 @@ def watch_tower(model, callback: Callable[[TowerAttention], None]) -> list:
         rotary, found = notes.seen.pop("rotary"), []
         cosines, sines = rotary
         turned = [apply_multidimensional_rope(part, cosines, sines, positions).transpose(1, 2) for part in (queries, keys)]
-        for number, (rows, columns) in enumerate(sizes_of(model.config, positions)):
+        for number, (_, rows, columns) in enumerate(sizes_of(model.config, positions)):
             real = (positions[number] != PAD).all(-1)
             query, key = (part[number : number + 1, :, real] for part in turned)
 

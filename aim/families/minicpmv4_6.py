@@ -7,44 +7,31 @@ which are left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers.image_utils import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.minicpmv4_6.configuration_minicpmv4_6 import MiniCPMV4_6Config
 
 from aim.families import qwen3_5
-from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
+from aim.families.base import Encoded, Family, Reader
 from aim.families.batches import encode_batches
-from aim.families.gemma4_tower import repeated
 from aim.families.pixels import normalised_frames
 from aim.families.published import Published
+from aim.families.sized import Size, SizedFeatures, repeated, sized_reader
 from aim.families.towers import Notes, block_means, pooled, received
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
-from aim.kernels.refusal import Refusal
 from aim.kernels.tower_attention import TowerAttention
 
 # Releases before 5.20 build it for pictures of one size.
 IS_UNIFORM = hasattr(MiniCPMV4_6Config, "sub_configs_defaults")
 INSIDE, BEHIND = 2, 2  # patches along a side that become one inside the tower, and of these, one token behind it
 SIDE = 448  # pixels along a side of a square as large as a picture, where a checkpoint's settings do not say
-
-
-@dataclass
-class SizedFeatures(BaseModelOutputWithPooling):
-    """Features that say how large their pictures are.
-
-    Attributes:
-        sizes: long [pictures, 2]: rows and columns of tokens.
-    """
-
-    sizes: Tensor | None = None
 
 
 def _frame_size(config, picture_settings: dict, height: int, width: int) -> tuple[int, int]:
@@ -77,17 +64,7 @@ def _reader(kind: str) -> Callable[..., Reader]:
     """The family's `images` or `videos`. Every image, slice of one and frame of a clip is a picture of its own."""
 
     def read(config, inputs: dict) -> Reader:
-        sizes = _sizes(config, kind, inputs)
-
-        def next_picture(placeholders: int) -> Picture:
-            if sizes is None:  # features that do not tell the size of their pictures
-                return plain_picture(1, 1, placeholders)
-            size = next(sizes, None)
-            if size is None:
-                raise Refusal(f"The prompt holds more {kind}s than were given. Pass the {kind} inputs of the processor, the sizes too.")
-            return plain_picture(1, *size)
-
-        return next_picture
+        return sized_reader(kind, _sizes(config, kind, inputs), "the sizes")
 
     return read
 
@@ -95,15 +72,15 @@ def _reader(kind: str) -> Callable[..., Reader]:
 SIZES = {"image": "target_sizes", "video": "target_sizes_videos"}
 
 
-def _sizes(config, kind: str, inputs: dict) -> Iterator[tuple[int, int]] | None:
-    """(rows, columns) of tokens of a forward's pictures in order. None where they are not known."""
+def _sizes(config, kind: str, inputs: dict) -> Iterable[Size] | None:
+    """The sizes of a forward's pictures in order. None where they are not known."""
     given = inputs.get(SIZES[kind])
     if given is not None:
         joined = BEHIND if (inputs.get("downsample_mode") or config.downsample_mode) == "4x" else INSIDE * BEHIND
-        return iter([(rows // joined, columns // joined) for rows, columns in given.tolist()])
+        return [(1, rows // joined, columns // joined) for rows, columns in given.tolist()]
     made = (inputs.get("mm_encoder_outputs") or {}).get(kind)
     sizes = getattr(made, "sizes", None)
-    return None if sizes is None else repeated([(rows, columns) for rows, columns in sizes.tolist()], made.pooler_output)
+    return None if sizes is None else repeated([(1, rows, columns) for rows, columns in sizes.tolist()], made.pooler_output)
 
 
 def _keeping_sizes(model) -> list:

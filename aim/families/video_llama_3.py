@@ -7,7 +7,7 @@ That is left off here, and prompts that were compressed so are refused, because 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,16 +16,15 @@ import torch
 from torch import Tensor
 from transformers import VideoLlama3Config
 from transformers.image_utils import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.video_llama_3.image_processing_pil_video_llama_3 import smart_resize
 
-from aim.families.base import Encoded, Family, Picture, Reader, plain_picture
+from aim.families.base import Encoded, Family, Reader
 from aim.families.batches import encode_batches
-from aim.families.gemma4_tower import repeated
 from aim.families.patch_tokens import by_tokens
 from aim.families.published import Published
 from aim.families.qwen2_sizes import QWEN2_1_5B, ROPE
 from aim.families.qwen_pixels import gridder, no_ribbon, pixel_maker
+from aim.families.sized import Size, SizedFeatures, repeated, sized_reader
 from aim.families.towers import Notes
 from aim.kernels.cost import VisionShape
 from aim.kernels.grid import Grid
@@ -37,17 +36,6 @@ from aim.kernels.tower_attention import TowerAttention
 CLIP_SIZE = {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}
 IMAGE_SIZE = {"shortest_edge": 56 * 56, "longest_edge": 1280 * 28 * 28}
 CLIP_MERGE, IMAGE_MERGE = 2, 1
-
-
-@dataclass
-class SizedFeatures(BaseModelOutputWithPooling):
-    """Features that say how large their pictures are.
-
-    Attributes:
-        sizes: long [pictures, 4]: frames, rows and columns of patches, and how many patches along a side are one token.
-    """
-
-    sizes: Tensor | None = None
 
 
 def _frame_size(config, picture_settings: dict, frames: int, height: int, width: int) -> tuple[int, int]:
@@ -96,24 +84,14 @@ def _reader(kind: str) -> Callable[..., Reader]:
         elif getattr(made, "sizes", None) is not None:
             sizes = repeated(_frames_of(made.sizes), made.pooler_output)
 
-        def next_picture(placeholders: int) -> Picture:
-            if sizes is None:  # features that do not tell the size of their pictures
-                return plain_picture(1, 1, placeholders)
-            size = next(sizes, None)
-            if size is None:
-                raise Refusal(
-                    f"The prompt holds more {kind}s than were given. Pass the {kind} inputs of the processor, the merge sizes too."
-                )
-            return plain_picture(1, *size)
-
-        return next_picture
+        return sized_reader(kind, sizes, "the merge sizes")
 
     return read
 
 
-def _frames_of(sizes: Tensor) -> list[tuple[int, int]]:
-    """(rows, columns) of the tokens of every frame of every picture."""
-    return [(rows // merge, columns // merge) for frames, rows, columns, merge in sizes.tolist() for _ in range(frames)]
+def _frames_of(sizes: Tensor) -> list[Size]:
+    """The size of every frame of every picture."""
+    return [(1, rows // merge, columns // merge) for frames, rows, columns, merge in sizes.tolist() for _ in range(frames)]
 
 
 def _encode(model, pixels: dict[str, Tensor]) -> Encoded:

@@ -60,7 +60,7 @@ CALLS = {
     "a seed to tune with": (lambda vlm, clip, answer, odd: aim.tune(vlm, clip, QUESTION, "2x", max_prefills=2, seed=odd), (0,)),
     "clips to tune on": (lambda vlm, clip, answer, odd: tune_many(vlm, odd, "2x", max_prefills=2), ()),
     "an answer to check": (lambda vlm, clip, answer, odd: guard(vlm, clip, QUESTION, odd), ()),
-    "a threshold to check by": (lambda vlm, clip, answer, odd: guard(vlm, clip, QUESTION, answer, odd), (0, 1.5)),
+    "a threshold to check by": (lambda vlm, clip, answer, odd: guard(vlm, clip, QUESTION, answer, odd), (0, 1.5, None)),
     "a reader to spend with": (lambda vlm, clip, answer, odd: spend(vlm, odd, QUESTION, aim.AIM(), 1), (int,)),
     "a budget to spend": (lambda vlm, clip, answer, odd: frames_for(vlm, aim.AIM(), odd, 4), (1.5,)),
     "a budget's kind": (lambda vlm, clip, answer, odd: aim.Budget(odd, 2.0), ()),
