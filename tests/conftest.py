@@ -29,6 +29,12 @@ except (ImportError, OSError, RuntimeError):
     collect_ignore_glob.append("families/test_families_torchvision.py")
 
 
+def pytest_collection_modifyitems(items):
+    """Files with a test that may take minutes come first. At the end, one process would wait for the other."""
+    patient = {item.path for item in items if (limit := item.get_closest_marker("timeout")) and limit.args[0] >= 300}
+    items.sort(key=lambda item: item.path not in patient)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def products_are_exact():
     """Tests compare bits, also on a processor whose runs would multiply in bfloat16."""

@@ -46,7 +46,7 @@ def report(seconds: float = SECONDS) -> dict:
         except BaseException:  # a test's time limit; leaving the block would wait for the clients
             process.kill()
             raise
-    demo.close()
+    demo.close(verbose=False)
     quarter = max(1, len(memory) // 4)
     waits = sorted(one["seconds"] for one in told)
     return {

@@ -28,7 +28,7 @@ import numpy as np
 
 from tests.visitor import EXAMPLES, examples
 
-RUNS, CLIENTS, SETTLED, STRETCH = 200, 8, 40, 50
+RUNS, CLIENTS, SETTLED, STRETCH = 200, 8, 40, 30
 WAYS = ("page", "drag", "api", "stop", "closed tab", "hang up")
 
 
@@ -96,7 +96,7 @@ def report(runs: int = RUNS, clients: int = CLIENTS) -> dict:
         "sessions": len(demo.state_holder.session_data),
         "attention": vlm.model.config.text_config._attn_implementation,
     }
-    demo.close()
+    demo.close(verbose=False)
     return {
         "runs": len(outcomes),
         "ways": Counter(outcome["way"] for outcome in outcomes),

@@ -22,7 +22,7 @@ def test_every_answer_equals_the_same_run_alone_and_nothing_is_left_on_the_model
 
 
 @pytest.mark.long
-def test_memory_of_the_last_fifty_runs_stays_within_a_twentieth_of_what_it_was_after_forty(soaked):
+def test_memory_of_the_last_thirty_runs_stays_within_a_twentieth_of_what_it_was_after_forty(soaked):
     assert soaked["runs"] == RUNS and soaked["memory_end"] <= 1.05 * soaked["memory_settled"]
 
 
