@@ -5,7 +5,9 @@ A mistake that the visitor can mend is a `Refusal`. `errors.told_in_status` puts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -17,6 +19,7 @@ from aim.engine.stopping import Stopped
 from aim.kernels.trace import Trace
 from aim.planning.plan import Plan
 from aim.runtime.vlm import Answer
+from aim.ui.jobs import Said
 from aim.ui.model import AppModel
 from aim.ui.pace import pace_of
 from aim.ui.request import Request, check
@@ -34,6 +37,8 @@ READY = "Press Run to ask the question about this video."
 TOO_LARGE = "The full model does not fit into the memory here, so there is nothing to compare with."
 # How far a stage is, by its name.
 FAR = {TOWER: "{0.done} of {0.total} frames are encoded", PREFILL: "the prompt has passed {0.done} of {0.total} layers"}
+# Seconds between two looks at an answer that grows. A slow browser that had to draw every word of a fast model would not hear Stop.
+GROWN_AFTER = 0.1
 REUSED = "The vision features of this clip were reused."
 
 
@@ -114,14 +119,15 @@ def answer(vlm: AppModel, request: Request, stop: StopSignal, read: Callable[...
     current: Answer | None = None
     full = known_full(vlm, request, clip)
     too_large = ""
-    for said in vlm.run("ask", stop, **asked(vlm, request, clip), compare=wants_full(vlm, request) and full is None, progress=True):
+    compared = wants_full(vlm, request) and full is None
+    for said in _seldom(vlm.run("ask", stop, **asked(vlm, request, clip), compare=compared, progress=True)):
         if said.by_full:
             full, too_large = said.answer, "" if said.answer else TOO_LARGE
             if full is not None and full.trace is None and current is not None:
                 told = growing(current.text, current.note, full.text)
                 yield Update(_progress("Running the full model", full, {}, True), told)
         else:
-            current = said.answer
+            current = cast(Answer, said.answer)
             if current.trace is None:
                 yield Update(_progress("Working", current, times, decoded), growing(current.text, current.note) if current.text else None)
     if current is None or current.trace is None:
@@ -130,6 +136,17 @@ def answer(vlm: AppModel, request: Request, stop: StopSignal, read: Callable[...
     ending = f"{_ending(current, stop)} {too_large}".strip()
     shown = status(ending, steps(times | current.timings, _reused(current, decoded)))
     yield finish(vlm, request, clip, current, full, shown, kept, stop.asked, read)
+
+
+def _seldom(streamed: Iterable[Said]) -> Iterator[Said]:
+    """Without the looks at a growing answer that follow the last one too soon. The first word and the whole answer stay."""
+    shown = dict.fromkeys((False, True), -math.inf)
+    for said in streamed:
+        if said.answer is not None and said.answer.trace is None and said.answer.text:
+            if time.monotonic() - shown[said.by_full] < GROWN_AFTER:
+                continue
+            shown[said.by_full] = time.monotonic()
+        yield said
 
 
 def finish(

@@ -31,6 +31,11 @@ class Reader:
         return make_clip(num_frames)
 
 
+@pytest.fixture(autouse=True)
+def every_word_is_shown(monkeypatch):
+    monkeypatch.setattr(handlers, "GROWN_AFTER", 0)
+
+
 def run(vlm, request, stop=None, read=None):
     return list(answer(vlm if isinstance(vlm, AppModel) else placed(vlm), request, stop or StopSignal(), read or Reader()))
 
@@ -50,6 +55,11 @@ def said(updates, who: str = "answer") -> list[str]:
 
 def words(html: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+def test_of_a_fast_model_the_first_word_and_the_whole_answer_are_shown_and_few_between(monkeypatch):
+    monkeypatch.setattr(handlers, "GROWN_AFTER", 3600)
+    assert said(run(FakeVlm(words=("a ",) * 50), request())) == ["a ", "a " * 50]
 
 
 def test_the_answer_streams_and_the_last_update_has_a_value_for_everything():
