@@ -96,7 +96,7 @@ def report() -> dict:
                     told |= {"drag_median": round(statistics.median(waits)), "drag_p95": round(waits[int(0.95 * len(waits)) - 1])}
                 tab.context.close()
         browser.close()
-    demo.close()
+    demo.close(verbose=False)
     return told
 
 
