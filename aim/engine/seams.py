@@ -50,9 +50,9 @@ TABLES = "position_embeddings"
 SHARED_KEYS = "shared_kv_states"  # a table in which some text models' attention layers leave keys and values for later ones
 
 # Arguments that an attention layer may hand to its attention function, and that SDPA would silently ignore.
-AUDIO_TOWER = "audio_tower"  # encodes sounds, which AIM never gives
 UNSERVED_ARGUMENTS = {"s_aux": "attention sinks", "softcap": "soft-capping"}
 WHOLE_PROMPT, WINDOW, LINEAR = "full_attention", "sliding_attention", "linear_attention"
+AUDIO_TOWER = "audio_tower"  # encodes sounds, which AIM never gives
 
 
 def attention(
