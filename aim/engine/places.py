@@ -110,7 +110,7 @@ def picture_numbers(prompt: Prompt, device: torch.device) -> Tensor:
     """Which picture or frame each token of a prompt belongs to, long [length], from 1 on; 0 for text."""
     numbers, before = torch.zeros(prompt.length, dtype=torch.long), 1
     for block in prompt.blocks:
-        numbers[block.places] = before + torch.arange(block.grid.tokens) // block.grid.tokens_per_frame
+        numbers.index_copy_(0, block.places, before + torch.arange(block.grid.tokens) // block.grid.tokens_per_frame)
         before += block.grid.frames
     return moved(numbers, device)
 
@@ -131,6 +131,8 @@ def padded(rows: list[Tensor], dim: int, value: int = 0) -> Tensor:
 def taken(table: Tensor, here: Tensor, dim: int) -> Tensor:
     """The tokens at `here` [B, n] of a table, along `dim`: -1 for [..., B, N], and -2 or 1 for [..., B, N, C]."""
     here = here.to(table.device)
+    if len(here) == 1:  # in one operation, since a GPU may wait for the host to hand them over
+        return table.index_select(dim, here[0])
     rows = torch.arange(len(here), device=table.device)[:, None]
     if dim == -1:
         return table.expand(*table.shape[:-2], len(here), -1)[..., rows, here]

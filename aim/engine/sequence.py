@@ -190,7 +190,7 @@ class Sequence:
         # What was in no token before stays in none: the last entry stands for those.
         now = torch.full((len(merged) + 1,), -1, device=chosen.device)
         # So here; nothing at all may have been chosen.
-        now[self.alive] = torch.cat([self.alive[chosen], now[-1:]])[into]
+        now.index_copy_(0, self.alive, torch.cat([self.alive[chosen], now[-1:]])[into])
         self.holders = self.trace.holders[layer] = now[holders]
 
     def observe(self, method: Method, query: Tensor, key: Tensor, scaling: float) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aim.kernels.bounds import ABOVE_0, CHANCE, FROM_1
 from aim.kernels.refusal import Refusal
+from aim.kernels.tiles import HALF, tiles_for
 
 # Rows of attention computed at once. Row i sees columns 0...i only, so blocks of rows leave out nearly half of the n × n work. Small blocks
 # leave out more and stay in a CPU's cache: 48 was the best compromise of 24...256 on two cores, with 300 to 12,000 tokens. Large blocks
@@ -23,7 +24,6 @@ FREE_SHARE = 0.25
 
 # Bytes that one call of `pagerank` may hold at a time, where the device does not tell how many are free.
 MEMORY_BUDGET = 256 * 2**20
-HALF = (torch.float16, torch.bfloat16)
 
 FLOAT = 4  # bytes of a float32
 INDEX_TYPES = (torch.int32, torch.int64)
@@ -44,7 +44,8 @@ def pagerank(
 
     Per head M = softmax((q·kᵀ · scaling + causal) / temperature), row-wise; p starts uniform at 1/n; each step p ← p·M, or with damping
     (1 - damping) · p·M + damping · restart. Over heads the root of the mean of p² is returned. All maths in float32, on float32 copies of
-    half-precision inputs. On NVIDIA's GPUs half-precision inputs are multiplied as they are, and summed in float32, on tensor cores.
+    half-precision inputs. On NVIDIA's GPUs half-precision inputs are multiplied as they are, and summed in float32, on tensor cores; and
+    where Triton works, no part of M is written to memory at all (`aim.kernels.pagerank_tiles`).
 
     No n × n matrix is ever held. M is lower triangular, so what a step brings to a token comes from this token and later ones alone. Blocks
     of rows are therefore computed from the last to the first. By then the later rows have brought all they bring to a block's tokens, so
@@ -62,7 +63,7 @@ def pagerank(
             tokens to restart at, each as likely as the others. None, or bool without any token: uniform.
         memory_budget: bytes this call may hold at a time beside its arguments. It decides how many key heads, with the query heads that
             read them, and how many rows are worked on at once. What is needed at least grows with n, not with n². By default a quarter of
-            what is free on NVIDIA's GPUs, and 256 MiB elsewhere.
+            what is free on NVIDIA's GPUs, and 256 MiB elsewhere. With Triton some vectors of n a head are all that is needed.
 
     Returns:
         float32 [n] on the device of `query`, each ≥ 0.
@@ -78,8 +79,11 @@ def pagerank(
     heads, n, _ = query.shape
     key_heads = key.shape[0]
     group = heads // key_heads
-    at_once, rows = _what_fits(query, key_heads, iterations, _budget(query.device) if memory_budget is None else memory_budget)
     restart = _restart_vector(restart, damping, n, query.device)
+    if tiles := tiles_for(query):
+        walked = tiles.walk_in_tiles(query, key, scaling / temperature, iterations, damping, restart)
+        return walked.square_().sum(0).div_(heads).sqrt_()
+    at_once, rows = _what_fits(query, key_heads, iterations, _budget(query.device) if memory_budget is None else memory_budget)
     logits, transition = torch.empty(2, at_once * group * rows * n, dtype=torch.float32, device=query.device)
     squares = torch.zeros(n, dtype=torch.float32, device=query.device)
     future = torch.ones(rows, rows, dtype=torch.bool, device=query.device).triu_(1)

@@ -130,7 +130,7 @@ class Trace:
         """The last layer in which each merged token was alive, long [M]; -1 for one that no layer ran on."""
         last = torch.full((self.merged_tokens,), -1, dtype=torch.long)
         for layer, alive in enumerate(self.survivors):
-            last[alive] = layer
+            last.index_fill_(0, alive, layer)
         return last
 
     def to_dict(self) -> dict:
