@@ -29,6 +29,7 @@ from aim.kernels.bounds import Kind, check_choice, refusal
 from aim.kernels.refusal import Refusal
 from aim.runtime.checkpoint_files import CheckpointFiles
 from aim.runtime.failure import ADAPTER, CONFIG, FAMILY, FILES, GENERATION, ODD_PICTURES, PICTURES, TEMPLATE, WEIGHTS, Unusable
+from aim.runtime.last_norm import tie_last_hidden_states
 from aim.runtime.limits import QUANTIZATIONS
 from aim.runtime.loading_errors import told
 from aim.runtime.precision import device_and_dtype
@@ -144,6 +145,7 @@ def load_checkpoint(
             raise Unusable(PICTURES)
         _check_settings(model, family, pictures, tokenizer)
     model = (model if placed else model.to(device)).eval()
+    tie_last_hidden_states(model)
     return Checkpoint(name, model, tokenizer, chat_template, pictures, family, images)
 
 

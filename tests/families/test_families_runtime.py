@@ -143,3 +143,20 @@ def test_the_check_of_float16_runs_the_whole_model(vlm):
         assert not is_finite(vlm)
         value.data.copy_(kept)
     assert is_finite(vlm)
+
+
+def test_the_bundled_model_sees_features_after_its_towers_last_norm_on_every_release():
+    """Its config asks for them, and transformers reads that since 5.18. The norm is written out here."""
+    model = aim.load("bundled").model
+    parts, tower, projector = model.model, model.model.vision_tower, model.model.multi_modal_projector
+    frames = torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        given = parts.get_image_features(frames[None], torch.tensor([[112, 112]]), batch_num_images=torch.tensor([2]), return_dict=True)
+        encoded = tower.encoder(inputs_embeds=tower.embeddings(frames)).last_hidden_state
+        norm = tower.post_layernorm
+        deviations = encoded.var(-1, keepdim=True, unbiased=False).add(norm.eps).sqrt()
+        normed = (encoded - encoded.mean(-1, keepdim=True)) / deviations * norm.weight + norm.bias
+        expected, unnormed = projector(normed), projector(encoded)
+    features = given.pooler_output[0][: expected.shape[1]]  # a newline follows
+    assert torch.allclose(features, expected[0], atol=1e-4)
+    assert not torch.allclose(unnormed[0], expected[0], atol=1e-1)
