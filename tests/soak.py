@@ -1,4 +1,4 @@
-"""Many clients at once on the real app: `python -m tests.soak [RUNS]`, 200 by default.
+"""Many clients at once on the real app: `python -m tests.soak [RUNS [SETTLED [STRETCH]]]`, 200 runs by default.
 
 The server runs here, so that its memory, hooks and queue can be looked at; the clients run in a process of their own. Some ask and wait,
 some press Stop, some close the tab, some hang up; every answer that comes whole is compared with the same question asked alone.
@@ -66,8 +66,8 @@ def draw(seed: int) -> Asked:
 
 # Kept clips and features are bounded in bytes, and forty of them stay below the usual bounds. With small bounds memory has to settle.
 @patch.dict(os.environ, {"AIM_CLIPS_MEMORY": "4MiB", "AIM_FEATURES_MEMORY": "4MiB"})
-def report(runs: int = RUNS, clients: int = CLIENTS) -> dict:
-    """Run it all; figures in bytes and counts."""
+def report(runs: int = RUNS, settled: int = SETTLED, stretch: int = STRETCH, clients: int = CLIENTS) -> dict:
+    """Run it all; figures in bytes and counts. Memory is the median of `stretch` runs, after the first `settled` and at the end."""
     import aim
     from tests.visitor import serve
 
@@ -102,8 +102,8 @@ def report(runs: int = RUNS, clients: int = CLIENTS) -> dict:
         "ways": Counter(outcome["way"] for outcome in outcomes),
         "ended": Counter(outcome["ended"] for outcome in outcomes),
         "wrong": wrong,
-        "memory_settled": statistics.median([*memory.values()][SETTLED : SETTLED + STRETCH] or [end]),
-        "memory_end": statistics.median([*memory.values()][-STRETCH:] or [end]),
+        "memory_settled": statistics.median([*memory.values()][settled : settled + stretch] or [end]),
+        "memory_end": statistics.median([*memory.values()][-stretch:] or [end]),
         "exit": process.returncode,
         **left,
     }
@@ -242,4 +242,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--clients"]:
         clients(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     else:
-        print(json.dumps(report(int(sys.argv[1]) if sys.argv[1:] else RUNS), indent=1))
+        print(json.dumps(report(*map(int, sys.argv[1:])), indent=1))

@@ -116,7 +116,12 @@ def test_rounds_are_interleaved_and_go_back_and_forth():
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), torch.cuda.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+    "error",
+    [
+        pytest.param(MemoryError(), marks=pytest.mark.whole),
+        torch.cuda.OutOfMemoryError("CUDA out of memory"),
+        pytest.param(RuntimeError("DefaultCPUAllocator: can't allocate memory"), marks=pytest.mark.whole),
+    ],
 )
 def test_running_out_of_memory_ends_a_variant_and_no_other(model, work, monkeypatch, error):
     variants = variants_of(["merge", "aim"], [], LAYERS)

@@ -64,13 +64,14 @@ MAY_KEEP_PICTURES = ("full", "evs")  # what these leave of a single picture is a
 
 def covering(methods) -> list:
     """Every pair of family and method. By default every method runs on the first family and four run on each, two on those of Qwen3 and
-    none on those that are alike. CI runs four on those too, and the rest of the others (`whole`); what is left is `every`."""
+    none on those that are alike. CI runs two on those too, and half of all methods on each of the others (`whole`): no method and no family
+    is left out. What remains is `every`."""
     pairs = []
     for number, family in enumerate(TINY):
         share = 0 if family in ALIKE else 2 if family.startswith("qwen3") else 4
         for place, name in enumerate(methods):
             turn = (place - 4 * number) % len(methods)
-            marks = () if number == 0 or turn < share else pytest.mark.whole if family not in ALIKE or turn < 4 else pytest.mark.every
+            marks = () if number == 0 or turn < share else pytest.mark.whole if turn < (2 if family in ALIKE else 11) else pytest.mark.every
             pairs.append(pytest.param(family, name, marks=marks))
     return pairs
 

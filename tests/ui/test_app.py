@@ -136,7 +136,7 @@ def test_stop_ends_a_long_answer_and_markup_in_it_stays_text(talker, visit, own_
     assert vlm.said == said
 
 
-@pytest.mark.long
+@pytest.mark.every  # tests/drags.py and tests/soak.py have many visitors at once, without a browser
 def test_two_visitors_with_different_clips_at_once_do_not_meet(visit, own_clip, vlm):
     first, second = visit(), visit()
     second.upload(own_clip)

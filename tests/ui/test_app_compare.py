@@ -10,6 +10,7 @@ from tests.visitor import EXAMPLES, examples, needs_browser
 pytestmark = needs_browser
 
 
+@pytest.mark.long
 def test_all_methods_answer_side_by_side_and_a_layer_can_be_looked_at(visit):
     visitor = visit()
     visitor.open("Methods")

@@ -12,8 +12,6 @@ from tests.visitor import needs_browser
 
 pytestmark = needs_browser
 TABS = ("Layers", "Moments", "Cost", "Methods", "Tune", "Evidence", "Export")
-LIGHT, DARK = pytest.param(False, id="light", marks=pytest.mark.long), pytest.param(True, id="dark")
-SCHEMES = pytest.mark.parametrize("dark", [LIGHT, DARK])
 
 
 def lightness(colour: str) -> float:
@@ -112,7 +110,8 @@ def test_a_phone_has_one_column_and_the_knobs_in_a_sheet_at_its_foot(visit):
         assert visitor.overflow() == 0, name
 
 
-@SCHEMES
+@pytest.mark.long
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_the_page_follows_light_and_dark_and_axe_finds_nothing_serious(visit, dark):
     visitor = visit(dark=dark)
     visitor.settled()
@@ -131,8 +130,10 @@ def test_the_page_follows_light_and_dark_and_axe_finds_nothing_serious(visit, da
         assert serious(visitor, "#tabs") == [], name
 
 
-@pytest.mark.long
-@SCHEMES
+# In the light the styles of these tables and charts are those of the Cost and Evidence tabs, which the test above looks at in both schemes.
+@pytest.mark.parametrize(
+    "dark", [pytest.param(False, id="light", marks=pytest.mark.every), pytest.param(True, id="dark", marks=pytest.mark.long)]
+)
 def test_axe_finds_nothing_serious_in_what_the_tabs_work_out(visit, dark):
     visitor = visit(dark=dark)
     for fill in (compare_methods, tune_and_spend):

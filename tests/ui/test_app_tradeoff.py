@@ -39,6 +39,7 @@ def planned(merge_ratio: float, l1: float, l2: float, frames: int, question: str
     return vlm.plan(frames, vlm.text_tokens(question), aim.AIM(merge_ratio=merge_ratio, l1=int(l1), l2=int(l2)))
 
 
+@pytest.mark.long
 def test_a_budget_is_set_a_setting_is_found_and_used_and_one_click_undoes_it(visit, caplog):
     caplog.set_level(logging.INFO, "aim.runs")
     visitor = visit()
@@ -105,7 +106,7 @@ def test_the_slider_follows_the_kind_of_budget_and_the_frames(visit):
     assert float(amount) * {"kB": 1e3, "MB": 1e6}[unit] <= 0.5e6
 
 
-@pytest.mark.long
+@pytest.mark.every  # tests/ui/test_ui_spending.py holds the answers, and the tests of the page's looks click the button
 def test_the_saving_is_spent_on_more_frames_and_both_answers_stand_side_by_side(visit):
     visitor = visit()
     tune(visitor, 8)

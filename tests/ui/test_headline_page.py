@@ -23,7 +23,7 @@ def told(text: str) -> list[tuple[int, int]]:
     return [(int(count), int(words)) for count, words in re.findall(r"Layer \d+: (\d+) visual \+ (\d+) text", text)]
 
 
-@pytest.fixture(params=["qwen2_vl", pytest.param("internvl", marks=pytest.mark.whole)])
+@pytest.fixture(params=[pytest.param("qwen2_vl", marks=pytest.mark.long), pytest.param("internvl", marks=pytest.mark.every)])
 def page(request, context, tmp_path):
     vlm = aim.load(save_checkpoint(request.param, tmp_path / "model", max_position_embeddings=32768))
     demo, address = serve(vlm)

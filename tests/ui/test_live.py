@@ -125,6 +125,7 @@ def test_the_lesser_knobs_are_folded_away_and_reach_the_run_and_the_address(visi
     assert parts <= set(link.split("?")[1].split("&")) and "restart='question'" in visitor.text("#code")
 
 
+@pytest.mark.long
 def test_a_reload_loses_nothing_and_a_link_runs_when_it_is_opened(visit):
     visitor = visit()
     visitor.pick_example(2)
@@ -179,6 +180,7 @@ def costly():
     demo.close()
 
 
+@pytest.mark.long
 def test_with_a_costly_model_a_moved_knob_veils_the_result_until_run(costly, visit):
     _, address = costly
     visitor = visit(address)

@@ -12,10 +12,13 @@ pytestmark = needs_browser
 UNSHOWN = {"as OpenCV writes MP4": ("mp4", "mpeg4"), "AVI": ("avi", "mjpeg"), "MPG": ("mpg", "mpeg2video")}
 
 
-# The first kind in every run, its neighbours in CI.
+# The first kind in CI, its neighbours by hand.
 @pytest.mark.parametrize(
     ("suffix", "codec"),
-    [pytest.param(*kind, id=name, marks=[pytest.mark.long] * bool(place)) for place, (name, kind) in enumerate(UNSHOWN.items())],
+    [
+        pytest.param(*kind, id=name, marks=pytest.mark.every if place else pytest.mark.long)
+        for place, (name, kind) in enumerate(UNSHOWN.items())
+    ],
 )
 def test_a_clip_that_the_browser_cannot_play_is_run_without_an_error_and_with_a_hint(visit, tmp_path, suffix, codec):
     pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
