@@ -230,5 +230,8 @@ KEEPS_EVERY_LOGIT = {"video_llama_3", "qwen3_omni_moe_thinker", "minicpmv4_6"}
 ALIKE = {"llava", "llava_next_video", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "gemma3", "gemma4", "glm4v", "glm46v", "video_llama_3"}
 ALIKE |= {"qwen3_omni_moe_thinker", "exaone4_5", "minicpmv4_6", "perception_lm"}
 EACH = by_default(without=ALIKE.__contains__)
+# Each of these is another family with other weights or another processor. test_matrix.py and test_families_runtime.py have them in CI.
+VARIANTS = {"llava", "llava_next_video", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "glm46v"}
+FAR_APART = [pytest.param(*one.values, marks=pytest.mark.every) if one.values[0] in VARIANTS else one for one in EACH]
 # For tests of what has little to do with the family: one with a plain prompt, and one whose positions have three axes.
 FEWER = by_default(without=lambda name: name not in {"llava_onevision", "qwen2_5_vl"}, mark=pytest.mark.every)

@@ -6,13 +6,13 @@ from transformers import DynamicCache
 
 import aim
 from aim.kernels.refusal import Refusal
-from tests.tiny import EACH, TINY
+from tests.tiny import FAR_APART, TINY
 
 METHODS = [aim.AIM(merge_ratio=0.5, l1=2, l2=5), aim.FastV(layer=2, keep_ratio=0.3), aim.PyramidDrop(ratio=0.5)]
 WORDS = 5
 
 
-@pytest.fixture(scope="module", params=EACH)
+@pytest.fixture(scope="module", params=FAR_APART)
 def family(request):
     return TINY[request.param]
 

@@ -10,12 +10,12 @@ import torch
 import aim
 from aim.engine import caches
 from aim.kernels.refusal import Refusal
-from tests.tiny import EACH, TINY
+from tests.tiny import FAR_APART, TINY
 
 METHODS = [aim.AIM(merge_ratio=0.5, l1=2, l2=5), aim.ToMe(merge_ratio=0.5), aim.VTW(layer=3)]
 
 
-@pytest.fixture(scope="module", params=EACH)
+@pytest.fixture(scope="module", params=FAR_APART)
 def family(request):
     return TINY[request.param]
 

@@ -5,20 +5,13 @@ import torch
 
 import aim
 from aim.kernels.schedule import merged_per_clip, ramp
-from tests.tiny import ALIKE, TINY, fingerprint, pictures_of
+from tests.tiny import FAR_APART, TINY, fingerprint, pictures_of
 
 NOTHING = [aim.Full(), aim.AIM(merge_ratio=1.0, l1=6, l2=7)]
 REDUCED = aim.AIM(merge_ratio=0.5, l1=2, l2=5)
 
 
-# Each is the family in front of it with other weights or another processor; test_matrix.py has them in CI.
-VARIANTS = {"llava", "llava_next_video", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "glm46v"}
-FAMILIES = [
-    pytest.param(name, marks=pytest.mark.every if name in VARIANTS else pytest.mark.whole if name in ALIKE else ()) for name in TINY
-]
-
-
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=FAR_APART)
 def tiny(request):
     """(inputs of the family, a model of it)."""
     family = TINY[request.param]

@@ -219,7 +219,7 @@ def test_the_running_accuracy_counts_guesses_and_keeps_most_of_the_old_mean():
     assert alone.means["a"] == pytest.approx(0.97 * 2 / 5 + 0.03)
 
 
-@pytest.mark.long
+@pytest.mark.every  # half a minute of training; the runs that are stopped and resumed train by default
 def test_a_smoke_run_sees_the_loss_of_both_stages_fall_and_writes_no_model(tmp_path, capsys):
     train.main(["--smoke", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")])
     assert capsys.readouterr().out.count("→") == 2

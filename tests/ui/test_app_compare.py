@@ -34,7 +34,7 @@ def test_all_methods_answer_side_by_side_and_a_layer_can_be_looked_at(visit):
     assert "layer 1" in visitor.text("#compare-overlap caption")
 
 
-@pytest.mark.long
+@pytest.mark.every  # tests/runtime/test_comparing.py holds budgets and answers; the test above is the page's
 def test_chosen_methods_and_budget_are_followed(visit):
     visitor = visit()
     visitor.open("Methods")
