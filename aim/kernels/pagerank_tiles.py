@@ -2,7 +2,7 @@
 
 `aim.kernels.importance.pagerank` says what is computed. Here each step of the walk computes the attention's tiles anew from the queries and
 keys on tensor cores, and adds up what they bring in registers. Memory then grows with n, and not with n times the rows of a block. On an
-H200 at 7B sizes that takes 3.8 ms at 6,372 tokens and 0.47 ms at 1,668, where rows of attention in memory took 22.4 and 1.7 ms.
+H200 at 7B sizes that takes 3.9 ms at 6,372 tokens and 0.48 ms at 1,668, where rows of attention in memory took 22.4 and 1.7 ms.
 
 Triton comes with torch's builds for NVIDIA's GPUs on Linux. It compiles a kernel when it is first called, for which it needs a C compiler.
 """

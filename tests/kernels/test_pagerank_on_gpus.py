@@ -77,7 +77,8 @@ def as_on_a_gpu(patch, rows: int) -> None:
 @pytest.fixture(scope="module")
 def attention():
     """Queries, keys and scaling of every scored layer, in bfloat16, and the importance that the whole map gives in float64."""
-    pytest.importorskip("decord", reason="the example clips are read by it")
+    for reader in ("av", "decord"):
+        pytest.importorskip(reader, reason="the example clip is read with it")
     vlm, seen = aim.load("bundled", dtype=torch.bfloat16), []
     clip = aim.read_video(EXAMPLES / "colour.mp4", num_frames=8)
     with pytest.MonkeyPatch.context() as patch:
