@@ -93,7 +93,7 @@ def test_the_full_model_does_not_stray_from_itself(vlm, clip):
     assert subject.divergence_of(aim.AIM(merge_ratio=1, l1=vlm.num_layers, l2=vlm.num_layers + 1)) == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.long
+@pytest.mark.every
 def test_no_candidate_of_any_budget_costs_more_than_it(vlm, clip):
     costs, lots, tried = Costs(vlm, QUESTION, {8: clip, 4: clip}), random.Random(1), 0
     full = costs.plan(aim.Full(), 8)
@@ -233,7 +233,7 @@ def test_without_memory_for_the_full_model_the_least_reduced_one_that_fits_stand
     assert all(one.cost["prefill_tflops"] <= stand_in.cost["prefill_tflops"] for one in tuned.tried)
 
 
-@pytest.mark.long
+@pytest.mark.every
 def test_without_memory_for_anything_it_says_so(vlm, clip, monkeypatch):
     def fail(**_):
         raise torch.OutOfMemoryError("CUDA out of memory")

@@ -52,7 +52,7 @@ def test_a_first_result_is_there_without_a_click_and_run_gives_the_same(visit):
     assert "modelled" in visitor.text(".aim-facts") and "measured" in visitor.text(".aim-facts")
 
 
-@pytest.mark.long
+@pytest.mark.every
 def test_stages_are_named_with_their_times_and_a_second_run_reuses_the_clip(visit):
     visitor = visit()
     visitor.pick_example(1)

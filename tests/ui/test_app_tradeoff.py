@@ -66,7 +66,7 @@ def test_a_budget_is_set_a_setting_is_found_and_used_and_one_click_undoes_it(vis
     assert setting(visitor) == before
 
 
-@pytest.mark.long
+@pytest.mark.every
 def test_a_row_moves_the_knobs_the_plan_and_the_preset(visit):
     visitor = visit()
     tune(visitor)
@@ -83,7 +83,7 @@ def test_a_row_moves_the_knobs_the_plan_and_the_preset(visit):
     assert wait_until_chosen(visitor) != [default.merge_ratio, default.l1, default.l2]
 
 
-@pytest.mark.long
+@pytest.mark.every
 def test_the_slider_follows_the_kind_of_budget_and_the_frames(visit):
     visitor = visit()
     visitor.open("Tune")

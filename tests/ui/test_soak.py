@@ -12,7 +12,7 @@ def soaked():
     return of_its_own("tests.soak", str(RUNS), str(SETTLED), str(STRETCH), seconds=520)
 
 
-@pytest.mark.long
+@pytest.mark.every
 @pytest.mark.timeout(540)  # it takes minutes
 def test_every_answer_equals_the_same_run_alone_and_nothing_is_left_on_the_model_or_in_the_queue(soaked):
     assert soaked["exit"] == 0 and soaked["wrong"] == []
@@ -21,7 +21,7 @@ def test_every_answer_equals_the_same_run_alone_and_nothing_is_left_on_the_model
     assert (soaked["hooks"], soaked["waiting"], soaked["attention"]) == (0, 0, "sdpa")
 
 
-@pytest.mark.long
+@pytest.mark.every
 def test_memory_of_the_last_runs_stays_within_a_twentieth_of_what_it_was_once_settled(soaked):
     assert soaked["runs"] == RUNS and soaked["memory_end"] <= 1.05 * soaked["memory_settled"]
 
