@@ -54,7 +54,7 @@ def test_it_loads_like_any_checkpoint_and_is_small_enough_to_ship():
         assert {str(weights.get_tensor(name).dtype) for name in weights.keys()} == {"torch.float16"}  # noqa: SIM118
 
 
-@pytest.mark.parametrize("clips", [pytest.param(40, marks=pytest.mark.long)])
+@pytest.mark.parametrize("clips", [pytest.param(40, marks=pytest.mark.every)])
 def test_held_out_accuracy_is_what_is_claimed_for_it(tmp_path, clips):
     """On few clips, so each claimed share must lie in the interval found, for types that were asked often enough."""
     figures = tmp_path / "figures.json"

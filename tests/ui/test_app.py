@@ -26,7 +26,7 @@ def opinion(vlm, path, visitor) -> str:
     return vlm.ask(clip, visitor.question.input_value(), aim.AIM(), max_new_tokens=8).text
 
 
-@pytest.mark.long
+@pytest.mark.every
 def test_every_example_can_be_picked_and_the_last_is_answered_rightly(visit):
     """What the model says to each of them is held in tests/runtime/test_bundled.py."""
     assert len(examples()) >= 4

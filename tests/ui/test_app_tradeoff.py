@@ -132,7 +132,7 @@ def test_tuning_without_a_question_says_so_and_keeps_everything(tab):
     assert visitor.knob("merge-ratio") == 0.5
 
 
-@pytest.mark.long
+@pytest.mark.every
 def test_stop_ends_the_tuning_leaves_the_knobs_and_the_app_is_usable_at_once(visit, monkeypatch):
     from aim.ui import jobs
 
