@@ -214,7 +214,10 @@ def test_after_a_choice_new_pages_have_the_other_models_knobs_and_open_pages_are
 @needs_browser
 @pytest.mark.parametrize(
     ("width", "dark"),
-    [pytest.param(1400, False, id="light", marks=pytest.mark.every), pytest.param(390, True, id="dark on a phone", marks=pytest.mark.every)],
+    [
+        pytest.param(1400, False, id="light", marks=pytest.mark.every),
+        pytest.param(390, True, id="dark on a phone", marks=pytest.mark.every),
+    ],
 )
 def test_a_person_chooses_a_model_and_the_page_follows(tab, visit, app, width, dark):
     _, address = app
