@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import aim
+from aim.bench.gpu import tables as gpu_tables
 from aim.bench.tables import bench_table, end_to_end_table, growth_table
 from aim.evaluation import stored, tables
 from aim.evaluation.weights_marks import DOCUMENTS, marked
@@ -31,6 +32,10 @@ PARTS: dict[str, Callable[[dict], str]] = {
     "bench.json table": bench_table,
     "end_to_end.json table": end_to_end_table,
     "growth.json table": growth_table,
+    "gpu.json prefill": gpu_tables.prefill_table,
+    "gpu.json end-to-end": gpu_tables.end_to_end_table,
+    "gpu.json growth": gpu_tables.growth_table,
+    "gpu.json PageRank": gpu_tables.pagerank_table,
 }
 WITH_FIGURES = (*DOCUMENTS, "aim/bench/README.md")
 BLOCK = re.compile(r"<!-- figures: (?P<part>[^>]*?) -->\n(?P<text>.*?)\n<!-- end of figures -->", re.S)

@@ -25,6 +25,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "bench.json": ("aim.bench.rounds", "aim.bench.sizes"),
     "end_to_end.json": ("aim.bench.rounds", "aim.bench.sizes"),
     "growth.json": ("aim.bench.rounds", "aim.bench.sizes", "aim.bench.growth"),
+    "gpu.json": tuple(f"aim.bench.gpu.{part}" for part in ("words", "finite", "waits", "prefill", "tower", "growth", "pagerank")),
 }
 # A room or module that decides no stored figure, although one that does imports it → why.
 UNCOUNTED: dict[str, str] = {

@@ -16,6 +16,7 @@ from transformers.utils.logging import set_verbosity_error
 from aim.bench.gpu.parts import FAILED, Part, Setting, run_parts
 from aim.bench.machine import described
 from aim.bench.result import result_line
+from aim.evaluation import stored
 from aim.kernels.refusal import Refusal
 from aim.runtime.precision import device_and_dtype
 from aim.views.text_tables import markdown_table
@@ -46,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"aim: {refusal}", file=sys.stderr)
         raise SystemExit(2) from None
     set_verbosity_error()
-    report: dict[str, Any] = {"machine": described(setting.device), "small": setting.small, "parts": []}
+    report: dict[str, Any] = stored.about("gpu.json", stored.RANDOM)
+    report |= {"machine": described(setting.device), "small": setting.small, "parts": []}
     print(", ".join(f"{name} {value}" for name, value in report["machine"].items()), flush=True)
     start = time.monotonic()
     for told in run_parts(PARTS, setting, options.seconds):
