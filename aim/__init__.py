@@ -15,6 +15,7 @@ _HOMES = {
     "CDPruner": "aim.methods",
     "DivPrune": "aim.methods",
     "EVS": "aim.methods",
+    "DiffFP": "aim.methods",
     "Composed": "aim.methods.composed",
     "DART": "aim.methods",
     "SparseVLM": "aim.methods",

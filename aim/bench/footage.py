@@ -15,6 +15,7 @@ from aim.bench.workload import HEIGHT, WIDTH
 from aim.engine.features import feature_inputs
 from aim.families import family_of
 from aim.families.batches import watching
+from aim.families.pixel_change import note_change
 from aim.kernels.refusal import Refusal
 from aim.methods.tower import Tower
 from aim.planning.plan import TERA
@@ -64,13 +65,14 @@ class Footage:
         return clip.frames, clip.decode_seconds
 
     def encode(
-        self, model: PreTrainedModel, tower: Tower | None, watched: bool = False
+        self, model: PreTrainedModel, tower: Tower | None, watched: bool = False, compared: bool = False
     ) -> tuple[dict[str, Any], dict[str, float], float | None]:
         """Run everything before the LLM.
 
         Args:
             tower: how the vision tower is reduced; None runs it in full.
             watched: whether the method reads what the vision tower attends to.
+            compared: whether it reads how pixels change from frame to frame.
 
         Returns:
             (what `generate` takes in place of pixels, seconds by stage: those of `STAGES` that ran, modelled TFLOP of a reduced tower as
@@ -90,6 +92,8 @@ class Footage:
         start = time.perf_counter()
         with watching(watched), family.reducing(model, tower) as lengths:
             encoded = family.encode(model, pixels)
+        if compared:
+            note_change(family, model.config, pixels, encoded)
         wait_for(gpus_of(model))
         stages["tower"] = time.perf_counter() - start
         vision = family.vision_shape(model.config, encoded.grid)

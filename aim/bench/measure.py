@@ -141,7 +141,8 @@ def run_once(model: PreTrainedModel, variant: Variant, work: Workload, new_token
     ):
         wait_for(gpus)  # what was set up above is done before the clock starts
         peak, held = Peak(gpus), read_held(gpus)
-        features, before, tower_tflops = footage.encode(model, variant.tower, variant.method.needs_tower) if footage else ({}, {}, None)
+        asked = variant.tower, variant.method.needs_tower, variant.method.needs_pixels
+        features, before, tower_tflops = footage.encode(model, *asked) if footage else ({}, {}, None)
         start = time.perf_counter()
         model.generate(  # type: ignore[operator]  # the models of every family have it, but not their common base
             **(work.inputs | features),

@@ -28,6 +28,7 @@ from aim.engine.places import Places, padded, taken
 from aim.engine.prompt import Prompt
 from aim.engine.sequence import Sequence
 from aim.engine.timing import Stopwatch
+from aim.families.pixel_change import Change
 from aim.kernels.products import exact_products
 from aim.kernels.tower_attention import TowerAttention
 from aim.kernels.trace import Trace
@@ -62,7 +63,7 @@ class Prefill:
         self.lengths: list[list[int]] = []
         self.seen: list[Tensor] = []
 
-    def enter(self, kwargs: dict, tower: dict[str, TowerAttention]) -> dict:
+    def enter(self, kwargs: dict, tower: dict[str, TowerAttention], changes: dict[str, Change]) -> dict:
         """Before layer 0: merge, and give every remaining token its position.
 
         The mask that is passed on is all ones, because without a mask transformers would take gaps in the positions for several packed
@@ -71,21 +72,22 @@ class Prefill:
         Args:
             kwargs: the arguments of the text model, with embeddings [B, N, C].
             tower: what the vision tower attended to, by kind of picture.
+            changes: what is known of the change of pixels, by kind of picture.
 
         Returns:
             The same arguments with embeddings [B, n, C], positions and mask for n ≤ N tokens.
 
         Raises:
-            Refusal: the method needs what the vision tower attended to, and it is not known; it needs the question, and there is none; or
-                it cannot merge this grid.
+            Refusal: as `Sequence.merge`.
         """
         embeddings = kwargs[seams.EMBEDDINGS]
         tower = {kind: seen for kind, seen in tower.items() if seen.received.numel() == self._encoded(kind)}
+        known = {kind: partial(change.of, self._encoded(kind)) for kind, change in changes.items()}
         with self.watch.measure("merge"), exact_products():
             entered, origins = [], []
             for row, patches in zip(self.rows, embeddings, strict=True):
                 padding = row.prompt.padding
-                merged = row.merge(self.method, patches[padding:], tower, self.finite)
+                merged = row.merge(self.method, patches[padding:], tower, known, self.finite)
                 if merged is None:
                     merged = patches[padding:], torch.arange(row.prompt.length, device=patches.device)
                 entered.append(merged[0])

@@ -28,6 +28,7 @@ from aim.engine.features import taking_features
 from aim.engine.session import Session
 from aim.engine.unserved import plain_model, refuse_model
 from aim.families import family_of
+from aim.families.pixel_change import keeping_pixels
 from aim.kernels.bounds import check_choice
 from aim.kernels.refusal import Refusal
 from aim.kernels.trace import Trace
@@ -72,7 +73,7 @@ def reduce(
             tower cannot be reduced. At a forward: another thread's forward runs, a prompt without a picture or not whole, padding elsewhere
             than on the left, a cache that already holds tokens or cannot grow, several tokens after the prompt, labels, attention maps,
             layers that run again in the backward pass, several rows with `attention`, or a method that needs what the vision tower attended
-            to where that is not known, or the question where no text stands behind the pictures.
+            to where that is not known, the pixels where these are not, or the question where no text stands behind the pictures.
         aim.engine.finite.NotFinite: a Refusal; NaN or infinity in what tokens are merged or scored by.
     """
     check_choice("scores", scores, ("pruning", "all"), 'Use "pruning" where only the answer matters.')
@@ -97,6 +98,8 @@ def reduce(
         block.enter_context(tower_block)
         block.enter_context(taking_features(parts.core))
         block.enter_context(seams.counting_on(parts))
+        if method.needs_pixels:
+            block.enter_context(keeping_pixels(parts.core, family, whole.config, seams.PIXELS))
         try:
             if watch_tower is not None:
                 hooks += watch_tower(whole, session.on_tower)

@@ -19,6 +19,9 @@ from aim.kernels.trace import Trace
 from aim.methods import Method
 from aim.methods.cut import Cut, places_in
 
+# (first, last + 1 of the tokens of one kind, their grid) → the change of their pixels, float32 [F - 1, T]; None where it is not known.
+Changes = Callable[[int, int, Grid], Tensor | None]
+
 
 class Sequence:
     """The text and visual tokens of one prompt, in any order. Places count from the first token behind the padding.
@@ -52,16 +55,18 @@ class Sequence:
     def length(self) -> int:
         return len(self.text) + len(self.visual)
 
-    def merge(self, method: Method, patches: Tensor, tower: dict[str, TowerAttention], finite: FiniteCheck) -> tuple[Tensor, Tensor] | None:
-        """Merge this prompt's embeddings [n, C], and begin its record.
+    def merge(
+        self, method: Method, patches: Tensor, tower: dict[str, TowerAttention], changes: dict[str, Changes], finite: FiniteCheck
+    ) -> tuple[Tensor, Tensor] | None:
+        """Merge this prompt's embeddings [n, C], and begin its record. `tower` and `changes` are as in `Prefill.enter`.
 
         Returns:
             The shorter embeddings [length, C], and long [length], for each of them the place it had in the prompt. None where nothing
             changes.
 
         Raises:
-            Refusal: the method needs what the vision tower attended to, and it is not known; it needs the question, and there is none; or
-                it cannot merge this grid.
+            Refusal: the method needs what the vision tower attended to, or how pixels change, and it is not known; it needs the question,
+                and there is none; or it cannot merge this grid.
         """
         device, assignments, tokens, origins, all_anchors, sizes, spots = patches.device, [], [], [], [], [], []
         merged, before, changed = 0, 0, False
@@ -70,7 +75,9 @@ class Sequence:
             grid, places = block.grid, moved(block.places, device)
             visual = _taken(patches, block.places).view(grid.frames, grid.tokens_per_frame, -1)
             finite.note("The visual tokens that the vision tower made", visual)
-            result = method.merge_on(grid, visual, _tower_of(tower, span, grid) if method.needs_tower else None, question)
+            seen = _tower_of(tower, span, grid) if method.needs_tower else None
+            change = _change_of(changes, span, grid) if method.needs_pixels and grid.frames > 1 else None
+            result = method.merge_on(grid, visual, seen, question, change)
             if result is None:
                 own = torch.arange(grid.tokens, device=device)
                 assignment, size, anchors, kept = own.view(grid.frames, -1), torch.ones_like(own), own, visual.flatten(0, 1)
@@ -231,6 +238,22 @@ def _taken(embeddings: Tensor, places: Tensor) -> Tensor:
     """The rows of [n, C] at ascending places. Rows that lie side by side, as those of a clip do, are not copied."""
     first, last = int(places[0]), int(places[-1])
     return embeddings[first : last + 1] if last - first + 1 == len(places) else embeddings[moved(places, embeddings.device)]
+
+
+def _change_of(changes: dict[str, Changes], span: tuple[str, int, int], grid: Grid) -> Tensor:
+    """How the pixels of one block's tokens change from frame to frame, float32 [F - 1, T].
+
+    Raises:
+        Refusal: it is not known, for example because rows of the batch share a clip.
+    """
+    kind, first, last = span
+    change = changes[kind](first, last, grid) if kind in changes else None
+    if change is None:
+        raise Refusal(
+            "This method compares the pixels of frames, and those of this prompt's pictures are not known. Let the model encode clips from "
+            "their pixels, without beams; or choose a method that does not need them."
+        )
+    return change
 
 
 def _tower_of(tower: dict[str, TowerAttention], span: tuple[str, int, int], grid: Grid) -> TowerAttention:

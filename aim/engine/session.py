@@ -16,6 +16,7 @@ from aim.engine.prefill import Prefill
 from aim.engine.prompt import Prompt, read_prompts
 from aim.engine.unserved import refuse_forward, refuse_left_cache, refuse_outputs
 from aim.families import Family
+from aim.families.pixel_change import Change, GivenPixels
 from aim.kernels.refusal import Refusal
 from aim.kernels.tower_attention import TowerAttention
 from aim.kernels.trace import Trace
@@ -126,7 +127,7 @@ class Session:
         if self.runs_here and self.prompts is not None:
             told = any(self.inputs.get(name) is not None for name in seams.TOKEN_TYPES)
             self.prefill = Prefill(self.method, self.trace, self.score_all, self.prompts, embeddings, self.parts, told)
-            kwargs = self.prefill.enter(kwargs, self._tower_attention())
+            kwargs = self.prefill.enter(kwargs, self._tower_attention(), self._changes())
             windowed = {index for index, sight in enumerate(self.prefill.places.sights) if sight.window is not None}
             self.attended = Attended(self.trace, self.prefill.watch, windowed) if self.wants_attention else None
             self.inputs, self.prompts = {}, None
@@ -157,8 +158,23 @@ class Session:
         kinds = [kind for kind, name in seams.PIXELS.items() if kind not in known and (kind in made or self.inputs.get(name) is not None)]
         latest = passes[-len(kinds) :] if kinds else []
         known |= dict(zip(kinds, latest, strict=True)) if len(latest) == len(kinds) else {}
-        # Some families' clips stand at the placeholders of images.
-        return {"image" if self.family.videos is None else kind: seen for kind, seen in known.items()}
+        return {self._standing(kind): seen for kind, seen in known.items()}
+
+    def _standing(self, kind: str) -> str:
+        """At which kind's placeholders pictures of a kind stand. Some families' clips stand at those of images."""
+        return "image" if self.family.videos is None else kind
+
+    def _changes(self) -> dict[str, Change]:
+        """What is known of the change of pixels, by kind of picture: what came with the features, or the pixels of this forward."""
+        if not self.method.needs_pixels:
+            return {}
+        config, given = self.parts.whole.config, {kind: self.inputs.get(name) for kind, name in seams.PIXELS.items()}
+        known: dict[str, Change] = {
+            kind: GivenPixels(self.family, config, pixels) for kind, pixels in given.items() if isinstance(pixels, Tensor)
+        }
+        made = {kind: getattr(output, "pixel_change", None) for kind, output in features_in(self.inputs).items()}
+        known |= {kind: change for kind, change in made.items() if change is not None}
+        return {self._standing(kind): change for kind, change in known.items()}
 
     def on_layer(self, index: int, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """Before a text layer: drop tokens in a prefill, or mask padding in a decoding step. A layer called by itself runs as it is."""

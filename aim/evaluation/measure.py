@@ -81,7 +81,7 @@ def measure_clip(vlm: VLM, clip: HeldOutClip, settings: list[Setting]) -> Iterat
             pictures, owners = film(clip, frames, tokens_a_side(vlm))
             seen = shrunken(pictures, side) if side else pictures
             start = time.perf_counter()
-            encoded = vlm.encode(seen, tower)
+            encoded = vlm.encode(seen, tower, any(setting.method.needs_pixels for setting in settings))
             tower_milliseconds = 1000 * (time.perf_counter() - start)
             prompts = [vlm.inputs(question.text, encoded) for question in clip.questions]
             evidence = [torch.from_numpy(np.isin(owners, question.about)) for question in clip.questions]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from aim.families.language import dense
+from aim.families.pixel_change import PATCHES_OR_FRAMES, PixelLayout
 from aim.families.published import Published
 from aim.families.reduced_tower import TowerLayers
 from aim.families.row_tower import RowLayers
@@ -103,6 +104,7 @@ class Family:
         tower_layers: (model) → `TowerLayers`, or `RowLayers`, by which its vision tower is reduced; None where it cannot be.
         tower_reuse: whether that tower can also reuse what stands still.
         keeping_sizes: (model) → hook handles that add to the tower's output how large its pictures are, where a prompt does not tell.
+        pixel_layout: how its pixel values hold the pixels of visual tokens.
         published: the published models of the family.
         picture_settings: the picture settings of their checkpoints, as in `preprocessor_config.json`; for models with random weights.
         unquantised: paths of the modules that keep their weights where the LLM is quantised: the vision tower, its projector, the head.
@@ -135,6 +137,7 @@ class Family:
     tower_layers: Callable[[Any], TowerLayers | RowLayers] | None = None
     tower_reuse: bool = True
     keeping_sizes: Callable[..., list] | None = None
+    pixel_layout: PixelLayout = PATCHES_OR_FRAMES
     published: tuple[Published, ...] = ()
     picture_settings: dict[str, Any] = field(default_factory=dict)
     unquantised: tuple[str, ...] = ("model.vision_tower", "model.multi_modal_projector", "lm_head")

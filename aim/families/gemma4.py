@@ -21,7 +21,9 @@ from aim.families.base import Encoded, Family
 from aim.families.batches import encode_batches
 from aim.families.gemma4_tower import ONE_AXIS, PlacedFeatures, keeping_sizes, reader, sizes_of, watch_tower
 from aim.families.language import WINDOW, dense
+from aim.families.pixel_change import PixelLayout
 from aim.families.published import Published
+from aim.families.towers import block_means
 from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
 from aim.kernels.shape import Heads, ModelShape, VisionShape
@@ -88,6 +90,13 @@ def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
     outputs, seen = encode_batches(model, watch_tower, frames, _vision_shape(model.config, grid), run)
     features = PlacedFeatures(pooler_output=[torch.cat(outputs)], attentions=seen, positions=positions)  # type: ignore[arg-type]
     return Encoded({"video": features}, {name: value for name, value in pixels.items() if "pixel" not in name}, grid)
+
+
+def _token_means(config, differences: Tensor, grid: Grid) -> Tensor:
+    """Means over the patches of each token. Those behind the grid's are padding."""
+    side = config.vision_config.pooling_kernel_size
+    patches = differences[:, 0, : grid.tokens_per_frame * side**2].mean(-1, keepdim=True)
+    return block_means(patches, grid.rows * side, grid.columns * side, side)[..., 0]
 
 
 def _prompt(grid: Grid, times: Sequence[float]) -> list[str | int]:
@@ -222,6 +231,7 @@ FAMILY = Family(
     language_shape=_language_shape,
     token_types="mm_token_type_ids",
     watch_tower=watch_tower,
+    pixel_layout=PixelLayout(lambda pixels: pixels.flatten(0, -3), _token_means),
     keeping_sizes=keeping_sizes,
     published=(
         _published("31B", 60, 5376, 21504, (32, 16, 4)),

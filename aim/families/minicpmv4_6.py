@@ -20,6 +20,7 @@ from transformers.models.minicpmv4_6.configuration_minicpmv4_6 import MiniCPMV4_
 from aim.families import qwen3_5
 from aim.families.base import Encoded, Family, Reader
 from aim.families.batches import encode_batches
+from aim.families.pixel_change import PixelLayout
 from aim.families.pixels import normalised_frames
 from aim.families.published import Published
 from aim.families.sized import Size, SizedFeatures, repeated, sized_reader
@@ -146,6 +147,13 @@ def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
     return Encoded({"video": features}, {"target_sizes_videos": sizes}, grid)
 
 
+def _token_means(config, differences: Tensor, grid: Grid) -> Tensor:
+    """Means over the patches of each token, of differences [F - 1, columns of pixels, 3, side]."""
+    patches = differences.unflatten(1, (-1, config.vision_config.patch_size)).mean((2, 3, 4))
+    side = math.isqrt(patches.shape[1] // grid.tokens_per_frame)
+    return block_means(patches[..., None], grid.rows * side, grid.columns * side, side)[..., 0]
+
+
 def _prompt(grid: Grid, _times: Sequence[float]) -> list[str | int]:
     """The number of the clip, and the frames between markers."""
     parts: list[str | int] = ["<image_id>0</image_id>"]
@@ -238,6 +246,7 @@ FAMILY = Family(
     language_shape=qwen3_5.FAMILY.language_shape,
     watch_tower=_watch_tower,
     keeping_sizes=_keeping_sizes,
+    pixel_layout=PixelLayout(lambda pixels: pixels[0].permute(2, 0, 1), _token_means),
     published=(_published(qwen3_5.size(24, 1024, 8, 2, 16, intermediate_size=3584)),),
     picture_settings={"image_mean": IMAGENET_STANDARD_MEAN, "image_std": IMAGENET_STANDARD_STD},
     unquantised=("model.vision_tower", "model.merger", "lm_head"),

@@ -1,7 +1,7 @@
 """VideoLLaMA3: SigLIP for pictures of any size in front of Qwen2.5. Every frame of a clip stands behind its time.
 
 Its processor compresses clips by itself: it leaves out the tokens of a frame whose pixels hardly differ from those of the frame before.
-That is left off here, and prompts that were compressed so are refused, because their frames are no grids.
+That is left off here, and prompts that were compressed so are refused, because their frames are no grids. `aim.DiffFP` does the same.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _reader(kind: str) -> Callable[..., Reader]:
         if kept is not None and not bool(kept.all()):
             raise Refusal(
                 "The clip comes compressed by the model's own processor, and its frames are no whole grids. "
-                "Call the processor with `use_token_compression=False`, and choose a method here instead, such as evs."
+                "Call the processor with `use_token_compression=False`, and choose a method here instead, such as difffp."
             )
         given, merges = inputs.get(f"{kind}_grid_thw"), inputs.get(f"{kind}_merge_sizes")
         made = (inputs.get("mm_encoder_outputs") or {}).get(kind)

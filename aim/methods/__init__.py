@@ -29,6 +29,7 @@ _FILES = {
     "FlashVID": "flashvid",
     "HoliTom": "holitom",
     "EVS": "evs",
+    "DiffFP": "difffp",
     "VidCom2": "vidcom2",
     "DivPrune": "divprune",
     "CDPruner": "cdpruner",

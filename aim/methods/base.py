@@ -40,6 +40,7 @@ class Method:
             drop inside the LLM, and "original" leaves each where it was. Models with several position axes (M-RoPE) always keep "original".
         needs_tower: `merge` has to know what the vision tower attended to.
         needs_question: `merge` has to know the question.
+        needs_pixels: `merge_on` has to know how the pixels of each token change from frame to frame.
         comparable: it takes part where methods are compared at one budget.
         decides: its cuts decide as they go how many tokens stay, so that a plan only estimates them; see `decided` and `decide`.
         looks_ahead: scores come from the query and key projections of the layer that is about to run, not from the layer before.
@@ -50,6 +51,7 @@ class Method:
     positions = "original"
     needs_tower = False
     needs_question = False
+    needs_pixels = False
     looks_ahead = False
     decides = False
     comparable = True
@@ -79,9 +81,18 @@ class Method:
         return None
 
     def merge_on(
-        self, grid: Grid, patches: Tensor, tower: TowerAttention | None = None, question: Tensor | None = None
+        self,
+        grid: Grid,
+        patches: Tensor,
+        tower: TowerAttention | None = None,
+        question: Tensor | None = None,
+        change: Tensor | None = None,
     ) -> MergedClip | None:
-        """As `merge`, which it calls. A method that has to know the rows and columns of a frame has its own."""
+        """As `merge`, which it calls. A method that has to know the rows and columns of a frame, or the change of its pixels, has its own.
+
+        `change` is given where `needs_pixels` asks for it and there are several frames: float32 [F - 1, T], the mean absolute difference of
+        the pixels of each token, as the model takes them, to those at its place in the frame before, times 255.
+        """
         return self.merge(patches, tower, question)
 
     @property

@@ -94,6 +94,10 @@ class Composed(Method):
         return self.merger.needs_question or self.scorer.needs_question
 
     @property
+    def needs_pixels(self) -> bool:  # type: ignore[override]
+        return self.merger.needs_pixels
+
+    @property
     def looks_ahead(self) -> bool:  # type: ignore[override]
         return self.scorer.looks_ahead
 
@@ -127,9 +131,14 @@ class Composed(Method):
         return self.merger.merge(patches, tower, question)
 
     def merge_on(
-        self, grid: Grid, patches: Tensor, tower: TowerAttention | None = None, question: Tensor | None = None
+        self,
+        grid: Grid,
+        patches: Tensor,
+        tower: TowerAttention | None = None,
+        question: Tensor | None = None,
+        change: Tensor | None = None,
     ) -> MergedClip | None:
-        return self.merger.merge_on(grid, patches, tower, question)
+        return self.merger.merge_on(grid, patches, tower, question, change)
 
     def merged_tokens(self, frames: int, tokens_per_frame: int) -> int:
         return self.merger.merged_tokens(frames, tokens_per_frame)

@@ -47,7 +47,12 @@ class Pool(Method):
         )
 
     def merge_on(
-        self, grid: Grid, patches: Tensor, tower: TowerAttention | None = None, question: Tensor | None = None
+        self,
+        grid: Grid,
+        patches: Tensor,
+        tower: TowerAttention | None = None,
+        question: Tensor | None = None,
+        change: Tensor | None = None,
     ) -> MergedClip | None:
         sides = self._sides(grid.rows, grid.columns)
         return None if sides == (grid.rows, grid.columns) else pool_clip(patches, grid.rows, grid.columns, *sides)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from aim.families import Encoded, Family
 from aim.families.batches import watching
+from aim.families.pixel_change import note_change, tells_change
 from aim.methods.tower import Tower
 from aim.runtime.byte_sizes import MIB
 from aim.runtime.checkpoints import Checkpoint
@@ -53,33 +54,41 @@ class Features:
         """Drop all features."""
         self._kept.clear()
 
-    def encode(self, frames: np.ndarray, tower: Tower | None = None) -> Encoded:
+    def encode(self, frames: np.ndarray, tower: Tower | None = None, compared: bool = False) -> Encoded:
         """Run the vision tower, reduced as `tower` says, on frames, uint8 [F, H, W, 3]. Nothing is kept.
+
+        With `compared` the features tell how pixels change from frame to frame.
 
         Raises:
             Refusal: the family does not take frames of this shape, or its tower cannot be reduced.
         """
         family, model = self.checkpoint.family, self.checkpoint.model
         with torch.inference_mode(), running_on(model.device), family.reducing(model, tower, self.checkpoint.pictures) as lengths:
-            encoded = family.encode(model, family.pixel_values(model.config, frames, self.checkpoint.pictures))
+            pixels = family.pixel_values(model.config, frames, self.checkpoint.pictures)
+            encoded = family.encode(model, pixels)
+            if compared:
+                note_change(family, model.config, pixels, encoded)
             return replace(encoded, tower_lengths=tuple(lengths))
 
-    def of(self, clip: Clip, tower: Tower | None = None, watched: bool = False) -> tuple[Encoded, dict[str, float]]:
+    def of(self, clip: Clip, tower: Tower | None = None, watched: bool = False, compared: bool = False) -> tuple[Encoded, dict[str, float]]:
         """(the clip's features, the seconds spent on them by stage). The seconds are empty where the features were kept.
 
         `tower` has every setting filled in (`LoadedModel.fit_tower`). With `watched` they tell what the tower attended to, and kept ones
-        that do not are made again.
+        that do not are made again. With `compared` they also tell how pixels change from frame to frame.
 
         Raises:
             Refusal: the family does not take frames of this shape, or no pictures.
             aim.runtime.faults.NotEnoughMemory: a Refusal; the vision tower does not fit into memory here.
         """
         key, self.watched = (clip.digest, tower), self.watched or watched
+        checkpoint = self.checkpoint.taking(clip.is_image)
+        family, model = checkpoint.family, checkpoint.model
         if (kept := self._kept.pop(key, None)) is not None and (not watched or tells_attention(kept[0])):
             self._kept[key] = kept  # it is the last one now
+            if compared and not tells_change(kept[0]):
+                note_change(family, model.config, family.pixel_values(model.config, clip.frames, checkpoint.pictures), kept[0])
             return kept[0], {}
-        checkpoint, timings = self.checkpoint.taking(clip.is_image), {"decode_video": clip.decode_seconds}
-        family, model = checkpoint.family, checkpoint.model
+        timings = {"decode_video": clip.decode_seconds}
         start = time.perf_counter()
         pixels = family.pixel_values(model.config, clip.frames, checkpoint.pictures)
         timings["preprocess"] = time.perf_counter() - start
@@ -92,6 +101,8 @@ class Features:
             family.reducing(model, tower, checkpoint.pictures) as lengths,
         ):
             encoded = replace(family.encode(model, pixels), tower_lengths=tuple(lengths))
+        if compared:
+            note_change(family, model.config, pixels, encoded)
         timing = {} if family.timing is None else family.timing(clip.duration / len(clip.frames))
         grid = replace(encoded.grid, is_image=clip.is_image)
         encoded = replace(encoded, grid=grid, inputs=encoded.inputs | timing, times=clip.timestamps.tolist())

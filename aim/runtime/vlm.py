@@ -187,9 +187,9 @@ class VLM(LoadedModel):
         answer = Answer(model=self.name, method=method, tower=tower, frames=len(clip.frames), note=note)
         with stoppable(self.model, ended):
             if count is None:
-                encoded, timings = self.features.of(clip, tower, method.needs_tower)
+                encoded, timings = self.features.of(clip, tower, method.needs_tower, method.needs_pixels)
             else:
-                with working(partial(self.features.of, clip, tower, method.needs_tower), left.set) as work:
+                with working(partial(self.features.of, clip, tower, method.needs_tower, method.needs_pixels), left.set) as work:
                     for _ in work.looks():
                         if (news := count.news()) is not None:
                             yield replace(answer, progress=news)
@@ -257,10 +257,10 @@ class VLM(LoadedModel):
         """
         return within_memory(f"{frames} frames under {method.name}", self.features.clear)
 
-    def encode(self, frames: np.ndarray, tower: Tower | None = None) -> Encoded:
-        """Run the vision tower, reduced as `tower` says, on frames, uint8 [F, H, W, 3]. Nothing is kept. It refuses what `ask` refuses."""
+    def encode(self, frames: np.ndarray, tower: Tower | None = None, compared: bool = False) -> Encoded:
+        """See `Features.encode`. It refuses what `ask` refuses."""
         check_frames(frames)
-        return self.features.encode(frames, tower)
+        return self.features.encode(frames, tower, compared)
 
     @contextmanager
     def encoded(
@@ -270,10 +270,12 @@ class VLM(LoadedModel):
         stop: threading.Event | None = None,
         tower: Tower | None = None,
         watched: bool = True,
+        compared: bool = False,
     ) -> Iterator[Encoded]:
         """A block with the clip's features, in which nobody else runs the model. They are `known`, or kept ones, or made now.
 
-        With `watched` those that are kept or made tell what the vision tower attended to, which some methods read.
+        With `watched` those that are kept or made tell what the vision tower attended to, which some methods read, and with `compared` how
+        pixels change from frame to frame.
 
         Raises:
             Stopped: `stop` was set while it waited, or in the block before the model's next layer.
@@ -284,7 +286,7 @@ class VLM(LoadedModel):
         tower = self.fit_tower(tower)
         ended = (threading.Event() if stop is None else stop).is_set
         with self.lock.held("a measurement", ended), stoppable(self.model, ended), running_on(self.device):
-            yield known or self.features.of(clip, tower, watched)[0]
+            yield known or self.features.of(clip, tower, watched, compared)[0]
 
     def inputs(self, question: str, encoded: Encoded) -> dict[str, Any]:
         """The arguments of the model's forward and `generate` for a question about an encoded clip, as a batch of 1."""

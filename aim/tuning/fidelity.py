@@ -84,7 +84,7 @@ class Subject:
         self.reference: Reference | None = None
         self.prefills = 0
         self._encoded: dict[
-            tuple[str, Tower | None, bool], Encoded
+            tuple[str, Tower | None, bool, bool], Encoded
         ] = {}  # kept as long as the search lasts, even where the runtime drops them
 
     def refer(self, method: Method, stop: threading.Event | None = None) -> bool:
@@ -156,9 +156,9 @@ class Subject:
         Raises:
             Stopped: `stop` was set.
         """
-        key = clip.digest, tower, method.needs_tower
+        key = clip.digest, tower, method.needs_tower, method.needs_pixels
         with (
-            self.vlm.encoded(clip, self._encoded.get(key), stop, tower, method.needs_tower) as encoded,
+            self.vlm.encoded(clip, self._encoded.get(key), stop, tower, *key[2:]) as encoded,
             torch.inference_mode(),
             reduce(self.vlm.model, method) as trace,
         ):

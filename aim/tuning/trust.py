@@ -91,7 +91,7 @@ def guard(
         return Verdict(milder, 0.0, False, UNCHECKED if answer.tower is None else UNCHECKED_TOWER)
     with (
         vlm.within_memory(len(clip.frames), milder),
-        vlm.encoded(clip, stop=stop, tower=answer.tower, watched=milder.needs_tower) as encoded,
+        vlm.encoded(clip, stop=stop, tower=answer.tower, watched=milder.needs_tower, compared=milder.needs_pixels) as encoded,
         torch.inference_mode(),
         reduce(vlm.model, milder),
     ):

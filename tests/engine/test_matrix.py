@@ -27,6 +27,7 @@ NOTHING = {
     "mask": aim.Mask(),
     "cdpruner": aim.CDPruner(keep_ratio=1.0),
     "evs": aim.EVS(keep_ratio=1.0),
+    "difffp": aim.DiffFP(pixel_threshold=0.0),
     "vidcom2": aim.VidCom2(keep_ratio=1.0),
     "divprune": aim.DivPrune(keep_ratio=1.0),
     "dart": aim.DART(keep_ratio=1.0),
@@ -51,6 +52,7 @@ REDUCED = {
     "mask": aim.Mask(mask_places=(0, 3, 7, 11), mask_mode="without"),
     "cdpruner": aim.CDPruner(keep_ratio=0.3),
     "evs": aim.EVS(keep_ratio=0.6),
+    "difffp": aim.DiffFP(pixel_threshold=288.0),  # what two values of noise differ by on average, in steps
     "vidcom2": aim.VidCom2(keep_ratio=0.4, exact=True),
     "divprune": aim.DivPrune(keep_ratio=0.4),
     "dart": aim.DART(layer=2, keep_ratio=0.3),
@@ -58,8 +60,9 @@ REDUCED = {
     "pool": aim.Pool(keep_ratio=0.3),
     "framefusion": aim.FrameFusion(keep_ratio=0.4, similarity=1.0),  # nothing is as alike, so that it runs as planned
 }
-BY_THE_CLIP = ("holitom",)  # what stands still decides how many tokens these leave
+BY_THE_CLIP = ("holitom", "difffp")  # what stands still decides how many tokens these leave
 MAY_KEEP_PICTURES = ("full", "evs")  # what these leave of a single picture is all of it
+KEEP_PICTURES = ("difffp",)  # these keep the first of several pictures of one size whole, and the pixels say what of the others
 
 
 def covering(methods) -> list:
@@ -163,7 +166,10 @@ def test_several_images_are_reduced_too(family, model, name):
     inputs = inputs_of(family, "images")
     assert output.shape[1] == inputs["input_ids"].shape[1] + WORDS
     first, last = trace.tokens_per_layer[0][0], trace.tokens_per_layer[-1][0]
-    if name in MAY_KEEP_PICTURES:
+    if name in KEEP_PICTURES:
+        assert first == last >= sum(rows * columns + frames - 1 for frames, rows, columns in trace.grids)
+        assert (last < trace.visual_tokens) == any(frames > 1 for frames, _, _ in trace.grids)
+    elif name in MAY_KEEP_PICTURES:
         assert first == last == sum(REDUCED[name].merged_tokens(frames, rows * columns) for frames, rows, columns in trace.grids)
     else:
         assert last < trace.visual_tokens

@@ -13,11 +13,12 @@ from torch.utils._pytree import tree_leaves
 import aim
 from aim.engine import copies, finite, seams, sequence
 from aim.engine.features import feature_inputs
+from aim.families.pixel_change import KnownChange
 from aim.kernels.tower_attention import TowerAttention
 from tests.tiny import AXES, TINY
 
 # Their number of tokens is the clip's, so the host has to wait for it.
-BY_THE_CLIP = ("prumerge", "vidcom2", "flashvid", "fastvid", "holitom", "framefusion")
+BY_THE_CLIP = ("prumerge", "vidcom2", "flashvid", "fastvid", "holitom", "framefusion", "difffp")
 SETTINGS = [
     *(kind() for name, kind in aim.METHODS.items() if name not in BY_THE_CLIP),
     aim.PruMerge(keep_ratio=0.4, plus=True),
@@ -68,7 +69,8 @@ def without_values(model, frames: int, per_frame: int, monkeypatch):
 
     monkeypatch.setattr(model.model, "forward", forward)
     attended = TowerAttention(torch.empty(frames, per_frame, device="meta"), torch.empty(frames, per_frame, 8, device="meta"))
-    return SimpleNamespace(attentions=(attended,), pooler_output=None)
+    change = KnownChange(torch.empty(frames - 1, per_frame, device="meta"))
+    return SimpleNamespace(attentions=(attended,), pooler_output=None, pixel_change=change)
 
 
 def deepstack(model, patches: int, rows: int, length: int) -> dict:
