@@ -13,8 +13,8 @@ from aim.planning.plan import look_up, plan, plan_for
 SEVEN_B = "llava-onevision-qwen2-7b"
 BUNDLED = AutoConfig.from_pretrained("assets/shapes-vlm")
 FINE = ["aim", "fastv", "pdrop", "prumerge", "random"]
-# These have no knob, or one that moves by whole layers or frames.
-COARSE = ("full", "mask", "vtw", "fewerframes", "pool")
+# These have no knob that a plan follows, or one that moves by whole layers or frames.
+COARSE = ("full", "mask", "vtw", "fewerframes", "pool", "difffp")
 
 
 def cost(model, frames: int, method) -> float:
