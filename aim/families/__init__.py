@@ -63,9 +63,9 @@ _BESIDE_A_TALKER = (
     "of the checkpoint."
 )
 _TOO_OLD = "AIM reads it in the shape that transformers gives it since release {}: `pip install -U transformers`."
-_FURTHER_FEATURES = (
-    "Its visual tokens enter the LLM empty, so there is nothing to merge them by, and layers far up in it add their features under names "
-    "of its own, which AIM cannot yet reduce along with the tokens."
+_ALWAYS_IN_TILES = (
+    "It knows no videos and takes no picture without tiles, so a frame would be two grids of different sizes, and AIM reads one a frame. "
+    "Besides, its visual tokens enter the LLM empty and get their features before several of its layers, which AIM cannot yet reduce."
 )
 _CROSS_ATTENTION = "Its LLM looks at pictures through cross-attention layers, so its prompt holds no visual tokens to reduce."
 _PREFIX = "The tokens of its prompt attend to one another in both directions, by a mask that AIM cannot yet reduce."
@@ -94,7 +94,7 @@ _HEADS_BY_LAYER = (
 # model type → why it cannot be reduced, or not yet (read off its code in transformers 5.23).
 REFUSED: dict[str, str] = {
     "qwen3_omni_moe": _BESIDE_A_TALKER,
-    "granite4_vision": _FURTHER_FEATURES,
+    "granite4_vision": _ALWAYS_IN_TILES,
     "molmo2": _ACROSS_PICTURES,
     "glm4v_moe": _DENSE_FIRST,
     "step3p7": _HEADS_BY_LAYER,
