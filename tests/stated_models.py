@@ -142,6 +142,7 @@ def qwen3_5(shape, depth, hidden, intermediate, value_heads):
 
 # Those for which this release of transformers may be too old.
 YOUNG = {"exaone-4.5-33b", "minicpm-v-4.6", "perception-lm-1b", "perception-lm-3b", "perception-lm-8b", "qwen3-omni-30b-a3b"}
+YOUNG |= {"qwen2.5-omni-3b", "qwen2.5-omni-7b"}
 # name → what is planned with, and the billions of parameters that its page on the Hub states.
 STATED = {
     "llava-onevision-qwen2-0.5b": (llava_onevision(llm(24, 896, 4864, 14, 2, 152000)), 0.89),
@@ -154,6 +155,10 @@ STATED = {
     "qwen2-vl-7b": (qwen2_vl(llm(28, 3584, 18944, 28, 4, 152064)), 8.29),
     "qwen2.5-vl-3b": (qwen2_5_vl(llm(36, 2048, 11008, 16, 2, 151936)), 3.75),
     "qwen2.5-vl-7b": (qwen2_5_vl(llm(28, 3584, 18944, 28, 4, 152064)), 8.29),
+    # The LLMs' 3.09, with an output head of its own, and 7.61; a tower of 0.675 and the encoder of Whisper large v3, 0.64, as the tech
+    # report has them.
+    "qwen2.5-omni-3b": (qwen2_5_vl(llm(36, 2048, 11008, 16, 2, 151936)), 3.09 + 151936e-9 * 2048 + 0.675 + 0.64),
+    "qwen2.5-omni-7b": (qwen2_5_vl(llm(28, 3584, 18944, 28, 4, 152064)), 7.61 + 0.675 + 0.64),
     "qwen3-vl-2b": (qwen3_vl(llm(28, 2048, 6144, 16, 8, 151936), 24, 1024, 4096), 2.13),
     "qwen3-vl-4b": (qwen3_vl(llm(36, 2560, 9728, 32, 8, 151936), 24, 1024, 4096), 4.44),
     "qwen3-vl-8b": (qwen3_vl(llm(36, 4096, 12288, 32, 8, 151936), 27, 1152, 4304), 8.77),

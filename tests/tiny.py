@@ -14,6 +14,7 @@ from aim.bench.tiny_axes_models import (
     glm4v,
     glm46v,
     minicpmv4_6,
+    qwen2_5_omni,
     qwen2_5_vl,
     qwen2_vl,
     qwen3_5,
@@ -177,6 +178,7 @@ TINY: dict[str, TinyFamily] = {
     "glm46v": TinyFamily(glm46v, glm_clip, qwen_image, 35, lambda frames: 2 + 3 * -(-frames // 2), step=2, token_types="mm_token_type_ids"),
     "exaone4_5": TinyFamily(exaone4_5, qwen_clip, qwen_image, 35, lambda frames: 2, step=2, windows=True),
     "minicpmv4_6": TinyFamily(minicpmv4_6, minicpm_clip, minicpm_image, 35, lambda frames: 1 + 2 * frames, linear=True, packed=True),
+    "qwen2_5_omni_thinker": TinyFamily(qwen2_5_omni, omni_clip, qwen_image, 35, lambda frames: 2, step=2),
     "qwen3_omni_moe_thinker": TinyFamily(qwen3_omni_moe, omni_clip, qwen_image, 35, lambda frames: 2, step=2),
     "perception_lm": TinyFamily(perception_lm, llava_next_video_clip, perception_image, 25, lambda frames: 0),
 }
@@ -225,10 +227,10 @@ def by_default(*, without: Callable[[str], bool], mark: pytest.MarkDecorator = p
 
 
 # Those whose stock models give the logits of every token, whatever they are asked for.
-KEEPS_EVERY_LOGIT = {"video_llama_3", "qwen3_omni_moe_thinker", "minicpmv4_6"}
+KEEPS_EVERY_LOGIT = {"video_llama_3", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "minicpmv4_6"}
 # Families that differ from another one in little, or of which a file of their own looks at what differs by default (Gemma, VideoLLaMA3).
 ALIKE = {"llava", "llava_next_video", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "gemma3", "gemma4", "glm4v", "glm46v", "video_llama_3"}
-ALIKE |= {"qwen3_omni_moe_thinker", "exaone4_5", "minicpmv4_6", "perception_lm"}
+ALIKE |= {"qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "exaone4_5", "minicpmv4_6", "perception_lm"}
 EACH = by_default(without=ALIKE.__contains__)
 # Each of these is another family with other weights or another processor. test_matrix.py and test_families_runtime.py have them in CI.
 VARIANTS = {"llava", "llava_next_video", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "glm46v"}

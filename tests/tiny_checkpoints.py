@@ -78,6 +78,8 @@ THINKING_TEMPLATE = QWEN3_TEMPLATE.replace(
 )
 EXAONE_TEMPLATE = THINKING_TEMPLATE.replace("<|vision_start|>", "<vision>").replace("<|vision_end|>", "</vision>")
 QWEN_MARKERS = {95: "<|vision_start|>", 96: "<|vision_end|>", IMAGE: "<|image_pad|>", VIDEO: "<|video_pad|>"}
+OMNI_TEMPLATE = QWEN_TEMPLATE.replace("<|vision_start|>", "<|vision_bos|>").replace("<|vision_end|>", "<|vision_eos|>")
+OMNI_TEMPLATE = OMNI_TEMPLATE.replace("<|image_pad|>", "<|IMAGE|>").replace("<|video_pad|>", "<|VIDEO|>")
 COMMON = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.3, 0.3, 0.2], "resample": 3, "rescale_factor": 1 / 255}
 QWEN3_PICTURES = {**COMMON, "size": {"shortest_edge": 64, "longest_edge": 25165824}}
 SQUARE = {**COMMON, "size": {"height": 40, "width": 40}}
@@ -114,6 +116,11 @@ FOLDERS = {
     "exaone4_5": (
         EXAONE_TEMPLATE,
         {95: "<vision>", 96: "</vision>", IMAGE: "<|image_pad|>", VIDEO: "<|video_pad|>"},
+        {"preprocessor_config.json": {**COMMON, "min_pixels": 64, "max_pixels": 12845056}},
+    ),
+    "qwen2_5_omni_thinker": (
+        OMNI_TEMPLATE,
+        {95: "<|vision_bos|>", 96: "<|vision_eos|>", IMAGE: "<|IMAGE|>", VIDEO: "<|VIDEO|>"},
         {"preprocessor_config.json": {**COMMON, "min_pixels": 64, "max_pixels": 12845056}},
     ),
     "qwen3_omni_moe_thinker": (

@@ -12,6 +12,8 @@ from transformers import (
     MiniCPMV4_6ForConditionalGeneration,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5OmniThinkerConfig,
+    Qwen2_5OmniThinkerForConditionalGeneration,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
     Qwen3_5Config,
@@ -160,6 +162,21 @@ def qwen3_omni_moe(layers=6, seed=0, **text):
         **QWEN,
     )
     return ready(Qwen3OmniMoeThinkerForConditionalGeneration, config, seed)
+
+
+def qwen2_5_omni(layers=6, seed=0, **text):
+    """The thinker of Qwen2.5-Omni: as Qwen2.5-VL, beside a small encoder of sounds."""
+    config = Qwen2_5OmniThinkerConfig(
+        text_config={**TEXT, "rope_parameters": dict(MROPE), "num_hidden_layers": layers, **text},
+        vision_config={**QWEN_VISION, "depth": 4, "hidden_size": 32, "intermediate_size": 64, "out_hidden_size": 32}
+        | {"window_size": 16, "fullatt_block_indexes": [1, 3]},
+        audio_config={"d_model": 32, "encoder_layers": 1, "encoder_attention_heads": 4, "encoder_ffn_dim": 64, "output_dim": 32}
+        | {"num_mel_bins": 16, "n_window": 10},
+        audio_token_id=91,
+        audio_start_token_id=92,
+        **QWEN,
+    )
+    return ready(Qwen2_5OmniThinkerForConditionalGeneration, config, seed)
 
 
 def minicpmv4_6(layers=6, seed=0, **text):

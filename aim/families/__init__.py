@@ -14,6 +14,7 @@ from aim.families import (
     llava_onevision,
     minicpmv4_6,
     perception_lm,
+    qwen2_5_omni,
     qwen2_5_vl,
     qwen2_vl,
     qwen3_5,
@@ -51,6 +52,7 @@ _SINCE = {
     "exaone4_5": (exaone4_5, "5.20"),
     "minicpmv4_6": (minicpmv4_6, "5.20"),
     "perception_lm": (perception_lm, "5.20"),
+    "qwen2_5_omni_thinker": (qwen2_5_omni, "5.21"),
     "qwen3_omni_moe_thinker": (qwen3_omni_moe, "5.21"),
 }
 FAMILIES |= {kind: module.FAMILY for kind, (module, _) in _SINCE.items() if module.IS_UNIFORM}
@@ -68,6 +70,10 @@ _ALWAYS_IN_TILES = (
     "Besides, its visual tokens enter the LLM empty and get their features before several of its layers, which AIM cannot yet reduce."
 )
 _CROSS_ATTENTION = "Its LLM looks at pictures through cross-attention layers, so its prompt holds no visual tokens to reduce."
+_ROWS_APART = (
+    "The rows of a picture stand apart in its prompt, with a token of another kind behind each, and AIM reads a picture as one run of "
+    "placeholders."
+)
 _PREFIX = "The tokens of its prompt attend to one another in both directions, by a mask that AIM cannot yet reduce."
 _PER_LAYER_INPUTS = "Each of its LLM layers takes a further input for every token of the prompt, which AIM cannot yet reduce."
 _CONVOLUTIONS = (
@@ -93,11 +99,13 @@ _HEADS_BY_LAYER = (
 
 # model type → why it cannot be reduced, or not yet (read off its code in transformers 5.23).
 REFUSED: dict[str, str] = {
+    "qwen2_5_omni": _BESIDE_A_TALKER,
     "qwen3_omni_moe": _BESIDE_A_TALKER,
     "granite4_vision": _ALWAYS_IN_TILES,
     "molmo2": _ACROSS_PICTURES,
     "glm4v_moe": _DENSE_FIRST,
     "step3p7": _HEADS_BY_LAYER,
+    "mistral3": _ROWS_APART,
     "mllama": _CROSS_ATTENTION,
     "idefics": _CROSS_ATTENTION,
     "paligemma": _PREFIX,
@@ -137,7 +145,7 @@ def family_of(config) -> Family:
 
 
 def reduced_part(config):
-    """The config of the part of a checkpoint that is loaded and reduced: a Qwen3-Omni's thinker, and of any other model all."""
+    """The config of the part of a checkpoint that is loaded and reduced: an Omni's thinker, and of any other model all."""
     return getattr(config, "thinker_config", config)
 
 

@@ -69,6 +69,13 @@ def _vision_shape(config, grid: Grid) -> VisionShape:
     )
 
 
+def _refuses(config) -> str:
+    """Pixtral 12B has the config of a LLaVA."""
+    if config.vision_config.model_type != "pixtral":
+        return ""
+    return "Its tower is Pixtral's, and the rows of a picture stand apart in its prompt, with a token of another kind behind each."
+
+
 def _published(size: str, layers: int, hidden: int, intermediate: int, heads: int) -> Published:
     """A Vicuna behind CLIP-L at 336 pixels."""
     return Published(
@@ -122,4 +129,5 @@ FAMILY = image_frames(
     shown=_shown,
     for_images=lambda family: family,  # a clip of one frame is an image already
     joined=lambda parts: list(chain.from_iterable(parts)),
+    refuses=_refuses,
 )

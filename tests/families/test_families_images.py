@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from transformers import CONFIG_MAPPING, AutoConfig
+from transformers import CONFIG_MAPPING, AutoConfig, LlavaConfig
 from transformers.models.llava_onevision.modeling_llava_onevision import image_size_to_num_patches
 
 import aim
@@ -103,6 +103,12 @@ def test_a_family_that_cannot_work_is_refused_with_the_reason(kind):
     assert "\n" not in str(error.value)
     named = re.findall(r"[\w.-]+/[\w.-]*\w", str(error.value).split(REFUSED[kind])[1])
     assert len(named) == 2 and all(find_published(hub_id) for hub_id in named)
+
+
+def test_a_llava_with_pixtrals_tower_is_refused_and_one_with_siglips_is_taken():
+    assert family_of(LlavaConfig(vision_config={"model_type": "siglip_vision_model"})) is FAMILIES["llava"]
+    with pytest.raises(Refusal, match="LLaVA-1.5 that is not supported. Its tower is Pixtral's"):
+        family_of(LlavaConfig(vision_config={"model_type": "pixtral"}))
 
 
 # (frames, height, width).

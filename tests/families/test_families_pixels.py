@@ -110,9 +110,10 @@ def test_smolvlm_takes_a_frame_as_one_square_resized_twice(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("limits", [{"min_pixels": 64, "max_pixels": 10**7}, {"size": {"shortest_edge": 4000, "longest_edge": 5000}}])
-def test_qwen_lays_patches_as_its_processor_does_and_pairs_frames(shape, limits):
-    config, frames = TINY["qwen2_vl"].model().config, frames_of(shape)
-    made = FAMILIES["qwen2_vl"].pixel_values(config, frames, {**COMMON, **limits})
+@pytest.mark.parametrize("name", [name for name in ("qwen2_vl", "qwen2_5_omni_thinker") if name in TINY])
+def test_qwen_lays_patches_as_its_processor_does_and_pairs_frames(name, shape, limits):
+    config, frames = TINY[name].model().config, frames_of(shape)
+    made = FAMILIES[name].pixel_values(config, frames, {**COMMON, **limits})
     processor = Qwen2VLImageProcessorPil(**COMMON, **limits, patch_size=4, temporal_patch_size=2, merge_size=2)
     steps, rows, columns = made["video_grid_thw"][0].tolist()
     patches = made["pixel_values_videos"].view(steps, rows * columns, 3, 2, 16)

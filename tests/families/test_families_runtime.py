@@ -49,6 +49,8 @@ def expected_prompt(name):
         return chat % f"<image_id>0</image_id>{frames}\n" + "<think>\n\n</think>\n\n"
     if name == "exaone4_5":
         return chat % f"<vision>{'<|video_pad|>' * tokens}</vision>" + "<think>\n\n</think>\n\n"
+    if name == "qwen2_5_omni_thinker":
+        return f"{START}system\nYou are a helpful assistant.{END}\n" + chat % f"<|vision_bos|>{'<|VIDEO|>' * tokens}<|vision_eos|>"
     if name == "qwen3_omni_moe_thinker":
         return chat % f"<|vision_start|>{'<|video_pad|>' * tokens}<|vision_end|>"
     if name.startswith("qwen3"):
@@ -89,7 +91,7 @@ def test_an_answer_equals_stock_generate_on_the_prompt_written_out(vlm, clip):
         inputs[family.token_types] = 2 * (ids == VIDEO).int() + (ids == IMAGE).int()
     if name == "qwen2_5_vl":
         inputs["second_per_grid_ts"] = [0.5]  # two frames of a quarter of a second
-    if name == "qwen3_omni_moe_thinker":
+    if name in ("qwen2_5_omni_thinker", "qwen3_omni_moe_thinker"):
         inputs["video_second_per_grid"] = torch.tensor([0.5])
     with torch.no_grad():
         stock = vlm.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **inputs, max_new_tokens=20, do_sample=False)

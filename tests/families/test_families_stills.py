@@ -55,6 +55,10 @@ try:
     from transformers.models.qwen3_omni_moe.processing_qwen3_omni_moe import Qwen3OmniMoeProcessor
 except ImportError:  # releases in which it needs torchvision
     Qwen3OmniMoeProcessor = None
+try:
+    from transformers.models.qwen2_5_omni.processing_qwen2_5_omni import Qwen2_5OmniProcessor
+except ImportError:  # releases in which it needs torchvision
+    Qwen2_5OmniProcessor = None
 MINICPM_TOKENS = {
     "image_token": "<|image_pad|>",
     "video_token": "<|video_pad|>",
@@ -91,6 +95,7 @@ def processor_of(name: str):
         "qwen2_5_vl": (Qwen2_5_VLProcessor, qwen, {}),
         **dict.fromkeys(qwen3, (Qwen3VLProcessor, qwen, {})),
         "exaone4_5": (Exaone4_5_Processor, qwen, {}),
+        "qwen2_5_omni_thinker": (Qwen2_5OmniProcessor, qwen, {"feature_extractor": None}),
         "qwen3_omni_moe_thinker": (Qwen3OmniMoeProcessor, qwen, {"feature_extractor": None}),
         "internvl": (InternVLProcessor, GotOcr2ImageProcessorPil(**SQUARE), {"image_seq_length": 25}),
         "gemma3": (Gemma3Processor, Gemma3ImageProcessorPil(**settings) if name == "gemma3" else None, {"image_seq_length": 25}),
@@ -110,10 +115,10 @@ def processor_of(name: str):
         for token, value in {"boi_token": "<|image>", "eoi_token": "<image|>", "image_token": "<|image|>"}.items():
             setattr(tokenizer, token, value)
         tokenizer.image_token_id, tokenizer.audio_token, tokenizer.boa_token, tokenizer.eoa_token = 97, "<93>", "<93>", "<93>"
-    if name == "qwen3_omni_moe_thinker":
+    if name in ("qwen2_5_omni_thinker", "qwen3_omni_moe_thinker"):
         for token in ("audio_token", "vision_bos_token", "vision_eos_token", "audio_bos_token", "audio_eos_token"):
             setattr(tokenizer, token, "<92>")
-        tokenizer.image_token, tokenizer.video_token = "<|image_pad|>", "<|video_pad|>"
+        tokenizer.image_token, tokenizer.video_token = (FOLDERS[name][1][number] for number in (97, 98))
         tokenizer.image_token_id, tokenizer.video_token_id, tokenizer.audio_token_id = 97, 98, 91
     for token, value in {"internvl": INTERNVL_TOKENS, "minicpmv4_6": MINICPM_TOKENS}.get(name, {}).items():
         setattr(tokenizer, token, value)
@@ -130,6 +135,8 @@ def processor_of(name: str):
     )
     if name == "smolvlm":
         processor.video_processor = SimpleNamespace(num_frames=None, fps=None)
+    if name in ("qwen2_5_omni_thinker", "qwen3_omni_moe_thinker"):
+        processor.video_processor = SimpleNamespace(merge_size=2)  # which 5.21 reads even where there is no clip
     return processor
 
 

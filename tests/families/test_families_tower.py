@@ -13,7 +13,7 @@ from aim.families.towers import received
 from aim.kernels.contextual_merging import merge_contextual
 from aim.kernels.refusal import Refusal
 from aim.methods import METHODS
-from tests.tiny import ANY_SIZE, EACH, IMAGE, TINY, exaone4_5, fingerprint, pictures_of, qwen2_5_vl
+from tests.tiny import ANY_SIZE, EACH, IMAGE, TINY, fingerprint, pictures_of, qwen2_5_vl
 
 FRAMES = 3
 
@@ -193,8 +193,11 @@ def test_qwen3_vl_sums_what_the_patches_of_a_token_receive_in_the_last_layer_alo
 
 @pytest.mark.parametrize(
     ("make", "pieces"),
-    [(partial(qwen2_5_vl, full=(1, 3)), 3), (partial(qwen2_5_vl, full=(1,)), 3 * 12), *[(exaone4_5, 3)] * ("exaone4_5" in TINY)],
-    ids=["qwen2_5_vl", "windows last", "exaone4_5"][: 2 + ("exaone4_5" in TINY)],
+    [
+        pytest.param(partial(qwen2_5_vl, full=(1, 3)), 3, id="qwen2_5_vl"),
+        pytest.param(partial(qwen2_5_vl, full=(1,)), 3 * 12, id="windows last"),
+        *(pytest.param(TINY[name].model, 3, id=name) for name in ("exaone4_5", "qwen2_5_omni_thinker") if name in TINY),
+    ],
 )
 def test_qwen2_5_vl_undoes_the_order_of_its_windows_and_exaone_spreads_its_keys_over_the_queries(make, pieces, monkeypatch):
     model, inputs = make(), TINY["qwen2_5_vl"].video_inputs(6)
@@ -203,7 +206,7 @@ def test_qwen2_5_vl_undoes_the_order_of_its_windows_and_exaone_spreads_its_keys_
         return model.model.get_video_features(inputs["pixel_values_videos"], inputs["video_grid_thw"])
 
     (seen,) = watched(model, run)
-    maps = eager_chunks(model, model.config.model_type, monkeypatch, run)[-pieces:]
+    maps = eager_chunks(model, model.config.model_type.removesuffix("_thinker"), monkeypatch, run)[-pieces:]
     sums = torch.cat([chunk.mean(0).sum(0) for chunk in maps]).view(-1, 4).sum(1) / 140
     expected = torch.empty(3, 5, 7)
     source = iter(sums)

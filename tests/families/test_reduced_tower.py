@@ -22,7 +22,7 @@ FRAMES = 2
 
 
 # By default the families that were first with a tower of each kind.
-LATER = {"exaone4_5", "qwen3_omni_moe_thinker"}
+LATER = {"exaone4_5", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker"}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.whole if name in LATER else ()) for name in REDUCED])
