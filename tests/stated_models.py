@@ -81,6 +81,17 @@ def perception_lm(shape, *tower, **further):
     return PlannedModel(shape, VisionShape(*tower, 32 * 32, 3 * 14 * 14, shape.hidden_size, **further), 16 * 16)
 
 
+def step3p7(shape):
+    """52 x 52 patches become 13 x 13 tokens by two convolutions of 3 x 3 with steps of 2, to 3,072 and 6,144 numbers, and a matrix. Three of
+    four layers have 96 heads in place of 64, and each head a gate; the first three have no experts, and the others one that all use."""
+    further = 9 * 3072 * 6144 + 4 * 9 * 1536 * 3072 - 16 * 1536 * 6144
+    tower = VisionShape(47, 1536, 8960, 52 * 52, 3 * 14 * 14, 4096, 16, 6144, projector_further=further)
+    windows = tuple(layer for layer in range(45) if layer % 4)
+    others = {"other_heads": Heads(8, 128, num_heads=96), "other_layers": windows, "window": 512, "windowed_layers": windows}
+    language = replace(experts(shape, 288, 8, 1280), intermediate_size=9 * 1280, head_dim=128, dense_size=11264, dense_layers=(0, 1, 2))
+    return PlannedModel(replace(language, head_gate=True, **others), tower, 13 * 13)
+
+
 def internvl3(shape):
     """32 x 32 patches of InternViT-300M are 16 x 16 tokens."""
     vision = VisionShape(24, 1024, 4096, 32 * 32, 3 * 14 * 14, shape.hidden_size, projector_patches=4, other_tokens=1)
@@ -142,7 +153,7 @@ def qwen3_5(shape, depth, hidden, intermediate, value_heads):
 
 # Those for which this release of transformers may be too old.
 YOUNG = {"exaone-4.5-33b", "minicpm-v-4.6", "perception-lm-1b", "perception-lm-3b", "perception-lm-8b", "qwen3-omni-30b-a3b"}
-YOUNG |= {"qwen2.5-omni-3b", "qwen2.5-omni-7b"}
+YOUNG |= {"qwen2.5-omni-3b", "qwen2.5-omni-7b", "step-3.7-flash"}
 # name → what is planned with, and the billions of parameters that its page on the Hub states.
 STATED = {
     "llava-onevision-qwen2-0.5b": (llava_onevision(llm(24, 896, 4864, 14, 2, 152000)), 0.89),
@@ -184,6 +195,8 @@ STATED = {
     "perception-lm-1b": (perception_lm(llm(16, 2048, 8192, 32, 8, 128256), 23, 1024, 4096, other_tokens=1), 1.236 + 0.298),
     "perception-lm-3b": (perception_lm(llm(28, 3072, 8192, 24, 8, 128256), 47, 1536, 8960), 3.213 + 1.755),
     "perception-lm-8b": (perception_lm(llm(32, 4096, 14336, 32, 8, 128256), 47, 1536, 8960), 8.03 + 1.763),
+    # An LLM of 196 and a tower of 1.8, as its page states. The layers that guess ahead are not loaded.
+    "step-3.7-flash": (step3p7(llm(45, 4096, 11264, 64, 8, 128896)), 198),
     "internvl3-1b": (internvl3(llm(24, 896, 4864, 14, 2, 151674)), 0.938),
     "internvl3-2b": (internvl3(llm(28, 1536, 8960, 12, 2, 151674)), 2.09),
     "internvl3-8b": (internvl3(llm(28, 3584, 18944, 28, 4, 151674)), 7.94),

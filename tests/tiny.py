@@ -36,6 +36,7 @@ from aim.bench.tiny_models import (
     llava_onevision,
     perception_lm,
     smolvlm,
+    step3p7,
     video_llama_3,
 )
 from aim.bench.tiny_models import NEWLINE as NEWLINE
@@ -65,6 +66,8 @@ from tests.tiny_inputs import (
     qwen_image,
     smolvlm_clip,
     smolvlm_image,
+    step_clip,
+    step_image,
     timed_clip,
     timed_words,
     video_llama_clip,
@@ -181,6 +184,7 @@ TINY: dict[str, TinyFamily] = {
     "qwen2_5_omni_thinker": TinyFamily(qwen2_5_omni, omni_clip, qwen_image, 35, lambda frames: 2, step=2),
     "qwen3_omni_moe_thinker": TinyFamily(qwen3_omni_moe, omni_clip, qwen_image, 35, lambda frames: 2, step=2),
     "perception_lm": TinyFamily(perception_lm, llava_next_video_clip, perception_image, 25, lambda frames: 0),
+    "step3p7": TinyFamily(step3p7, step_clip, step_image, 25, lambda frames: 2 * frames, windows=True),
 }
 TINY = {name: family for name, family in TINY.items() if name in FAMILIES}  # this release of transformers may be too old for some
 # Those whose pictures keep their shape, in tokens of 8 x 8 pixels, and those whose positions have three axes.
@@ -230,7 +234,7 @@ def by_default(*, without: Callable[[str], bool], mark: pytest.MarkDecorator = p
 KEEPS_EVERY_LOGIT = {"video_llama_3", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "minicpmv4_6"}
 # Families that differ from another one in little, or of which a file of their own looks at what differs by default (Gemma, VideoLLaMA3).
 ALIKE = {"llava", "llava_next_video", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "gemma3", "gemma4", "glm4v", "glm46v", "video_llama_3"}
-ALIKE |= {"qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "exaone4_5", "minicpmv4_6", "perception_lm"}
+ALIKE |= {"qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "exaone4_5", "minicpmv4_6", "perception_lm", "step3p7"}
 EACH = by_default(without=ALIKE.__contains__)
 # Each of these is another family with other weights or another processor. test_matrix.py and test_families_runtime.py have them in CI.
 VARIANTS = {"llava", "llava_next_video", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "glm46v"}

@@ -61,6 +61,11 @@ PERCEPTION_TEMPLATE = (
     "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}<|eot_id|>{% endfor %}"
     "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
 )
+STEP_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "<im_patch>{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
 GLM_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>\n{% for part in message['content'] %}{% if part['type'] == 'image' %}"
     "<|begin_of_image|><|image|><|end_of_image|>{% elif part['type'] == 'video' %}<|begin_of_video|><|video|><|end_of_video|>"
@@ -142,6 +147,11 @@ FOLDERS = {
         GEMMA4_TEMPLATE,
         {95: "<|image>", 96: "<image|>", IMAGE: "<|image|>", VIDEO: "<|video|>"},
         {"processor_config.json": {"video_processor": {"max_soft_tokens": 70}, "image_processor": {"max_soft_tokens": 280}}},
+    ),
+    "step3p7": (
+        STEP_TEMPLATE,
+        {95: "<im_start>", 96: "<im_end>", IMAGE: "<im_patch>"},
+        {"preprocessor_config.json": {**SQUARE, "resample": 2}},
     ),
     "glm4v": (GLM_TEMPLATE, GLM_MARKERS, {"video_preprocessor_config.json": QWEN3_PICTURES}),
     "glm46v": (GLM_TEMPLATE, GLM_MARKERS, {"video_preprocessor_config.json": QWEN3_PICTURES}),

@@ -70,6 +70,15 @@ def gemma3_image(generator) -> Part:
     return gemma3_clip(1, generator)
 
 
+def step_clip(frames: int, generator) -> Part:
+    return [95, *[IMAGE] * 25, 96] * frames, {"pixel_values": torch.randn(frames, 3, 40, 40, generator=generator)}
+
+
+def step_image(generator) -> Part:
+    """A picture that is hardly wider than high has no tiles."""
+    return step_clip(1, generator)
+
+
 def gemma4_places(pictures: int, rows: int, padding: int = 0) -> torch.Tensor:
     """Column and row of `rows` x 10 patches, and of as many as `padding` that are none."""
     places = torch.stack(torch.meshgrid(torch.arange(10), torch.arange(rows), indexing="xy"), dim=-1).flatten(0, 1)

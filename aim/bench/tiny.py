@@ -29,6 +29,7 @@ from aim.bench.tiny_models import (
     llava_onevision,
     perception_lm,
     smolvlm,
+    step3p7,
     video_llama_3,
 )
 from aim.families import FAMILIES
@@ -56,6 +57,7 @@ TINY_MODELS: dict[str, Callable[..., PreTrainedModel]] = {
     "exaone4_5": exaone4_5,
     "minicpmv4_6": minicpmv4_6,
     "perception_lm": perception_lm,
+    "step3p7": step3p7,
 }
 
 _SQUARE = {"size": {"height": 40, "width": 40}}
@@ -84,6 +86,7 @@ TINY_PICTURES: dict[str, dict] = {
     "exaone4_5": _PIXELS,
     "minicpmv4_6": {"scale_resolution": 96},
     "perception_lm": _SQUARE,
+    "step3p7": _SQUARE,
 }
 
 # This release of transformers may be too old for some.

@@ -25,9 +25,11 @@ from transformers import (
     PerceptionLMForConditionalGeneration,
     SmolVLMConfig,
     SmolVLMForConditionalGeneration,
+    Step3p7ForConditionalGeneration,
     VideoLlama3Config,
     VideoLlama3ForConditionalGeneration,
 )
+from transformers.models.step3p7.configuration_step3p7 import Step3p7Config
 
 PAD, NEWLINE, IMAGE, VIDEO = 0, 94, 97, 98
 TEXT = {
@@ -217,3 +219,25 @@ def perception_lm(layers=6, seed=0, **text):
         video_token_id=VIDEO,
     )
     return ready(PerceptionLMForConditionalGeneration, config, seed)
+
+
+def step3p7(layers=6, seed=0, **text):
+    """Step 3.7 with 5 x 5 tokens a frame (20 x 20 patches). Every third layer of its LLM has no window and fewer heads, and the first two
+    have one MLP in place of experts."""
+    kinds = ["full_attention" if layer % 3 == 2 else "sliding_attention" for layer in range(layers)]
+    experts = {"n_routed_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "share_expert_dim": 40}
+    given = {"sliding_window": 512, "head_dim": 8, "num_sliding_attention_heads": 6, "layer_types": kinds, **experts}
+    config = Step3p7Config(
+        text_config={**TEXT, "num_hidden_layers": layers, "mlp_layer_types": ["dense"] * 2 + ["sparse"] * (layers - 2), **given, **text},
+        vision_config={
+            "hidden_size": 32,
+            "mlp_ratio": 2.0,
+            "num_attention_heads": 4,
+            "image_size": 40,
+            "patch_size": 2,
+            "num_hidden_layers": 2,
+            "initializer_range": 0.3,
+        },
+        image_token_id=IMAGE,
+    )
+    return ready(Step3p7ForConditionalGeneration, config, seed)

@@ -23,6 +23,7 @@ from aim.families import (
     qwen3_vl,
     qwen3_vl_moe,
     smolvlm,
+    step3p7,
     video_llama_3,
 )
 from aim.families.base import Encoded, Family, Picture, Reader
@@ -54,6 +55,7 @@ _SINCE = {
     "perception_lm": (perception_lm, "5.20"),
     "qwen2_5_omni_thinker": (qwen2_5_omni, "5.21"),
     "qwen3_omni_moe_thinker": (qwen3_omni_moe, "5.21"),
+    "step3p7": (step3p7, "5.23"),
 }
 FAMILIES |= {kind: module.FAMILY for kind, (module, _) in _SINCE.items() if module.IS_UNIFORM}
 
@@ -93,9 +95,6 @@ _ACROSS_PICTURES = (
     "AIM cannot yet reduce."
 )
 _DENSE_FIRST = "Its LLM has experts in all layers but the first ones, and AIM cannot plan such an LLM yet."
-_HEADS_BY_LAYER = (
-    "Its LLM has experts in all layers but the first ones, and more heads in those with a window, and AIM cannot plan such an LLM yet."
-)
 
 # model type → why it cannot be reduced, or not yet (read off its code in transformers 5.23).
 REFUSED: dict[str, str] = {
@@ -104,7 +103,6 @@ REFUSED: dict[str, str] = {
     "granite4_vision": _ALWAYS_IN_TILES,
     "molmo2": _ACROSS_PICTURES,
     "glm4v_moe": _DENSE_FIRST,
-    "step3p7": _HEADS_BY_LAYER,
     "mistral3": _ROWS_APART,
     "mllama": _CROSS_ATTENTION,
     "idefics": _CROSS_ATTENTION,

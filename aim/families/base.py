@@ -107,6 +107,8 @@ class Family:
         pixel_layout: how its pixel values hold the pixels of visual tokens.
         published: the published models of the family.
         picture_settings: the picture settings of their checkpoints, as in `preprocessor_config.json`; for models with random weights.
+        settings_in_code: whether the checkpoints' own processor has the picture settings in its code; then `picture_settings` stand in for
+            those that a checkpoint does not bring.
         unquantised: paths of the modules that keep their weights where the LLM is quantised: the vision tower, its projector, the head.
         ramp: AIM's l1 and l2 that the paper has for the family; LLaVA-OneVision's where it has none of the family's own.
         shown: (picture settings, height, width) → (left, top, right, bottom): the pixels of such a frame that the grid covers.
@@ -140,6 +142,7 @@ class Family:
     pixel_layout: PixelLayout = PATCHES_OR_FRAMES
     published: tuple[Published, ...] = ()
     picture_settings: dict[str, Any] = field(default_factory=dict)
+    settings_in_code: bool = False
     unquantised: tuple[str, ...] = ("model.vision_tower", "model.multi_modal_projector", "lm_head")
     ramp: StatedRamp = PAPER_RAMP
     shown: Callable[[dict, int, int], tuple[float, float, float, float]] = whole_picture

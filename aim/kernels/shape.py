@@ -40,11 +40,13 @@ class Heads:
 
     Attributes:
         values_are_keys: one matrix makes keys and values.
+        num_heads: heads of queries; 0 where they are as many as in the others.
     """
 
     num_key_value_heads: int
     head_dim: int
     values_are_keys: bool = False
+    num_heads: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class ModelShape:
         router: outputs of the matrices that choose experts for a token; 0 where there are none.
         unused_size: width of the experts together that one token does not use. They take memory and no time.
         gate: whether queries bring a gate of the same size on what attention gives.
+        head_gate: whether each query head has a gate of one number on what it gives.
         linear: what the layers `linear_layers` have in place of attention to keys; None where there are none.
         linear_layers: their indices, ascending.
         window: how many tokens the layers `windowed_layers` look back on, themselves among them; 0 where there are none.
@@ -63,6 +66,8 @@ class ModelShape:
         other_heads: what the layers `other_layers` have in place of `num_key_value_heads` and `head_dim`; None where there are none.
         other_layers: their indices, ascending.
         values_are_keys: one matrix makes keys and values.
+        dense_size: of the single MLP that the layers `dense_layers`, which all attend to keys, have in place of experts.
+        dense_layers: their indices, ascending.
     """
 
     num_layers: int
@@ -82,10 +87,18 @@ class ModelShape:
     other_heads: Heads | None = None
     other_layers: tuple[int, ...] = ()
     values_are_keys: bool = False
+    head_gate: bool = False
+    dense_size: int = 0
+    dense_layers: tuple[int, ...] = ()
 
     def of(self, layer: int) -> ModelShape:
-        """The same numbers with the heads of this layer."""
-        return replace(self, **asdict(self.other_heads)) if self.other_heads and layer in self.other_layers else self
+        """The same numbers with the heads and the MLP of this layer."""
+        shape = self
+        if self.other_heads and layer in self.other_layers:
+            shape = replace(shape, **asdict(self.other_heads) | {"num_heads": self.other_heads.num_heads or self.num_heads})
+        if layer in self.dense_layers:
+            shape = replace(shape, intermediate_size=self.dense_size, router=0, unused_size=0)
+        return shape
 
     def cached(self, layer: int, tokens: int) -> int:
         """How many entries a layer's KV cache holds after so many tokens. One with a window keeps what the next token looks back on."""
@@ -97,10 +110,10 @@ class ModelShape:
     def layer_weights(self) -> int:
         """Weights that one token meets in a layer that attends to keys: q, k, v, o and gate, up, down, seven matrices in most models.
 
-        They are those of the layers without heads of their own; `of` has the others.
+        They are those of the layers without heads or an MLP of their own; `of` has the others.
         """
         keys = (2 - self.values_are_keys) * self.num_key_value_heads * self.head_dim
-        attention = (2 + self.gate) * self.num_heads * self.head_dim + keys
+        attention = (2 + self.gate) * self.num_heads * self.head_dim + self.head_gate * self.num_heads + keys
         return self.hidden_size * attention + self.mlp_weights
 
     @property
@@ -121,8 +134,9 @@ class ModelShape:
     @property
     def weights(self) -> int:
         """Weights in the matrices of all layers."""
-        unused = self.num_layers * 3 * self.hidden_size * self.unused_size
-        full = sum(self.of(layer).layer_weights for layer in range(self.num_layers) if layer not in self.linear_layers)
+        each = [self.of(layer) for layer in range(self.num_layers)]
+        unused = 3 * self.hidden_size * sum(own.unused_size for own in each)
+        full = sum(own.layer_weights for layer, own in enumerate(each) if layer not in self.linear_layers)
         return full + len(self.linear_layers) * self.linear_weights + unused
 
 

@@ -141,6 +141,8 @@ def load_checkpoint(
         tokenizer = AutoTokenizer.from_pretrained(source, **safely)
         chat_template, pictures = _chat_template(source, tokenizer), _picture_settings(source, _CLIPS)
         images = _picture_settings(source, _IMAGES)
+        if family.settings_in_code:
+            pictures = pictures or family.picture_settings
         if not pictures:
             raise Unusable(PICTURES)
         _check_settings(model, family, pictures, tokenizer)

@@ -14,11 +14,13 @@ from tests.tiny import TINY
 SETTINGS = {
     "llava_onevision": {"size": {"height": 40, "width": 40}},
     "internvl": {"size": {"height": 40, "width": 40}},
+    "step3p7": {"size": {"height": 40, "width": 40}},
     "llava": {"size": {"shortest_edge": 20}, "crop_size": {"height": 20, "width": 20}},
     "llava_next_video": {"size": {"shortest_edge": 40}, "crop_size": {"height": 40, "width": 40}},
     "qwen2_vl": {"min_pixels": 64, "max_pixels": 4000},
     "qwen2_5_vl": {"min_pixels": 64, "max_pixels": 4000},
 }
+SETTINGS = {name: settings for name, settings in SETTINGS.items() if name in TINY}
 COLOURS = {"image_mean": [0.0] * 3, "image_std": [1.0] * 3, "resample": 2}
 
 

@@ -44,6 +44,8 @@ def expected_prompt(name):
     if name == "perception_lm":
         turn = "<|start_header_id|>%s<|end_header_id|>\n\n"
         return turn % "user" + f"{'<|video|>' * (25 * FRAMES)}{QUESTION}<|eot_id|>" + turn % "assistant"
+    if name == "step3p7":
+        return chat % (f"<im_start>{'<im_patch>' * 25}<im_end>" * FRAMES) + "<think>\n"
     if name == "minicpmv4_6":
         frames = f"<image>{'<|video_pad|>' * 40}</image>" * FRAMES  # 96 pixels a side with 16 a token: 5 x 8
         return chat % f"<image_id>0</image_id>{frames}\n" + "<think>\n\n</think>\n\n"

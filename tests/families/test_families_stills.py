@@ -26,6 +26,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.smolvlm import processing_smolvlm
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 from transformers.models.smolvlm.processing_smolvlm import SmolVLMProcessor
+from transformers.models.step3p7.processing_step3p7 import Step3p7Processor
 from transformers.models.video_llama_3.image_processing_pil_video_llama_3 import VideoLlama3ImageProcessorPil
 from transformers.models.video_llama_3.processing_video_llama_3 import VideoLlama3Processor
 
@@ -149,10 +150,24 @@ def perception_lm() -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "pixel_values": pixels[None]}
 
 
+def step3p7() -> dict[str, torch.Tensor]:
+    """The same, and the markers by its processor."""
+    markers = SimpleNamespace(image_feature_placeholder="<im_patch>" * 25)
+    placed = Step3p7Processor.replace_image_token(markers, {"num_local_patches": [0]}, 0)
+    text = f"<|im_start|>user\n{placed}{QUESTION}<|im_end|>\n<|im_start|>assistant\n<think>\n"
+    ids = build_tokenizer(FOLDERS["step3p7"][1])(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    settings = FOLDERS["step3p7"][2]["preprocessor_config.json"]
+    processor = GotOcr2ImageProcessorPil(**settings, crop_to_patches=False)
+    return {"input_ids": ids, "pixel_values": processor(Image.fromarray(PIXELS), return_tensors="pt")["pixel_values"]}
+
+
+BY_HAND = {"perception_lm": perception_lm, "step3p7": step3p7}
+
+
 def official(name: str) -> dict[str, torch.Tensor]:
     """What the processor makes of the question and the picture, in its whole view."""
-    if name == "perception_lm":
-        return perception_lm()
+    if name in BY_HAND:
+        return BY_HAND[name]()
     processor, picture = processor_of(name), Image.fromarray(PIXELS)
     count = 2 if name == "llava_onevision" else 1  # one of several images has no tiles
     content = [*[{"type": "image"}] * count, {"type": "text", "text": QUESTION}]
@@ -230,7 +245,7 @@ def test_a_picture_and_a_clip_of_one_frame_are_told_apart(vlm, picture):
 
 
 def test_it_is_told_where_tiles_are_left_out_and_only_there(vlm, picture):
-    tiled = vlm.model.config.model_type in ("llava_onevision", "internvl", "smolvlm", "minicpmv4_6", "perception_lm")
+    tiled = vlm.model.config.model_type in ("llava_onevision", "internvl", "smolvlm", "minicpmv4_6", "perception_lm", "step3p7")
     assert ("in tiles" in vlm.ask(picture, QUESTION, max_new_tokens=1).note) == tiled
     assert vlm.ask(clip_from_frames(PIXELS[None], 1.0), QUESTION, max_new_tokens=1).note == ""
 
