@@ -82,8 +82,8 @@ def perception_lm(shape, *tower, **further):
 
 
 def step3p7(shape):
-    """52 x 52 patches become 13 x 13 tokens by two convolutions of 3 x 3 with steps of 2, to 3,072 and 6,144 numbers, and a matrix. Three of
-    four layers have 96 heads in place of 64, and each head a gate; the first three have no experts, and the others one that all use."""
+    """52 x 52 patches become 13 x 13 tokens by two convolutions of 3 x 3 with steps of 2, to 3,072 and 6,144 numbers, and a matrix.
+    Three of four layers have 96 heads in place of 64, and each head a gate; the first three have no experts, the others one for all."""
     further = 9 * 3072 * 6144 + 4 * 9 * 1536 * 3072 - 16 * 1536 * 6144
     tower = VisionShape(47, 1536, 8960, 52 * 52, 3 * 14 * 14, 4096, 16, 6144, projector_further=further)
     windows = tuple(layer for layer in range(45) if layer % 4)

@@ -236,7 +236,7 @@ def step3p7(layers=6, seed=0, **text):
             "image_size": 40,
             "patch_size": 2,
             "num_hidden_layers": 2,
-            "initializer_range": 0.3,
+            "initializer_range": 0.1,
         },
         image_token_id=IMAGE,
     )

@@ -79,8 +79,8 @@ _ROWS_APART = (
 _PREFIX = "The tokens of its prompt attend to one another in both directions, by a mask that AIM cannot yet reduce."
 _PER_LAYER_INPUTS = "Each of its LLM layers takes a further input for every token of the prompt, which AIM cannot yet reduce."
 _CONVOLUTIONS = (
-    "Most of its LLM layers are short convolutions over neighbouring tokens, and AIM cannot yet leave out tokens from what they keep "
-    "for decoding."
+    "Most of its LLM layers are short convolutions over neighbouring tokens, and AIM does not know yet what such layers cost, nor how to "
+    "tell them which tokens are padding."
 )
 
 _INDEXED = (

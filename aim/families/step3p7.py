@@ -171,7 +171,7 @@ def _refuses(config) -> str:
 
 
 def _published() -> Published:
-    """45 layers, of which every fourth sees the whole prompt. Layers that guess words ahead, which its config.json also names, are not loaded."""
+    """45 layers, of which every fourth sees the whole prompt. Layers that guess words ahead are not loaded."""
     full, window = "full_attention", WINDOW
     limits = [0.0] * 43
     return Published(

@@ -47,6 +47,9 @@ def family(request):
 @pytest.fixture(scope="module")
 def model(family):
     model = family.model().to("meta")
+    for module in model.modules():
+        if type(module).__name__ == "Step3p7Experts":  # transformers itself waits here, to run the experts that are hit one by one
+            module.forward = lambda hidden, *_chosen: hidden
     # On this device the product of all experts at once takes bfloat16 alone.
     return model.bfloat16() if hasattr(model.config.text_config, "num_experts") else model
 

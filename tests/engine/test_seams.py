@@ -191,8 +191,9 @@ def test_a_further_argument_of_a_layer_reaches_the_attention_and_a_look_ahead_se
         "input_layernorm or self_attn: a look-ahead no longer sees the queries and keys that the layer then works with."
     )
     query, key, scaling = seen[0]
-    assert query.shape[:2] == (1, 4) and key.shape[:2] == (1, 2), "Queries and keys are no longer [B, heads, n, d]."
     layer = parts.layers[1]
+    heads = 2 * layer.self_attn.num_key_value_groups
+    assert query.shape[:2] == (1, heads) and key.shape[:2] == (1, 2), "Queries and keys are no longer [B, heads, n, d]."
     assert scaling == pytest.approx(layer.self_attn.scaling), "`scaling` is no longer the factor on the logits."
     normed, before = getattr(layer.self_attn, "k_norm", torch.nn.Identity()), getattr(layer, "input_layernorm", torch.nn.Identity())
     raw = normed(layer.self_attn.k_proj(before(tables["hidden"])).unflatten(-1, (2, 8))).transpose(1, 2)

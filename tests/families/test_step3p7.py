@@ -57,6 +57,7 @@ def test_a_frame_is_the_whole_view_that_its_processor_makes(shape, model):
     assert (left, top) == (0, 0) and (right, bottom) == ((max(shape[1:]),) * 2 if ribbon else (shape[2], shape[1]))
 
 
+@pytest.mark.whole
 def test_a_checkpoint_without_picture_settings_gets_those_of_its_processor(tmp_path):
     folder = save_checkpoint("step3p7", tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()
@@ -75,6 +76,7 @@ def tiled(tiles=2):
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **inputs}
 
 
+@pytest.mark.whole
 def test_an_image_in_tiles_is_reduced_tile_by_tile_and_methods_that_read_the_tower_refuse_it(model):
     inputs = tiled()
     stock = model.generate(**inputs, max_new_tokens=12, do_sample=False)
