@@ -94,7 +94,7 @@ _ACROSS_PICTURES = (
     "All its visual tokens, and the markers around them, attend to one another in both directions across the whole prompt, by a mask that "
     "AIM cannot yet reduce."
 )
-_DENSE_FIRST = "Its LLM has experts in all layers but the first ones, and AIM cannot plan such an LLM yet."
+_DENSE_FIRST = "It is GLM-4.1V with experts in all LLM layers but the first ones, and AIM has not been tried on it yet."
 
 # model type → why it cannot be reduced, or not yet (read off its code in transformers 5.23).
 REFUSED: dict[str, str] = {
