@@ -13,7 +13,7 @@ import aim
 from aim.families import FAMILIES, family_of, step3p7
 from aim.kernels.cost import kv_bytes
 from aim.kernels.refusal import Refusal
-from aim.planning.plan import shape_of
+from aim.planning.plan import look_up, shape_of
 from tests.tiny import IMAGE, TINY
 from tests.tiny_checkpoints import FOLDERS, save_checkpoint
 
@@ -76,7 +76,6 @@ def tiled(tiles=2):
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **inputs}
 
 
-@pytest.mark.whole
 def test_an_image_in_tiles_is_reduced_tile_by_tile_and_methods_that_read_the_tower_refuse_it(model):
     inputs = tiled()
     stock = model.generate(**inputs, max_new_tokens=12, do_sample=False)
@@ -117,6 +116,31 @@ def test_a_layer_has_the_weights_of_its_own_heads_and_of_experts_or_one_mlp(mode
     assert [layer.layer_weights + 3 * layer.unused_size * 32 for layer in layers] == stored and shape.weights == sum(stored)
     assert [layer.num_heads for layer in layers] == [6, 6, 4, 6, 6, 4] and len(set(stored)) == 3
     assert [layer.unused_size for layer in layers] == [0, 0, *[3 * 24] * 4] and kv_bytes(shape, [10] * 6) == 6 * 2 * 2 * 10 * 2 * 8
+
+
+def test_a_config_in_the_words_of_the_published_checkpoint_gives_the_planned_shapes():
+    """It names things in its own way, and its lists go on for the three layers that guess ahead."""
+    kinds = ["sliding_attention" if layer % 4 else "full_attention" for layer in range(48)]
+    heads = {"attention_type": "sliding_attention", "num_attention_heads": 96, "num_attention_groups": 8, "head_dim": 128}
+    text = {
+        "model_type": "step3p5",
+        "vocab_size": 128896,
+        "num_hidden_layers": 45,
+        "num_nextn_predict_layers": 3,
+        "num_attention_groups": 8,
+        "attention_other_setting": heads,
+        "layer_types": kinds,
+        "sliding_window": 512,
+        "moe_num_experts": 288,
+        "moe_top_k": 8,
+        "moe_layers_enum": ",".join(map(str, range(3, 45))),
+        "rope_theta": [5e6 if kind == "full_attention" else 1e4 for kind in kinds],
+        "partial_rotary_factors": [0.5 if kind == "full_attention" else 1.0 for kind in kinds],
+    }
+    vision = {"model_type": "perception_encoder", "width": 1536, "layers": 47, "heads": 16, "mlp_ratio": 8960 / 1536}
+    config = FAMILY.published[0].config_class(text_config=text, vision_config=vision, image_token_id=128001)
+    planned = look_up("step-3.7-flash")
+    assert shape_of(config) == (planned.shape, planned.vision)
 
 
 def test_placeholders_that_are_no_picture_and_models_of_another_shape_are_refused():
