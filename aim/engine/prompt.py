@@ -69,8 +69,14 @@ def read_prompts(ids: Tensor, mask: Tensor | None, inputs: dict, config: Any, fa
     if mask is not None and (not isinstance(mask, Tensor) or mask.shape != ids.shape):
         accepted = f"a tensor {list(ids.shape)}, as input_ids, with 0 for padding"
         raise refusal("attention_mask", _shape(mask), accepted, "Give that of the processor, or leave it out for a prompt without padding.")
-    given = ids if mask is None else torch.stack([ids, mask.to(ids)])  # the host waits for the device once
+    # The host waits for the device once. Whatever is neither 0 nor 1 in the mask comes as 2, since a fraction would be rounded to 0.
+    given = ids if mask is None else torch.stack([ids, torch.where((mask == 0) | (mask == 1), mask, 2).to(ids)])
     ids, mask = (given.cpu(), torch.ones_like(ids, device="cpu")) if mask is None else given.cpu().unbind()
+    if bool((mask > 1).any()):
+        raise Refusal(
+            "attention_mask holds other values than 0 and 1; accepted: 0 for padding and 1 for every other token. "
+            "Give that of the processor."
+        )
     if bool((mask[:, 1:] < mask[:, :-1]).any()):
         raise Refusal(
             "A prompt is padded on the right or inside; `aim.reduce` takes padding on the left, as `generate` does. "

@@ -82,6 +82,11 @@ def reader(kind: str, step_by_step: bool = False) -> Callable[..., Reader]:
 
         def next_picture(_placeholders: int) -> Picture:
             size = next(sizes, None)
+            if size is None and given is None and inputs.get("position_ids") is not None:
+                raise Refusal(
+                    f"The sizes of the {kind}s can only be told from `{kind}_grid_thw` or from the positions that `generate` makes of it. "
+                    "Leave `position_ids` out."
+                )
             if size is None:
                 raise Refusal(
                     f"The prompt holds more {kind}s than `{kind}_grid_thw` has rows. Pass the {kind} inputs of the processor, one row each."
@@ -106,7 +111,10 @@ def _sizes_by_position(ids: Tensor, positions: Tensor | None, token: int) -> Ite
         for value, part in zip(tokens.tolist(), places.split(lengths.tolist(), dim=1), strict=True):
             if value == token:
                 rows, columns = (int(side) for side in (part.amax(1) - part.amin(1) + 1).tolist())
-                yield part.shape[1] // (rows * columns), rows, columns
+                steps, left_over = divmod(part.shape[1], rows * columns)
+                if left_over or not steps:
+                    return  # they are not the positions of a grid
+                yield steps, rows, columns
 
 
 def _picked(output: Any) -> Tensor:

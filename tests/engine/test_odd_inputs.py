@@ -8,7 +8,7 @@ import torch
 import aim
 from aim.engine import seams
 from aim.kernels.refusal import Refusal
-from tests.tiny import FEWER, TINY, fingerprint
+from tests.tiny import AXES, FEWER, TINY, fingerprint
 
 METHOD = aim.AIM(merge_ratio=0.5, l1=2, l2=5)
 
@@ -66,6 +66,24 @@ def test_a_mask_of_any_number_type_is_taken(family, model, kind):
     inputs = family.video_inputs()
     expected = run(model, inputs).tokens_per_layer
     assert run(model, inputs | {"attention_mask": inputs["attention_mask"].to(kind)}).tokens_per_layer == expected
+
+
+@pytest.mark.parametrize("value", [0.5, float("nan")])
+def test_a_mask_that_holds_other_values_than_0_and_1_is_refused(family, model, value):
+    inputs = family.video_inputs()
+    mask = inputs["attention_mask"].float()
+    mask[0, 0] = value
+    with pytest.raises(Refusal, match="attention_mask holds other values than 0 and 1; accepted"):
+        run(model, inputs | {"attention_mask": mask})
+
+
+@pytest.mark.parametrize("axes", [1, 3, 4])
+@pytest.mark.parametrize("name", [name if name == "qwen2_5_vl" else pytest.param(name, marks=pytest.mark.whole) for name in sorted(AXES)])
+def test_positions_that_tell_no_grid_are_refused_by_their_name(name, axes):
+    model, inputs = TINY[name].model(), TINY[name].video_inputs()
+    places = torch.arange(inputs["input_ids"].shape[1])[None]
+    with pytest.raises(Refusal, match="Leave `position_ids` out"), aim.reduce(model, METHOD):
+        model.generate(**inputs, position_ids=places if axes == 1 else places.expand(axes, 1, -1), max_new_tokens=2)
 
 
 def test_guidance_that_runs_on_words_alone_is_refused_by_its_name(family, model):

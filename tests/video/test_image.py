@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import aim
 from aim.kernels.refusal import Refusal
@@ -60,6 +61,24 @@ def test_it_is_turned_as_its_exif_says(tmp_path, orientation):
     exif[0x0112] = orientation
     path = saved(tmp_path / "turned.png", np.ascontiguousarray(stored), exif=exif)
     assert np.array_equal(decoded(path, "PNG"), SMOOTH)
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [("png", "PNG"), ("webp", "WEBP"), ("jpg", "JPEG")])
+@pytest.mark.parametrize("entry", [b"garbage", b"Exif\0\0garbage", b"II*\0\x08\0\0\0\xff\xff\x12\x01", b"Exif\0\0"], ids=repr)
+def test_a_picture_whose_exif_cannot_be_read_is_shown_as_it_is(tmp_path, suffix, kind, entry):
+    options = {"webp": {"lossless": True}, "jpg": {"quality": 98, "subsampling": 0}}.get(suffix, {})
+    pixels = decoded(saved(tmp_path / f"a.{suffix}", exif=entry, **options), kind)
+    assert np.abs(pixels.astype(int) - SMOOTH).max() <= 12
+
+
+@pytest.mark.parametrize("place", ["zTXt", "iTXt", "tEXt"])
+def test_a_long_text_beside_the_pixels_is_no_damage(tmp_path, place):
+    words, text = PngInfo(), "a" * 3_000_000
+    if place == "iTXt":
+        words.add_itxt("workflow", text, zip=True)
+    else:
+        words.add_text("workflow", text, zip=place == "zTXt")
+    assert np.array_equal(decoded(saved(tmp_path / "a.png", pnginfo=words), "PNG"), SMOOTH)
 
 
 def test_what_is_transparent_is_white(tmp_path):
