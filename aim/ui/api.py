@@ -10,6 +10,8 @@ from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
+from gradio.data_classes import FileData
+from pydantic import ValidationError
 
 from aim.kernels.bounds import Bounds
 from aim.methods import AIM
@@ -87,11 +89,27 @@ def plan(vlm, request: Request) -> dict[str, Any]:
     return vlm.plan(frames, text_tokens, request.method(), tower=request.tower()).to_dict()
 
 
+class Uploaded(FileData):
+    """An uploaded file as Gradio hands it on. Anything else is told to the caller in a sentence, where Gradio would log a traceback."""
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Uploaded:
+        try:
+            return super().model_validate(obj, **options)
+        except ValidationError:
+            raise gr.Error(
+                "The parameter video is no uploaded file; accepted: a file that was uploaded, or null. Give `handle_file(path)` of "
+                "gradio_client by itself, without anything around it.",
+                print_exception=False,
+            ) from None
+
+
 def build_api(vlm: AppModel) -> None:
     """Add the two endpoints to the page being built."""
     first = defaults(vlm)
     with gr.Row(visible=False):
         video, question = gr.Video(label="video", sources=["upload"]), gr.Textbox(label="question")
+        video.data_model = Uploaded
         optional_question = gr.Textbox("", label="question")
         result = gr.JSON(label="result")
         knobs = {name: _parameter(vlm, name, first[name]) for name in KNOBS}

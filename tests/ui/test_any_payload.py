@@ -149,6 +149,22 @@ def test_an_odd_value_is_told_in_a_sentence_of_ours_and_leaves_no_traceback_in_t
             assert "Traceback" not in capfd.readouterr().err, (name, value)
 
 
+NO_UPLOADS = {
+    "a name": "clip.mp4",
+    "a number": 5,
+    "a list": ["clip.mp4"],
+    "nothing in it": {},
+    "an older Gradio's": {"video": {"path": "clip.mp4"}},
+}
+
+
+@pytest.mark.parametrize("given", NO_UPLOADS.values(), ids=NO_UPLOADS)
+def test_a_video_that_is_no_upload_is_told_in_a_sentence_and_leaves_no_traceback_in_the_log(address, given, capfd):
+    status, text = call(address, "ask", [given, "what is it?", *(USUAL[knob] for knob in KNOBS)])
+    assert status == 200 and "The parameter video is no uploaded file; accepted: " in text.partition("event: error\ndata: ")[2], text
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_what_the_api_describes_is_what_it_takes(address):
     described = httpx.get(f"{address}gradio_api/info", timeout=PATIENCE).json()["named_endpoints"]["/ask"]["parameters"]
     types = {parameter["parameter_name"]: parameter["type"] for parameter in described}
