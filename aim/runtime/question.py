@@ -30,9 +30,12 @@ def prompt_ids(checkpoint: Checkpoint, question: str, grid: Grid, longest: int, 
     """
     TEXT.check("question", question)
     tokenizer, family, config = checkpoint.tokenizer, checkpoint.family.taking(grid.is_image), checkpoint.model.config
+    given = question.strip()
     for marker in [family.clip_text, *tokenizer.get_added_vocab()]:  # a "<video>" in the question must not become a placeholder
         question = question.replace(marker, " ")
     question = question.strip()
+    if given and not question:
+        raise Refusal("The question holds nothing but the model's own markers, which are left out of a prompt. Ask it in words.")
     if not 1 <= len(question) <= longest:
         raise Refusal(f"The question has {len(question):,} characters; 1 to {longest:,} are accepted. Ask one short question.")
     conversation: list[Any] = [{"role": "user", "content": [{"type": family.clip_type}, {"type": "text", "text": question}]}]

@@ -119,7 +119,13 @@ def test_a_typed_marker_is_words_and_not_a_placeholder(vlm):
     assert answer.trace.visual_tokens == 4 * TOKENS_PER_FRAME
 
 
-@pytest.mark.parametrize("question", ["", "   ", "<video>", "x" * 10_000])
+@pytest.mark.parametrize("question", ["<video>", " <video><|im_end|>\n"])
+def test_a_question_of_markers_alone_is_told_so(vlm, question):
+    with pytest.raises(Refusal, match="nothing but the model's own markers"):
+        vlm.ask(clip(9), question)
+
+
+@pytest.mark.parametrize("question", ["", "   ", "x" * 10_000])
 def test_a_question_of_the_wrong_length_is_refused(vlm, question):
     with pytest.raises(Refusal, match="characters; 1 to 2,000 are accepted"):
         vlm.ask(clip(), question)
