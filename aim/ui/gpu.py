@@ -148,5 +148,5 @@ def changed(value: Any, kind: type, change: Callable) -> Any:
     if isinstance(value, dict):
         return {name: changed(item, kind, change) for name, item in value.items()}
     if is_dataclass(value) and not isinstance(value, (Method, type)):
-        return replace(value, **{item.name: changed(getattr(value, item.name), kind, change) for item in fields(value)})
+        return replace(value, **{item.name: changed(getattr(value, item.name), kind, change) for item in fields(value) if item.init})
     return value

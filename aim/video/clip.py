@@ -37,7 +37,7 @@ class Clip:
         duration: seconds from the appearance of the first frame to the disappearance of the last.
         decode_seconds: wall time that reading took.
         digest: hexadecimal SHA-256 of frames, timestamps, duration and `is_image`, which are all that a model's answer can depend on.
-            Clips are equal when their digests are.
+            Clips are equal when their digests are. `dataclasses.replace` makes a clip with a digest of its own.
         is_image: it is a single picture, which has one frame, no duration, and goes in through the model's own image prompt.
     """
 
@@ -45,8 +45,11 @@ class Clip:
     timestamps: np.ndarray = field(compare=False)
     duration: float
     decode_seconds: float = field(compare=False)
-    digest: str
+    digest: str = field(init=False)
     is_image: bool = False
+
+    def __post_init__(self):
+        object.__setattr__(self, "digest", digest_of(self.frames, self.timestamps, self.duration, self.is_image))
 
 
 CLIP = Kind(Clip, "a clip", "Make one with aim.read_video or aim.clip_from_frames.")
@@ -84,7 +87,7 @@ def read_video(path: str | Path, num_frames: int = 32, max_side: int = 640, *, s
         ) from None
     if refused is not None:  # outside the except block, so that the Refusal has no other exception behind it
         refuse(name, refused.reason, refused.given)
-    return Clip(frames, timestamps, duration, time.perf_counter() - began, digest_of(frames, timestamps, duration))
+    return Clip(frames, timestamps, duration, time.perf_counter() - began)
 
 
 def check_num_frames(num_frames: object) -> None:
@@ -111,7 +114,7 @@ def clip_from_frames(frames: np.ndarray, frames_per_second: float) -> Clip:
     frames = np.array(frames, order="C")
     timestamps = np.arange(len(frames)) / float(frames_per_second)
     duration = len(frames) / float(frames_per_second)
-    return Clip(frames, timestamps, duration, 0.0, digest_of(frames, timestamps, duration))
+    return Clip(frames, timestamps, duration, 0.0)
 
 
 def whole(value: object) -> bool:
@@ -133,8 +136,8 @@ def check_frames(frames: object) -> None:
 def digest_of(frames: np.ndarray, timestamps: np.ndarray, duration: float, is_image: bool = False) -> str:
     """The digest of a clip with these values; see `Clip`."""
     digest = hashlib.sha256(repr(frames.shape).encode())
-    digest.update(frames.data)
-    digest.update(timestamps.data)
+    digest.update(np.ascontiguousarray(frames).data)
+    digest.update(np.ascontiguousarray(timestamps).data)
     digest.update(np.float64(duration).tobytes())
     digest.update(b"image" * is_image)
     return digest.hexdigest()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from aim.kernels.refusal import Refusal
-from aim.video.clip import Clip, digest_of, whole
+from aim.video.clip import Clip, whole
 from aim.video.intake.header import checked_image
 from aim.video.intake.limits import MIN_SIDE
 from aim.video.intake.process import decode
@@ -67,5 +67,4 @@ def image_from_pixels(pixels: np.ndarray) -> Clip:
 
 
 def _still(frames: np.ndarray, seconds: float) -> Clip:
-    timestamps = np.zeros(1)
-    return Clip(frames, timestamps, 0.0, seconds, digest_of(frames, timestamps, 0.0, is_image=True), is_image=True)
+    return Clip(frames, np.zeros(1), 0.0, seconds, is_image=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -198,6 +199,14 @@ def test_clips_that_differ_in_how_long_the_last_frame_is_on_have_digests_that_di
     short, long = read_video(made[1], 1), read_video(made[0], 1)
     assert (short.frames == long.frames).all() and (short.timestamps == long.timestamps).all() and long.duration == 0.5
     assert short.digest != long.digest and short != long
+
+
+def test_a_clip_with_other_frames_times_or_duration_has_a_digest_of_its_own(plain: Path):
+    clip = read_video(plain, 4)
+    others = {"frames": clip.frames[:, ::-1], "timestamps": clip.timestamps[::-1], "duration": 9.0, "is_image": True}
+    digests = {replace(clip, **{name: value}).digest for name, value in others.items()}
+    assert len(digests | {clip.digest}) == 5
+    assert replace(clip, decode_seconds=9.0).digest == clip.digest
 
 
 def test_frames_in_memory_make_the_same_clip_as_the_file_they_came_from(plain: Path):
