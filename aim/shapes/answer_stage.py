@@ -39,12 +39,13 @@ CURRICULUM = (
 PLAIN_UNTIL, PLAIN_LATER = 0.35, 0.3
 STRIDES_FROM, STRIDED, STRIDES = 0.45, 0.3, (0.2, 1.5)
 TOLD_AFTER = 5  # layers
+SCENES_BEFORE = 100_000  # steps of stage 1 that have scenes of their own
 
 
 class AnswerStage:
     """Loss and parameters of stage 1. The tally receives the right answers to each type of question, and those of the dense targets."""
 
-    learning_rate, warm_up = 1.5e-3, 100
+    learning_rate, warm_up, follows = 1.5e-3, 100, False
     names = (*TYPES, *TARGETS, POINTING)
 
     def __init__(self, model, token: dict[str, int], seed: int, tally: Tally, share):
@@ -113,6 +114,19 @@ class AnswerStage:
 
     def finish(self) -> None:
         """Nothing is left to do."""
+
+
+class LaterAnswerStage(AnswerStage):
+    """Stage 2: stage 1 goes on, with a learning rate that rises and falls anew, on scenes that it has not seen.
+
+    Clips, wordings and position strides come as in the second half of stage 1.
+    """
+
+    learning_rate, follows = 9e-4, True
+
+    def loss(self, step: int, progress: float) -> Tensor:
+        """As in `AnswerStage`."""
+        return super().loss(SCENES_BEFORE + step, (1 + progress) / 2)
 
 
 def question_weights(means: dict[str, float]) -> dict[str, float]:

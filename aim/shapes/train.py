@@ -1,8 +1,9 @@
 """Train the bundled model from scratch: `python -m aim.shapes.train --out assets/shapes-vlm`.
 
-Stage 0 (`vision_stage`) teaches the vision tower, stage 1 (`answer_stage`) the language model. Merging and pruning are never on.
+Stage 0 (`vision_stage`) teaches the vision tower, stage 1 (`answer_stage`) the language model. Stage 2 goes on with that at a rate that
+rises anew, since stage 1 alone leaves shape, existence and order at 82 to 88 % right. Merging and pruning are never on.
 A run is seeded and its data is a function of the step, so that it resumes from the state in the work folder. It uses a GPU where there is
-one. On a CPU it runs two processes of one thread each, which beat one process of two threads. `--smoke` runs some steps of both stages
+one. On a CPU it runs two processes of one thread each, which beat one process of two threads. `--smoke` runs some steps of every stage
 and fails if a loss does not fall.
 """
 
@@ -22,15 +23,15 @@ import torch.multiprocessing as multiprocessing
 from torch import nn
 
 from aim.kernels.refusal import Refusal
-from aim.shapes.answer_stage import AnswerStage
+from aim.shapes.answer_stage import AnswerStage, LaterAnswerStage
 from aim.shapes.model import build_model, build_tokenizer
 from aim.shapes.state import RunState, check_folders
 from aim.shapes.tally import Tally
 from aim.shapes.vision_stage import VisionStage
 
 SEED = 2412_03248
-STAGES = (VisionStage, AnswerStage)
-SMOKE_STEPS = (20, 12)
+STAGES = (VisionStage, AnswerStage, LaterAnswerStage)
+SMOKE_STEPS = (20, 12, 12)
 SAVE_EVERY = 120  # seconds
 
 
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path(".training"), help="folder for state and log; an unfinished run resumes there")
     parser.add_argument("--vision-steps", type=int, default=1600)
     parser.add_argument("--steps", type=int, default=4800)
+    parser.add_argument("--later-steps", type=int, default=3000)
     parser.add_argument(
         "--bfloat16",
         action=argparse.BooleanOptionalAction,
@@ -52,12 +54,12 @@ def main(arguments: list[str] | None = None) -> None:
         help="bfloat16 products (default: where a trial shows them to be faster, as on a GPU or a CPU with AMX)",
     )
     parser.add_argument("--processes", type=int, default=None, help="default: one on a GPU, else one a core, two at most")
-    parser.add_argument("--smoke", action="store_true", help="a few small steps of both stages in one process, nothing written")
+    parser.add_argument("--smoke", action="store_true", help="a few small steps of every stage in one process, nothing written")
     options = parser.parse_args(arguments)
     if options.bfloat16 is None:
         options.bfloat16 = bfloat16_is_faster()
     if options.smoke:
-        options.vision_steps, options.steps, options.processes = *SMOKE_STEPS, 1
+        options.vision_steps, options.steps, options.later_steps, options.processes = *SMOKE_STEPS, 1
     options.processes = options.processes or (1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1))
     try:
         if not options.smoke:
@@ -125,10 +127,11 @@ class Trainer:
         self.options, self.rank, self.world = options, rank, options.processes
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(SEED)
+        self.finished: AnswerStage | VisionStage | None = None  # the last stage that this process ended
         self.model = build_model().to(self.device)  # type: ignore[arg-type]  # transformers' decorator hides the signature of `to`
         self.tokenizer = build_tokenizer()
-        self.steps = (options.vision_steps, options.steps)
-        plan = {"--vision-steps": options.vision_steps, "--steps": options.steps, "--processes": self.world}
+        self.steps = (options.vision_steps, options.steps, options.later_steps)
+        plan = dict(zip(("--vision-steps", "--steps", "--later-steps"), self.steps, strict=True)) | {"--processes": self.world}
         self.run_state = RunState(options.work, plan, kept=not options.smoke)
 
     def run(self) -> list[list[float]]:
@@ -150,10 +153,12 @@ class Trainer:
 
     def _stage(self, number: int, state: dict) -> list[float]:
         steps, kind = self.steps[number], STAGES[number]
-        tally = Tally(kind.names, state["means"])
+        tally = Tally(kind.names, self.finished.tally.means if kind.follows and not state["step"] else state["means"])
         stage = kind(self.model, self.tokenizer.get_vocab(), SEED, tally, self._share)
         groups = stage.parameter_groups()
         parameters = [p for group in groups for p in group["params"]]
+        if kind.follows and not state["step"]:
+            stage.head.load_state_dict(self.finished.head.state_dict())
         optimizer = torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.98))
         if "model" in state:
             self.model.load_state_dict(state["model"])
@@ -181,6 +186,7 @@ class Trainer:
         if state["step"] < steps:
             stage.finish()
             self._save(number, steps, optimizer, stage)
+        self.finished = stage
         return losses
 
     def _share(self, step: int, count: int, reserve: int | None = None) -> range:

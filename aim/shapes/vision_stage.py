@@ -31,7 +31,7 @@ SIZE_SCALE = 6.0
 class VisionStage:
     """Loss and parameters of stage 0. The tally receives how many of the tokens on items are read right."""
 
-    learning_rate, warm_up = 2e-3, 60
+    learning_rate, warm_up, follows = 2e-3, 60, False
     names = ("colour", "shape", "size")
 
     def __init__(self, model, token: dict[str, int], seed: int, tally: Tally, share):

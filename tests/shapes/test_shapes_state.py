@@ -98,9 +98,9 @@ def test_folders_without_write_access_are_named_by_their_flag(tmp_path):
 def test_the_command_says_what_is_wrong_in_one_line_and_ends_with_code_2(tmp_path, capfd, processes):
     work = tmp_path / "work"
     work.mkdir()
-    stored(work, plan={"--vision-steps": 2, "--steps": 3, "--processes": int(processes)})
+    stored(work, plan={"--vision-steps": 2, "--steps": 3, "--later-steps": 0, "--processes": int(processes)})
     before = (work / STATE).read_bytes()
-    flags = ["--work", str(work), "--out", str(tmp_path / "out"), "--vision-steps", "2", "--steps", "3", "--no-bfloat16"]
+    flags = ["--work", str(work), "--out", str(tmp_path / "out"), "--vision-steps", "2", "--steps", "3", "--later-steps", "0", "--no-bfloat16"]
     with pytest.raises(SystemExit) as ended:
         train.main([*flags, "--processes", processes])
     assert ended.value.code == 2

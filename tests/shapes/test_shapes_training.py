@@ -165,12 +165,12 @@ class Stopped(Exception):
 
 
 def small_run(monkeypatch, folder, *options):
-    """One run in one process of two vision steps and three answer steps, with few clips in each. A state is stored after every step."""
+    """One run in one process of two vision steps, three answer steps and two later ones, with few clips in each. A state is stored after every step."""
     monkeypatch.setattr(train, "SAVE_EVERY", -1)
     monkeypatch.setattr(vision_stage, "FRAMES_PER_STEP", 4)
     monkeypatch.setattr(answer_stage, "CLIPS_PER_STEP", dict.fromkeys(answer_stage.CLIPS_PER_STEP, 2))
     fixed = ["--out", str(folder / "out"), "--work", str(folder / "work"), "--vision-steps", "2", "--processes", "1", "--no-bfloat16"]
-    train.main([*fixed, *(options or ("--steps", "3"))])
+    train.main([*fixed, *(options or ("--steps", "3", "--later-steps", "2"))])
 
 
 def lines_of(folder):
@@ -202,7 +202,7 @@ def test_a_run_that_is_stopped_and_resumed_writes_the_same_weights_and_one_whole
     weights = [(folder / "out" / "model.safetensors").read_bytes() for folder in (straight, tmp_path)]
     assert weights[0] == weights[1]
     whole, resumed = lines_of(straight), lines_of(tmp_path)
-    assert [(line["stage"], line["step"]) for line in whole] == [(0, 0), (0, 1), (1, 0), (1, 2)]
+    assert [(line["stage"], line["step"]) for line in whole] == [(0, 0), (0, 1), (1, 0), (1, 2), (2, 0), (2, 1)]
     assert [{**line, "seconds": 0} for line in resumed] == [{**line, "seconds": 0} for line in whole]
     checkpoint = load_checkpoint(str(tmp_path / "out"))
     assert checkpoint.model.num_parameters() == build_model().num_parameters()
