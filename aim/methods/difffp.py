@@ -23,7 +23,7 @@ from aim.methods.knob import knob
 class DiffFP(Method):
     """Drops the tokens whose pixels hardly differ from those at the same place in the frame before. It is VideoLLaMA3's own compression.
 
-    The rule is that of transformers 5.23 (`VideoLlama3VideoProcessor`), for the "differential frame pruner" of section 3.2 of the paper. A
+    The rule is that of transformers 5.23 (`VideoLlama3VideoProcessor`), for the "differential frame pruner" of the paper. A
     token's change is the mean absolute difference of its pixels, as the model takes them (resized and normalised), times 255. A token stays
     where this is more than `pixel_threshold`. Frame 0 stays whole, and so does a picture. A later frame of which no token changed keeps
     its first one. Each frame is compared with the one before it, whether or not tokens of that one were dropped. Nothing is merged.
