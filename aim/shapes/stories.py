@@ -100,13 +100,13 @@ def _when(scene: Scene) -> Question | None:
 
 SURVIVES = ((PAPER, FEW), (FULL, FEW))
 BREAKS = {"right": SURVIVES, "wrong": ((AGGRESSIVE, FEW),)}
-STORIES = {
+STORIES = {  # The page opens on the first.
+    "change": Story(_change, **BREAKS, shows="Two moments must be compared: right with the paper's setting, wrong with Aggressive."),
     "colour": Story(_colour, SURVIVES, (), "A color is told by any of its tokens, so the answer survives the paper's setting."),
     "count": Story(_count, SURVIVES, (), "Four shapes stay four shapes: the answer survives the paper's setting."),
     "direction": Story(
         _direction, **BREAKS, shows="A direction needs places compared: right with the paper's setting, wrong with Aggressive."
     ),
-    "change": Story(_change, **BREAKS, shows="Two moments must be compared: right with the paper's setting, wrong with Aggressive."),
     "order": Story(_order, SURVIVES, (), "Merging keeps the order of the frames, so the answer survives the paper's setting."),
     "when": Story(
         _when,

@@ -44,6 +44,7 @@ class Verdict:
 _TURNED: dict[str, Callable[[Any, int], Any]] = {
     "merge_ratio": lambda value, layers: min(1.0, 2 * value),
     "keep_ratio": lambda value, layers: 0.5 if value is None else min(1.0, 2 * value),
+    "pixel_threshold": lambda value, layers: value / 2,
     "ratio": lambda value, layers: (1 + value) / 2,
     "l1": lambda value, layers: max(value, min(layers, value + max(1, layers // 4))),
     "l2": lambda value, layers: max(value, min(layers + 1, value + max(1, layers // 4))),
@@ -52,7 +53,8 @@ _TURNED: dict[str, Callable[[Any, int], Any]] = {
 
 
 def milder_than(method: Method, num_layers: int) -> Method:
-    """The same method with milder knobs: shares of tokens are doubled, up to all, and tokens are dropped a quarter of the depth later."""
+    """The same method with milder knobs: shares of tokens are doubled, up to all, and tokens are dropped a quarter of
+    the depth later or for half the difference."""
     method = method.for_depth(num_layers)
     known = [knob.name for knob in fields(method) if knob.name in _TURNED]
     return replace(method, **{name: _TURNED[name](getattr(method, name), num_layers) for name in known})

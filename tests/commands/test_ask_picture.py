@@ -29,13 +29,13 @@ def test_a_picture_is_answered_as_one_frame_and_the_note_says_what_to_think_of_i
 
 def test_words_are_told_with_their_probabilities_where_they_are_asked_for(picture, capsys):
     main(["ask", str(picture), QUESTION, "--words", "--json"])
-    [word] = json.loads(capsys.readouterr().out)["words"]
+    word = json.loads(capsys.readouterr().out)["words"][0]
     main(["ask", str(picture), QUESTION, "--words"])
     told = capsys.readouterr().out.splitlines()
     second = word["tokens"][0]["next_best"][0]
-    [line] = [line for line in told if ", then " in line]
+    line = next(line for line in told if ", then " in line)
     start, rest = line.split(", then ")
-    assert told[0] == word["text"] and start.split("  ")[0] == word["text"]
+    assert told[0].split()[0] == word["text"] and start.split("  ")[0] == word["text"]
     assert float(start.split("  ")[1].rstrip("%")) == pytest.approx(100 * word["probability"], abs=0.1)
     assert rest.startswith(f"{second['text']} ") and rest.count("%") == 5
     main(["ask", str(picture), QUESTION])

