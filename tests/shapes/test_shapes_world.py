@@ -9,7 +9,9 @@ from aim.shapes.drawing import camera, owner_of_tokens, render, render_masks
 from aim.shapes.model import build_tokenizer, vocabulary
 from aim.shapes.questions import CLEARLY_LATER, NUMBERS, TYPES, WORDS_OF_ANSWERS, ask_about, choose
 from aim.shapes.scenes import COLOURS, SHAPES, frame_times
+from aim.shapes.wordings import OPENINGS, TEMPLATES
 from aim.shapes.world import SPLITS, make_scene, split_of
+from tests.asked import QUESTIONS, meanings_of
 
 TIMES = frame_times(64)
 
@@ -57,6 +59,17 @@ class Seen:
         return "down" if down > 0 else "up"
 
 
+def check_order(kind, names, answer, there):
+    """`there`: the frames in which each of the shapes is seen. The answer comes clearly before, or after, whatever else is asked about."""
+    starts, ends = ({shape: frames[place] for shape, frames in there.items()} for place in (0, -1))
+    if kind == "before":
+        assert answer == ("yes" if starts[names["one"]] < starts[names["other"]] else "no")
+    moments = ends if kind == "disappears_first" else starts
+    ordered = sorted(moments, key=moments.get, reverse=kind == "last_of_all")
+    assert kind == "before" or answer == ordered[0]
+    assert abs(moments[ordered[1]] - moments[ordered[0]]) >= (CLEARLY_LATER - 0.04) * len(TIMES)
+
+
 @pytest.mark.parametrize("index", range(60))
 def test_every_answer_can_be_read_off_the_pixels(index):
     scene, questions = questions_of(index)
@@ -66,46 +79,52 @@ def test_every_answer_can_be_read_off_the_pixels(index):
     checked = Counter()
     for question in questions:
         assert question.type in TYPES and question.answer in WORDS_OF_ANSWERS
-        about, text = [seen[number] for number in question.about], question.text
+        about = [seen[number] for number in question.about]
+        [(kind, names)] = meanings_of(question.text)
         checked[question.type] += 1
+        colours = {number: {one.colour(frame) for frame in one.clear()} for number, one in enumerate(seen)}
         if question.answer == "none":
-            asked = next(word for word in (*SHAPES, *COLOURS) if word in text.replace("?", "").split())
-            colours = {one.colour(frame) for one in seen for frame in one.clear()}
-            assert asked not in shapes and asked not in colours
-        elif question.type == "colour":
-            assert {about[0].colour(frame) for frame in about[0].clear()} == {question.answer}
-        elif question.type == "count":
+            assert names["shape"] not in shapes if kind == "colour" else names["colour"] not in set().union(*colours.values())
+        elif kind == "colour":
+            assert colours[shapes.index(names["shape"])] == {question.answer}
+        elif kind == "shape":
+            assert [shapes[number] for number in colours if names["colour"] in colours[number]] == [question.answer]
+        elif kind == "count":
             assert question.answer == NUMBERS[sum(len(one.there) > 0 for one in seen) - 1]
-        elif question.type == "when":
+        elif kind == "when":
             assert question.answer == about[0].moment()
-        elif question.type == "direction":
+        elif kind == "direction":
             assert question.answer == about[0].direction()
         elif question.type == "needle":
             assert about[0].moment() == "needle"
-            assert question.answer in (about[0].colour(about[0].there[0]), scene.items[question.about[0]].shape)
-        elif question.type == "exist":
+            shape = scene.items[question.about[0]].shape
+            assert question.answer == (shape if kind == "needle_shape" else about[0].colour(about[0].there[0]))
+        elif kind == "exist":
             assert (question.answer == "yes") == bool(question.about)
         elif question.type == "size":
             areas = [one.mask.any(1).sum(1).max() for one in about]  # widest extent: areas of crosses and squares do not compare
-            extreme = np.argmax(areas) if any(w in text for w in ("largest", "biggest")) else np.argmin(areas)
-            assert question.answer in SHAPES and abs(areas[shapes.index(question.answer)] - areas[extreme]) <= 8
-        elif question.answer in SHAPES and any(word in text for word in ("grows", "growing", "bigger", "larger")):
+            extreme = {"largest": max, "smallest": min}[kind](areas)
+            assert question.answer in SHAPES and abs(areas[shapes.index(question.answer)] - extreme) <= 8
+        elif kind == "grows":
             area = about[0].areas[about[0].there]
             assert area.max() > 1.5 * area[: len(area) // 8].max() and area.argmax() > len(area) / 3
-        elif question.answer in SHAPES and any(word in text for word in ("bounc", "back")):
+        elif kind == "bounces":
             way = [np.abs(about[0].centre(f) - about[0].centre(about[0].there[0])).max() for f in about[0].there]
             assert max(way) > way[-1] + 5
-        elif question.type == "change" and question.answer in COLOURS:
-            first, last = about[0].colour(about[0].clear()[0]), about[0].colour(about[0].clear()[-1])
-            assert first != last
-            past = any(word in text for word in ("first", "start", "before", "beginning"))
-            assert question.answer == (first if past else last)
-        elif question.type == "order" and question.answer in SHAPES and "disappear" not in text and "last" not in text:
-            starts = {shapes[number]: seen[number].there[0] for number in question.about}
-            if not any(word in text for word in ("vanishes", "goes away", "leaves")):
-                assert question.answer == min(starts, key=starts.get)
-                assert sorted(starts.values())[1] - min(starts.values()) >= (CLEARLY_LATER - 0.04) * len(TIMES)
+        elif question.type == "change":
+            changing = next(one for number, one in enumerate(seen) if len(colours[number]) > 1)
+            first, last = (changing.colour(changing.clear()[place]) for place in (0, -1))
+            assert question.answer == {"at_first": first, "becomes": last, "changes": shapes[seen.index(changing)]}[kind]
+        else:
+            check_order(kind, names, question.answer, {shapes[number]: seen[number].there for number in question.about})
     assert checked["exist"] >= 4
+
+
+def test_no_question_stands_for_two_kinds_of_wording():
+    assert {wording for wordings in TEMPLATES.values() for wording in wordings if wordings.count(wording) > 1} == set()
+    for opening in ("", *OPENINGS):
+        for text in QUESTIONS:
+            assert len(meanings_of(opening + text)) == 1, opening + text
 
 
 def test_all_kinds_of_questions_and_events_come_up():
