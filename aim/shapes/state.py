@@ -58,7 +58,7 @@ class RunState:
         self._lock: IO | None = None
 
     def claim(self) -> None:
-        """Keep other runs out of the folder, until this process ends.
+        """Keep other runs out of the folder, until `release` or the end of this process.
 
         Raises:
             Refusal: another run works in the folder.
@@ -70,6 +70,12 @@ class RunState:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Refusal("Another run works in the --work folder; wait until it has ended, or give another folder.") from None
+
+    def release(self) -> None:
+        """Let other runs into the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def load(self, model: torch.nn.Module) -> dict:
         """The stored state, or that of a run that has not begun. The log is cut back to where the state was stored.

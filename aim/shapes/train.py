@@ -142,6 +142,12 @@ class Trainer:
         """
         if self.rank == 0:
             self.run_state.claim()
+        try:
+            return self._stages()
+        finally:
+            self.run_state.release()
+
+    def _stages(self) -> list[list[float]]:
         state, losses = self.run_state.load(self.model), []
         self.started = time.monotonic() - self.run_state.seconds
         for number in range(len(STAGES)):

@@ -83,7 +83,10 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
     first.claim()
     with pytest.raises(Refusal, match="Another run works in the --work folder"):
         RunState(tmp_path, PLAN).claim()
-    del first  # as when its process ends
+    first.release()
+    second = RunState(tmp_path, PLAN)
+    second.claim()
+    del second  # as when its process ends
     RunState(tmp_path, PLAN).claim()
 
 
@@ -98,9 +101,11 @@ def test_folders_without_write_access_are_named_by_their_flag(tmp_path):
 def test_the_command_says_what_is_wrong_in_one_line_and_ends_with_code_2(tmp_path, capfd, processes):
     work = tmp_path / "work"
     work.mkdir()
-    stored(work, plan={"--vision-steps": 2, "--steps": 3, "--later-steps": 0, "--processes": int(processes)})
+    steps = {"--vision-steps": 2, "--steps": 3, "--later-steps": 0}
+    stored(work, plan={**steps, "--processes": int(processes)})
     before = (work / STATE).read_bytes()
-    flags = ["--work", str(work), "--out", str(tmp_path / "out"), "--vision-steps", "2", "--steps", "3", "--later-steps", "0", "--no-bfloat16"]
+    flags = ["--work", str(work), "--out", str(tmp_path / "out"), "--no-bfloat16"]
+    flags += [str(part) for flag in steps.items() for part in flag]
     with pytest.raises(SystemExit) as ended:
         train.main([*flags, "--processes", processes])
     assert ended.value.code == 2

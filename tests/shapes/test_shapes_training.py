@@ -16,6 +16,7 @@ from aim.shapes.questions import Question, ask_about, choose
 from aim.shapes.scenes import COLOURS, DIRECTIONS, SHAPES, frame_times
 from aim.shapes.tally import Tally
 from aim.shapes.world import RADII, make_scene
+from tests.asked import meanings_of
 
 FRAMES = 4
 PLACEHOLDERS = FRAMES * TOKENS_PER_FRAME + 1
@@ -121,7 +122,8 @@ def test_a_question_points_at_the_tokens_of_the_item_that_answers_it():
             if question.answer == "none" or (question.type, question.answer) == ("exist", "no"):
                 assert not pointed
             elif question.type == "size":
-                extreme = max if any(word in question.text for word in ("largest", "biggest", "bigger", "larger")) else min
+                [(kind, _)] = meanings_of(question.text)
+                extreme = {"largest": max, "smallest": min}[kind]
                 assert pointed == {extreme(scene.items, key=lambda item: item.radius).shape}
             elif question.type in ("shape", "order") and question.answer in SHAPES:
                 assert pointed <= {question.answer}
@@ -164,13 +166,17 @@ class Stopped(Exception):
     """What stops a run here."""
 
 
-def small_run(monkeypatch, folder, *options):
-    """One run in one process of two vision steps, three answer steps and two later ones, with few clips in each. A state is stored after every step."""
+def small_run(monkeypatch, folder):
+    """One run in one process of two vision steps, three answer steps and two later ones, with few clips in each.
+
+    A state is stored after every step.
+    """
     monkeypatch.setattr(train, "SAVE_EVERY", -1)
     monkeypatch.setattr(vision_stage, "FRAMES_PER_STEP", 4)
     monkeypatch.setattr(answer_stage, "CLIPS_PER_STEP", dict.fromkeys(answer_stage.CLIPS_PER_STEP, 2))
-    fixed = ["--out", str(folder / "out"), "--work", str(folder / "work"), "--vision-steps", "2", "--processes", "1", "--no-bfloat16"]
-    train.main([*fixed, *(options or ("--steps", "3", "--later-steps", "2"))])
+    folders = ["--out", str(folder / "out"), "--work", str(folder / "work")]
+    steps = ["--vision-steps", "2", "--steps", "3", "--later-steps", "2"]
+    train.main([*folders, *steps, "--processes", "1", "--no-bfloat16"])
 
 
 def lines_of(folder):
@@ -187,18 +193,21 @@ def straight(tmp_path_factory):
 
 
 def test_a_run_that_is_stopped_and_resumed_writes_the_same_weights_and_one_whole_log(tmp_path, monkeypatch, straight):
-    loss, stopped_at = answer_stage.AnswerStage.loss, []
+    """It is stopped in the stage that answers first, between the two that answer, and in the last."""
+    loss, stops = answer_stage.AnswerStage.loss, [2, answer_stage.SCENES_BEFORE, answer_stage.SCENES_BEFORE + 1]
 
-    def stop_once(stage, step, progress):
-        if step == 2 and not stopped_at:
-            stopped_at.append(step)
+    def stop_once_a_step(stage, step, progress):
+        if step in stops:
+            stops.remove(step)
             raise Stopped
         return loss(stage, step, progress)
 
-    monkeypatch.setattr(answer_stage.AnswerStage, "loss", stop_once)
-    with pytest.raises(Stopped):
-        small_run(monkeypatch, tmp_path)
+    monkeypatch.setattr(answer_stage.AnswerStage, "loss", stop_once_a_step)
+    for _ in range(3):
+        with pytest.raises(Stopped):
+            small_run(monkeypatch, tmp_path)
     small_run(monkeypatch, tmp_path)
+    assert not stops
     weights = [(folder / "out" / "model.safetensors").read_bytes() for folder in (straight, tmp_path)]
     assert weights[0] == weights[1]
     whole, resumed = lines_of(straight), lines_of(tmp_path)
