@@ -228,14 +228,17 @@ def test_the_running_accuracy_counts_guesses_and_keeps_most_of_the_old_mean():
     assert alone.means["a"] == pytest.approx(0.97 * 2 / 5 + 0.03)
 
 
-@pytest.mark.every  # half a minute of training; the runs that are stopped and resumed train by default
-def test_a_smoke_run_sees_the_loss_of_both_stages_fall_and_writes_no_model(tmp_path, capsys):
+@pytest.mark.timeout(600)
+@pytest.mark.every  # a minute of training; the runs that are stopped and resumed train by default
+def test_a_smoke_run_sees_the_loss_of_all_three_stages_fall_and_writes_no_model(tmp_path, capsys):
     train.main(["--smoke", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")])
-    assert capsys.readouterr().out.count("→") == 2
+    assert capsys.readouterr().out.count("→") == 3
     assert not (tmp_path / "out").exists()
 
 
 def test_a_smoke_run_in_which_a_loss_does_not_fall_ends_with_an_error():
-    train._check_that_losses_fell([[3.0, 2.0, 1.0, 0.5], [3.0, 2.0, 1.0, 0.5]])
-    with pytest.raises(SystemExit, match="stage 1 did not fall"):
-        train._check_that_losses_fell([[3.0, 2.0, 1.0, 0.5], [1.0, 1.0, 1.0, 1.0]])
+    falling, still, high = [3.0, 2.0, 1.0, 0.5], [1.0] * 4, [2.5] * 4
+    train._check_that_losses_fell([falling, falling, still])  # the last stage goes on where the one before has ended
+    for losses, stage in (([still, falling, still], 0), ([falling, still, still], 1), ([falling, falling, high], 2)):
+        with pytest.raises(SystemExit, match=f"stage {stage} did not fall"):
+            train._check_that_losses_fell(losses)
