@@ -28,12 +28,12 @@ def attend(
     state, before = _PACKING[module]
     if not state.packed:
         return AttentionInterface()[before](module, query, key, value, attention_mask, scaling=scaling, **further)
-    frames = zip(query.split(state.queries, dim=2), state.keys, strict=True)
-    found = [
-        scaled_dot_product_attention(asking, key[:, :, places], value[:, :, places], scale=scaling)
-        for asking, places in frames
-        if asking.shape[2]
-    ]
+    counts = state.counts if isinstance(state.counts, list) else [None] * len(state.keys)
+    found = []
+    for asking, places, times in zip(query.split(state.queries, dim=2), state.keys, counts, strict=True):
+        if asking.shape[2]:
+            mask = None if times is None else times.to(query.dtype).log()[None]  # a merged patch counts as often as it has patches
+            found.append(scaled_dot_product_attention(asking, key[:, :, places], value[:, :, places], mask, scale=scaling))
     return torch.cat(found, dim=2).transpose(1, 2), None
 
 

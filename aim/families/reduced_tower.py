@@ -12,10 +12,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from aim.families.full_grid import reducing
-from aim.families.packed_attention import packing
+from aim.families.packed_attention import NAME, packing
 from aim.families.tower_pass import TowerPass
 from aim.kernels.changed_patches import changed_patches
 from aim.methods.tower import FrameLengths, Tower
+
+# Implementations of attention that add a mask to the logits. In others, such as flash attention, a merged patch counts once.
+TAKE_MASKS = ("eager", "sdpa", NAME)
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,10 @@ def reduced_tower(found: TowerLayers, tower: Tower, deviations: Sequence[float])
             state.merge(args[0] if state.table is None else state.now, tower, found.other_tokens)
         return None if state.table is None else ((state.now, *args[1:]), kwargs)
 
+    def weigh(_attention: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        mask = state.mask(state.now)
+        return None if mask is None else (args, kwargs | {"attention_mask": mask})
+
     def leave(index: int, _layer: nn.Module, _args: tuple, output: Tensor) -> Tensor | None:
         state.count(output)
         whole = None
@@ -87,6 +94,8 @@ def reduced_tower(found: TowerLayers, tower: Tower, deviations: Sequence[float])
     with reducing(found.attentions, state), nullcontext() if tower.reuse is None else packing(found.tower, found.attentions, state):
         hooks = [found.tower.register_forward_pre_hook(see, with_kwargs=True)]
         hooks += [layer.register_forward_pre_hook(partial(enter, index), with_kwargs=True) for index, layer in enumerate(layers)]
+        if found.tower.config._attn_implementation in TAKE_MASKS:
+            hooks += [attention.register_forward_pre_hook(weigh, with_kwargs=True) for attention in found.attentions]
         # In front of the hooks by which transformers records a layer's output.
         hooks += [layer.register_forward_hook(partial(leave, index), prepend=True) for index, layer in enumerate(layers)]
         try:

@@ -1,7 +1,8 @@
 """A vision tower that takes pictures of any size as one row of patches, and merges patches while it runs.
 
 A frame's patches stand one behind the other, and so do a window's where some layers attend within windows. Patches are merged within a
-frame, or within a window, so that a row keeps its parts. Nothing is reused from frame to frame here.
+frame, or within a window, so that a row keeps its parts. Nothing is reused from frame to frame here. A merged patch counts once in the
+attention, which takes no mask.
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ class TowerPass(threading.local):
         packed: whether the layers run on one row.
         queries: how many tokens of each frame are computed.
         keys: for each frame the places in the row that its tokens attend to.
+        counts: how many patches each key of a frame stands for: [F, m] where nothing is packed, else for each frame in the order of its
+            `keys`; None where nothing is merged.
         before: hidden states [F, n, h] of the full grid, just before merging; None where nothing is merged.
         merged: the same merged, in the shape that the layers run on.
         now: what the last layer has made of them.
@@ -38,6 +40,7 @@ class TowerPass(threading.local):
         self.packed = False
         self.queries: list[int] = []
         self.keys: list[Tensor] = []
+        self.counts: Tensor | list[Tensor] | None = None
         self.before: Tensor | None = None
         self.merged = self.now = self._computed = torch.empty(0)
         self._lengths: list[list[tuple[int, int]]] = []
@@ -73,10 +76,12 @@ class TowerPass(threading.local):
             members = torch.zeros(tokens.shape[:2], dtype=torch.long, device=grid.device)
             computed = members.scatter_add_(1, assignment, self._computed.long()) > 0
             self.table = last_places(computed.gather(1, assignment), _places(computed).gather(1, assignment))
-            self.queries, self.keys = computed.sum(1).tolist(), [row.unique() for row in self.table]
+            self.queries = computed.sum(1).tolist()
+            self.keys, self.counts = map(list, zip(*(row.unique(return_counts=True) for row in self.table), strict=True))
             tokens = tokens[computed][None]
         else:
             self.table = assignment
+            self.counts = assignment.new_zeros(tokens.shape[:2]).scatter_add_(1, assignment, torch.ones_like(assignment))
         self.merged = self.now = tokens
 
     def spread(self, values: Tensor) -> Tensor:
@@ -86,6 +91,13 @@ class TowerPass(threading.local):
         if self.packed:
             return values[0][self.table]
         return values.gather(1, self.table[..., None].expand(-1, -1, values.shape[-1]))
+
+    def mask(self, hidden: Tensor) -> Tensor | None:
+        """What is added to the attention logits of frames [F, m, h], so that a merged patch counts as often as it has patches: log of that,
+        [F, 1, m, m] (proportional attention, ToMe, arXiv 2210.09461, equation 1). None where nothing is merged, or frames are packed."""
+        if not isinstance(self.counts, Tensor):
+            return None
+        return self.counts.to(hidden.dtype).log()[:, None, None].expand(-1, 1, hidden.shape[1], -1)
 
     def whole_bounds(self, bounds: Tensor) -> Tensor:
         """The bounds themselves: these layers are given none."""

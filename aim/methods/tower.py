@@ -27,8 +27,10 @@ class Tower:
     """Merge similar patches inside the vision tower, or compute only what has changed since an earlier frame, or both.
 
     With `merge`, before layer `layer`, the most similar patches of a frame are merged step by step, by their hidden states (ToMe, arXiv
-    2210.09461). This layer and all behind it run on what is left. Each patch of the output is what the patch was before merging, plus what
-    its merged patch has gained since. So whatever follows the tower finds as many patches as always.
+    2210.09461). This layer and all behind it run on what is left. In their attention a merged patch counts as often as it has patches
+    (proportional attention, equation 1 there). It counts once in towers that take pictures of any size as one row (Qwen2-VL and its kin),
+    and under flash attention, because no mask can be given there. Each patch of the output is what the patch was before merging, plus
+    what its merged patch has gained since. So whatever follows the tower finds as many patches as always.
 
     With `reuse`, a patch whose pixels are nearly those of the same patch as it was last computed, in an earlier frame, is not computed
     again. The frame's other patches attend to its keys and values of that earlier frame, layer by layer, and the output has its features.

@@ -85,8 +85,9 @@ def test_the_output_is_each_patchs_own_state_and_what_its_group_has_gained(name,
         groups = merged_by_hand(states[others:], int(0.3 * (len(states) - others)), 0.25)
         merged = torch.stack([*states[:others], *(mean for _, mean in groups)])
         expected, now = [], merged[None]
+        times = torch.tensor([1] * others + [len(members) for members, _ in groups])
         for layer in rest:
-            now = layer(now, None)
+            now = layer(now, times.log()[None, None, None].expand(1, 1, len(times), -1))  # as often as it has patches
             whole = states.clone()
             whole[:others] = now[0, :others]
             for number, (members, _) in enumerate(groups):
