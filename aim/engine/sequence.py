@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -56,7 +56,7 @@ class Sequence:
         return len(self.text) + len(self.visual)
 
     def merge(
-        self, method: Method, patches: Tensor, tower: dict[str, TowerAttention], changes: dict[str, Changes], finite: FiniteCheck
+        self, method: Method, patches: Tensor, tower: dict[str, TowerAttention], changes: Mapping[str, Changes], finite: FiniteCheck
     ) -> tuple[Tensor, Tensor] | None:
         """Merge this prompt's embeddings [n, C], and begin its record. `tower` and `changes` are as in `Prefill.enter`.
 
@@ -240,7 +240,7 @@ def _taken(embeddings: Tensor, places: Tensor) -> Tensor:
     return embeddings[first : last + 1] if last - first + 1 == len(places) else embeddings[moved(places, embeddings.device)]
 
 
-def _change_of(changes: dict[str, Changes], span: tuple[str, int, int], grid: Grid) -> Tensor:
+def _change_of(changes: Mapping[str, Changes], span: tuple[str, int, int], grid: Grid) -> Tensor:
     """How the pixels of one block's tokens change from frame to frame, float32 [F - 1, T].
 
     Raises:

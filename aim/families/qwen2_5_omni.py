@@ -48,11 +48,11 @@ def _watch_tower(model, callback: Callable[[TowerAttention], None]) -> list:
 
     def report(_module, _args: tuple, _output) -> None:
         queries, keys, rotary, bounds, sizes = (notes.seen.pop(name) for name in ("queries", "keys", "rotary", "bounds", "sizes"))
-        made = [full_grid(attention, part).unflatten(-1, (attention.num_heads, -1)) for part in (queries, keys)]
+        queries, keys = (full_grid(attention, part).unflatten(-1, (attention.num_heads, -1)) for part in (queries, keys))
         rotary = tuple(full_grid(attention, part) for part in rotary)
         lengths, sizes = full_bounds(attention, bounds).diff().tolist(), sizes.cpu()
         order, _ = get_vision_window_index(sizes, vision.spatial_merge_size, vision.window_size, vision.patch_size)
-        callback(by_tokens(*made, rotary, lengths, attention.scaling, sizes.tolist(), group, order.argsort()))
+        callback(by_tokens(queries, keys, rotary, lengths, attention.scaling, sizes.tolist(), group, order.argsort()))
 
     return [
         tower.register_forward_pre_hook(on_tower, with_kwargs=True),

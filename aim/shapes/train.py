@@ -30,7 +30,7 @@ from aim.shapes.tally import Tally
 from aim.shapes.vision_stage import VisionStage
 
 SEED = 2412_03248
-STAGES = (VisionStage, AnswerStage, LaterAnswerStage)
+STAGES: tuple[type[VisionStage] | type[AnswerStage], ...] = (VisionStage, AnswerStage, LaterAnswerStage)
 SMOKE_STEPS = (20, 12, 12)
 SAVE_EVERY = 120  # seconds
 
