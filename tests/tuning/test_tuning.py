@@ -81,7 +81,7 @@ def test_divergence_is_that_of_plain_forwards_over_the_full_models_answer(vlm, c
             steps.append(vlm.model(input_ids=token[None, None], past_key_values=cache, use_cache=True).logits[0, -1])
     reduced = log_probabilities(torch.stack(steps))
     expected = (full.exp() * (full - reduced)).sum(-1)
-    assert expected.mean() > 0.01
+    assert expected.mean() > 0.001  # or the comparison would say nothing
     assert subject.divergence_of(method) == pytest.approx(float(expected.mean()), rel=1e-3, abs=1e-5)
     assert subject.measure(method).first == pytest.approx(float(expected[0]), rel=1e-3, abs=1e-5)
 
