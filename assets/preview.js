@@ -15,6 +15,17 @@ function draw() {
     still.hidden = false;
   });
 }
+// A picture needs no run to be shown, because every browser draws it by itself.
+function drawPicture(url) {
+  const [picture, before] = [new Image(), unplayed];
+  picture.addEventListener("load", () => {
+    if (unplayed !== before || !still.hidden) return; // another clip, or the run was faster
+    Object.assign(still, { width: picture.naturalWidth, height: picture.naturalHeight });
+    still.getContext("2d").drawImage(picture, 0, 0);
+    still.hidden = false;
+  });
+  picture.src = url;
+}
 follow("loadstart", () => {
   hint.hidden = still.hidden = true;
   unplayed = null;
@@ -23,6 +34,7 @@ follow("error", (event) => {
   event.stopImmediatePropagation();
   hint.hidden = /\.(jpe?g|png|webp|bmp)$/i.test(decodeURIComponent(event.target.src));
   unplayed = window.aimPage?.shown?.picture ?? "";
+  if (hint.hidden) drawPicture(event.target.src);
 });
 const listen = () => window.aimPage.follow(draw);
 if (window.aimPage) listen();

@@ -1,8 +1,9 @@
-"""A clip that the app reads and the browser cannot play: a hint beside the preview, no error, and a run that works."""
+"""A clip that the app reads and the browser cannot play: a hint beside the preview, no error, and a run that works. A picture is drawn."""
 
 from __future__ import annotations
 
 import pytest
+from PIL import Image
 
 from tests.clips import encode
 from tests.visitor import examples, needs_browser
@@ -49,3 +50,16 @@ def test_a_clip_that_the_browser_plays_has_no_hint_and_a_cleared_one_takes_its_h
     hint.wait_for()
     visitor.pick_example(0)
     hint.wait_for(state="hidden")
+
+
+@pytest.mark.whole
+def test_a_picture_is_seen_before_any_run(visit, tmp_path):
+    Image.new("RGB", (64, 48), (250, 10, 10)).save(tmp_path / "red.png")
+    visitor = visit()
+    visitor.upload(tmp_path / "red.png")
+    still = visitor.tab.locator("#preview-hint canvas")
+    still.wait_for()
+    assert still.evaluate("canvas => [canvas.width, canvas.height, ...canvas.getContext('2d').getImageData(9, 9, 1, 1).data]") == [
+        *(64, 48),
+        *(250, 10, 10, 255),
+    ]
