@@ -55,6 +55,9 @@ function startShare(page, element, trigger, props, watch) {
     dialog.showModal();
     if (made && made === page.shown) return;
     draw(null);
+    // A refused run leaves nothing of this visitor's to share. The window says why.
+    const refused = page.shown?.stored && document.querySelector("#status .aim-error");
+    if (refused) return void (said.textContent = refused.textContent);
     said.textContent = "Drawing the picture and the animation…";
     ask();
   });

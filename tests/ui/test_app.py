@@ -92,7 +92,7 @@ def test_a_file_that_is_no_video_gives_a_sentence_and_costs_nothing(tab, tmp_pat
     message.wait_for()
     assert "/" not in message.inner_text() and "Traceback" not in message.inner_text()
     assert message.locator("b").count() == 0 and visitor.tab.locator(".toast-body").filter(has_text="Accepted").count() == 0
-    visitor.tab.locator(".aim-veil").filter(has_text="Settings changed").wait_for()
+    visitor.tab.locator(".aim-veil").filter(has_text="Changed since this answer").wait_for()
     assert visitor.question.input_value() == "what is <i>this</i>?"
     assert visitor.knob("merge-ratio") == 0.5
 
@@ -104,6 +104,9 @@ def test_run_without_a_question_says_what_is_missing_until_the_next_action(visit
     visitor.wait_for_status("Not run: There is no question yet")
     visitor.tab.wait_for_timeout(1500)  # it stays until the next action
     visitor.wait_for_status("Not run: There is no question yet")
+    visitor.tab.locator("#share button").first.click()
+    assert "There is no question yet" in visitor.text(".aim-share-said")  # nothing of this visitor's can be shared
+    visitor.tab.keyboard.press("Escape")
     visitor.question.fill(examples()[0]["question"])
     visitor.run()
     assert visitor.answer() == examples()[0]["answer"]
