@@ -15,7 +15,7 @@ from aim.ui.examples import Example
 from aim.video.clip import read_video
 
 HEIGHT = 54  # pixels of a poster
-FRAMES = 3  # the poster is the middle one
+FRAMES = 3  # the poster is the one of these with the most contrast, so that a clip that starts empty shows what comes
 PICK = """element.addEventListener('click', event => {
     const chosen = event.target.closest('button[data-place]');
     if (chosen) trigger('select', { index: Number(chosen.dataset.place), value: null });
@@ -40,7 +40,7 @@ def poster(path: Path) -> str:
         frames = read_video(path, num_frames=FRAMES).frames
     except ValueError:
         return ""
-    picture = Image.fromarray(frames[len(frames) // 2])
+    picture = Image.fromarray(max(frames, key=lambda frame: frame.std()))
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     written = io.BytesIO()
