@@ -49,7 +49,7 @@ def build_asking(vlm, examples: list[Example]) -> Asking:
                     label="Question",
                     show_label=False,
                     container=False,
-                    placeholder="Ask about this clip, for example: what happens?",
+                    placeholder=f"Ask about this clip, for example: {'what color is the square' if vlm.is_bundled else 'what happens'}?",
                     lines=1,
                     max_lines=3,
                     max_length=MAX_QUESTION,

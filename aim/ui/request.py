@@ -93,7 +93,7 @@ def check(request: Request, max_frames: int) -> None:
         raise Refusal("There is no video yet. Upload one or pick an example.")
     question = request.question.strip()
     if not question:
-        raise Refusal("There is no question yet. Type one, for example: what happens?")
+        raise Refusal("There is no question yet. Type one, and press Run.")
     if len(question) > MAX_QUESTION:
         raise Refusal(f"The question has {len(question):,} characters; up to {MAX_QUESTION:,} are accepted. Please shorten it.")
     frames = whole_number("The number of frames", request.num_frames)
