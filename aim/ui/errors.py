@@ -16,7 +16,7 @@ from aim.runtime.faults import is_disk_full, is_out_of_memory
 from aim.ui.status import not_run
 
 logger = logging.getLogger("aim.ui")
-UNEXPECTED = "Something went wrong on our side. Your video, question and knobs are still here. Try again, or try another video."
+UNEXPECTED = "Something went wrong on our side. Your video, question and settings are still here. Try again, or try another video."
 NO_MEMORY = "The memory here does not hold this run. Use fewer frames or a smaller merge ratio, and try again."
 DISK_FULL = "The disk of this server is full, so nothing could be saved. The page keeps what it shows. Try again in a few minutes."
 

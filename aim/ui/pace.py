@@ -10,11 +10,11 @@ DRAG, RELEASE, RUN = "drag", "release", "run"
 # The most seconds that a run may take at each pace.
 MOST = {DRAG: 1.0, RELEASE: 10.0}
 AGAIN = ("preprocess", "vision_tower")  # stages that another setting on the same clip does not repeat
-METERED = "Press Run for a new answer. Each run borrows a GPU, so a moved knob starts none."
+METERED = "Press Run for a new answer. Each run borrows a GPU, so a moved slider starts none."
 UNKNOWN = "Press Run for a first answer. How long it takes decides whether later settings are answered by themselves."
 TOLD = {
     DRAG: "● Live: the model answers while you drag. A run takes {seconds}.",
-    RELEASE: "● Live: the model answers when you let a knob go. A run takes {seconds}.",
+    RELEASE: "● Live: the model answers when you let go of a slider. A run takes {seconds}.",
     RUN: "Press Run for a new answer. A run takes {seconds} here, which is too long for one at each move.",
 }
 AT_FIRST = "● Live: the model answers while you drag."

@@ -65,7 +65,7 @@ function startPage(element, props, watch, trigger) {
     answer.querySelectorAll(".aim-word").forEach((button, index) => button.setAttribute("aria-pressed", String(index === word)));
     instead.hidden = !said;
     const percent = (share) => (share < 0.001 ? "less than 0.1 %" : `${Number((100 * share).toPrecision(3))} %`);
-    const others = said?.next.map(([text, share]) => `${text} ${percent(share)}`).join(", ");
+    const others = said?.next.map(([text, share]) => `“${text}” ${percent(share)}`).join(", ");
     instead.textContent = said ? `“${said.text}” ${percent(said.probability)}. Next best: ${others || "none"}. ${said.looked ? "The frames show what it looked at." : ""}` : "";
     frames.setWord(said);
   }
@@ -76,7 +76,7 @@ function startPage(element, props, watch, trigger) {
     root.classList.toggle("aim-stale", stale);
     document.querySelector(".aim-page")?.classList.toggle("aim-stale-run", stale);
     veil.hidden = !stale;
-    veil.textContent = page.pace !== "run" && !refused ? "Settings changed. Answering…" : "Settings changed. Press Run to see this setting.";
+    veil.textContent = page.pace !== "run" && !refused ? "Changed since this answer. Answering…" : "Changed since this answer. Press Run for a new one.";
     clearTimeout(settling);
     if (stale && page.pace !== "run") settling = setTimeout(settle, SETTLE);
   }

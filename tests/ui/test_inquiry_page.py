@@ -21,7 +21,7 @@ def test_a_word_of_the_answer_shows_what_it_looked_at_and_the_next_best_words(vi
     word = visitor.tab.locator(".aim-answer .aim-word").first
     word.click()
     told = visitor.text(".aim-instead")
-    assert re.search(r"“\w+” [\d.]+ %\. Next best: \w+ .*%", told) and "looked at" in told
+    assert re.search(r"“\w+” [\d.]+ %\. Next best: “\w+” .*%", told) and "looked at" in told
     visitor.tab.locator("#screen .aim-x-sheet[aria-busy=false]").wait_for()
     assert canvas.evaluate("canvas => canvas.toDataURL()") != before
     assert visitor.tab.locator("#screen .aim-x-choices input[value=word]").is_checked()

@@ -190,7 +190,7 @@ def test_with_a_costly_model_a_moved_knob_veils_the_result_until_run(costly, vis
     assert not visitor.tab.locator(".aim-veil").is_visible() and not placed(FakeVlm()).live
     assert "Press Run for a new answer. A run takes 25.8 s here" in visitor.text("#pins")
     visitor.set("merge-ratio", 0.5)
-    visitor.tab.locator(".aim-veil").filter(has_text="Press Run to see this setting").wait_for()
+    visitor.tab.locator(".aim-veil").filter(has_text="Press Run for a new one").wait_for()
     visitor.wait_for_text("#plan", "12 → 6 visual tokens")
     visitor.set("merge-ratio", 0.25)
     visitor.tab.locator(".aim-veil").wait_for(state="hidden")  # it is the setting that is shown
@@ -205,7 +205,7 @@ def test_where_a_run_takes_seconds_the_model_answers_once_the_knob_is_let_go(cos
     visitor = visit(address)
     visitor.set("frames", 2)
     visitor.run()
-    assert "answers when you let a knob go. A run takes 1.79 s." in visitor.text("#pins")
+    assert "answers when you let go of a slider. A run takes 1.79 s." in visitor.text("#pins")
     box = visitor.tab.locator("#merge-ratio input[type=range]").bounding_box()
     mouse, middle, before = visitor.tab.mouse, box["y"] + box["height"] / 2, len(fake.asked)
     mouse.move(box["x"] + box["width"] * 0.25, middle)

@@ -17,7 +17,7 @@ TOWER = {"preprocess": 1.0, "vision_tower": 23.0}
     [
         ({"total": 0.07}, "drag", "while you drag. A run takes 70.0 ms."),
         ({"total": 24.5} | TOWER, "drag", "500 ms"),
-        ({"total": 26.0} | TOWER, "release", "when you let a knob go. A run takes 2.00 s."),
+        ({"total": 26.0} | TOWER, "release", "when you let go of a slider. A run takes 2.00 s."),
         ({"total": 40.0} | TOWER, "run", "Press Run for a new answer. A run takes 16.0 s"),
     ],
 )

@@ -17,7 +17,8 @@ from aim.ui.status import not_run
 from aim.ui.tab import Page, Tab
 
 READING = """<p class="aim-reading">The trace is the whole record of the run. The report opens in any browser, without this app and without
-a network.<br>The code and the link repeat the run. A link to an uploaded video holds the question and the knobs, but not the video.</p>"""
+a network.<br>The code and the link repeat the run. A link to an uploaded video holds
+the question and the settings, but not the video.</p>"""
 NOTHING = """<p class="aim-reading">There is no run yet. Press Run, and its files are here.</p>"""
 FULL_LINK = """query => {
     if (!query && window.aimPage?.saveAgain?.()) return query;

@@ -60,7 +60,7 @@ class Tune(Tab):
         self.chart = gr.Plot(show_label=False, container=False, visible=False, elem_id="tune-chart")
         with gr.Row():
             self.use = gr.Button("Use the chosen setting", size="sm", visible=False, elem_id="tune-use")
-            self.undo = gr.Button("Undo: the knobs as they were", size="sm", visible=False, elem_id="tune-undo")
+            self.undo = gr.Button("Undo: the settings as they were", size="sm", visible=False, elem_id="tune-undo")
         self.table = gr.HTML(EMPTY, js_on_load=PICK, elem_id="tune-table")
         self.spending = SpendingPart(vlm)
 
