@@ -25,7 +25,7 @@ from aim.video.media import read_media
 from aim.views.tradeoff import spent_table
 from aim.views.units import flops
 
-TOWER = "This leaves out the vision tower, which looks at every frame. The table gives its time."
+TOWER = "This leaves out the vision tower, which looks at every frame. After a comparison, the table gives its time."
 
 
 def saving(vlm, question: str | None, *values, seen: Seen = UNSEEN) -> tuple[str, str]:

@@ -24,7 +24,8 @@ STEPS = (
         "Paper",
         None,
         "survival",
-        "Dropping: inside the language model, each layer keeps fewer of the tokens. The least important ones go first.",
+        "Dropping: inside the language model, each layer keeps fewer of the tokens. The least important ones go first. "
+        "Once all are gone, the words of the question carry what was seen.",
     ),
     (
         "3 Break it",

@@ -5,6 +5,8 @@ const ENLARGED = 960;
 const PLAY_EVERY = 700; // milliseconds a layer
 const SLICE = 12; // milliseconds of every screen refresh that thumbnails may take
 const WIPE = 0.4;
+// Nothing is said of keys where there is only a finger.
+const ARROWS = matchMedia("(any-hover: hover)").matches ? "Arrow keys work too: Shift for a box, Escape to let go." : "";
 
 // The report's: one run that does not change.
 function startFrames(element, props, watch) {
@@ -197,7 +199,7 @@ function makeFrames(onAsk = null) {
       : `Frame ${frame + 1} at ${time}: ${tokens(frame)} of ${writeCount(entered, "token")} left in layer ${layer}`;
     left.textContent = other ? "A" : "original";
     right.textContent = other ? "B, now" : "what the model sees";
-    frameSlider.say(`${frame + 1} of ${trace.frames} · ${time}`);
+    frameSlider.say(`${frame + 1} of ${trace.frames} · ${time} · ${writeCount(tokens(frame), "token")}`);
     const whole = `${trace.alive[layer].toLocaleString("en")} of ${writeCount(trace.groups, "token")} left`;
     layerSlider.say(merged ? "drag to follow the tokens" : `${layer} of 0–${trace.layers - 1} · ${whole}`);
     fillRow.hidden = !merged;
@@ -211,7 +213,7 @@ function makeFrames(onAsk = null) {
       button.setAttribute("aria-label", `Frame ${index + 1}, ${writeTime(trace.times[index])}, ${writeCount(tokens(index), "token")}`);
     });
     const shown = state.pinned ?? (state.hover === null ? null : { frame, places: [state.hover] });
-    const idle = ["Tap a patch or draw a box to see what happened to it.", "Arrow keys work too: Shift for a box, Escape to let go."];
+    const idle = ["Tap a patch or draw a box to see what happened to it.", ARROWS];
     for (const button of [without, only, clear]) button.disabled = !state.painted.size && !state.painting;
     const [sentence, more] = shown ? describePatches(trace, shown.frame, shown.places, layer) : idle;
     said.textContent = sentence;

@@ -8,7 +8,8 @@ from aim.ui.parts import part
 from aim.ui.tab import Tab
 
 READING = """<p class="aim-reading"><b>Bars:</b> the visual tokens that each layer ran on, and the text tokens below them. The dotted line
-is the full model, in which every layer sees every token. Dropping starts at layer l1. No visual token is left from layer l2 − 1 on.</p>
+is the full model, in which every layer sees every token. Dropping starts at layer l1. No visual token is left from layer l2 − 1 on.
+After that, the text tokens carry what was seen.</p>
 <p class="aim-reading"><b>Boxes:</b> how important the visual tokens of a layer are
 (<abbr title="PageRank: a token is important when important tokens attend to it.">PageRank</abbr>). Half of the tokens lie in the box, and
 the line is the median. The least important tokens are dropped first.</p>
