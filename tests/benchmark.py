@@ -21,4 +21,4 @@ def record(setting, clip, rights, types=None, visual=None, answers=None, text_to
         answer = answers[number] if answers else "right" if right else "wrong"
         kind = types[number] if types else "colour"
         outcomes.append(Outcome(kind, "right", answer, bool(right), text_tokens, None, None))
-    return Record(setting.key, clip, visual or [setting.frames * 49] * 12, outcomes, [1.0] * len(rights))
+    return Record(setting.key, clip, visual or [setting.frames * 49] * 12, outcomes, 1.0)

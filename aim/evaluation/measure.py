@@ -1,6 +1,7 @@
-"""All questions about one clip under all settings. The clip is encoded once for each number of frames; each answer is a prefill of its own.
+"""All questions about one clip under all settings. The clip is encoded once for each number of frames.
 
-The answer is the greedy first token, among the whole vocabulary, of one forward under `aim.reduce`, so tokens are really removed. Ground
+The answer is the greedy first token, among the whole vocabulary, of one forward under `aim.reduce`, so tokens are really removed. Prompts
+about one clip begin alike, and what they share is computed once (`aim.engine.shared_prefix`). The time is that of the first one. Ground
 truth adds two figures: *evidence recall*, the share of the asked items' patches that are in a token a layer still ran on, and
 *localisation*, the mean score of those patches over the mean score elsewhere.
 """
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor
 
 from aim.engine.reduce import reduce
+from aim.engine.seams import parts_of
+from aim.engine.shared_prefix import sharing_prefixes
 from aim.evaluation.clips import HeldOutClip, film, tokens_a_side
 from aim.evaluation.settings import Setting
 from aim.evaluation.shrunken import shrunken
@@ -54,7 +57,7 @@ class Record:
         visual_per_layer: visual tokens each layer really ran on; the same for all questions.
         outcomes: in the order of the clip's questions.
         tower_lengths: for each frame the (queries, keys) of each layer of a reduced vision tower; empty where it ran in full.
-        milliseconds: measured prefill of each question, merging and scoring included. It differs every run and is no part of a result.
+        milliseconds: measured prefill of the first question, merging and scoring included. It differs every run and is no part of a result.
         tower_milliseconds: measured time of preparing and encoding the clip's frames, likewise. It is that of all `frames` of the setting.
     """
 
@@ -62,7 +65,7 @@ class Record:
     clip: int
     visual_per_layer: list[int]
     outcomes: list[Outcome]
-    milliseconds: list[float]
+    milliseconds: float
     tower_lengths: list = field(default_factory=list)
     tower_milliseconds: float = 0.0
 
@@ -88,14 +91,14 @@ def measure_clip(vlm: VLM, clip: HeldOutClip, settings: list[Setting]) -> Iterat
             for setting in settings:
                 if (setting.frames, setting.tower, setting.shrunk) != (frames, tower, side):
                     continue
-                outcomes, milliseconds = [], []
-                with reduce(vlm.model, setting.method) as trace:
+                outcomes, seconds = [], []
+                with reduce(vlm.model, setting.method) as trace, sharing_prefixes(parts_of(vlm.model)):
                     for question, prompt, patches in zip(clip.questions, prompts, evidence, strict=True):
                         logits = vlm.model(**prompt, use_cache=False, logits_to_keep=1).logits  # no cache: nothing is decoded
                         outcomes.append(_outcome(vlm, question, patches, trace, int(logits[0, -1].argmax())))
-                        milliseconds.append(1000 * trace.prefill_seconds)
+                        seconds.append(trace.prefill_seconds)
                 visual = [visual for visual, _ in trace.tokens_per_layer]
-                took = milliseconds, list(encoded.tower_lengths), tower_milliseconds
+                took = 1000 * seconds[0], list(encoded.tower_lengths), tower_milliseconds
                 yield Record(setting.key, clip.index, visual, outcomes, *took)
 
 

@@ -50,12 +50,12 @@ class ResultsFolder:
         """Append a record to the files."""
         place = {"setting": record.setting, "clip": record.clip}
         answers = asdict(record)
-        times = [round(value, 3) for value in answers.pop("milliseconds")]
+        milliseconds = round(answers.pop("milliseconds"), 3)
         tower = round(answers.pop("tower_milliseconds"), 3)
-        append_line(self.folder / "times.jsonl", {**place, "milliseconds": times, "tower_milliseconds": tower})
+        append_line(self.folder / "times.jsonl", {**place, "milliseconds": milliseconds, "tower_milliseconds": tower})
         append_line(self.folder / "records.jsonl", answers)
         # With the rounded times, as a run that resumes reads them.
-        self._records[record.setting, record.clip] = replace(record, milliseconds=times, tower_milliseconds=tower)
+        self._records[record.setting, record.clip] = replace(record, milliseconds=milliseconds, tower_milliseconds=tower)
 
 
 def read_lines(file: Path) -> list[dict]:

@@ -87,7 +87,7 @@ class Evaluation:
             agreement=fmean(o.answer == f.answer for o, f in zip(outcomes, full, strict=True)) if full else None,
             visual_per_layer=records[0].visual_per_layer,
             cost=self._cost(setting, records, outcomes),
-            milliseconds=median(value for record in records for value in record.milliseconds),
+            milliseconds=median(record.milliseconds for record in records),
             tower_milliseconds=median(record.tower_milliseconds for record in records),
             recall=[_over(fmean, [shares[layer] for shares in recall]) for layer in layers],
             localisation=[_over(median, [ratio for row in ratios if (ratio := row[layer]) is not None]) for layer in layers],

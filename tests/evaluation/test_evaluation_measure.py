@@ -56,7 +56,9 @@ def prompt(vlm, clip, question):
 @pytest.mark.parametrize("number", range(len(METHODS)), ids=[method.name + str(i) for i, method in enumerate(METHODS)])
 def test_answer_counts_recall_and_localisation_are_those_of_stock_generate_and_its_trace(vlm, clip, records, number):
     record = records[number]
-    for question, outcome in zip(clip.questions[::3], record.outcomes[::3], strict=True):
+    # The random numbers go by the bits of a query, and the first prompt alone has those of a prompt computed by itself.
+    chosen = slice(1) if isinstance(METHODS[number], RandomScore) else slice(None, None, 3)
+    for question, outcome in zip(clip.questions[chosen], record.outcomes[chosen], strict=True):
         inputs, evidence = prompt(vlm, clip, question)
         with aim.reduce(vlm.model, METHODS[number]) as trace:
             output = vlm.model.generate(**inputs, max_new_tokens=1, do_sample=False)
@@ -127,7 +129,7 @@ def test_measuring_again_gives_the_same_but_for_the_times(vlm, clip, records):
     again = list(measure_clip(vlm, clip, [Setting(method, FRAMES) for method in METHODS]))
     for before, after in zip(records, again, strict=True):
         assert (before.setting, before.visual_per_layer, before.outcomes) == (after.setting, after.visual_per_layer, after.outcomes)
-        assert len(after.milliseconds) == len(clip.questions)
+        assert after.milliseconds > 0
 
 
 def test_last_token_attention_is_the_last_row_of_an_eager_models_attention(vlm, clip):
