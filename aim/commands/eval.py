@@ -13,7 +13,7 @@ from aim.methods import COMPARABLE, Full
 from aim.methods.tower import towers_of
 
 SUMMARY = "accuracy against cost on held-out clips, the findings, the board of all methods, or every stored figure"
-CLIPS, QUICK_CLIPS = 210, 20
+CLIPS, QUICK_CLIPS, CONFIRMING_CLIPS = 210, 20, 6
 LEAST_QUESTIONS = 2000
 
 
@@ -38,6 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="every method, or those given and the controls, at each budget",
     )
     parser.add_argument("--everything", action="store_true", help="measure all stored figures into their files in assets/; it resumes")
+    parser.add_argument(
+        "--confirm",
+        type=int,
+        nargs="?",
+        const=CONFIRMING_CLIPS,
+        metavar="CLIPS",
+        help="after a change of the code: keep stored files whose answers about the first clips are the same (default: %(const)s)",
+    )
     parser.add_argument("--questions", type=int, metavar="N", help="with --everything: try it on so many questions, into .evaluation/")
     parser.add_argument("--documents", action="store_true", help="write the tables of the READMEs anew from the stored files")
     parser.add_argument("--write", action="store_true", help="with --findings or --board: write its file in assets/, which the app shows")
@@ -64,6 +72,10 @@ def run(options: argparse.Namespace) -> str:
         from aim.commands.everything import everything
 
         return everything(options.model, options.questions, options.processes, options.out)
+    if options.confirm is not None:
+        from aim.commands.confirm import confirm
+
+        return confirm(options.model, options.confirm, options.processes, options.out)
     from aim.runtime.vlm import load
 
     vlm = load(options.model, device="cpu")
@@ -82,6 +94,7 @@ def _check(options: argparse.Namespace) -> None:
         "--board": options.board,
         "--everything": options.everything or None,
         "--documents": options.documents or None,
+        "--confirm": options.confirm,
     }
     asked = [name for name, parts in suites.items() if parts is not None]
     if options.questions is not None and not options.everything:
@@ -96,7 +109,7 @@ def _check(options: argparse.Namespace) -> None:
     given = [flag(name) for name in (*KNOBS, "frames", *(f"tower_{name}" for name in TOWER_FLAGS)) if getattr(options, name) is not None]
     given += ["--shrunken"] * options.shrunken
     given += ["--method"] * (options.method != ["aim"]) + ["--csv"] * (options.csv is not None)
-    if suite in ("--everything", "--documents"):
+    if suite in ("--everything", "--documents", "--confirm"):
         also = {"quick": options.quick, "clips": options.clips, "write": options.write, "json": options.json, "plot": options.plot}
         given += [flag(name) for name, value in also.items() if value]
     if given:
@@ -108,12 +121,13 @@ def _check(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace, vlm, settings: list):
     from aim.evaluation.clips import tokens_a_side
+    from aim.evaluation.confirming import ANSWERS, digests
     from aim.evaluation.run import run as measure
     from aim.evaluation.summary import Evaluation
 
     clips = QUICK_CLIPS if options.quick else CLIPS if options.clips is None else options.clips
     records = measure(vlm, settings, clips, options.split, options.out, options.processes)
-    return Evaluation(records, vlm.model.config, tokens_a_side(vlm) ** 2), clips
+    return Evaluation(records, vlm.model.config, tokens_a_side(vlm) ** 2), clips, {ANSWERS: digests(records)}
 
 
 def _settings(options: argparse.Namespace, vlm) -> str:
@@ -126,7 +140,7 @@ def _settings(options: argparse.Namespace, vlm) -> str:
     towers = [tower for each in towers_of(*given) if (tower := vlm.fit_tower(each))]
     shrunk = side_of(towers[0], vision_of(vlm.model.config)) if options.shrunken else 0
     settings = combine(methods_of(options), options.frames or [8], vlm.num_layers, vlm.ramp, towers, shrunk)
-    evaluation, clips = _run(options, vlm, settings)
+    evaluation, clips, _ = _run(options, vlm, settings)
     summaries = [evaluation.summary(setting) for setting in settings]
     if options.json:
         write_json(options.json, summaries)
@@ -151,9 +165,9 @@ def _findings(options: argparse.Namespace, vlm) -> str:
         raise Refusal(f"There is no finding {', '.join(unknown)}; they are numbered 1 to {len(known)}. Leave the numbers out for all.")
     chosen = [known[number] for number in options.findings or known]
     settings = list(dict.fromkeys(setting for finding in chosen for setting in finding.settings()))
-    evaluation, clips = _run(options, vlm, settings)
+    evaluation, clips, answers = _run(options, vlm, settings)
     head = about("findings.json", weights_digest(vlm.model)) | {"split": options.split, "clips": clips}
-    report = head | findings_report(chosen, evaluation)
+    report = head | findings_report(chosen, evaluation) | answers
     judged = report["findings"]
     charts = [(f"{finding['number']}. {finding['title']}", finding_chart(finding)) for finding in judged] if options.plot else []
     _keep(options, report, evaluation.questions(), charts, "findings.json")
@@ -172,9 +186,9 @@ def _board(options: argparse.Namespace, vlm) -> str:
     text_tokens = usual_text_tokens(vlm, options.split)
     cells = board_cells(vlm, options.board, text_tokens, BUDGETS)
     settings = settings_of(cells)
-    evaluation, clips = _run(options, vlm, settings)
+    evaluation, clips, answers = _run(options, vlm, settings)
     head = about("board.json", weights_digest(vlm.model)) | {"split": options.split, "clips": clips, "text_tokens": text_tokens}
-    report = head | judge_board(cells, evaluation)
+    report = head | judge_board(cells, evaluation) | answers
     charts = [(f"Accuracy against cost, {frames} frames", board_chart(report, frames)) for frames in BUDGETS] if options.plot else []
     _keep(options, report, evaluation.questions(), charts, "board.json")
     title = f"{evaluation.questions():,} questions on {clips} held-out clips under {len(settings)} settings, {vlm.name}"

@@ -19,12 +19,11 @@ from pathlib import Path
 from aim.commands.documents import write_documents
 from aim.commands.eval import CLIPS
 from aim.evaluation import guard_threshold, stored, tuned_settings
-from aim.evaluation.accuracy import COLUMNS, accuracy_report
-from aim.evaluation.board import judge_board, settings_of
-from aim.evaluation.board_settings import BUDGETS, board_cells, usual_text_tokens
 from aim.evaluation.clips import QUESTIONS_PER_CLIP, tokens_a_side
-from aim.evaluation.every_finding import every_finding, findings_report
+from aim.evaluation.confirming import ANSWERS, digests
+from aim.evaluation.measure import Record
 from aim.evaluation.provenance import code_hash
+from aim.evaluation.recorded import RECORDED
 from aim.evaluation.run import WORK, records_folder, run
 from aim.evaluation.settings import Setting
 from aim.evaluation.summary import Evaluation
@@ -65,32 +64,23 @@ class Session:
         """How many clips the findings, the board and the table of accuracy take."""
         return max(LEAST_HELD_OUT, self.clips(CLIPS, QUESTIONS_PER_CLIP))
 
-    def evaluation(self, settings: list[Setting]) -> Evaluation:
-        records = run(self.vlm, settings, self.held_out, folder=self.records, processes=self.processes)
-        return Evaluation(records, self.vlm.model.config, tokens_a_side(self.vlm) ** 2)
-
-    @property
-    def records(self) -> Path:
-        return records_folder(self.vlm.name, "test", self.weights, self.work)
-
-    def head(self, name: str) -> dict:
-        return stored.about(name, self.weights) | {"split": "test", "clips": self.held_out}
+    def run(self, settings: list[Setting], clips: int) -> list[Record]:
+        """The answers about the first clips, those that are there among them."""
+        folder = records_folder(self.vlm.name, "test", self.weights, self.work)
+        return run(self.vlm, settings, clips, folder=folder, processes=self.processes)
 
 
-def _accuracy(session: Session) -> dict:
-    return session.head("accuracy.json") | accuracy_report(session.evaluation(list(COLUMNS.values())))
+def _recorded(name: str) -> Callable[[Session], dict]:
+    """A file that is made from answers about held-out clips."""
 
+    def measure(session: Session) -> dict:
+        settings, report = RECORDED[name](session.vlm)
+        records = session.run(settings, session.held_out)
+        evaluation = Evaluation(records, session.vlm.model.config, tokens_a_side(session.vlm) ** 2)
+        head = stored.about(name, session.weights) | {"split": "test", "clips": session.held_out}
+        return head | report(evaluation) | {ANSWERS: digests(records)}
 
-def _findings(session: Session) -> dict:
-    findings = every_finding(session.vlm)
-    settings = list(dict.fromkeys(setting for finding in findings for setting in finding.settings()))
-    return session.head("findings.json") | findings_report(findings, session.evaluation(settings))
-
-
-def _board(session: Session) -> dict:
-    text_tokens = usual_text_tokens(session.vlm)
-    cells = board_cells(session.vlm, [], text_tokens, BUDGETS)
-    return session.head("board.json") | {"text_tokens": text_tokens} | judge_board(cells, session.evaluation(settings_of(cells)))
+    return measure
 
 
 def _guard(session: Session) -> dict:
@@ -141,10 +131,10 @@ class Part:
 
 # In this order. The first two are short and decide most. The times come last, when nothing else of this command runs.
 PARTS = (
-    Part("accuracy.json", _accuracy, 4.0, 10, CLIPS, QUESTIONS_PER_CLIP),
+    Part("accuracy.json", _recorded("accuracy.json"), 4.0, 10, CLIPS, QUESTIONS_PER_CLIP),
     Part("guard.json", _guard, 5.0, 10, guard_threshold.CLIPS, tuned_settings.QUESTIONS),
-    Part("findings.json", _findings, 50.0, 10, CLIPS, QUESTIONS_PER_CLIP),
-    Part("board.json", _board, 42.0, 10, CLIPS, QUESTIONS_PER_CLIP),
+    Part("findings.json", _recorded("findings.json"), 50.0, 10, CLIPS, QUESTIONS_PER_CLIP),
+    Part("board.json", _recorded("board.json"), 42.0, 10, CLIPS, QUESTIONS_PER_CLIP),
     Part("tuned.json", _tuned, 14.0, 60, tuned_settings.CLIPS, tuned_settings.QUESTIONS),
     Part("bench.json", _times("bench.json", "", "--model bundled --frames 4 --runs 1 --new-tokens 2"), fixed=600),
     Part(

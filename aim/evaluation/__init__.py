@@ -7,5 +7,6 @@ compare PageRank with). Two files are commands of their own: `tuned_settings` (t
 warning after a run), whose `rows` resume as well.
 
 Around them: `provenance` (the hash of the code that a figure depends on), `stored` (files in `assets/`, marked where they are of earlier
-weights or code) and `tables` (what README.md shows of them). README.md has what all of them found.
+weights or code), `recorded` (which settings a file needs), `confirming` (whether it holds after a change of the code) and `tables` (what
+README.md shows of them). README.md has what all of them found.
 """

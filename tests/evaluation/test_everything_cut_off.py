@@ -7,7 +7,7 @@ import pytest
 import aim
 from aim.commands import everything as command
 from aim.commands.main import main
-from aim.evaluation import accuracy, guard_threshold, tuned_settings
+from aim.evaluation import accuracy, guard_threshold, recorded, tuned_settings
 from aim.evaluation import run as running
 from aim.evaluation.settings import Setting
 
@@ -20,7 +20,7 @@ def brief(monkeypatch):
     monkeypatch.setattr(command, "PARTS", tuple(part for part in command.PARTS if part.name in SHORT))
     full = Setting(aim.Full(), 1)
     monkeypatch.setattr(accuracy, "COLUMNS", {"8 frames": full})
-    monkeypatch.setattr(command, "COLUMNS", {"8 frames": full})
+    monkeypatch.setattr(recorded, "COLUMNS", {"8 frames": full})
     for module in (guard_threshold, tuned_settings):
         monkeypatch.setattr(module, "FRAMES", 2)
     monkeypatch.setattr(guard_threshold, "BUDGETS", ("2x", "25x"))
