@@ -26,6 +26,7 @@ PARTS: dict[str, Callable[[dict], str]] = {
     "findings.json chains": tables.same_ratio_sentence,
     "findings.json tower": tables.tower_table,
     "board.json table": tables.board_table,
+    "recommended.json table": tables.recommended_section,
     "tuned.json table": tables.tuned_section,
     "guard.json list": tables.guard_section,
     "guard.json threshold": tables.threshold_sentence,

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from aim.commands.documents import write_documents
 from aim.commands.eval import CLIPS
-from aim.evaluation import guard_threshold, stored, tuned_settings
+from aim.evaluation import guard_threshold, recommended, stored, tuned_settings
 from aim.evaluation.clips import QUESTIONS_PER_CLIP, tokens_a_side
 from aim.evaluation.confirming import ANSWERS, digests
 from aim.evaluation.measure import Record
@@ -64,10 +64,13 @@ class Session:
         """How many clips the findings, the board and the table of accuracy take."""
         return max(LEAST_HELD_OUT, self.clips(CLIPS, QUESTIONS_PER_CLIP))
 
-    def run(self, settings: list[Setting], clips: int) -> list[Record]:
+    def run(self, settings: list[Setting], clips: int, split: str = "test") -> list[Record]:
         """The answers about the first clips, those that are there among them."""
-        folder = records_folder(self.vlm.name, "test", self.weights, self.work)
-        return run(self.vlm, settings, clips, folder=folder, processes=self.processes)
+        folder = records_folder(self.vlm.name, split, self.weights, self.work)
+        return run(self.vlm, settings, clips, split, folder, self.processes)
+
+    def evaluation(self, records: list[Record]) -> Evaluation:
+        return Evaluation(records, self.vlm.model.config, tokens_a_side(self.vlm) ** 2)
 
 
 def _recorded(name: str) -> Callable[[Session], dict]:
@@ -76,11 +79,19 @@ def _recorded(name: str) -> Callable[[Session], dict]:
     def measure(session: Session) -> dict:
         settings, report = RECORDED[name](session.vlm)
         records = session.run(settings, session.held_out)
-        evaluation = Evaluation(records, session.vlm.model.config, tokens_a_side(session.vlm) ** 2)
         head = stored.about(name, session.weights) | {"split": "test", "clips": session.held_out}
-        return head | report(evaluation) | {ANSWERS: digests(records)}
+        return head | report(session.evaluation(records)) | {ANSWERS: digests(records)}
 
     return measure
+
+
+def _recommended(session: Session) -> dict:
+    clips = session.held_out
+    validation = session.evaluation(session.run([recommended.FULL, *recommended.candidates()], clips, "validation"))
+    setting = recommended.chosen(validation)
+    test = setting and session.evaluation(session.run([recommended.FULL, setting], clips))
+    head = stored.about(recommended.FILE, session.weights) | {"clips": clips}
+    return head | recommended.recommended_report(validation, setting, test)
 
 
 def _guard(session: Session) -> dict:
@@ -132,6 +143,7 @@ class Part:
 # In this order. The first two are short and decide most. The times come last, when nothing else of this command runs.
 PARTS = (
     Part("accuracy.json", _recorded("accuracy.json"), 4.0, 10, CLIPS, QUESTIONS_PER_CLIP),
+    Part(recommended.FILE, _recommended, 6.0, 10, CLIPS, QUESTIONS_PER_CLIP),
     Part("guard.json", _guard, 5.0, 10, guard_threshold.CLIPS, tuned_settings.QUESTIONS),
     Part("findings.json", _recorded("findings.json"), 50.0, 10, CLIPS, QUESTIONS_PER_CLIP),
     Part("board.json", _recorded("board.json"), 42.0, 10, CLIPS, QUESTIONS_PER_CLIP),

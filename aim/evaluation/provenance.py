@@ -20,6 +20,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "accuracy.json": ("aim.evaluation.run", "aim.evaluation.accuracy"),
     "findings.json": ("aim.evaluation.run", "aim.evaluation.every_finding"),
     "board.json": ("aim.evaluation.run", "aim.evaluation.board"),
+    "recommended.json": ("aim.evaluation.run", "aim.evaluation.recommended"),
     "guard.json": ("aim.evaluation.guard_threshold",),
     "tuned.json": ("aim.evaluation.tuned_settings",),
     "bench.json": ("aim.bench.rounds", "aim.bench.sizes"),

@@ -129,6 +129,24 @@ def tuned_section(report: dict) -> str:
     return "\n\n".join([head, tuned_table(report, aligned=False), *(["\n".join(over)] if over else [])])
 
 
+def recommended_section(report: dict) -> str:
+    """What is recommended, and each candidate on the validation clips."""
+    found, tried = report["chosen"], report["candidates"]
+    told = f"{len(tried)} settings were tried on {report['clips']} validation clips, and {origin(report)}. "
+    if found is None:
+        return told + "None of them answers as well as the full model, so none is recommended."
+    rows = [["clips", "merge ratio", "l1", "l2", "positions", "fewer FLOPs", "accuracy", "against the full model, points"]]
+    rows += [["validation", *_recommended(row)] for row in sorted(tried, key=lambda row: row["speedup"])]
+    rows.append([f"**test, {found['questions']:,} questions**", *_recommended(found)])
+    return told + "The last row is the one that was chosen.\n\n" + markdown_table(rows)
+
+
+def _recommended(row: dict) -> list[str]:
+    knobs = [f"{row['merge_ratio']:g}", str(row["l1"]), str(row["l2"]), row["positions"]]
+    difference = [signed(row["difference"][name]) for name in ("value", "low", "high")]
+    return [*knobs, f"{row['speedup']:.1f}x", f"{100 * row['accuracy']:.1f} %", "{} ({} to {})".format(*difference)]
+
+
 def guard_section(report: dict) -> str:
     """What the warning's threshold is worth."""
     caught, spared = report["warned_of_changed"], report["silent_on_unchanged"]

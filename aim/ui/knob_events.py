@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.events import Dependency
 
-from aim.methods.presets import CIRCULATING, PRESETS, circulating, preset
+from aim.methods.presets import CIRCULATING, circulating
 from aim.ui import knobs
 from aim.ui.asking import Asking
 from aim.ui.handlers import FinishedRun
@@ -26,19 +26,19 @@ FOLLOW_DAMPING = "(damping, restart) => damping ? restart : 'uniform'"
 def connect_knobs(vlm, question: gr.Textbox, controls: dict[str, Any], seen: gr.State) -> None:
     """Connect the knobs. `controls` are the knobs by their names in `FIELDS`, and `preset` and `plan`; `seen` holds a `Seen`."""
     merge_ratio, l1, l2, *others = (controls[name] for name in knobs.PLANNED)
-    chosen, ramp = controls["preset"], [merge_ratio, l1, l2]
-    table = json.dumps({name: preset(name, vlm.num_layers, vlm.ramp) for name in PRESETS})
+    chosen, ramp, set_by_preset = controls["preset"], [merge_ratio, l1, l2], [controls[name] for name in knobs.PRESET]
+    table = json.dumps(knobs.presets_of(vlm))
     here: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     l1.input(None, [l1, l2], l2, js=FOLLOW_L1, **here)
     l2.input(None, [l1, l2], l1, js=FOLLOW_L2, **here)
     known = json.dumps({name: circulating(name, vlm.num_layers) for name in CIRCULATING})
     others_known = controls["circulating"]
     others_known.input(None, others_known, ramp, js=f"name => ({known})[name]", **here)
-    chosen.input(None, chosen, ramp, js=f"name => ({table})[name]", **here)
+    chosen.input(None, chosen, set_by_preset, js=f"name => ({table})[name]", **here)
     named = (
         f"(...values) => Object.entries({table}).find(([, known]) => known.every((value, place) => value === values[place]))?.[0] ?? null"
     )
-    gr.on([part.change for part in ramp], None, ramp, chosen, js=named, **here)
+    gr.on([part.change for part in set_by_preset], None, set_by_preset, chosen, js=named, **here)
     damping, restart = controls["damping"], controls["restart"]
     restart.input(None, [restart, damping], damping, js=FOLLOW_RESTART, **here)
     damping.input(None, [damping, restart], restart, js=FOLLOW_DAMPING, **here)

@@ -10,8 +10,9 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from aim.evaluation import recommended
 from aim.methods import AIM
-from aim.methods.presets import CIRCULATING, PRESETS, preset_of
+from aim.methods.presets import CIRCULATING, PRESETS, preset
 from aim.methods.published import nearest
 from aim.runtime.limits import MAX_NEW_TOKENS, MAX_QUESTION, TYPICAL_TEXT_TOKENS
 from aim.ui import texts
@@ -26,6 +27,8 @@ from aim.views.planned import hint, plan_panel
 DECLARED = METHOD_KNOBS | TOWER_KNOBS
 # The values that the plan depends on, in the order `plan` takes them.
 PLANNED = tuple(name for name in KNOBS if name == "num_frames" or (name in DECLARED and DECLARED[name].planned))
+# The knobs that a preset sets, in its order.
+PRESET = ("merge_ratio", "l1", "l2", "positions")
 QUESTION_DAMPING = 0.15
 ONLY = "This model takes no other value."
 # The sliders that are no knobs of the method.
@@ -92,7 +95,11 @@ def build_knobs(vlm, example: Example | None, opening: dict[str, Any] | None = N
             ratio, *layers = (name for name in FIRST if name in METHOD_KNOBS)
             parts[ratio] = control(ratio)
         with gr.Column(elem_classes="aim-rest"):
-            parts["preset"] = gr.Radio(list(PRESETS), value="Paper", label="Preset", show_label=False, container=False, elem_id="preset")
+            named = list(presets_of(vlm))
+            with gr.Column(elem_classes="aim-presets"):
+                parts["preset"] = gr.Radio(named, value="Paper", label="Preset", show_label=False, container=False, elem_id="preset")
+                if recommended.NAME in named:
+                    gr.HTML(f'<p class="aim-help">{escape(recommended.why(recommended.recommendation()))}</p>', elem_id="recommended")
             known_plan = opening["plan"] if opening and vlm.is_bundled else None
             first_plan = known_plan or plan(vlm, example.question if example else None, *(first[name] for name in PLANNED))
             parts["plan"] = gr.HTML(first_plan, elem_id="plan")
@@ -184,6 +191,14 @@ def text_tokens(vlm, question: str | None, num_frames: int = 1) -> int:
     return vlm.text_tokens(question.strip()[:MAX_QUESTION], num_frames) if (question or "").strip() else TYPICAL_TEXT_TOKENS
 
 
-def name_of(vlm, merge_ratio: float, l1: int, l2: int) -> str | None:
+def presets_of(vlm) -> dict[str, tuple[float, int, int, str]]:
+    """The presets for a model, by name. All but the one that is recommended for the bundled model have the paper's positions."""
+    named = {name: (*preset(name, vlm.num_layers, vlm.ramp), AIM().positions) for name in PRESETS}
+    found = recommended.recommendation() if vlm.is_bundled else None
+    return named if found is None else {recommended.NAME: tuple(found[name] for name in PRESET), **named}
+
+
+def name_of(vlm, merge_ratio: float, l1: int, l2: int, positions: str) -> str | None:
     """The name of the preset with these values. None where there is none."""
-    return preset_of(float(merge_ratio), int(l1), int(l2), vlm.num_layers, vlm.ramp)
+    values = (float(merge_ratio), int(l1), int(l2), positions)
+    return next((name for name, known in presets_of(vlm).items() if known == values), None)

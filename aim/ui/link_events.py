@@ -42,11 +42,11 @@ def connect_link(
         shown = [values.get(name, gr.skip()) for name in names]
         if not values and not remark:
             return *shown, *[gr.skip()] * 4, ""
-        setting = [(knobs.defaults(vlm) | values)[name] for name in knobs.PLANNED]
-        plan = knobs.plan(vlm, values.get("question"), *setting)
+        known = knobs.defaults(vlm) | values
+        plan = knobs.plan(vlm, values.get("question"), *(known[name] for name in knobs.PLANNED))
         told = texts.notice(remark) if remark else ""
         ready = RESTORED if values.get("video") else ""
-        return *shown, plan, knobs.name_of(vlm, *setting[:3]), told, status("Restored from the link."), ready
+        return *shown, plan, knobs.name_of(vlm, *(known[name] for name in knobs.PRESET)), told, status("Restored from the link."), ready
 
     outputs = [*(requested[name] for name in names), controls["plan"], controls["preset"], results.note, results.status, client]
     followed = demo.load(follow, client, outputs, js=UPLOAD, **QUIET)

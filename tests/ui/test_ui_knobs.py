@@ -78,8 +78,9 @@ def test_knobs_between_two_settings_give_a_hint_instead_of_a_plan():
 def test_the_knobs_name_the_preset():
     vlm = FakeVlm()
     for name in PRESETS:
-        assert name_of(vlm, *preset(name, vlm.num_layers)) == name
-    assert name_of(vlm, 0.33, 1, 3) is None
+        assert name_of(vlm, *preset(name, vlm.num_layers), "compact") == name
+        assert name_of(vlm, *preset(name, vlm.num_layers), "original") is None
+    assert name_of(vlm, 0.33, 1, 3, "compact") is None
 
 
 def test_every_knob_has_a_first_value_within_its_range():

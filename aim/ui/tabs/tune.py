@@ -158,10 +158,9 @@ def moved(vlm, question: str | None, tried: Tried | None, seen: Seen = UNSEEN, t
     # The full model has no knobs of its own, so AIM's knobs are set to keep everything.
     unreduced = AIM(*preset("Full model", vlm.num_layers)).params()
     values = unreduced | vlm.fit(tried.method).params()
-    merge_ratio, l1, l2 = (values[name] for name in ("merge_ratio", "l1", "l2"))
     planned = values | {"num_frames": tried.frames} | dict(zip(TOWER_KNOBS, tower, strict=True))
     plan = knobs.plan(vlm, question, *(planned[name] for name in knobs.PLANNED), seen=seen)
-    return [*(values[name] for name in MOVED), tried.frames, plan, knobs.name_of(vlm, merge_ratio, l1, l2)]
+    return [*(values[name] for name in MOVED), tried.frames, plan, knobs.name_of(vlm, *(values[name] for name in knobs.PRESET))]
 
 
 def full_seconds(tuned: Tuned | None, num_frames: int) -> float | None:
