@@ -42,6 +42,14 @@ def glm4v(shape):
     return PlannedModel(shape, vision, 13 * 23, frames_joined=2)
 
 
+def glm4v_moe(shape):
+    """As GLM-4.1V with a narrower gated MLP behind the projector. The first layer has one MLP, each other 128 experts of 1,408, of which a
+    token uses 8, and one for all."""
+    tower = replace(glm4v(shape).vision, projector_further=3 * 4096 * 10944)
+    language = replace(experts(shape, 128, 8, 1408), intermediate_size=9 * 1408, head_dim=128, dense_size=10944, dense_layers=(0,))
+    return PlannedModel(language, tower, 13 * 23, frames_joined=2)
+
+
 def video_llama_3(shape):
     """Of a clip of two frames, 640 x 360 pixels become 644 x 364, and the mean of 2 x 2 patches is one token."""
     tower = VisionShape(27, 1152, 4304, 26 * 46, 3 * 14 * 14, shape.hidden_size, 4, projector_means=True)
@@ -212,6 +220,9 @@ STATED = {
     "gemma-4-26b-a4b": (gemma4(llm(30, 2816, 2112 + 8 * 704, 16, 8, 262144), 2, router=128, unused_size=120 * 704), 25.8),
     "glm-4.1v-9b": (glm4v(llm(40, 4096, 13696, 32, 2, 151552)), 10.3),
     "glm-4.6v-flash": (glm4v(llm(40, 4096, 13696, 32, 2, 151552)), 10.3),
+    # The files of GLM-4.5V hold 107.71. Both pages say 106, and GLM-4.6V is taken to be as large.
+    "glm-4.5v": (glm4v_moe(llm(46, 4096, 10944, 96, 8, 151552)), 107.71092736),
+    "glm-4.6v": (glm4v_moe(llm(46, 4096, 10944, 96, 8, 151552)), 107.71092736),
     "videollama3-2b": (video_llama_3(llm(28, 1536, 8960, 12, 2, 151936)), 1.96),  # 3.92 GB of bfloat16
     "smolvlm2-256m": (smolvlm(llm(30, 576, 1536, 9, 3, 49280), 12, 768, 3072, 512, 16, 4), 0.256),
     "smolvlm2-500m": (smolvlm(llm(32, 960, 2560, 15, 5, 49280), 12, 768, 3072, 512, 16, 4), 0.507),

@@ -12,6 +12,7 @@ from transformers import LlavaOnevisionForConditionalGeneration
 
 from aim.bench.tiny_axes_models import (
     glm4v,
+    glm4v_moe,
     glm46v,
     minicpmv4_6,
     qwen2_5_omni,
@@ -178,6 +179,9 @@ TINY: dict[str, TinyFamily] = {
     "gemma3": TinyFamily(gemma3, gemma3_clip, gemma3_image, 25, lambda frames: 3 * frames, token_types="token_type_ids", windows=True),
     "gemma4": TinyFamily(gemma4, gemma4_clip, gemma4_image, 25, lambda frames: 4 * frames, token_types="mm_token_type_ids", windows=True),
     "glm4v": TinyFamily(glm4v, glm_clip, qwen_image, 35, lambda frames: 2 + 3 * -(-frames // 2), step=2, token_types="mm_token_type_ids"),
+    "glm4v_moe": TinyFamily(
+        glm4v_moe, glm_clip, qwen_image, 35, lambda frames: 2 + 3 * -(-frames // 2), step=2, token_types="mm_token_type_ids"
+    ),
     "glm46v": TinyFamily(glm46v, glm_clip, qwen_image, 35, lambda frames: 2 + 3 * -(-frames // 2), step=2, token_types="mm_token_type_ids"),
     "exaone4_5": TinyFamily(exaone4_5, qwen_clip, qwen_image, 35, lambda frames: 2, step=2, windows=True),
     "minicpmv4_6": TinyFamily(minicpmv4_6, minicpm_clip, minicpm_image, 35, lambda frames: 1 + 2 * frames, linear=True, packed=True),
@@ -234,10 +238,10 @@ def by_default(*, without: Callable[[str], bool], mark: pytest.MarkDecorator = p
 KEEPS_EVERY_LOGIT = {"video_llama_3", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "minicpmv4_6"}
 # Families that differ from another one in little, or of which a file of their own looks at what differs by default (Gemma, VideoLLaMA3).
 ALIKE = {"llava", "llava_next_video", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "gemma3", "gemma4", "glm4v", "glm46v", "video_llama_3"}
-ALIKE |= {"qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "exaone4_5", "minicpmv4_6", "perception_lm", "step3p7"}
+ALIKE |= {"glm4v_moe", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "exaone4_5", "minicpmv4_6", "perception_lm", "step3p7"}
 EACH = by_default(without=ALIKE.__contains__)
 # Each of these is another family with other weights or another processor. test_matrix.py and test_families_runtime.py have them in CI.
-VARIANTS = {"llava", "llava_next_video", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "glm46v"}
+VARIANTS = {"llava", "llava_next_video", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "glm4v_moe", "glm46v"}
 FAR_APART = [pytest.param(*one.values, marks=pytest.mark.every) if one.values[0] in VARIANTS else one for one in EACH]
 # For tests of what has little to do with the family: one with a plain prompt, and one whose positions have three axes.
 FEWER = by_default(without=lambda name: name not in {"llava_onevision", "qwen2_5_vl"}, mark=pytest.mark.every)

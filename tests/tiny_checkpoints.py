@@ -154,6 +154,7 @@ FOLDERS = {
         {"preprocessor_config.json": {**SQUARE, "resample": 2}},
     ),
     "glm4v": (GLM_TEMPLATE, GLM_MARKERS, {"video_preprocessor_config.json": QWEN3_PICTURES}),
+    "glm4v_moe": (GLM_TEMPLATE, GLM_MARKERS, {"video_preprocessor_config.json": QWEN3_PICTURES}),
     "glm46v": (GLM_TEMPLATE, GLM_MARKERS, {"video_preprocessor_config.json": QWEN3_PICTURES}),
     "video_llama_3": (
         QWEN3_TEMPLATE.replace("<|vision_start|>", "").replace("<|vision_end|>", "\n"),

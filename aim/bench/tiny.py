@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from aim.bench.tiny_axes_models import (
     glm4v,
+    glm4v_moe,
     glm46v,
     minicpmv4_6,
     qwen2_5_omni,
@@ -53,6 +54,7 @@ TINY_MODELS: dict[str, Callable[..., PreTrainedModel]] = {
     "gemma4": gemma4,
     "video_llama_3": video_llama_3,
     "glm4v": glm4v,
+    "glm4v_moe": glm4v_moe,
     "glm46v": glm46v,
     "exaone4_5": exaone4_5,
     "minicpmv4_6": minicpmv4_6,
@@ -82,6 +84,7 @@ TINY_PICTURES: dict[str, dict] = {
     "gemma4": {"max_soft_tokens": 70},
     "video_llama_3": _CLIP_PIXELS,
     "glm4v": _CLIP_PIXELS,
+    "glm4v_moe": _CLIP_PIXELS,
     "glm46v": _CLIP_PIXELS,
     "exaone4_5": _PIXELS,
     "minicpmv4_6": {"scale_resolution": 96},

@@ -6,6 +6,8 @@ import torch
 from transformers import (
     Glm4vConfig,
     Glm4vForConditionalGeneration,
+    Glm4vMoeConfig,
+    Glm4vMoeForConditionalGeneration,
     Glm46VConfig,
     Glm46VForConditionalGeneration,
     MiniCPMV4_6Config,
@@ -78,6 +80,15 @@ def glm4v(layers=6, seed=0, kinds=(Glm4vConfig, Glm4vForConditionalGeneration), 
 def glm46v(layers=6, seed=0, **text):
     """GLM-4.6V: as GLM-4.1V."""
     return glm4v(layers, seed, (Glm46VConfig, Glm46VForConditionalGeneration), **text)
+
+
+def glm4v_moe(layers=6, seed=0, **text):
+    """GLM-4.5V: as GLM-4.1V, with 5 experts in every LLM layer from the third on, of which a token uses 2, and one more that all use. Half
+    of a head's numbers are turned by their position."""
+    experts = {"n_routed_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "first_k_dense_replace": 2, "head_dim": 8}
+    half = {**MROPE, "mrope_section": [0, 1, 1], "partial_rotary_factor": 0.5}
+    given = {"model_type": "glm4v_moe_text", **experts, "rope_parameters": half, **text}
+    return glm4v(layers, seed, (Glm4vMoeConfig, Glm4vMoeForConditionalGeneration), **given)
 
 
 INTERLEAVED = {**MROPE, "mrope_interleaved": True}

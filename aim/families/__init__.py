@@ -7,6 +7,7 @@ from aim.families import (
     gemma3,
     gemma4,
     glm4v,
+    glm4v_moe,
     glm46v,
     internvl,
     llava,
@@ -46,6 +47,7 @@ FAMILIES: dict[str, Family] = {
     "gemma3": gemma3.FAMILY,
     "gemma4": gemma4.FAMILY,
     "glm4v": glm4v.FAMILY,
+    "glm4v_moe": glm4v_moe.FAMILY,
     "glm46v": glm46v.FAMILY,
 }
 # Those that transformers has not built in the shape that AIM reads before the release named here.
@@ -94,7 +96,6 @@ _ACROSS_PICTURES = (
     "All its visual tokens, and the markers around them, attend to one another in both directions across the whole prompt, by a mask that "
     "AIM cannot yet reduce."
 )
-_DENSE_FIRST = "It is GLM-4.1V with experts in all LLM layers but the first ones, and AIM has not been tried on it yet."
 
 # model type → why it cannot be reduced, or not yet (read off its code in transformers 5.23).
 REFUSED: dict[str, str] = {
@@ -102,7 +103,6 @@ REFUSED: dict[str, str] = {
     "qwen3_omni_moe": _BESIDE_A_TALKER,
     "granite4_vision": _ALWAYS_IN_TILES,
     "molmo2": _ACROSS_PICTURES,
-    "glm4v_moe": _DENSE_FIRST,
     "mistral3": _ROWS_APART,
     "mllama": _CROSS_ATTENTION,
     "idefics": _CROSS_ATTENTION,

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 import aim
 from aim.engine import copies, finite, seams, sequence
 from aim.engine.features import feature_inputs
+from aim.families import FAMILIES
 from aim.families.pixel_change import KnownChange
 from aim.kernels.tower_attention import TowerAttention
 from tests.tiny import AXES, TINY
@@ -51,7 +52,8 @@ def model(family):
         if type(module).__name__ == "Step3p7Experts":  # transformers itself waits here, to run the experts that are hit one by one
             module.forward = lambda hidden, *_chosen: hidden
     # On this device the product of all experts at once takes bfloat16 alone.
-    return model.bfloat16() if hasattr(model.config.text_config, "num_experts") else model
+    has_experts = FAMILIES[model.config.model_type].language_shape(model.config.text_config).unused_size > 0
+    return model.bfloat16() if has_experts else model
 
 
 def without_values(model, frames: int, per_frame: int, monkeypatch):

@@ -153,7 +153,7 @@ def test_the_layers_take_hidden_states_tables_mask_and_cache(parts, family):
     length = family.video_inputs()["input_ids"].shape[1]
     assert hidden.shape == (1, length, 32), "A layer's hidden states are not its first argument: pruning would cut something else."
     cosines, sines = given[seams.TABLES]
-    turned = 4 if family.linear else 8  # of a head's 8 numbers
+    turned = int(8 * parts.text_config.rope_parameters.get("partial_rotary_factor", 1))  # of a head's 8 numbers
     assert cosines.shape[-2:] == sines.shape[-2:] == (length, turned), (
         "`position_embeddings` are no [..., n, d]: they cannot be cut to match."
     )

@@ -64,7 +64,7 @@ def expected_prompt(name):
         frames = ",".join(f"Time {frame / 4:.1f}s:{'<|video_pad|>' * 32}" for frame in range(FRAMES))
         return chat % f"{frames}\n"
     if name.startswith("glm"):
-        times = ("0", "0", "1") if name == "glm4v" else ("0.0 seconds", "0.5 seconds", "1.0 seconds")
+        times = ("0.0 seconds", "0.5 seconds", "1.0 seconds") if name == "glm46v" else ("0", "0", "1")
         steps = (f"<|begin_of_image|>{'<|image|>' * (tokens // 3)}<|end_of_image|>{time}" for time in times)
         return f"<|user|>\n<|begin_of_video|>{''.join(steps)}<|end_of_video|>{QUESTION}<|assistant|>\n"
     return f"{START}system\nYou are a helpful assistant.{END}\n" + chat % f"<|vision_start|>{'<|video_pad|>' * tokens}<|vision_end|>"

@@ -1,11 +1,11 @@
-"""GLM-4.1V: a clip goes in as images, one for each step, which is what the model makes of a video; sizes are its processor's."""
+"""GLM-4.1V and GLM-4.5V: a clip goes in as images, one for each step, as the model takes a video apart; sizes are its processor's."""
 
+import importlib
 import math
 
 import numpy as np
 import pytest
 import torch
-from transformers.models.glm4v import modeling_glm4v as source
 from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
 from transformers.models.glm4v.video_processing_glm4v import Glm4vVideoProcessor
 
@@ -17,6 +17,7 @@ from tests.tiny import IMAGE, TINY
 from tests.tiny_checkpoints import COMMON
 
 FAMILY = FAMILIES["glm4v"]
+NAMES = ["glm4v", pytest.param("glm4v_moe", marks=pytest.mark.whole)]
 
 
 def as_video(inputs):
@@ -26,9 +27,10 @@ def as_video(inputs):
     return {"input_ids": ids, "attention_mask": inputs["attention_mask"], **video, "mm_token_type_ids": 2 * (ids == IMAGE).int()}
 
 
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("method", [aim.Full(), aim.AIM(merge_ratio=0.5, l1=2, l2=5), aim.PruMerge(keep_ratio=0.4)], ids=lambda m: m.name)
-def test_a_clip_as_images_says_what_the_stock_model_says_of_the_video(method):
-    model, inputs = TINY["glm4v"].model(), TINY["glm4v"].video_inputs(5)
+def test_a_clip_as_images_says_what_the_stock_model_says_of_the_video(method, name):
+    model, inputs = TINY[name].model(), TINY[name].video_inputs(5)
     video = as_video(inputs)
     with torch.no_grad():
         assert torch.equal(model(**inputs).logits, model(**video).logits)
@@ -84,11 +86,13 @@ def test_a_clip_and_an_image_do_not_fit_into_one_prompt():
         model(**both)
 
 
-def test_tokens_receive_what_their_patches_do(monkeypatch):
-    model, inputs = TINY["glm4v"].model(), TINY["glm4v"].video_inputs(6)
+@pytest.mark.parametrize("name", NAMES)
+def test_tokens_receive_what_their_patches_do(name, monkeypatch):
+    model, inputs = TINY[name].model(), TINY[name].video_inputs(6)
+    source = importlib.import_module(type(model).__module__)
     pixels = {name: inputs[name] for name in ("pixel_values", "image_grid_thw")}
     with torch.no_grad():
-        [seen] = FAMILY.encode(model, pixels).features["image"].attentions
+        [seen] = FAMILIES[name].encode(model, pixels).features["image"].attentions
     maps, original = [], source.eager_attention_forward
 
     def recording(*args, **kwargs):
@@ -103,3 +107,15 @@ def test_tokens_receive_what_their_patches_do(monkeypatch):
     expected = torch.stack([chunk.mean((0, 1)).view(35, 4).sum(1) for chunk in maps[-3:]])
     torch.testing.assert_close(seen.received, expected, rtol=1e-4, atol=1e-7)
     assert seen.keys.shape == (3, 35, 32) and seen.heads == 4
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("dense", [0, 2, 8])
+def test_a_plan_counts_the_experts_that_begin_behind_the_first_layers(dense):
+    """Against the matrices of a tiny model of 6 layers."""
+    model = TINY["glm4v_moe"].model(first_k_dense_replace=dense)
+    layers, shape = model.model.language_model.layers, FAMILIES["glm4v_moe"].language_shape(model.config.text_config)
+    assert shape.dense_layers == tuple(number for number, layer in enumerate(layers) if not hasattr(layer.mlp, "experts"))
+    assert shape.weights == sum(value.numel() for value in layers.parameters() if value.dim() > 1)
+    met = 3 * 64 if dense > 5 else 3 * (2 + 1) * 24 + 5  # of the last layer: one MLP, or two experts, one for all and the choice
+    assert shape.of(5).mlp_weights == 32 * met

@@ -30,7 +30,7 @@ def test_a_published_model_is_planned_with_the_shapes_its_authors_state(name):
 
 
 # Those that are like the first of another family.
-ALIKE_MADE = {"exaone4_5", "minicpmv4_6", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker"}
+ALIKE_MADE = {"exaone4_5", "glm4v_moe", "minicpmv4_6", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker"}
 
 
 def _is_slow(name: str) -> bool:
