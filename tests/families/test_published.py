@@ -117,7 +117,7 @@ def test_under_quantisation_the_matrices_of_the_llms_layers_change_and_no_others
     assert all(any(path == module or path.startswith(f"{module}.") for path in matrices) for module in kept)
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=pytest.mark.whole if kind in ALIKE_MADE else ()) for kind in FAMILIES])
 def test_the_picture_settings_make_what_the_published_towers_take(kind):
     family = FAMILIES[kind]
     for model in family.published:
