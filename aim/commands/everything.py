@@ -89,7 +89,7 @@ def _recommended(session: Session) -> dict:
     clips = session.held_out
     validation = session.evaluation(session.run([recommended.FULL, *recommended.candidates()], clips, "validation"))
     setting = recommended.chosen(validation)
-    test = setting and session.evaluation(session.run([recommended.FULL, setting], clips))
+    test = session.evaluation(session.run([recommended.FULL, setting], clips)) if setting else None
     head = stored.about(recommended.FILE, session.weights) | {"clips": clips}
     return head | recommended.recommended_report(validation, setting, test)
 

@@ -95,11 +95,11 @@ def build_knobs(vlm, example: Example | None, opening: dict[str, Any] | None = N
             ratio, *layers = (name for name in FIRST if name in METHOD_KNOBS)
             parts[ratio] = control(ratio)
         with gr.Column(elem_classes="aim-rest"):
-            named = list(presets_of(vlm))
+            named, found = list(presets_of(vlm)), recommended.recommendation() if vlm.is_bundled else None
             with gr.Column(elem_classes="aim-presets"):
                 parts["preset"] = gr.Radio(named, value="Paper", label="Preset", show_label=False, container=False, elem_id="preset")
-                if recommended.NAME in named:
-                    gr.HTML(f'<p class="aim-help">{escape(recommended.why(recommended.recommendation()))}</p>', elem_id="recommended")
+                if found:
+                    gr.HTML(f'<p class="aim-help">{escape(recommended.why(found))}</p>', elem_id="recommended")
             known_plan = opening["plan"] if opening and vlm.is_bundled else None
             first_plan = known_plan or plan(vlm, example.question if example else None, *(first[name] for name in PLANNED))
             parts["plan"] = gr.HTML(first_plan, elem_id="plan")
