@@ -58,9 +58,11 @@ def standing_still(family):
     """A clip in which each frame, or step of frames, is the one before it with a little noise."""
     inputs = family.video_inputs(8)
     name = next(name for name in inputs if name.startswith("pixel_values"))
-    pixels = inputs[name].view(8 // family.step, -1)
+    # Frame by frame: [frames, values of one], or where all pictures stand in one row [values, frames, values].
+    row = inputs[name].flatten(0, -2) if family.packed else inputs[name].view(1, -1)
+    pixels = row.unflatten(-1, (8 // family.step, -1))
     torch.manual_seed(0)
-    still = pixels[:1] + 0.02 * torch.randn_like(pixels)
+    still = pixels[:, :1] + 0.02 * torch.randn_like(pixels)
     return {**inputs, name: still.reshape(inputs[name].shape)}
 
 
