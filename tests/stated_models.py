@@ -89,6 +89,14 @@ def perception_lm(shape, *tower, **further):
     return PlannedModel(shape, VisionShape(*tower, 32 * 32, 3 * 14 * 14, shape.hidden_size, **further), 16 * 16)
 
 
+def granite4_vision(shape):
+    """Of windows of 8 x 8 patches, 4 x 4 means ask one another, and then the patches. Eight projectors are each a layer of that, with two
+    attentions and an MLP of 3,072, and a matrix; the first of its matrices on means counts by itself."""
+    further = (4 + 2 + 2 * 4 - 1) * 1152**2 + 2 * 1152 * (16 + 64 + 3072)
+    tower = VisionShape(27, 1152, 4304, 24 * 24, 3 * 16 * 16, 2560, 4, 1152, projectors=8, projector_means=True, projector_further=further)
+    return PlannedModel(shape, tower, 12 * 12)
+
+
 def step3p7(shape):
     """52 x 52 patches become 13 x 13 tokens by two convolutions of 3 x 3 with steps of 2, to 3,072 and 6,144 numbers, and a matrix.
     Three of four layers have 96 heads in place of 64, and each head a gate; the first three have no experts, the others one for all."""
@@ -203,6 +211,8 @@ STATED = {
     "perception-lm-1b": (perception_lm(llm(16, 2048, 8192, 32, 8, 128256), 23, 1024, 4096, other_tokens=1), 1.236 + 0.298),
     "perception-lm-3b": (perception_lm(llm(28, 3072, 8192, 24, 8, 128256), 47, 1536, 8960), 3.213 + 1.755),
     "perception-lm-8b": (perception_lm(llm(32, 4096, 14336, 32, 8, 128256), 47, 1536, 8960), 8.03 + 1.763),
+    # Its page states an LLM of 3.4, and 0.6 for tower and projectors.
+    "granite-vision-4.1-4b": (granite4_vision(llm(40, 2560, 8192, 40, 8, 100353)), 4.0),
     # An LLM of 196 and a tower of 1.8, as its page states. The layers that guess ahead are not loaded.
     "step-3.7-flash": (step3p7(llm(45, 4096, 11264, 64, 8, 128896)), 198),
     "internvl3-1b": (internvl3(llm(24, 896, 4864, 14, 2, 151674)), 0.938),

@@ -8,7 +8,7 @@ from inspect import signature
 
 import pytest
 import torch
-from transformers import LlavaOnevisionForConditionalGeneration
+from transformers import DynamicCache, LlavaOnevisionForConditionalGeneration
 
 from aim.bench.tiny_axes_models import (
     glm4v,
@@ -31,6 +31,7 @@ from aim.bench.tiny_models import (
     exaone4_5,
     gemma3,
     gemma4,
+    granite4_vision,
     internvl,
     llava,
     llava_next_video,
@@ -51,6 +52,8 @@ from tests.tiny_inputs import (
     gemma4_clip,
     gemma4_image,
     glm_clip,
+    granite_clip,
+    granite_image,
     internvl_clip,
     internvl_image,
     llava_clip,
@@ -188,6 +191,7 @@ TINY: dict[str, TinyFamily] = {
     "qwen2_5_omni_thinker": TinyFamily(qwen2_5_omni, omni_clip, qwen_image, 35, lambda frames: 2, step=2),
     "qwen3_omni_moe_thinker": TinyFamily(qwen3_omni_moe, omni_clip, qwen_image, 35, lambda frames: 2, step=2),
     "perception_lm": TinyFamily(perception_lm, llava_next_video_clip, perception_image, 25, lambda frames: 0),
+    "granite4_vision": TinyFamily(granite4_vision, granite_clip, granite_image, 25, lambda frames: 2 * frames),
     "step3p7": TinyFamily(step3p7, step_clip, step_image, 25, lambda frames: 2 * frames, windows=True),
 }
 TINY = {name: family for name, family in TINY.items() if name in FAMILIES}  # this release of transformers may be too old for some
@@ -203,8 +207,25 @@ def clip_inputs(frames=4, seed=0, before=3, after=6):
 
 def pictures_of(inputs: dict) -> dict:
     """What of a prompt's inputs its pictures are."""
-    kinds = ("pixel", "target_sizes", "video_grid", "video_merge", "video_position", "image_grid", "image_merge", "num_frames")
+    kinds = (
+        "pixel",
+        "target_sizes",
+        "video_grid",
+        "video_merge",
+        "video_position",
+        "image_grid",
+        "image_merge",
+        "image_sizes",
+        "num_frames",
+    )
     return {name: value for name, value in inputs.items() if name.startswith(kinds)}
+
+
+def tokens_of(made):
+    """The features of a model's pictures; where they come in levels by LLM layer, those of all levels side by side."""
+    if made.pooler_output is not None:
+        return made.pooler_output
+    return [torch.cat(levels, dim=-1) for levels in zip(*(level for _, level in made.deepstack_features), strict=True)]
 
 
 def both_kinds(tiny):
@@ -236,9 +257,19 @@ def by_default(*, without: Callable[[str], bool], mark: pytest.MarkDecorator = p
 
 # Those whose stock models give the logits of every token, whatever they are asked for.
 KEEPS_EVERY_LOGIT = {"video_llama_3", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "minicpmv4_6"}
+# Those whose stock models keep no cache in a forward but one that they are given.
+MAKES_NO_CACHE = {"granite4_vision"}
+
+
+def own_cache(model) -> dict:
+    """The argument of a first forward by which a model keeps a cache, where it makes none by itself."""
+    return {"past_key_values": DynamicCache(config=model.config.text_config)} if model.config.model_type in MAKES_NO_CACHE else {}
+
+
 # Families that differ from another one in little, or of which a file of their own looks at what differs by default (Gemma, VideoLLaMA3).
 ALIKE = {"llava", "llava_next_video", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "gemma3", "gemma4", "glm4v", "glm46v", "video_llama_3"}
 ALIKE |= {"glm4v_moe", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "exaone4_5", "minicpmv4_6", "perception_lm", "step3p7"}
+ALIKE |= {"granite4_vision"}
 EACH = by_default(without=ALIKE.__contains__)
 # Each of these is another family with other weights or another processor. test_matrix.py and test_families_runtime.py have them in CI.
 VARIANTS = {"llava", "llava_next_video", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "glm4v_moe", "glm46v"}

@@ -61,6 +61,12 @@ PERCEPTION_TEMPLATE = (
     "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}<|eot_id|>{% endfor %}"
     "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
 )
+GRANITE_TEMPLATE = (
+    "{% for message in messages %}<|start_of_role|>{{ message['role'] }}<|end_of_role|>{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>\n{% endif %}{% endfor %}{% for part in message['content'] %}{% if part['type'] == 'text' %}"
+    "{{ part['text'] }}{% endif %}{% endfor %}<|end_of_text|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|start_of_role|>assistant<|end_of_role|>{% endif %}"
+)
 STEP_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}{% if part['type'] == 'image' %}"
     "<im_patch>{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
@@ -147,6 +153,11 @@ FOLDERS = {
         GEMMA4_TEMPLATE,
         {95: "<|image>", 96: "<image|>", IMAGE: "<|image|>", VIDEO: "<|video|>"},
         {"processor_config.json": {"video_processor": {"max_soft_tokens": 70}, "image_processor": {"max_soft_tokens": 280}}},
+    ),
+    "granite4_vision": (
+        GRANITE_TEMPLATE,
+        {90: "<|start_of_role|>", 91: "<|end_of_role|>", 92: "<|end_of_text|>", IMAGE: "<image>"},
+        {"preprocessor_config.json": {**SQUARE, "crop_size": {"height": 40, "width": 40}}},
     ),
     "step3p7": (
         STEP_TEMPLATE,

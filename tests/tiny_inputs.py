@@ -70,6 +70,17 @@ def gemma3_image(generator) -> Part:
     return gemma3_clip(1, generator)
 
 
+def granite_clip(frames: int, generator) -> Part:
+    """Whole views, each with its newline, on lines of their own."""
+    ids = ([IMAGE] * 26 + [NEWLINE]) * frames
+    pixels = torch.randn(frames, 3, 40, 40, generator=generator)
+    return ids, {"pixel_values": pixels, "image_sizes": torch.tensor([[30, 50]] * frames)}
+
+
+def granite_image(generator) -> Part:
+    return granite_clip(1, generator)
+
+
 def step_clip(frames: int, generator) -> Part:
     return [95, *[IMAGE] * 25, 96] * frames, {"pixel_values": torch.randn(frames, 3, 40, 40, generator=generator)}
 

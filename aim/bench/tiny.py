@@ -24,6 +24,7 @@ from aim.bench.tiny_models import (
     exaone4_5,
     gemma3,
     gemma4,
+    granite4_vision,
     internvl,
     llava,
     llava_next_video,
@@ -60,6 +61,7 @@ TINY_MODELS: dict[str, Callable[..., PreTrainedModel]] = {
     "minicpmv4_6": minicpmv4_6,
     "perception_lm": perception_lm,
     "step3p7": step3p7,
+    "granite4_vision": granite4_vision,
 }
 
 _SQUARE = {"size": {"height": 40, "width": 40}}
@@ -90,6 +92,7 @@ TINY_PICTURES: dict[str, dict] = {
     "minicpmv4_6": {"scale_resolution": 96},
     "perception_lm": _SQUARE,
     "step3p7": _SQUARE,
+    "granite4_vision": _SQUARE,
 }
 
 # This release of transformers may be too old for some.

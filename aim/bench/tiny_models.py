@@ -13,6 +13,8 @@ from transformers import (
     Gemma3ForConditionalGeneration,
     Gemma4Config,
     Gemma4ForConditionalGeneration,
+    Granite4VisionConfig,
+    Granite4VisionForConditionalGeneration,
     InternVLConfig,
     InternVLForConditionalGeneration,
     LlavaConfig,
@@ -244,3 +246,32 @@ def step3p7(layers=6, seed=0, **text):
     for convolution in (model.model.vision_model.downsampler1, model.model.vision_model.downsampler2):
         torch.nn.init.normal_(convolution.weight, std=0.03)  # else the features are a hundred times as large as a word's embedding
     return model
+
+
+def granite4_vision(layers=6, seed=0, **text):
+    """Granite 4 Vision with 5 x 5 tokens a view (10 x 10 patches), whose features enter before five of its layers and not before one.
+
+    Its config names no size for tiles but nothing, so that the stock model takes the whole view of a picture by itself.
+    """
+    scales = {"embedding_multiplier": 3.0, "attention_multiplier": 0.3, "residual_multiplier": 0.5, "logits_scaling": 2.0}
+    joiner = {"num_hidden_layers": 1, "intermediate_size": 64, "cross_attention_frequency": 1, "use_qformer_text_input": False}
+    config = Granite4VisionConfig(
+        text_config={**TEXT, "num_hidden_layers": layers, **scales, **text},
+        vision_config={
+            "model_type": "siglip_vision_model",
+            **VISION,
+            "hidden_size": 64,
+            "image_size": 40,
+            "patch_size": 4,
+            "num_hidden_layers": 3,
+            "vision_use_head": False,
+        },
+        qformer_config={"model_type": "blip_2_qformer", **joiner},
+        image_token_index=IMAGE,
+        image_grid_pinpoints=[[0, 0]],
+        downsample_rate="1/2",
+        vision_feature_select_strategy="full",
+        deepstack_layer_map=[[-3, 2], [-1, 0]],
+        spatial_target_layers=[1, 3, 5],
+    )
+    return ready(Granite4VisionForConditionalGeneration, config, seed)

@@ -94,8 +94,8 @@ def visual_tokens(model: PreTrainedModel, work: Workload) -> Iterator[None]:
             kwargs[seams.EMBEDDINGS].index_copy_(1, places, tokens[None])
         return args, kwargs
 
-    def tell(_module: nn.Module, args: tuple, kwargs: dict):
-        return args, kwargs | sizes if kwargs[seams.IDS].shape[1] > 1 else kwargs
+    def tell(module: nn.Module, args: tuple, kwargs: dict):
+        return args, kwargs | sizes if seams.named(module, args, kwargs)[seams.IDS].shape[1] > 1 else kwargs
 
     hooks = [
         parts.core.register_forward_pre_hook(tell, with_kwargs=True),

@@ -80,12 +80,13 @@ class Prefill:
         Raises:
             Refusal: as `Sequence.merge`.
         """
+        kwargs, self.deepstack = DeepStack.taken(kwargs, self.rows, seams.word_scale(self.parts))
         embeddings = kwargs[seams.EMBEDDINGS]
         tower = {kind: seen for kind, seen in tower.items() if seen.received.numel() == self._encoded(kind)}
         known = {kind: partial(change.of, self._encoded(kind)) for kind, change in changes.items()}
         with self.watch.measure("merge"), exact_products():
             entered, origins = [], []
-            for row, patches in zip(self.rows, embeddings, strict=True):
+            for row, patches in zip(self.rows, self.deepstack.shown(embeddings), strict=True):
                 padding = row.prompt.padding
                 merged = row.merge(self.method, patches[padding:], tower, known, self.finite)
                 if merged is None:
@@ -93,9 +94,9 @@ class Prefill:
                 entered.append(merged[0])
                 origins.append(merged[1])
                 row.targets = self.method.runs_on(row.trace.num_layers, len(row.alive), self.attending[0])
+            entered = self.deepstack.entering(embeddings, entered, origins)
             untouched = len(self.rows) == 1 and entered[0].shape[0] == embeddings.shape[1]
             embeddings = embeddings if untouched else padded(entered, dim=0)
-        kwargs, self.deepstack = DeepStack.taken(kwargs, self.rows)
         self.entry = [row.length for row in self.rows]
         positions = self._positions(kwargs.get(seams.POSITIONS), origins, kwargs[seams.EMBEDDINGS])
         mask = torch.ones(embeddings.shape[:2], dtype=torch.long, device=embeddings.device)

@@ -41,9 +41,11 @@ MASK = "attention_mask"
 POSITIONS = "position_ids"
 OLD_CACHE = "past_key_values"
 CACHE = "cache" if "cache" in {item.name for item in fields(BaseModelOutputWithPast)} else OLD_CACHE  # "cache" since transformers 5.24
-# ... of the text model, some of which add further visual features (DeepStack) to the tokens that a mask names, layer by layer...
+# ... of the text model, some of which add further visual features (DeepStack) to the tokens that a mask names: a list, behind the first
+# layers, or a table, before the layers that it names. With the table the visual tokens themselves enter as zeros...
 EMBEDDINGS = "inputs_embeds"
 DEEPSTACK, DEEPSTACK_MASK = "deepstack_visual_embeds", "visual_pos_masks"
+DEEPSTACK_TABLE, DEEPSTACK_TABLE_MASK = "deepstack_features", "vision_mask"
 # ... and of its layers: hidden states [B, n, C], and the cosines and sines [B, n, d] of the rotary embedding.
 HIDDEN = "hidden_states"
 TABLES = "position_embeddings"
@@ -52,7 +54,7 @@ SHARED_KEYS = "shared_kv_states"  # a table in which some text models' attention
 # Arguments that an attention layer may hand to its attention function, and that SDPA would silently ignore.
 UNSERVED_ARGUMENTS = {"s_aux": "attention sinks", "softcap": "soft-capping"}
 WHOLE_PROMPT, WINDOW, LINEAR = "full_attention", "sliding_attention", "linear_attention"
-AUDIO_TOWER = "audio_tower"  # encodes sounds, which AIM never gives
+APART = ("audio_tower", "qformer")  # encodes sounds, which AIM never gives; joins patches behind the vision tower
 
 
 def attention(
@@ -161,6 +163,11 @@ def parts_of(model: PreTrainedModel) -> Parts:
     core: Any = model.model
     language_model = core.text_model if hasattr(core, "text_model") else core.language_model
     return Parts(model, core, language_model, language_model.layers, language_model.rotary_emb)
+
+
+def word_scale(parts: Parts) -> float:
+    """What the text model itself multiplies the embeddings by that it is given."""
+    return float(getattr(parts.language_model, "embedding_multiplier", 1.0))
 
 
 def missing(parts: Parts) -> list[str]:
@@ -272,9 +279,9 @@ def cache_of(output: Any) -> DynamicCache | None:
 
 
 def transformer_layers(model: nn.Module) -> list[nn.Module]:
-    """Every transformer layer of a model that pictures and words pass through, including those of its vision tower."""
-    unheard = {part for name, tower in model.named_modules() if name.endswith(AUDIO_TOWER) for part in tower.modules()}
-    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer) and module not in unheard]
+    """Every transformer layer of a model's text model and vision tower."""
+    apart = {part for name, module in model.named_modules() if name.endswith(APART) for part in module.modules()}
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer) and module not in apart]
 
 
 def runs_twice(layer: Any) -> bool:

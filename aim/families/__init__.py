@@ -9,6 +9,7 @@ from aim.families import (
     glm4v,
     glm4v_moe,
     glm46v,
+    granite4_vision,
     internvl,
     llava,
     llava_next_video,
@@ -49,6 +50,7 @@ FAMILIES: dict[str, Family] = {
     "glm4v": glm4v.FAMILY,
     "glm4v_moe": glm4v_moe.FAMILY,
     "glm46v": glm46v.FAMILY,
+    "granite4_vision": granite4_vision.FAMILY,
 }
 # Those that transformers has not built in the shape that AIM reads before the release named here.
 _SINCE = {
@@ -69,10 +71,6 @@ _BESIDE_A_TALKER = (
     "of the checkpoint."
 )
 _TOO_OLD = "AIM reads it in the shape that transformers gives it since release {}: `pip install -U transformers`."
-_ALWAYS_IN_TILES = (
-    "It knows no videos and takes no picture without tiles, so a frame would be two grids of different sizes, and AIM reads one a frame. "
-    "Besides, its visual tokens enter the LLM empty and get their features before several of its layers, which AIM cannot yet reduce."
-)
 _CROSS_ATTENTION = "Its LLM looks at pictures through cross-attention layers, so its prompt holds no visual tokens to reduce."
 _ROWS_APART = (
     "The rows of a picture stand apart in its prompt, with a token of another kind behind each, and AIM reads a picture as one run of "
@@ -101,7 +99,6 @@ _ACROSS_PICTURES = (
 REFUSED: dict[str, str] = {
     "qwen2_5_omni": _BESIDE_A_TALKER,
     "qwen3_omni_moe": _BESIDE_A_TALKER,
-    "granite4_vision": _ALWAYS_IN_TILES,
     "molmo2": _ACROSS_PICTURES,
     "mistral3": _ROWS_APART,
     "mllama": _CROSS_ATTENTION,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -21,7 +22,13 @@ class _Passes(threading.local):
         self.tiled = False
 
 
-def watch_clips_and_images(model, callback: Callable, watch_patches: Callable, pool: Callable[[Tensor], Tensor]) -> list:
+def watch_clips_and_images(
+    model,
+    callback: Callable,
+    watch_patches: Callable,
+    pool: Callable[[Tensor], Tensor] = lambda values: values,
+    tiled: Callable[[Any, dict], bool] = has_tiles,
+) -> list:
     """Hook a tower of which only the model's inputs tell what it saw.
 
     A forward call has these inputs before the tower runs. `generate` encodes first, so what is recorded waits until the inputs come. Of
@@ -31,6 +38,7 @@ def watch_clips_and_images(model, callback: Callable, watch_patches: Callable, p
         callback: gets a `TowerAttention` for each clip or group of images.
         watch_patches: (model, callback) → hook handles; that callback gets the attention of the patches, before they are pooled.
         pool: values of the patches of a clip's frames [F, P, D] → [F, T, D].
+        tiled: (config, keyword arguments of a forward) → whether these hold an image in tiles.
     """
     config, state = model.config, _Passes()
 
@@ -41,7 +49,7 @@ def watch_clips_and_images(model, callback: Callable, watch_patches: Callable, p
             callback(seen)
 
     def on_inputs(_module, _args: tuple, kwargs: dict) -> None:
-        state.tiled = has_tiles(config, kwargs)
+        state.tiled = tiled(config, kwargs)
         pixels = {"image": kwargs.get("pixel_values"), "video": kwargs.get("pixel_values_videos")}
         state.coming = [kind for kind, values in pixels.items() if values is not None]
         made = kwargs.get("mm_encoder_outputs") or {}

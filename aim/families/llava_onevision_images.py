@@ -23,7 +23,7 @@ def images(config, inputs: dict) -> Reader:
     made = (inputs.get("mm_encoder_outputs") or {}).get("image")
     pictures: Iterator[Picture]
     if made is not None:
-        pictures = (_featured_picture(config, of_one) for of_one in made.pooler_output)
+        pictures = (featured_picture(tower_side(config), of_one) for of_one in made.pooler_output)
     else:
         pictures = _sized_pictures(config, inputs.get("image_sizes"), inputs.get("batch_num_images"))
 
@@ -44,44 +44,43 @@ def _sized_pictures(config, sizes: Tensor | None, counts: Tensor | None) -> Iter
     listed = [] if sizes is None else sizes.tolist()
     alone = [True] * len(listed) if counts is None else [count == 1 for count in counts.tolist() for _ in range(count)]
     for size, is_tiled in zip(listed, alone, strict=True):
-        yield _tiled_picture(config, *tile_grid(config, *size)) if is_tiled else _whole_picture(config)
+        side = tower_side(config)
+        yield tiled_picture(side, *tile_grid(config, side, *size)) if is_tiled else plain_picture(1, side, side, separators=1)
 
 
-def _featured_picture(config, tokens: Tensor) -> Picture:
-    """A picture by its features [length, C], as `generate` does not pass the sizes on. The newline ends every row, so it comes last."""
-    base = tower_side(config) ** 2
+def featured_picture(side: int, tokens: Tensor) -> Picture:
+    """A picture by its features [length, C], as `generate` does not pass the sizes on. The newline ends every row, so it comes last.
+
+    Its whole view has `side` x `side` tokens.
+    """
+    base = side**2
     newlines = int((tokens[base:] == tokens[-1]).all(-1).sum())
     columns = (len(tokens) - base) // newlines - 1
-    return _tiled_picture(config, newlines, columns) if columns else _whole_picture(config)
+    return tiled_picture(side, newlines, columns) if columns else plain_picture(1, side, side, separators=1)
 
 
-def _whole_picture(config) -> Picture:
-    return plain_picture(1, tower_side(config), tower_side(config), separators=1)
-
-
-def _tiled_picture(config, rows: int, columns: int) -> Picture:
-    """The whole image, and then its enlarged copy of rows x columns, with a newline token behind each row."""
-    base = tower_side(config)
+def tiled_picture(base: int, rows: int, columns: int) -> Picture:
+    """The whole image of base x base tokens, and then its enlarged copy of rows x columns, with a newline token behind each row."""
     whole = plain_picture(1, base, base)
     rows_start = base * base + torch.arange(rows)[:, None] * (columns + 1)
     places = (rows_start + torch.arange(columns)).flatten()
     return Picture((*whole.grids, Grid(1, rows, columns)), (*whole.places, places), base * base + rows * (columns + 1))
 
 
-def tile_grid(config, height: int, width: int) -> tuple[int, int]:
-    """(rows, columns) of tokens of an image's enlarged copy, for an image of height x width pixels.
+def tile_grid(config, side: int, height: int, width: int) -> tuple[int, int]:
+    """(rows, columns) of tokens of an image's enlarged copy, for an image of height x width pixels and tiles of side x side tokens.
 
     Its tiles lie side by side, without the padding that fills them up. Where they are more than about the number of tiles that
     `vision_aspect_ratio` names ("anyres_max_9" → 9), the copy is reduced.
     """
-    side, tile = tower_side(config), config.vision_config.image_size
+    tile = config.vision_config.image_size
     best = select_best_resolution((height, width), config.image_grid_pinpoints)
     rows, columns = (length // tile * side for length in best)
     if width / height > columns / rows:
         rows -= (rows - int(round(height * (columns / width), 7))) // 2 * 2
     else:
         columns -= (columns - int(round(width * (rows / height), 7))) // 2 * 2
-    bound = getattr(config, "vision_aspect_ratio", None)  # LLaVA-NeXT-Video has none
+    bound = getattr(config, "vision_aspect_ratio", None)  # LLaVA-NeXT-Video and Granite have none
     if bound is None:
         return rows, columns
     ratio = math.sqrt(rows * columns / (int(bound.removeprefix("anyres_max_")) * side**2))

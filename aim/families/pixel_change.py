@@ -105,6 +105,13 @@ def tells_change(encoded: Encoded) -> bool:
     return all(hasattr(made, "pixel_change") for made in encoded.features.values())
 
 
+def _tokens_in(output: Any) -> Any:
+    """The features of a model's pictures, or None. Where they come in levels, by LLM layer, those of one level."""
+    tokens = getattr(output, "pooler_output", None)
+    levels = getattr(output, "deepstack_features", None)
+    return levels[0][1] if tokens is None and levels else tokens
+
+
 @contextmanager
 def keeping_pixels(core: nn.Module, family: Family, config: Any, names: dict[str, str]) -> Iterator[None]:
     """A block in which what a model makes of pixels holds on to them. `generate` encodes them before the forward, and drops them.
@@ -120,7 +127,7 @@ def keeping_pixels(core: nn.Module, family: Family, config: Any, names: dict[str
         def keep(*args: Any, **kwargs: Any) -> Any:
             output = encode(*args, **kwargs)
             pixels = args[0] if args else kwargs.get(name)
-            tokens = getattr(output, "pooler_output", None)
+            tokens = _tokens_in(output)
             if isinstance(pixels, Tensor) and tokens is not None:
                 made = sum(part.shape[:-1].numel() for part in tokens)
                 output.pixel_change = GivenPixels(family, config, pixels, made)

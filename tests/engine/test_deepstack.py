@@ -138,3 +138,81 @@ def test_beams_and_several_answers_equal_stock_where_nothing_is_dropped(tiny, mo
                 answers.append(model.generate(**inputs, **options))
     assert torch.equal(answers[0], stock) and answers[1].shape == stock.shape
     assert len({str(record.tokens_per_layer) for record in trace.prompts}) == 1 < len(trace.prompts)
+
+
+# Granite 4 Vision: visual tokens enter as zeros, and features are added before layers that the config names, to newlines too.
+@pytest.fixture(scope="module")
+def granite():
+    return TINY["granite4_vision"].model()
+
+
+def granite_logits(model, stock, embeddings, named, levels):
+    """The stock text model, called by hand with features [tokens, C] for the tokens `named` [n], and its head."""
+    with torch.no_grad():
+        hidden = model.model.language_model(
+            inputs_embeds=embeddings[None],
+            position_ids=torch.arange(len(named))[None],
+            attention_mask=torch.ones(1, len(named), dtype=torch.long),
+            vision_mask=named[None, :, None],
+            deepstack_features=levels,
+            use_cache=False,
+        ).last_hidden_state
+        return model.lm_head(hidden) / model.config.text_config.logits_scaling
+
+
+@pytest.mark.parametrize("kind", ["video", "images"])
+@pytest.mark.parametrize(
+    "method",
+    [aim.AIM(merge_ratio=0.4, l1=6, l2=7), aim.ToMe(merge_ratio=0.4), aim.PruMerge(keep_ratio=0.4)],
+    ids=lambda method: method.name,
+)
+def test_where_tokens_enter_as_zeros_the_first_level_is_merged_and_the_others_are_means(granite, method, kind, monkeypatch):
+    tiny, merged = TINY["granite4_vision"], []
+    inputs = tiny.video_inputs() if kind == "video" else tiny.image_inputs()
+    stock = stock_arguments(granite, inputs)
+    merge_on = type(method).merge_on
+
+    def watched(self, grid, patches, *given):
+        merged.append((patches, merge_on(self, grid, patches, *given)))
+        return merged[-1][1]
+
+    monkeypatch.setattr(type(method), "merge_on", watched)
+    with torch.no_grad(), aim.reduce(granite, method) as trace:
+        reduced = granite(**inputs, use_cache=False).logits
+    named, table = stock["vision_mask"][0, :, 0], stock["deepstack_features"]
+    places = named.nonzero().flatten()
+    newlines = torch.arange(len(places)) % 26 == 25
+    patches = {layer: level[~newlines] for layer, level in table.items()}
+    assert sorted(table) == [0, 1, 2, 3, 5] and torch.equal(torch.cat([seen.flatten(0, 1) for seen, _ in merged]), patches[0])
+    # Stock without the patches that are no anchors. What is left of the placeholders are anchors and newlines, in their order.
+    anchors = places[~newlines][trace.anchors]
+    keep = torch.cat([(~named).nonzero().flatten(), places[newlines], anchors]).sort().values
+    rank = {int(place): number for number, place in enumerate(anchors)}
+    groups = trace.assignment.flatten()
+    own = torch.cat([result.tokens for _, result in merged])
+    levels = {}
+    for layer, level in table.items():
+        means = own if layer == 0 else torch.stack([patches[layer][groups == number].mean(0) for number in range(len(anchors))])
+        rows = {int(place): level[number] for number, place in enumerate(places) if newlines[number]}
+        rows |= {place: means[number] for place, number in rank.items()}
+        levels[layer] = torch.stack([rows[place] for place in keep.tolist() if place in rows])
+    expected = granite_logits(granite, stock, stock["inputs_embeds"][0, keep], named[keep], levels)
+    assert len(anchors) < len(groups) and not stock["inputs_embeds"][0, places].any()
+    torch.testing.assert_close(reduced, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("layer", range(1, 6))
+@pytest.mark.parametrize("batch", [False, True], ids=["one", "padded batch"])
+def test_a_cut_before_any_layer_with_features_equals_hiding_the_tokens(granite, layer, batch):
+    tiny = TINY["granite4_vision"]
+    inputs, alone = tiny.batch_inputs()
+    method = aim.FastV(layer=layer, keep_ratio=0.4)
+    with torch.no_grad():
+        hidden = []
+        for one in alone:
+            with masked(granite, method) as attended:
+                hidden.append(granite(**one).logits[:, -1])
+        with aim.reduce(granite, method) as trace:
+            removed = [granite(**inputs).logits[:, -1]] if batch else [granite(**one).logits[:, -1] for one in alone]
+    assert attended == [visual for visual, _ in trace.tokens_per_layer] and attended[layer] < attended[layer - 1]
+    torch.testing.assert_close(torch.cat(removed), torch.cat(hidden), atol=1e-4, rtol=1e-4)

@@ -31,6 +31,12 @@ class Spoiled:
 
     def __enter__(self):
         def embeddings(_module, args, kwargs):
+            if table := kwargs.get(seams.DEEPSTACK_TABLE):  # the first of its levels is what the visual tokens are
+                named = kwargs[seams.DEEPSTACK_TABLE_MASK][..., 0]
+                rank, first = int(named[:-1].sum() + named[-1, : self.token].sum()), min(table)
+                table[first] = table[first].clone()
+                table[first][rank, 3] = self.value
+                return args, kwargs
             kwargs["inputs_embeds"] = kwargs["inputs_embeds"].clone()
             kwargs["inputs_embeds"][-1, self.token, 3] = self.value
             return args, kwargs

@@ -6,7 +6,7 @@ from transformers import DynamicCache
 
 import aim
 from aim.kernels.refusal import Refusal
-from tests.tiny import FAR_APART, TINY
+from tests.tiny import FAR_APART, TINY, own_cache
 
 METHODS = [aim.AIM(merge_ratio=0.5, l1=2, l2=5), aim.FastV(layer=2, keep_ratio=0.3), aim.PyramidDrop(ratio=0.5)]
 WORDS = 5
@@ -26,7 +26,8 @@ def loop(model, inputs, cache=None, positions=None, words=WORDS):
     """(words, their logits) of a plain decoding loop; `positions` are those of the first word, where the caller counts them."""
     logits = []
     with torch.no_grad():
-        output = model(**inputs, past_key_values=cache, use_cache=True)
+        given = own_cache(model) if cache is None else {"past_key_values": cache}
+        output = model(**inputs, **given, use_cache=True)
         for step in range(words):
             logits.append(output.logits[:, -1])
             given = {} if positions is None else {"position_ids": positions + step}
@@ -99,8 +100,8 @@ def test_positions_that_the_caller_counts_from_the_whole_prompt_are_understood(p
 def test_a_cache_of_an_earlier_prompt_is_refused(family, model):
     inputs = family.video_inputs()
     with aim.reduce(model, METHODS[0]), torch.no_grad():
-        earlier = model(**inputs, use_cache=True).past_key_values
-        model(**inputs, use_cache=True)
+        earlier = model(**inputs, **own_cache(model), use_cache=True).past_key_values
+        model(**inputs, **own_cache(model), use_cache=True)
         with pytest.raises(ValueError, match="already holds tokens, and not those of the last prompt"):
             model(input_ids=torch.tensor([[5]]), past_key_values=earlier)
 
@@ -125,7 +126,7 @@ def test_a_cache_that_was_cut_back_is_refused(family, model, method):
     if family.linear:
         pytest.skip("transformers itself refuses to cut back the state of a linear layer")
     with torch.no_grad(), aim.reduce(model, method):
-        output = model(**family.video_inputs(), use_cache=True)
+        output = model(**family.video_inputs(), **own_cache(model), use_cache=True)
         word, cache = output.logits[:, -1].argmax(-1, keepdim=True), output.past_key_values
         model(input_ids=word, past_key_values=cache, use_cache=True)
         cache.crop(-1)

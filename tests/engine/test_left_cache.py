@@ -10,7 +10,7 @@ import torch
 import aim
 from aim.engine import caches
 from aim.kernels.refusal import Refusal
-from tests.tiny import FAR_APART, TINY
+from tests.tiny import FAR_APART, TINY, own_cache
 
 METHODS = [aim.AIM(merge_ratio=0.5, l1=2, l2=5), aim.ToMe(merge_ratio=0.5), aim.VTW(layer=3)]
 
@@ -28,7 +28,7 @@ def model(family):
 def prefill(model, inputs):
     """(the first word [1, 1], the cache) after a prompt."""
     with torch.no_grad():
-        output = model(**inputs, use_cache=True)
+        output = model(**inputs, **own_cache(model), use_cache=True)
     return output.logits[:, -1].argmax(-1, keepdim=True), output.past_key_values
 
 

@@ -14,9 +14,10 @@ import aim
 from aim.engine import copies, finite, seams, sequence
 from aim.engine.features import feature_inputs
 from aim.families import FAMILIES
+from aim.families.granite4_vision import WholeViews
 from aim.families.pixel_change import KnownChange
 from aim.kernels.tower_attention import TowerAttention
-from tests.tiny import AXES, TINY
+from tests.tiny import AXES, TINY, own_cache
 
 # Their number of tokens is the clip's, so the host has to wait for it.
 BY_THE_CLIP = ("prumerge", "vidcom2", "flashvid", "fastvid", "holitom", "framefusion", "difffp")
@@ -32,7 +33,7 @@ SETTINGS = [
 # The first family runs by default. CI runs those that differ in what the engine does for them: positions with three axes, features at
 # several depths, layers without attention, windows.
 BY_DEFAULT = {next(iter(TINY))}
-DIFFERENT = {"qwen2_5_vl", "qwen3_vl", "qwen3_5", "gemma4"}
+DIFFERENT = {"qwen2_5_vl", "qwen3_vl", "granite4_vision", "qwen3_5", "gemma4"}
 
 
 def marks_of(name):
@@ -75,11 +76,16 @@ def without_values(model, frames: int, per_frame: int, monkeypatch):
     monkeypatch.setattr(model.model, "forward", forward)
     attended = TowerAttention(torch.empty(frames, per_frame, device="meta"), torch.empty(frames, per_frame, 8, device="meta"))
     change = KnownChange(torch.empty(frames - 1, per_frame, device="meta"))
-    return SimpleNamespace(attentions=(attended,), pooler_output=None, pixel_change=change)
+    made = WholeViews() if model.config.model_type == "granite4_vision" else SimpleNamespace(pooler_output=None)
+    made.attentions, made.pixel_change = (attended,), change
+    return made
 
 
 def deepstack(model, patches: int, rows: int, length: int) -> dict:
     """What some text models are given besides."""
+    if targets := getattr(model.config, "spatial_target_layers", ()):
+        levels = {layer: torch.empty(patches // 25 * 26, 32, device="meta", dtype=model.dtype) for layer in targets}
+        return {"deepstack_features": levels, "vision_mask": torch.empty(rows, length, 1, dtype=torch.bool, device="meta")}
     levels = getattr(model.config.vision_config, "deepstack_visual_indexes", ())
     features = [torch.empty(patches, 32, device="meta") for _ in levels]
     return {"deepstack_visual_embeds": features, "visual_pos_masks": torch.empty(rows, length, device="meta")} if features else {}
@@ -158,7 +164,7 @@ def test_a_padded_batch_and_its_decoding_wait_for_nothing_but_that_copy(family, 
     frames = 2 * family.tokens(4) // family.per_frame
     seen = without_values(model, frames, family.per_frame, monkeypatch)
     with aim.reduce(model, method), torch.no_grad():
-        output = model.model(**words_of(batch), **feature_inputs(model, {kind: seen}))
+        output = model.model(**words_of(batch), **feature_inputs(model, {kind: seen}), **own_cache(model))
         expected = len(copied)
 
         def no_lists(*_args, **_options):

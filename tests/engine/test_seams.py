@@ -7,7 +7,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from aim.engine import caches, features, seams
-from tests.tiny import AXES, EACH, KEEPS_EVERY_LOGIT, TINY
+from tests.tiny import AXES, EACH, KEEPS_EVERY_LOGIT, TINY, own_cache
 
 LAYERS = 3
 
@@ -87,7 +87,8 @@ def test_only_the_text_model_changes_its_attention_and_gets_it_back(parts):
 def test_the_core_sees_the_ids_and_generate_its_features_and_positions(parts, family):
     inputs = family.video_inputs()
     [(args, given)] = seen_by(parts.core, lambda: parts.whole(**inputs))
-    assert not args and torch.equal(given[seams.IDS], inputs["input_ids"]), "The core no longer sees `input_ids`: pictures are not found."
+    given = seams.named(parts.core, args, given)
+    assert torch.equal(given[seams.IDS], inputs["input_ids"]), "The core no longer sees `input_ids`: pictures are not found."
     assert given.get(seams.POSITIONS) is None, "A plain forward now brings positions, so decoding loops are taken for `generate`."
     calls = seen_by(parts.core, lambda: parts.whole.generate(**inputs, max_new_tokens=3, do_sample=False))
     assert len(calls) == 3, "`generate` no longer runs one forward a token."
@@ -137,7 +138,7 @@ def test_the_text_model_receives_embeddings_and_gives_hidden_states_and_cache(pa
     outputs = []
     hook = parts.language_model.register_forward_hook(lambda _module, _args, output: outputs.append(output))
     try:
-        [(_, given)] = seen_by(parts.language_model, lambda: parts.whole(**inputs, use_cache=True))
+        [(_, given)] = seen_by(parts.language_model, lambda: parts.whole(**inputs, **own_cache(parts.whole), use_cache=True))
     finally:
         hook.remove()
     length = inputs["input_ids"].shape[1]

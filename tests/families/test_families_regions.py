@@ -15,6 +15,7 @@ SETTINGS = {
     "llava_onevision": {"size": {"height": 40, "width": 40}},
     "internvl": {"size": {"height": 40, "width": 40}},
     "step3p7": {"size": {"height": 40, "width": 40}},
+    "granite4_vision": {"size": {"height": 40, "width": 40}},
     "llava": {"size": {"shortest_edge": 20}, "crop_size": {"height": 20, "width": 20}},
     "llava_next_video": {"size": {"shortest_edge": 40}, "crop_size": {"height": 40, "width": 40}},
     "qwen2_vl": {"min_pixels": 64, "max_pixels": 4000},

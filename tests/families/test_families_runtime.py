@@ -44,6 +44,9 @@ def expected_prompt(name):
     if name == "perception_lm":
         turn = "<|start_header_id|>%s<|end_header_id|>\n\n"
         return turn % "user" + f"{'<|video|>' * (25 * FRAMES)}{QUESTION}<|eot_id|>" + turn % "assistant"
+    if name == "granite4_vision":
+        frames = "\n".join(["<image>" * 26] * FRAMES)
+        return f"<|start_of_role|>user<|end_of_role|>{frames}\n{QUESTION}<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>"
     if name == "step3p7":
         return chat % (f"<im_start>{'<im_patch>' * 25}<im_end>" * FRAMES) + "<think>\n"
     if name == "minicpmv4_6":
@@ -91,6 +94,8 @@ def test_an_answer_equals_stock_generate_on_the_prompt_written_out(vlm, clip):
     inputs = family.pixel_values(vlm.model.config, clip.frames, vlm.checkpoint.pictures)
     if family.token_types:
         inputs[family.token_types] = 2 * (ids == VIDEO).int() + (ids == IMAGE).int()
+    if name == "granite4_vision":
+        inputs["image_sizes"] = torch.tensor([clip.frames.shape[1:3]] * FRAMES)
     if name == "qwen2_5_vl":
         inputs["second_per_grid_ts"] = [0.5]  # two frames of a quarter of a second
     if name in ("qwen2_5_omni_thinker", "qwen3_omni_moe_thinker"):

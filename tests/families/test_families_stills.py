@@ -19,6 +19,7 @@ from transformers.models.glm46v.image_processing_pil_glm46v import Glm46VImagePr
 from transformers.models.glm46v.processing_glm46v import Glm46VProcessor
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 from transformers.models.minicpmv4_6.image_processing_pil_minicpmv4_6 import MiniCPMV4_6ImageProcessorPil
 from transformers.models.minicpmv4_6.processing_minicpmv4_6 import MiniCPMV4_6Processor
@@ -162,7 +163,17 @@ def step3p7() -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "pixel_values": processor(Image.fromarray(PIXELS), return_tensors="pt")["pixel_values"]}
 
 
-BY_HAND = {"perception_lm": perception_lm, "step3p7": step3p7}
+def granite4_vision() -> dict[str, torch.Tensor]:
+    """The whole view that its image processor puts in front of the tiles, and the newline's placeholder behind it."""
+    text = f"<|start_of_role|>user<|end_of_role|>{'<image>' * 26}\n{QUESTION}<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>"
+    ids = build_tokenizer(FOLDERS["granite4_vision"][1])(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    settings = FOLDERS["granite4_vision"][2]["preprocessor_config.json"]
+    made = LlavaNextImageProcessorPil(**settings, image_grid_pinpoints=[[40, 80]])(Image.fromarray(PIXELS), return_tensors="pt")
+    assert made["pixel_values"].shape[1] == 3
+    return {"input_ids": ids, "pixel_values": made["pixel_values"][:, 0], "image_sizes": made["image_sizes"]}
+
+
+BY_HAND = {"perception_lm": perception_lm, "step3p7": step3p7, "granite4_vision": granite4_vision}
 
 
 def official(name: str) -> dict[str, torch.Tensor]:
@@ -203,7 +214,7 @@ def test_prompt_and_pixels_are_the_official_processors_and_the_answer_is_stock_g
     taking = vlm.checkpoint.taking(is_image=True)
     pixels = taking.family.pixel_values(vlm.model.config, picture.frames, taking.pictures)
     others = {"input_ids", "attention_mask", "mm_token_type_ids", "batch_num_images", "pixel_attention_mask", "token_type_ids"}
-    others |= {"grids", "num_patches_per_image"}
+    others |= {"grids", "num_patches_per_image"} | ({"image_sizes"} if name == "granite4_vision" else set())
     assert pixels.keys() == expected.keys() - others
     for key, value in pixels.items():
         # Gemma 4's processor pads, and ours does not.
@@ -248,6 +259,7 @@ def test_a_picture_and_a_clip_of_one_frame_are_told_apart(vlm, picture):
 
 def test_it_is_told_where_tiles_are_left_out_and_only_there(vlm, picture):
     tiled = vlm.model.config.model_type in ("llava_onevision", "internvl", "smolvlm", "minicpmv4_6", "perception_lm", "step3p7")
+    tiled |= vlm.model.config.model_type == "granite4_vision"
     assert ("in tiles" in vlm.ask(picture, QUESTION, max_new_tokens=1).note) == tiled
     assert vlm.ask(clip_from_frames(PIXELS[None], 1.0), QUESTION, max_new_tokens=1).note == ""
 

@@ -14,7 +14,7 @@ from aim.kernels.cost import vision_flops
 from aim.kernels.grid import Grid
 from aim.kernels.refusal import Refusal
 from aim.kernels.schedule import merge_steps
-from tests.tiny import TINY, fingerprint, pictures_of
+from tests.tiny import TINY, fingerprint, pictures_of, tokens_of
 
 REDUCED = [name for name, family in FAMILIES.items() if family.tower_layers is not None]
 TOWER = aim.Tower(merge=0.3, step=0.25, layer=1)
@@ -35,7 +35,7 @@ def features(name, model, tower=None):
     pixels = pictures_of(TINY[name].video_inputs(FRAMES))
     kind = "video" if "pixel_values_videos" in pixels else "image"
     with torch.no_grad(), FAMILIES[name].reducing(model, tower):
-        found = getattr(model.model, f"get_{kind}_features")(*pixels.values(), return_dict=True).pooler_output
+        found = tokens_of(getattr(model.model, f"get_{kind}_features")(*pixels.values(), return_dict=True))
     return found if isinstance(found, torch.Tensor) else torch.stack(list(found))
 
 

@@ -7,7 +7,7 @@ from aim.families import FAMILIES
 from aim.families import batches as module
 from aim.families.batches import batches
 from aim.kernels.cost import VisionShape
-from tests.tiny import EACH, TINY, pictures_of
+from tests.tiny import EACH, TINY, pictures_of, tokens_of
 
 VISION = VisionShape(6, 8, 16, patches_per_frame=9, patch_pixels=12)
 
@@ -25,7 +25,7 @@ def features_of(family, model, pixels):
     """(features [tokens, hidden], the encoded clip), whatever shape the family gives them."""
     encoded = family.encode(model, pixels)
     [made] = encoded.features.values()
-    features = made.pooler_output
+    features = tokens_of(made)
     return torch.cat([part.flatten(end_dim=-2) for part in features]), made.attentions[0], encoded
 
 
@@ -38,9 +38,7 @@ def test_features_made_in_parts_are_those_of_the_whole_clip(name, frames, monkey
     passes = []
     tower = next(getattr(model.model, name) for name in ("visual", "vision_tower", "vision_model") if hasattr(model.model, name))
     with torch.no_grad():
-        whole = getattr(model.model, f"get_{stock}_features", model.model.get_image_features)(
-            *pixels.values(), return_dict=True
-        ).pooler_output
+        whole = tokens_of(getattr(model.model, f"get_{stock}_features", model.model.get_image_features)(*pixels.values(), return_dict=True))
         _, attention, _ = features_of(family, model, pixels)
         hook = tower.register_forward_pre_hook(lambda _module, _args, kwargs: passes.append(1), with_kwargs=True)
         monkeypatch.setattr(module.batches, "__defaults__", (0,))  # one frame a part
