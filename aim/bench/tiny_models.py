@@ -254,7 +254,8 @@ def granite4_vision(layers=6, seed=0, **text):
     Its config names no size for tiles but nothing, so that the stock model takes the whole view of a picture by itself.
     """
     scales = {"embedding_multiplier": 3.0, "attention_multiplier": 0.3, "residual_multiplier": 0.5, "logits_scaling": 2.0}
-    joiner = {"num_hidden_layers": 1, "intermediate_size": 64, "cross_attention_frequency": 1, "use_qformer_text_input": False}
+    joiner = {"hidden_size": 64, "encoder_hidden_size": 64, "num_attention_heads": 1, "num_hidden_layers": 1, "intermediate_size": 64}
+    joiner |= {"cross_attention_frequency": 1, "use_qformer_text_input": False}
     config = Granite4VisionConfig(
         text_config={**TEXT, "num_hidden_layers": layers, **scales, **text},
         vision_config={
