@@ -65,13 +65,13 @@ def test_the_stock_model_takes_them_and_full_says_what_it_says(model):
     encoded = FAMILY.encode(model, {"pixel_values": inputs["pixel_values"]})
     answers = []
     for options in ({}, {"num_beams": 3}):
-        stock = model.generate(**given, mm_encoder_outputs=dict(copied(encoded)), **options, max_new_tokens=20, do_sample=False)
+        stock = model.generate(**given, mm_encoder_outputs=copied(encoded), **options, max_new_tokens=20, do_sample=False)
         with aim.reduce(model, aim.Full()):
-            again = model.generate(**given, mm_encoder_outputs=dict(copied(encoded)), **options, max_new_tokens=20, do_sample=False)
+            again = model.generate(**given, mm_encoder_outputs=copied(encoded), **options, max_new_tokens=20, do_sample=False)
         assert torch.equal(stock, again)
         answers.append(stock)
-    with_tiles_unknown = TINY["granite4_vision"].model()  # of the same weights; it encodes the pixels itself
-    assert torch.equal(with_tiles_unknown.generate(**inputs, max_new_tokens=20, do_sample=False), answers[0])
+    without_tiles = TINY["granite4_vision"].model()  # of the same weights; it encodes the pixels itself
+    assert torch.equal(without_tiles.generate(**inputs, max_new_tokens=20, do_sample=False), answers[0])
 
 
 def copied(encoded):
