@@ -62,7 +62,7 @@ def without_values(model, frames: int, per_frame: int, monkeypatch):
 
     def forward(input_ids, past_key_values=None, **_given):
         rows, length = input_ids.shape
-        further = deepstack(model, frames * per_frame, rows, length) if past_key_values is None else {}
+        further = deepstack(model, frames * per_frame, rows, length) if length > 1 else {}
         several = (4, rows, length) if model.config.model_type in AXES else (rows, length)
         return seams.parts_of(model).language_model(
             inputs_embeds=torch.empty(rows, length, 32, device="meta", dtype=model.dtype),
