@@ -119,6 +119,14 @@ def internvl3_5(shape):
     return internvl3(replace(shape, head_dim=128))
 
 
+def molmo2(shape):
+    """27 x 27 patches are pooled to 9 x 9 tokens: the mean of 3 x 3 patches of two layers asks these, and a gated MLP follows."""
+    asking = 2304 * 1152 + 2 * 9 * 2304 * 1152 + 2 * 9 * 1152 + 1152**2
+    further, middle = 1152 * shape.intermediate_size + asking, shape.intermediate_size
+    tower = VisionShape(25, 1152, 4304, 27 * 27, 3 * 14 * 14, shape.hidden_size, 9, middle, projector_means=True, projector_further=further)
+    return PlannedModel(replace(shape, head_dim=128), tower, 9 * 9)
+
+
 def gemma3(shape, head_dim):
     """64 x 64 patches of SigLIP so400m are averaged to 16 x 16, and one matrix takes each mean."""
     tower = VisionShape(27, 1152, 4304, 64 * 64, 3 * 14 * 14, shape.hidden_size, 16, projector_means=True, projector_matrices=1)
@@ -169,7 +177,7 @@ def qwen3_5(shape, depth, hidden, intermediate, value_heads):
 
 # Those for which this release of transformers may be too old.
 YOUNG = {"exaone-4.5-33b", "minicpm-v-4.6", "perception-lm-1b", "perception-lm-3b", "perception-lm-8b", "qwen3-omni-30b-a3b"}
-YOUNG |= {"qwen2.5-omni-3b", "qwen2.5-omni-7b", "step-3.7-flash"}
+YOUNG |= {"molmo2-4b", "qwen2.5-omni-3b", "qwen2.5-omni-7b", "step-3.7-flash"}
 # name → what is planned with, and the billions of parameters that its page on the Hub states.
 STATED = {
     "llava-onevision-qwen2-0.5b": (llava_onevision(llm(24, 896, 4864, 14, 2, 152000)), 0.89),
@@ -215,6 +223,7 @@ STATED = {
     "granite-vision-4.1-4b": (granite4_vision(llm(40, 2560, 8192, 40, 8, 100353)), 4.0),
     # An LLM of 196 and a tower of 1.8, as its page states. The layers that guess ahead are not loaded.
     "step-3.7-flash": (step3p7(llm(45, 4096, 11264, 64, 8, 128896)), 198),
+    "molmo2-4b": (molmo2(llm(36, 2560, 9728, 32, 8, 151936)), 4.8508692),  # as the index of its files states
     "internvl3-1b": (internvl3(llm(24, 896, 4864, 14, 2, 151674)), 0.938),
     "internvl3-2b": (internvl3(llm(28, 1536, 8960, 12, 2, 151674)), 2.09),
     "internvl3-8b": (internvl3(llm(28, 3584, 18944, 28, 4, 151674)), 7.94),

@@ -36,6 +36,7 @@ from aim.bench.tiny_models import (
     llava,
     llava_next_video,
     llava_onevision,
+    molmo2,
     perception_lm,
     smolvlm,
     step3p7,
@@ -64,6 +65,8 @@ from tests.tiny_inputs import (
     llava_onevision_image,
     minicpm_clip,
     minicpm_image,
+    molmo_clip,
+    molmo_image,
     omni_clip,
     perception_image,
     qwen_clip,
@@ -97,6 +100,7 @@ class TinyFamily:
         tiled: it shows every image in tiles too, whose patches the hooks on its tower do not report.
         windows: all layers of its LLM but every third have a window, which is longer than the prompts.
         packed: the pixels of all pictures stand in one row, their last axis.
+        markers: text tokens that the model is told to belong to images.
     """
 
     model: Callable
@@ -111,6 +115,7 @@ class TinyFamily:
     tiled: bool = False
     windows: bool = False
     packed: bool = False
+    markers: tuple[int, ...] = ()
 
     def cached(self, lengths: list[int]) -> list[int]:
         """How many entries the layers' caches hold where the layers ran on so many tokens."""
@@ -146,8 +151,20 @@ class TinyFamily:
             values = [inputs[name] for inputs in alone]
             if name in ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids"):
                 values = [torch.nn.functional.pad(value, (longest - value.shape[1], 0), value=PAD) for value in values]
-            batch[name] = torch.cat(values, self.axis(name))
+            batch[name] = self.joined(name, values)
         return batch, alone
+
+    def joined(self, name: str, values: list[torch.Tensor]) -> torch.Tensor:
+        """One input of several pictures. Numbers of patches go on from picture to picture; -1 is none."""
+        if name.endswith("token_pooling"):
+            firsts = [sum(int(value.max()) + 1 for value in values[:number]) for number in range(len(values))]
+            values = [torch.where(value < 0, value, value + first) for value, first in zip(values, firsts, strict=True)]
+        return torch.cat(values, self.axis(name))
+
+    def told_types(self, ids: torch.Tensor) -> torch.Tensor:
+        """What the model is told of tokens: 1 for images, 2 for videos, 0 for text."""
+        images = (ids == IMAGE) | torch.isin(ids, torch.tensor(self.markers, dtype=torch.long))
+        return images.int() + 2 * (ids == VIDEO).int()
 
     def axis(self, name: str) -> int:
         """The axis along which an input has its pictures."""
@@ -158,9 +175,9 @@ class TinyFamily:
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         names = dict.fromkeys(name for _, further in parts for name in further)
         for name in names:
-            inputs[name] = torch.cat([further[name] for _, further in parts if name in further], self.axis(name))
+            inputs[name] = self.joined(name, [further[name] for _, further in parts if name in further])
         if self.token_types:
-            inputs[self.token_types] = (ids == IMAGE).int() + 2 * (ids == VIDEO).int()
+            inputs[self.token_types] = self.told_types(ids)
         if self.counts_images and "image_sizes" in inputs:
             inputs["batch_num_images"] = torch.tensor([len(inputs["image_sizes"])])
         return inputs
@@ -188,6 +205,9 @@ TINY: dict[str, TinyFamily] = {
     "glm46v": TinyFamily(glm46v, glm_clip, qwen_image, 35, lambda frames: 2 + 3 * -(-frames // 2), step=2, token_types="mm_token_type_ids"),
     "exaone4_5": TinyFamily(exaone4_5, qwen_clip, qwen_image, 35, lambda frames: 2, step=2, windows=True),
     "minicpmv4_6": TinyFamily(minicpmv4_6, minicpm_clip, minicpm_image, 35, lambda frames: 1 + 2 * frames, linear=True, packed=True),
+    "molmo2": TinyFamily(
+        molmo2, molmo_clip, molmo_image, 25, lambda frames: 3 * frames, token_types="mm_token_type_ids", markers=(91, 92, 93, 95, 96)
+    ),
     "qwen2_5_omni_thinker": TinyFamily(qwen2_5_omni, omni_clip, qwen_image, 35, lambda frames: 2, step=2),
     "qwen3_omni_moe_thinker": TinyFamily(qwen3_omni_moe, omni_clip, qwen_image, 35, lambda frames: 2, step=2),
     "perception_lm": TinyFamily(perception_lm, llava_next_video_clip, perception_image, 25, lambda frames: 0),
@@ -207,17 +227,8 @@ def clip_inputs(frames=4, seed=0, before=3, after=6):
 
 def pictures_of(inputs: dict) -> dict:
     """What of a prompt's inputs its pictures are."""
-    kinds = (
-        "pixel",
-        "target_sizes",
-        "video_grid",
-        "video_merge",
-        "video_position",
-        "image_grid",
-        "image_merge",
-        "image_sizes",
-        "num_frames",
-    )
+    kinds = ("pixel", "target_sizes", "video_grid", "video_merge", "video_position", "video_token", "num_frames")
+    kinds += ("image_grid", "image_merge", "image_sizes", "image_token")
     return {name: value for name, value in inputs.items() if name.startswith(kinds)}
 
 
@@ -268,7 +279,7 @@ def own_cache(model) -> dict:
 
 # Families that differ from another one in little, or of which a file of their own looks at what differs by default (Gemma, VideoLLaMA3).
 ALIKE = {"llava", "llava_next_video", "qwen2_vl", "qwen3_vl_moe", "qwen3_5_moe", "gemma3", "gemma4", "glm4v", "glm46v", "video_llama_3"}
-ALIKE |= {"glm4v_moe", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "exaone4_5", "minicpmv4_6", "perception_lm", "step3p7"}
+ALIKE |= {"glm4v_moe", "qwen2_5_omni_thinker", "qwen3_omni_moe_thinker", "exaone4_5", "minicpmv4_6", "molmo2", "perception_lm", "step3p7"}
 ALIKE |= {"granite4_vision"}
 EACH = by_default(without=ALIKE.__contains__)
 # Each of these is another family with other weights or another processor. test_matrix.py and test_families_runtime.py have them in CI.

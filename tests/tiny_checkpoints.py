@@ -72,6 +72,12 @@ STEP_TEMPLATE = (
     "<im_patch>{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
 )
+MOLMO_TEMPLATE = (
+    "{% for message in messages %}{% for part in message['content'] %}{% if part['type'] == 'image' %}<|image|>"
+    "{% elif part['type'] == 'video' %}<|video|>{% endif %}{% endfor %}<|im_start|>{{ message['role'] }}\n"
+    "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 GLM_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>\n{% for part in message['content'] %}{% if part['type'] == 'image' %}"
     "<|begin_of_image|><|image|><|end_of_image|>{% elif part['type'] == 'video' %}<|begin_of_video|><|video|><|end_of_video|>"
@@ -163,6 +169,12 @@ FOLDERS = {
         STEP_TEMPLATE,
         {95: "<im_start>", 96: "<im_end>", IMAGE: "<im_patch>"},
         {"preprocessor_config.json": {**SQUARE, "resample": 2}},
+    ),
+    "molmo2": (
+        MOLMO_TEMPLATE,
+        {89: "<|image|>", 90: "<|video|>", 91: "<low_res_im_start>", 92: "<frame_start>", 93: "<frame_end>"}
+        | {95: "<im_start>", 96: "<im_end>", IMAGE: "<im_patch>"},
+        {"video_preprocessor_config.json": {**COMMON, "size": {"height": 60, "width": 60}, "resample": 2, "pooling_size": [3, 3]}},
     ),
     "glm4v": (GLM_TEMPLATE, GLM_MARKERS, {"video_preprocessor_config.json": QWEN3_PICTURES}),
     "glm4v_moe": (GLM_TEMPLATE, GLM_MARKERS, {"video_preprocessor_config.json": QWEN3_PICTURES}),

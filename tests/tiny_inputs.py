@@ -179,5 +179,25 @@ def glm_clip(frames: int, generator) -> Part:
     return ids, {"pixel_values": inputs["pixel_values_videos"], "image_grid_thw": torch.tensor([[1, *size]] * steps)}
 
 
+def molmo_clip(frames: int, generator) -> Part:
+    """Each frame behind a word for its time. The windows of 3 x 3 patches count through all frames."""
+    ids = [token for frame in range(frames) for token in [3 + frame, 95, *[IMAGE] * 25, 96]]
+    patches, grids = torch.randn(frames, 225, 48, generator=generator), torch.tensor([[frames, 5, 5]])
+    return ids, {"pixel_values_videos": patches, "video_token_pooling": molmo_windows(frames, 5, 5), "video_grids": grids}
+
+
+def molmo_windows(views: int, rows: int, columns: int) -> torch.Tensor:
+    """The patches of each token of `views` views, which hold 3 x 3 times as many, [views · rows · columns, 9]."""
+    patches = torch.arange(views * rows * columns * 9).view(views, rows, 3, columns, 3)
+    return patches.transpose(2, 3).reshape(-1, 9)
+
+
+def molmo_image(generator) -> Part:
+    """The whole view, and all tiles together, here one, without the tokens that part the rows."""
+    ids = [91, *[IMAGE] * 25, 96, 95, *[IMAGE] * 25, 96]
+    patches, grids = torch.randn(2, 225, 48, generator=generator), torch.tensor([[5, 5, 5, 5]])
+    return ids, {"pixel_values": patches, "image_token_pooling": molmo_windows(2, 5, 5), "image_grids": grids}
+
+
 def words(count: int, generator) -> Part:
     return torch.randint(3, 90, (count,), generator=generator).tolist(), {}

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from aim.engine import caches, seams
 from aim.engine.features import taking_features
-from aim.engine.places import picture_numbers
+from aim.engine.places import flagged, picture_numbers
 from aim.engine.prompt import read_prompts
 from aim.engine.sights import Sight, sights
 from aim.families import family_of
@@ -78,7 +78,9 @@ class _Masks:
         self.targets = self.method.runs_on(len(self.attends), len(self.alive), self.attends.index(True))
         self.attended.clear()
         self.visible = []
-        self.numbers = picture_numbers(prompt, ids.device)
+        told = next((kwargs[name] for name in seams.TOKEN_TYPES if kwargs.get(name) is not None), torch.zeros_like(ids))
+        across = any(sight.across for sight in self.sights)
+        self.numbers = flagged(told[0], ids.device) if across else picture_numbers(prompt, ids.device)
 
     def on_layer(self, index: int, _module: nn.Module, args: tuple, kwargs: dict):
         attends = self.attends[index]

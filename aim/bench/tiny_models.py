@@ -33,6 +33,11 @@ from transformers import (
 )
 from transformers.models.step3p7.configuration_step3p7 import Step3p7Config
 
+try:
+    from transformers import Molmo2Config, Molmo2ForConditionalGeneration
+except ImportError:  # releases before 5.20
+    Molmo2Config = Molmo2ForConditionalGeneration = None  # type: ignore[assignment, misc]
+
 PAD, NEWLINE, IMAGE, VIDEO = 0, 94, 97, 98
 TEXT = {
     "vocab_size": 99,
@@ -276,3 +281,38 @@ def granite4_vision(layers=6, seed=0, **text):
         spatial_target_layers=[1, 3, 5],
     )
     return ready(Granite4VisionForConditionalGeneration, config, seed)
+
+
+def molmo2(layers=6, seed=0, **text):
+    """Molmo2 with 5 x 5 tokens a frame (15 x 15 patches), from two layers of its tower."""
+    config = Molmo2Config(
+        text_config={**TEXT, "head_dim": 8, "additional_vocab_size": 3, "num_hidden_layers": layers, **text},
+        vision_config={
+            **VISION,
+            "image_size": [60, 60],
+            "patch_size": 4,
+            "num_hidden_layers": 3,
+            "num_key_value_heads": 4,
+            "head_dim": 8,
+            "initializer_range": 0.3,
+        },
+        adapter_config={
+            "hidden_size": 32,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 4,
+            "head_dim": 8,
+            "intermediate_size": 48,
+            "text_hidden_size": 32,
+            "vision_feature_layer": [2, 0],
+            "initializer_range": 0.05,
+        },
+        image_patch_id=IMAGE,
+        image_start_token_id=95,
+        image_end_token_id=96,
+        low_res_image_start_token_id=91,
+        frame_start_token_id=92,
+        frame_end_token_id=93,
+        use_frame_special_tokens=False,
+        initializer_range=0.3,
+    )
+    return ready(Molmo2ForConditionalGeneration, config, seed)

@@ -58,12 +58,7 @@ def workload(model: PreTrainedModel, pictures: dict, frames: int, text_tokens: i
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **{name: value.to(model.device) for name, value in sizes.items()}}
     if family.timing is not None:
         inputs |= {name: value.to(model.device) for name, value in family.timing(1.0).items()}
-    if family.token_types:
-        kinds = torch.zeros_like(ids, dtype=torch.int)
-        for kind, placeholder in enumerate((family.image_token(config), family.video_token(config)), 1):
-            if placeholder is not None:
-                kinds[ids == placeholder] = kind
-        inputs[family.token_types] = kinds
+    inputs |= family.told_types(config, ids)
     return Workload(inputs, grid, text_tokens)
 
 

@@ -1,10 +1,11 @@
 """Where the tokens of a batch stand, and which of them a layer's tokens see.
 
-Tokens see those before them. In some text models they see no further back than a window, and in some the tokens of one picture see one
-another in both directions. Both are told by the places that tokens entered the LLM with: a compact prompt is a shorter prompt, and what is
-pruned inside the LLM leaves a gap, as if it had been masked. With "renumbered" positions every cut closes the gaps.
+Tokens see those before them. In some text models they see no further back than a window, and in some the tokens of one picture, or of all
+pictures, see one another in both directions. Both are told by the places that tokens entered the LLM with: a compact prompt is a shorter
+prompt, and what is pruned inside the LLM leaves a gap, as if it had been masked. With "renumbered" positions every cut closes the gaps.
 
-The scores of a layer with a window come from its queries and keys as if it had none, so that the question can score the whole clip.
+The scores of a layer come from its queries and keys as if it had no window, so that the question can score the whole clip, and as if its
+tokens saw only those before them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from aim.engine.sights import sights
 
 # The place of padding, before every window.
 NOWHERE = -(2**30)
+# What tokens are told that belong to pictures, where all of a prompt's pictures count as one.
+FLAG = 1
 
 
 class Places:
@@ -30,19 +33,23 @@ class Places:
         sights: what the tokens of each layer see.
     """
 
-    def __init__(self, prompts: list[Prompt], origins: list[Tensor], places: list[Tensor], parts: seams.Parts, told: bool):
+    def __init__(self, prompts: list[Prompt], origins: list[Tensor], places: list[Tensor], parts: seams.Parts, told: Tensor | None):
         """
         Args:
             origins: for each prompt long [n], where the tokens that enter layer 0 stood in it.
             places: for each prompt long [n], ascending, where they stand now.
-            told: whether the model was told where pictures are.
+            told: [B, N], 0 for text and padding, as the model was told where pictures are; None where it was not.
         """
         self._parts, self.sights = parts, sights(parts)
         self.longest = max(prompt.length for prompt in prompts)
         self.now = padded(places, dim=-1, value=NOWHERE)
         self._pictures = None
-        if told and any(sight.pictures for sight in self.sights):
-            numbers = [picture_numbers(prompt, origin.device)[origin] for prompt, origin in zip(prompts, origins, strict=True)]
+        if told is not None and any(sight.pictures for sight in self.sights):
+            across = any(sight.across for sight in self.sights)
+            numbers = [
+                (flagged(row[prompt.padding :], origin.device) if across else picture_numbers(prompt, origin.device))[origin]
+                for prompt, origin, row in zip(prompts, origins, told, strict=True)
+            ]
             self._pictures = padded(numbers, dim=-1)
         self._here: Tensor | None = None
         self._renumbered = False
@@ -113,6 +120,11 @@ def picture_numbers(prompt: Prompt, device: torch.device) -> Tensor:
         numbers.index_copy_(0, block.places, before + torch.arange(block.grid.tokens) // block.grid.tokens_per_frame)
         before += block.grid.frames
     return moved(numbers, device)
+
+
+def flagged(told: Tensor, device: torch.device) -> Tensor:
+    """Which tokens of a prompt the model was told to be pictures, markers among them: long [length], 1 for these and 0 for the others."""
+    return (moved(told, device) == FLAG).long()
 
 
 def padded(rows: list[Tensor], dim: int, value: int = 0) -> Tensor:

@@ -46,9 +46,9 @@ class Prefill:
         prompts: list[Prompt],
         embeddings: Tensor,
         parts: seams.Parts,
-        told: bool,
+        told: Tensor | None,
     ):
-        """`told`: whether the model was told where pictures are, without which it does not let their tokens see one another."""
+        """`told`: [B, N], 0 for text, as the model was told where pictures are, without which their tokens do not see one another."""
         self.method, self.score_all, self.parts, self.told = method, score_all, parts, told
         self.attending = [index for index, layer in enumerate(parts.layers) if seams.attends(layer)]
         self.watch = Stopwatch(embeddings.device)

@@ -54,6 +54,7 @@ SHARED_KEYS = "shared_kv_states"  # a table in which some text models' attention
 # Arguments that an attention layer may hand to its attention function, and that SDPA would silently ignore.
 UNSERVED_ARGUMENTS = {"s_aux": "attention sinks", "softcap": "soft-capping"}
 WHOLE_PROMPT, WINDOW, LINEAR = "full_attention", "sliding_attention", "linear_attention"
+UNSCALED = "unscaled"  # the rotary embedding of layers that a text model leaves out where it scales the others'
 APART = ("audio_tower", "qformer")  # encodes sounds, which AIM never gives; joins patches behind the vision tower
 
 
@@ -133,6 +134,8 @@ class Parts:
 
     def tables(self, layer: int, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """The cosines and sines that a layer is given for these positions; some text models have others for each kind of layer."""
+        if getattr(self.language_model, "rope_types", None) and self.language_model.rope_types[layer] == UNSCALED:
+            return self.language_model.rotary_emb_unscaled(hidden, positions)
         if "layer_type" in inspect.signature(type(self.rotary).forward).parameters:
             return self.rotary(hidden, positions, self.text_config.layer_types[layer])
         return self.rotary(hidden, positions)
@@ -247,7 +250,8 @@ def look_ahead(layer: Any, hidden: Tensor, tables: tuple[Tensor, Tensor], observ
     given[TABLES] = tuple(table.to(device) for table in tables)
     if SHARED_KEYS in inspect.signature(type(layer.self_attn).forward).parameters:
         given[SHARED_KEYS] = {}
-    norm = getattr(layer, "input_layernorm", nn.Identity())  # some have their norms behind the attention instead
+    # Some have their norms behind the attention instead, and some can have the same one there.
+    norm = nn.Identity() if getattr(layer, "norm_after", False) else getattr(layer, "input_layernorm", nn.Identity())
     layer.self_attn(**{HIDDEN: norm(hidden.to(device))}, **given)
 
 

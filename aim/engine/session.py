@@ -125,7 +125,7 @@ class Session:
         """
         embeddings = kwargs[seams.EMBEDDINGS]
         if self.runs_here and self.prompts is not None:
-            told = any(self.inputs.get(name) is not None for name in seams.TOKEN_TYPES)
+            told = next((self.inputs[name] for name in seams.TOKEN_TYPES if self.inputs.get(name) is not None), None)
             self.prefill = Prefill(self.method, self.trace, self.score_all, self.prompts, embeddings, self.parts, told)
             kwargs = self.prefill.enter(kwargs, self._tower_attention(), self._changes())
             windowed = {index for index, sight in enumerate(self.prefill.places.sights) if sight.window is not None}

@@ -15,6 +15,7 @@ from aim.families import (
     llava_next_video,
     llava_onevision,
     minicpmv4_6,
+    molmo2,
     perception_lm,
     qwen2_5_omni,
     qwen2_5_vl,
@@ -56,6 +57,7 @@ FAMILIES: dict[str, Family] = {
 _SINCE = {
     "exaone4_5": (exaone4_5, "5.20"),
     "minicpmv4_6": (minicpmv4_6, "5.20"),
+    "molmo2": (molmo2, "5.20"),
     "perception_lm": (perception_lm, "5.20"),
     "qwen2_5_omni_thinker": (qwen2_5_omni, "5.21"),
     "qwen3_omni_moe_thinker": (qwen3_omni_moe, "5.21"),
@@ -90,16 +92,11 @@ _INDEXED = (
 
 _COMPRESSED = "Its LLM attends to keys that it makes of compressed ones (MLA), and it is too large for AIM to have been tried on it."
 
-_ACROSS_PICTURES = (
-    "All its visual tokens, and the markers around them, attend to one another in both directions across the whole prompt, by a mask that "
-    "AIM cannot yet reduce."
-)
 
 # model type → why it cannot be reduced, or not yet (read off its code in transformers 5.23).
 REFUSED: dict[str, str] = {
     "qwen2_5_omni": _BESIDE_A_TALKER,
     "qwen3_omni_moe": _BESIDE_A_TALKER,
-    "molmo2": _ACROSS_PICTURES,
     "mistral3": _ROWS_APART,
     "mllama": _CROSS_ATTENTION,
     "idefics": _CROSS_ATTENTION,
@@ -136,7 +133,7 @@ def family_of(config) -> Family:
         taken = " or ".join([published.hub_ids[0] for published in family.published][:2])
         others = "" if " or " in taken else f", or one of another family, such as {_TWO}"
         raise Refusal(f"The model is a {family.title} that is not supported. {reason} Load another of the family, such as {taken}{others}.")
-    return family
+    return family.by_config(family, config)
 
 
 def reduced_part(config):

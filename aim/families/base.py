@@ -97,6 +97,9 @@ class Family:
         vision_shape: (config, grid) → `VisionShape`, what the vision tower's cost is made of.
         language_shape: (text config) → `ModelShape`, what the LLM's cost is made of.
         token_types: the argument by which the model's forward is told 0 for text, 1 for images, 2 for videos; "" where there is none.
+        flagged: (config) → ids of the markers around pictures that it is told to be images as well.
+        begun: its processor begins a prompt with the tokenizer's first token, or with its last one where it has no first.
+        by_config: (this family, config) → the family with the fields that differ for this model; see `aim.families.family_of`.
         clip_type: what a clip is called in a conversation: "video", or "image" where the family knows no videos and frames go in as images.
         timing: (seconds from one frame to the next) → further inputs that say so, or None where the model is not told.
         watch_tower: (model, callback) → hook handles. The callback gets a `TowerAttention` for each pass of the vision tower: its frames in
@@ -133,6 +136,9 @@ class Family:
     vision_shape: Callable[[Any, Grid], VisionShape]
     language_shape: Callable[[Any], ModelShape] = dense
     token_types: str = ""
+    flagged: Callable[[Any], tuple[int, ...]] = lambda _config: ()
+    begun: bool = False
+    by_config: Callable[[Family, Any], Family] = lambda family, _config: family
     clip_type: str = "video"
     timing: Callable[[float], dict[str, Tensor]] | None = None
     watch_tower: Callable[..., list] | None = None
@@ -163,6 +169,16 @@ class Family:
         if self.for_images is None:
             raise Refusal(f"{self.title} takes only clips here, not single pictures. Give a video, or choose another model.")
         return self.for_images(self)
+
+    def told_types(self, config: Any, ids: Tensor) -> dict[str, Tensor]:
+        """The argument by which the model's forward is told where pictures are in `ids` [B, n]; empty where there is none."""
+        if not self.token_types:
+            return {}
+        kinds = torch.zeros_like(ids, dtype=torch.int)
+        for kind, token in ((1, self.image_token(config)), (2, self.video_token(config)), *((1, token) for token in self.flagged(config))):
+            if token is not None:
+                kinds[ids == token] = kind
+        return {self.token_types: kinds}
 
     @property
     def tower_limits(self) -> dict[str, str]:

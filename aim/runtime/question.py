@@ -51,6 +51,9 @@ def prompt_ids(checkpoint: Checkpoint, question: str, grid: Grid, longest: int, 
             f"The checkpoint's chat template is damaged or of another model: it writes no {family.clip_text} for a clip. "
             "Download the checkpoint again."
         )
+    first = str(tokenizer.bos_token or tokenizer.eos_token)
+    if family.begun and not text.startswith(first):
+        text = first + text
     token = next(token for token in (family.video_token(config), family.image_token(config)) if token is not None)
     placeholder = str(tokenizer.convert_ids_to_tokens(token))
     parts = family.prompt(grid, times)
@@ -69,11 +72,7 @@ def inputs_for(checkpoint: Checkpoint, ids: list[int], encoded: Encoded) -> dict
     # `generate` writes into what it is given where it makes several sequences, so the kept features themselves are not given away.
     features = {kind: copy(output) for kind, output in encoded.features.items()}
     inputs: dict[str, Any] = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt), **feature_inputs(model, features)}
-    if family.token_types:
-        inputs[family.token_types] = kinds = torch.zeros_like(prompt, dtype=torch.int)
-        for kind, token in ((1, family.image_token(model.config)), (2, family.video_token(model.config))):
-            if token is not None:
-                kinds[prompt == token] = kind
+    inputs |= family.told_types(model.config, prompt)
     return inputs | {name: _moved(value, model.device) for name, value in encoded.inputs.items()}
 
 

@@ -70,7 +70,7 @@ def test_a_published_model_is_of_its_family_and_a_config_is_new_each_time(kind):
         config = model.config()
         assert family_of(config) is FAMILIES[kind]
         placeholders = {FAMILIES[kind].image_token(config), FAMILIES[kind].video_token(config)} - {None}
-        assert max(placeholders) < config.text_config.vocab_size
+        assert max(placeholders) < config.text_config.vocab_size + getattr(config.text_config, "additional_vocab_size", 0)
         config.text_config.num_hidden_layers = 1
         rotary(config)["rope_theta"] = 1.0
         assert model.config().to_dict() != config.to_dict()

@@ -34,12 +34,16 @@ def hidden_by_masks(model, inputs, hidden):
     """The last logits of the stock model in which nothing after the places `hidden` of the prompt may attend to them.
 
     A layer of linear attention, which has no such mask, is given the other places alone. In Gemma the tokens of one picture also attend to
-    later ones of it: in Gemma 4 only in the layers with a window.
+    later ones of it: in Gemma 4 only in the layers with a window. In Molmo2 all that is told to belong to images is one picture.
     """
     length = inputs["input_ids"].shape[1]
     kind, ids = model.config.model_type, inputs["input_ids"][0]
     is_patch = (ids == IMAGE) | (ids == VIDEO)
     picture = torch.cumsum(is_patch & ~is_patch.roll(1), 0) * is_patch
+
+    if kind == "molmo2":
+        is_patch = inputs["mm_token_type_ids"][0] == 1
+        picture = is_patch.long()
 
     def seen(both: bool):
         pairs = torch.ones(length, length).tril().bool()
@@ -52,7 +56,7 @@ def hidden_by_masks(model, inputs, hidden):
     def mask(layer, args, kwargs):
         if not hasattr(layer, "self_attn"):
             return args, {**kwargs, "attention_mask": None}
-        both = kind == "gemma3" or (kind == "gemma4" and layer.self_attn.is_sliding)
+        both = kind in ("gemma3", "molmo2") or (kind == "gemma4" and layer.self_attn.is_sliding)
         return args, {**kwargs, "attention_mask": seen(both)[None, None]}
 
     def only_left(_linear, args, kwargs):
