@@ -304,7 +304,7 @@ def molmo2(layers=6, seed=0, **text):
             "intermediate_size": 48,
             "text_hidden_size": 32,
             "vision_feature_layer": [2, 0],
-            "initializer_range": 0.05,
+            "initializer_range": 0.1,
         },
         image_patch_id=IMAGE,
         image_start_token_id=95,

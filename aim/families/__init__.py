@@ -92,7 +92,6 @@ _INDEXED = (
 
 _COMPRESSED = "Its LLM attends to keys that it makes of compressed ones (MLA), and it is too large for AIM to have been tried on it."
 
-
 # model type → why it cannot be reduced, or not yet (read off its code in transformers 5.23).
 REFUSED: dict[str, str] = {
     "qwen2_5_omni": _BESIDE_A_TALKER,

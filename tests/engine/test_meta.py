@@ -31,9 +31,9 @@ SETTINGS = [
 
 
 # The first family runs by default. CI runs those that differ in what the engine does for them: positions with three axes, features at
-# several depths, layers without attention, windows.
+# several depths, layers without attention, windows, pictures that see one another.
 BY_DEFAULT = {next(iter(TINY))}
-DIFFERENT = {"qwen2_5_vl", "qwen3_vl", "granite4_vision", "qwen3_5", "gemma4"}
+DIFFERENT = {"qwen2_5_vl", "qwen3_vl", "granite4_vision", "qwen3_5", "gemma4", "molmo2"}
 
 
 def marks_of(name):

@@ -16,6 +16,7 @@ SETTINGS = {
     "internvl": {"size": {"height": 40, "width": 40}},
     "step3p7": {"size": {"height": 40, "width": 40}},
     "granite4_vision": {"size": {"height": 40, "width": 40}},
+    "molmo2": {"size": {"height": 60, "width": 60}},
     "llava": {"size": {"shortest_edge": 20}, "crop_size": {"height": 20, "width": 20}},
     "llava_next_video": {"size": {"shortest_edge": 40}, "crop_size": {"height": 40, "width": 40}},
     "qwen2_vl": {"min_pixels": 64, "max_pixels": 4000},
@@ -33,6 +34,8 @@ def lit_cells(name: str, frames: np.ndarray) -> set[int]:
         steps, rows, columns = values["video_grid_thw"][0].tolist()
         patches = values["pixel_values_videos"].view(steps, rows // 2, columns // 2, 4, 3, 2, -1)
         lit = patches.amax((3, 4, 5, 6)).flatten(1)
+    elif "video_token_pooling" in values:
+        lit = values["pixel_values_videos"].flatten(0, 1).amax(1)[values["video_token_pooling"]].amax(1)
     else:
         pixels = next(iter(values.values())).reshape(len(frames), 3, *[40 if name != "llava" else 20] * 2)
         lit = pixels.amax(1).unflatten(1, (5, -1)).unflatten(3, (5, -1)).amax((2, 4)).flatten(1)
