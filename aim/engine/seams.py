@@ -134,8 +134,9 @@ class Parts:
 
     def tables(self, layer: int, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """The cosines and sines that a layer is given for these positions; some text models have others for each kind of layer."""
-        if getattr(self.language_model, "rope_types", None) and self.language_model.rope_types[layer] == UNSCALED:
-            return self.language_model.rotary_emb_unscaled(hidden, positions)
+        text: Any = self.language_model
+        if hasattr(text, "rope_types") and text.rope_types[layer] == UNSCALED:
+            return text.rotary_emb_unscaled(hidden, positions)
         if "layer_type" in inspect.signature(type(self.rotary).forward).parameters:
             return self.rotary(hidden, positions, self.text_config.layer_types[layer])
         return self.rotary(hidden, positions)
