@@ -24,22 +24,18 @@ from aim.bench.tiny_axes_models import (
     qwen3_vl,
     qwen3_vl_moe,
 )
+from aim.bench.tiny_image_models import gemma3, gemma4, granite4_vision, llava, step3p7
 from aim.bench.tiny_models import (
     IMAGE,
     PAD,
     VIDEO,
     exaone4_5,
-    gemma3,
-    gemma4,
-    granite4_vision,
     internvl,
-    llava,
     llava_next_video,
     llava_onevision,
     molmo2,
     perception_lm,
     smolvlm,
-    step3p7,
     video_llama_3,
 )
 from aim.bench.tiny_models import NEWLINE as NEWLINE

@@ -24,6 +24,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from aim.engine import seams
+from aim.engine.attention import ATTENTION
 from aim.engine.features import taking_features
 from aim.engine.session import Session
 from aim.engine.unserved import plain_model, refuse_model
@@ -89,7 +90,7 @@ def reduce(
     hooks: list[RemovableHandle] = []
     with ExitStack() as block:
         with _ENTERING:
-            if parts.attention == seams.ATTENTION:
+            if parts.attention == ATTENTION:
                 raise Refusal(
                     "The model, or another one that was made from the same config object, is already inside `aim.reduce`; leave that "
                     "block first, or load a second model."

@@ -1,5 +1,5 @@
-"""Every internal of transformers that the engine depends on, except those of the KV cache, which `aim.engine.caches` has. The rest of the
-engine asks these two and names none of them itself.
+"""Every internal of transformers that the engine depends on, except those of the KV cache, which `aim.engine.caches` has, and the function
+that a layer attends by, which `aim.engine.attention` has. The rest of the engine asks these three and names none of them itself.
 
 Each has a test in tests/engine/test_seams.py, which says in one line what broke when transformers changed it. Code that differs between
 releases of transformers belongs here too (`aim.kernels.versions` names the range); it asks what a release has, and not which one it is.
@@ -8,26 +8,19 @@ releases of transformers belongs here too (`aim.kernels.versions` names the rang
 from __future__ import annotations
 
 import inspect
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import Tensor, nn
 from torch._dynamo.eval_frame import OptimizedModule
-from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers import DynamicCache, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from aim.kernels.refusal import Refusal
+from aim.engine.attention import ATTENTION, Observe
 
-# (query [B, H, n, d], key [B, KV, n, d], scaling) of a layer's attention.
-Observe = Callable[[Tensor, Tensor, float], None]
-
-ATTENTION = "aim"
 # Keyword arguments of the forwards: of the whole model and of the model without its head...
 IDS = "input_ids"
 FEATURES = "mm_encoder_outputs"  # since transformers 5.18; see `aim.engine.features`
@@ -51,67 +44,9 @@ HIDDEN = "hidden_states"
 TABLES = "position_embeddings"
 SHARED_KEYS = "shared_kv_states"  # a table in which some text models' attention layers leave keys and values for later ones
 
-# Arguments that an attention layer may hand to its attention function, and that SDPA would silently ignore.
-UNSERVED_ARGUMENTS = {"s_aux": "attention sinks", "softcap": "soft-capping"}
 WHOLE_PROMPT, WINDOW, LINEAR = "full_attention", "sliding_attention", "linear_attention"
 UNSCALED = "unscaled"  # the rotary embedding of layers that a text model leaves out where it scales the others'
 APART = ("audio_tower", "qformer")  # encodes sounds, which AIM never gives; joins patches behind the vision tower
-
-
-def attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    observe: Observe | None = None,
-    probe: bool = False,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """The attention function of the text model: exactly SDPA, which may also show its queries and keys.
-
-    Args:
-        query: [B, H, n, d], after RoPE.
-        key: [B, KV, n, d], after RoPE.
-        observe: called with query, key and scaling, where the layer's hook passed it.
-        probe: whether only queries and keys are wanted. The output is then zeros, and no attention is computed.
-
-    Raises:
-        Refusal: the layer needs what SDPA does not do.
-    """
-    for name, title in UNSERVED_ARGUMENTS.items():
-        if kwargs.get(name) is not None:
-            raise Refusal(
-                f"The text model attends with {title}, and SDPA, which `aim.reduce` runs on, has none. Choose a checkpoint without, "
-                "or run this one without `aim.reduce`."
-            )
-    if observe is not None:
-        observe(query, key, kwargs["scaling"])
-    if probe:
-        return query.new_zeros(()).expand(query.transpose(1, 2).shape), None
-    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-
-
-_THREAD = threading.local()
-
-
-def note_forward(is_running: bool) -> None:
-    """Note whether this thread runs a forward of a reduced model, whose layers get their masks from their hooks."""
-    _THREAD.reduced = is_running
-
-
-def prompt_mask(*args: Any, **kwargs: Any) -> Tensor | None:
-    """In a reduced model the mask of a whole prompt is None, because SDPA's own causal mask is enough.
-
-    The mask function that comes with SDPA would read the padding back from the device, and the host would wait for it. That one is left to
-    models that are not reduced and were made from the same config object, which names our attention to them too.
-    """
-    return None if getattr(_THREAD, "reduced", False) else sdpa_mask(*args, **kwargs)
-
-
-# Registration cannot be undone. So it is done once, under a name of our own, and changes no other model in the process.
-AttentionInterface.register(ATTENTION, attention)
-AttentionMaskInterface.register(ATTENTION, prompt_mask)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from aim.engine import caches, seams
 from aim.engine.attended import Attended
+from aim.engine.attention import note_forward
 from aim.engine.decoding import Decoding
 from aim.engine.features import features_in
 from aim.engine.prefill import Prefill
@@ -91,7 +92,7 @@ class Session:
                     "trace. Let the threads take turns, each to the end of its answer, or give each a model of its own."
                 )
             self.runner = threading.current_thread()
-        seams.note_forward(True)
+        note_forward(True)
         self.inputs = inputs = seams.named(module, args, kwargs)
         refuse_forward(self.parts, inputs)
         cache, ids = inputs.get(seams.CACHE), inputs.get(seams.IDS)
@@ -214,7 +215,7 @@ class Session:
         """After the model without its head, also where it raised: the next forward may run."""
         if self.runs_here:
             self.runner = None
-            seams.note_forward(False)
+            note_forward(False)
 
     def close(self) -> None:
         """After the block: the model outside would go on wrongly from what the caches hold, so they refuse."""

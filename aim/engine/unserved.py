@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from aim.engine import caches, seams
+from aim.engine.attention import ATTENTION
 from aim.kernels.refusal import Refusal
 from aim.kernels.versions import advice
 
@@ -108,7 +109,7 @@ def refuse_forward(parts: seams.Parts, given: dict) -> None:
         Refusal: the attention was changed inside the block, attention maps are asked for, layers would run again in the backward pass, or
             the cache cannot grow.
     """
-    if parts.attention != seams.ATTENTION:
+    if parts.attention != ATTENTION:
         raise Refusal(
             f"The text model's attention was set to {parts.attention!r} inside the block; `aim.reduce` sees queries and keys through its "
             "own, which is SDPA. Call `set_attn_implementation` before the block, or leave it out."

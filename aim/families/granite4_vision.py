@@ -167,7 +167,8 @@ def _encode(model, pixels: dict[str, Tensor]) -> Encoded:
 def _prompt(grid: Grid, _times: Sequence[float]) -> list[str | int]:
     """The frames, each with its newline's placeholder, on lines of their own."""
     each = grid.tokens_per_frame + 1
-    return [each, *["\n", each] * (grid.frames - 1)]
+    further: list[str | int] = ["\n", each]
+    return [each, *further * (grid.frames - 1)]
 
 
 def _vision_shape(config, grid: Grid) -> VisionShape:

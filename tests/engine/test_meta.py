@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 import aim
 from aim.engine import copies, finite, seams, sequence
+from aim.engine.attention import note_forward, prompt_mask
 from aim.engine.features import feature_inputs
 from aim.families import FAMILIES
 from aim.families.granite4_vision import WholeViews
@@ -200,8 +201,8 @@ def test_the_mask_that_comes_with_sdpa_waits_and_ours_does_not():
     mask = torch.ones(1, 5, dtype=torch.bool, device="meta")
     with pytest.raises(RuntimeError):
         sdpa_mask(**given, attention_mask=mask)
-    seams.note_forward(True)
+    note_forward(True)
     try:
-        assert seams.prompt_mask(**given, attention_mask=mask) is None
+        assert prompt_mask(**given, attention_mask=mask) is None
     finally:
-        seams.note_forward(False)
+        note_forward(False)

@@ -6,7 +6,7 @@ from transformers import DynamicCache
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from aim.engine import caches, features, seams
+from aim.engine import attention, caches, features, seams
 from tests.tiny import AXES, EACH, KEEPS_EVERY_LOGIT, TINY, own_cache
 
 LAYERS = 3
@@ -44,9 +44,9 @@ def test_the_attention_registry_hands_our_function_to_the_text_layers(parts, fam
 
     def watched(*args, **kwargs):
         calls.append(kwargs)
-        return seams.attention(*args, **kwargs)
+        return attention.attention(*args, **kwargs)
 
-    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._local_mapping, seams.ATTENTION, watched)
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._local_mapping, attention.ATTENTION, watched)
     with seams.attending(parts), torch.no_grad():
         parts.whole(**family.video_inputs())
     attending = sum(map(seams.attends, parts.layers))
@@ -58,7 +58,7 @@ def test_the_attention_registry_hands_our_function_to_the_text_layers(parts, fam
 
 def test_the_mask_registry_asks_our_function(parts, family, monkeypatch):
     calls = []
-    monkeypatch.setitem(ALL_MASK_ATTENTION_FUNCTIONS._local_mapping, seams.ATTENTION, lambda *_, **__: calls.append(1))
+    monkeypatch.setitem(ALL_MASK_ATTENTION_FUNCTIONS._local_mapping, attention.ATTENTION, lambda *_, **__: calls.append(1))
     with seams.attending(parts):
         layers = seen_by(parts.layers[0], lambda: parts.whole(**family.video_inputs()))
     assert calls, "AttentionMaskInterface.register: the masks of our attention are made elsewhere, and may wait for the GPU."
@@ -79,7 +79,7 @@ def test_only_the_text_model_changes_its_attention_and_gets_it_back(parts):
     tower = parts.whole.config.vision_config
     before = parts.attention, tower._attn_implementation
     with seams.attending(parts):
-        assert parts.attention == seams.ATTENTION, "set_attn_implementation: the text model does not take our attention."
+        assert parts.attention == attention.ATTENTION, "set_attn_implementation: the text model does not take our attention."
         assert tower._attn_implementation == before[1], "set_attn_implementation: the vision tower changes with the text model."
     assert (parts.attention, tower._attn_implementation) == before, "set_attn_implementation: what the model had is not put back."
 

@@ -6,7 +6,7 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 import aim
 from aim.bench.tiny_models import TEXT, VISION
-from aim.engine import seams
+from aim.engine.attention import attention
 from tests.tiny import IMAGE, TINY, fingerprint, gemma4, internvl, llava, llava_onevision, qwen2_5_vl, qwen3_5
 
 OLDER = {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 4}
@@ -79,7 +79,7 @@ def test_a_window_that_no_layer_has_is_no_reason_to_refuse(name):
 def test_what_a_layer_asks_of_its_attention_and_sdpa_would_forget_is_refused(given, title):
     tensor = torch.zeros(1, 2, 3, 4)
     with pytest.raises(ValueError, match=title):
-        seams.attention(torch.nn.Module(), tensor, tensor, tensor, None, scaling=0.5, **{given: 16})
+        attention(torch.nn.Module(), tensor, tensor, tensor, None, scaling=0.5, **{given: 16})
 
 
 def test_layers_that_are_neither_attention_nor_linear_are_refused():
