@@ -141,6 +141,6 @@ def test_the_models_that_fit_the_memory_are_told():
     everything = [find_published(hub_id) for hub_id in fitting(10**15, 2)]
     sizes = [weights(look_up(model.name)) for model in everything]
     assert sizes == sorted(sizes)
-    suggested = ("llava-onevision", "qwen", "smolvlm", "gemma-4", "glm", "videollama", "exaone", "minicpm")
+    suggested = ("llava-onevision", "qwen", "smolvlm", "gemma-4", "glm", "videollama", "exaone", "minicpm", "molmo")
     assert {model.name for model in everything} == {name for name in PUBLISHED if name.startswith(suggested)}
     assert memory() > 10**8

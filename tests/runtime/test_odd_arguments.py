@@ -84,7 +84,7 @@ def test_an_odd_argument_is_refused_in_one_short_sentence(name, vlm, clip, answe
         with pytest.raises(Refusal) as refused:
             call(vlm, clip, answer, odd)
         text = str(refused.value)
-        assert "\n" not in text and len(text) < 900, odd  # a list of all models is the longest
+        assert "\n" not in text and len(text) < 1200, odd  # a list of all models is the longest
 
 
 def test_what_is_zero_or_empty_is_not_taken_for_left_out(vlm, clip):
