@@ -101,9 +101,10 @@ def _has_tiles(config, inputs: dict) -> bool:
 
 
 def _pixel_values(config, frames: np.ndarray, picture_settings: dict) -> dict[str, Tensor]:
-    """Frames resized without keeping the aspect ratio, as the whole view of an image is: float32 [F, 3, side, side]."""
+    """Frames resized without keeping the aspect ratio, as the whole view of an image is: float32 [F, 3, side, side], and their own size."""
     side = config.vision_config.image_size
-    return {"pixel_values": normalised_frames(frames, picture_settings, side, side)}
+    sizes = torch.tensor([frames.shape[1:3]] * len(frames))
+    return {"pixel_values": normalised_frames(frames, picture_settings, side, side), "image_sizes": sizes}
 
 
 def _first(config) -> int:

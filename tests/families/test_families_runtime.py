@@ -98,8 +98,6 @@ def test_an_answer_equals_stock_generate_on_the_prompt_written_out(vlm, clip):
     inputs = family.pixel_values(vlm.model.config, clip.frames, vlm.checkpoint.pictures)
     if family.token_types:
         inputs[family.token_types] = TINY[name].told_types(ids)
-    if name == "granite4_vision":
-        inputs["image_sizes"] = torch.tensor([clip.frames.shape[1:3]] * FRAMES)
     if name == "qwen2_5_vl":
         inputs["second_per_grid_ts"] = [0.5]  # two frames of a quarter of a second
     if name in ("qwen2_5_omni_thinker", "qwen3_omni_moe_thinker"):

@@ -126,7 +126,7 @@ def test_the_picture_settings_make_what_the_published_towers_take(kind):
         made = family.pixel_values(config, frames, family.picture_settings)
         pixels = next(value for key, value in made.items() if "pixel" in key)
         grid = family.grid(config, family.picture_settings, 3, 360, 640)
-        if len(made) == 1:
+        if pixels.dim() > 3 and not TINY[kind].packed:
             vision = config.vision_config
             sides = np.broadcast_to(vision.image_size if hasattr(vision, "image_size") else vision.model_args["img_size"], 2).tolist()
             assert list(pixels.shape[-4:]) == [3, 3, *sides]
