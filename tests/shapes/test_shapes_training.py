@@ -192,6 +192,7 @@ def straight(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_a_run_that_is_stopped_and_resumed_writes_the_same_weights_and_one_whole_log(tmp_path, monkeypatch, straight):
     """It is stopped in the stage that answers first, between the two that answer, and in the last."""
     loss, stops = answer_stage.AnswerStage.loss, [2, answer_stage.SCENES_BEFORE, answer_stage.SCENES_BEFORE + 1]
