@@ -24,7 +24,7 @@ from aim.methods.knob import knob
 
 @dataclass(frozen=True)
 class AIM(Method):
-    """Adaptive inference by merging and pruning.
+    """In each frame similar tokens are merged. Over layers l1 to l2, what PageRank on attention ranks lowest is dropped, in equal steps.
 
     Where l1 and l2 are left out, they are the paper's, scaled to the model's depth: 13 and 21 of 32 layers for LLaVA-1.5, and the 14 and 22
     of 28 of LLaVA-OneVision-7B for every other family.

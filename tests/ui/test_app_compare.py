@@ -55,6 +55,10 @@ def test_chosen_methods_and_budget_are_followed(visit):
 def test_comparing_without_a_question_or_a_method_says_so_and_keeps_everything(tab):
     visitor = tab()
     visitor.open("Methods")
+    words = visitor.tab.locator(".aim-methods")
+    words.locator("summary").click()
+    assert words.locator("dt").all_inner_texts() == [method.__name__ for method in aim.methods.COMPARABLE.values()]
+    assert all(len(said) > 30 for said in words.locator("dd").all_inner_texts())
     visitor.question.fill("")
     visitor.set("merge-ratio", 0.5)
     visitor.tab.locator("#compare-start").click()

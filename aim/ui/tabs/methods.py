@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from html import escape
+from inspect import getdoc
 from typing import Any
 
 import gradio as gr
@@ -51,7 +54,7 @@ class Methods(Tab):
 
     def build(self, vlm) -> None:
         names = [(method.__name__, name) for name, method in COMPARABLE.items() if name != Full.name]
-        gr.HTML(HELP)
+        gr.HTML(HELP + what_they_do())
         self.methods = gr.CheckboxGroup(
             names,
             value=[name for _, name in names],
@@ -98,6 +101,16 @@ class Methods(Tab):
         self.layer.input(look, seen, [self.overlap, self.sheet], trigger_mode="always_last", **QUIET)
         shown = [self.table, self.chart, self.overlap, self.sheet]
         self.methods.input(pick, seen, shown, trigger_mode="always_last", **QUIET)
+
+
+def what_they_do() -> str:
+    """What each method does, in the first words of its class, as a list that opens."""
+    lines = []
+    for method in COMPARABLE.values():
+        first, *_ = (getdoc(method) or "").split("\n\n")
+        told = re.sub("`(.+?)`", r"<code>\1</code>", escape(first))
+        lines.append(f"<dt>{method.__name__}</dt><dd>{told}</dd>")
+    return f'<details class="aim-help aim-methods"><summary>What each method does</summary><dl>{"".join(lines)}</dl></details>'
 
 
 def usual_budget(vlm) -> float:
