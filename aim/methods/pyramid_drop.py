@@ -87,7 +87,10 @@ class PyramidDrop(Method):
         return look_ahead_flops(shape, lengths) + last_token_flops(shape, lengths)
 
     def dials(self, num_layers: int, ramp: StatedRamp = PAPER_RAMP) -> Iterator[Dial]:
-        """A row of every ratio. Unless the stages were given, rows of 0.25 and more follow with the stages of ever shallower models."""
+        """Ratios of 0.25 and more with the own stages and, unless these were given, with those of ever shallower models. Lower ratios come
+        last: a cut that leaves next to nothing is another method, VTW.
+        """
+        shallower = range(num_layers - 1, 3, -1) if self.stages is None else ()
+        for method in (self, *map(self.for_depth, shallower)):
+            yield Dial(method, "ratio", RATIOS[LEAST_LEFT:])
         yield Dial(self, "ratio", RATIOS)
-        for depth in range(num_layers - 1, 3, -1) if self.stages is None else ():
-            yield Dial(self.for_depth(depth), "ratio", RATIOS[LEAST_LEFT:])

@@ -33,8 +33,8 @@ def match(
     """Turn a method's own knob until its prefill costs `target_tflops`, as `aim.plan` counts it.
 
     The method's `dials` say which knob that is: a share of tokens, or for VTW a layer. AIM turns its merge ratio. Where whole tokens a
-    frame are too coarse a step, it also moves whichever of l1 and l2 was left out. PyramidDrop turns its ratio, and then its stages for
-    costs that the ratio alone cannot reach. The first setting within the tolerance is returned. Of the values of its knob that cost the
+    frame are too coarse a step, it also moves whichever of l1 and l2 was left out. PyramidDrop turns its ratio, and its stages for
+    costs that ratios of 0.25 and more cannot reach. The first setting within the tolerance is returned. Of the values of its knob that cost the
     same, it has the least.
 
     Args:

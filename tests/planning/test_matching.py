@@ -57,6 +57,14 @@ def test_knobs_that_were_given_stay():
     assert aim.match(aim.Random(seed=7), SEVEN_B, 32, 20).seed == 7
 
 
+@pytest.mark.parametrize("share", [0.2, 0.25, 0.3])
+def test_pyramid_drop_moves_its_stages_before_a_cut_leaves_next_to_nothing(share: float):
+    found = aim.match("pdrop", BUNDLED, 32, share * cost(BUNDLED, 32, aim.Full()), text_tokens=100, tolerance=0.02)
+    assert found.ratio >= 0.25
+    own = aim.match(aim.PyramidDrop(stages=(3, 6, 9)), BUNDLED, 32, 0.255 * cost(BUNDLED, 32, aim.Full()), text_tokens=100, tolerance=0.1)
+    assert own.ratio < 0.25  # given stages stay
+
+
 def test_the_knobs_own_setting_is_found_again():
     for method in (
         aim.FastV(layer=1, keep_ratio=0.199),
