@@ -77,7 +77,8 @@ def introduction(report: dict) -> str:
         "are 95 % intervals. Differences are paired by question, and their intervals keep each clip whole. “Better” is confirmed when "
         f"the whole interval is above 0 points, and “as good” when it is above {signed(-MARGIN)}. A finding holds when all of its checks "
         "are confirmed. It holds partly when some are, and does not hold here when none is. Intervals of the finding that looks at all "
-        f"methods are widened, so that all of its checks hold at once.{aged}</p></div>"
+        f"methods are widened, so that all of its checks hold at once.{aged}</p>"
+        "<p>Below the findings stands the board, which compares all methods at equal budgets.</p></div>"
     )
 
 
