@@ -34,8 +34,8 @@ def match(
 
     The method's `dials` say which knob that is: a share of tokens, or for VTW a layer. AIM turns its merge ratio. Where whole tokens a
     frame are too coarse a step, it also moves whichever of l1 and l2 was left out. PyramidDrop turns its ratio, and its stages for
-    costs that ratios of 0.25 and more cannot reach. The first setting within the tolerance is returned. Of the values of its knob that cost the
-    same, it has the least.
+    costs that ratios of 0.25 and more cannot reach. The first setting within the tolerance is returned. Of the values of its knob that
+    cost the same, it has the least.
 
     Args:
         method: a name in `METHODS`, a method's class, or a method whose other knobs are to stay.
