@@ -191,7 +191,7 @@ def test_a_closed_tab_takes_its_state_along(real, pages):
     kept = demo.state_holder.session_data
 
     def holds_frames() -> bool:
-        session = kept[page.session] if page.session in kept else None  # later Gradio takes the whole session away
+        session = kept.get(page.session)  # Gradio takes the whole session away a little later
         return session is not None and any(getattr(value, "frames", None) is not None for value in session.state_data.values())
 
     assert holds_frames()
