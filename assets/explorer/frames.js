@@ -113,7 +113,7 @@ function makeFrames(onAsk = null) {
   }
 
   function ask(mode) {
-    answered.textContent = state.painted.size ? "Asking again…" : "Nothing is painted. Press Paint and draw on the frame, or take this moment.";
+    answered.textContent = state.painted.size ? "Asking again…" : "Nothing is painted. Press Paint and draw on the frame.";
     if (state.painted.size) onAsk([...state.painted], mode);
   }
 
@@ -194,16 +194,18 @@ function makeFrames(onAsk = null) {
     const merged = state.view === "merged";
     const tokens = (index) => (merged ? trace.entered[index] : trace.left[index * trace.layers + layer]);
     const [time, entered] = [writeTime(trace.times[frame]), trace.entered[frame]];
+    const alone = trace.frames === 1; // a picture has no time, and nothing to choose a frame from
+    const where = alone ? "" : `Frame ${frame + 1} at ${time}: `;
     caption.textContent = merged
-      ? `Frame ${frame + 1} at ${time}: ${writeCount(trace.patches, "patch")} in ${writeCount(entered, "token")}`
-      : `Frame ${frame + 1} at ${time}: ${tokens(frame)} of ${writeCount(entered, "token")} left in layer ${layer}`;
+      ? `${where}${writeCount(trace.patches, "patch")} in ${writeCount(entered, "token")}`
+      : `${where}${tokens(frame)} of ${writeCount(entered, "token")} left in layer ${layer}`;
     left.textContent = other ? "A" : "original";
     right.textContent = other ? "B, now" : "what the model sees";
     frameSlider.say(`${frame + 1} of ${trace.frames} · ${time} · ${writeCount(tokens(frame), "token")}`);
     const whole = `${trace.alive[layer].toLocaleString("en")} of ${writeCount(trace.groups, "token")} left`;
     layerSlider.say(merged ? "drag to follow the tokens" : `${layer} of 0–${trace.layers - 1} · ${whole}`);
     fillRow.hidden = !merged;
-    frameSlider.row.hidden = trace.frames === 1;
+    for (const part of [frameSlider.row, sheet, moment]) part.hidden = alone;
     legend.replaceChildren(...makeLegend(trace, state.view, layer, colours));
     const inside = trace.holders.size && !merged ? [INSIDE_READING] : [];
     reading.replaceChildren(...[...VIEWS[state.view].reading, ...inside].flatMap((text) => [text, make("br")]));

@@ -13,9 +13,13 @@ function startTime(element, props, watch) {
 
 function buildTime(payload, onReady) {
   const trace = readTrace(payload);
+  if (trace.frames === 1) {
+    onReady();
+    return make("p", { class: "aim-x-said" }, "A picture, or a single frame, has one moment. The Layers tab shows how many of its tokens got how deep.");
+  }
   const colours = makeColours(payload.colour_map);
   const most = Math.max(1, ...trace.left);
-  const shares = pruningShares(trace);
+  const shares = keptShares(trace);
   const at = (frame) => `left: ${(100 * frame) / trace.frames}%; width: ${100 / trace.frames}%`;
 
   const map = drawMap(trace, most, colours);
@@ -91,8 +95,8 @@ function buildTime(payload, onReady) {
   );
 }
 
-// For each frame its share of the tokens in the layers where pruning has begun and not ended; null when nothing is pruned.
-function pruningShares(trace) {
+// For each frame its share of the tokens in the layers where dropping has begun and not ended; null when nothing is dropped.
+function keptShares(trace) {
   const sums = Array.from({ length: trace.frames }, () => 0);
   for (let layer = 0; layer < trace.layers; layer++) {
     if (trace.alive[layer] === 0 || trace.alive[layer] === trace.groups) continue;

@@ -26,7 +26,7 @@ function writeSpans(layers) {
 // What became of these patches of one frame, as [sentence, details].
 function describePatches(trace, frame, places, layer) {
   const groups = new Set(places.map((place) => trace.assignment[frame * trace.patches + place]));
-  const where = `Frame ${frame + 1} (${writeTime(trace.times[frame])})`;
+  const where = trace.frames === 1 ? "The only frame" : `Frame ${frame + 1} (${writeTime(trace.times[frame])})`;
   return places.length === 1 ? describeToken(trace, [...groups][0], where, frame, layer) : describeRegion(trace, [...groups], where, layer);
 }
 

@@ -72,7 +72,11 @@ def test_a_picture_is_asked_about_as_one_frame_and_a_still_stands_in_for_the_pre
     visitor.upload(tmp_path / "picture.png")
     visitor.question.fill("What color is the star?")
     visitor.run()
-    assert visitor.tab.locator("#screen .aim-x-thumb").count() == 1
+    assert re.fullmatch(r"\d+ patches in \d+ tokens", visitor.tab.locator("#screen .aim-x-caption").inner_text())
+    for of_time in ("#screen .aim-x-thumb", "#screen input.aim-x-frame", "text=+ this moment"):  # a picture has one moment
+        assert not visitor.tab.locator(of_time).is_visible()
+    visitor.tab.get_by_role("tab", name="Moments").click()
+    visitor.wait_for_text("#timeline .aim-x-said", "A picture, or a single frame, has one moment.")
     clip = aim.read_image(tmp_path / "picture.png")
     assert visitor.answer() == aim.load("bundled").ask(clip, "What color is the star?", aim.AIM(), max_new_tokens=8).text
     visitor.tab.locator(".aim-still").wait_for()
