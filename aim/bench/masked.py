@@ -1,4 +1,4 @@
-"""Pruning by masks alone, as the method's published code does it: every layer computes every token, and attends to those that are left.
+"""Dropping by masks alone, as the method's published code does it: every layer computes every token, and attends to those that are left.
 
 It is a reference to measure against. The tokens it hides are those that `aim.reduce` would remove, by its own bookkeeping, so the answer is
 the same but neither time nor memory is saved. It takes one prompt, and merges nothing. A layer of linear attention knows no masks that hide
@@ -26,7 +26,7 @@ from aim.methods import Method
 
 @contextmanager
 def masked(model: PreTrainedModel, method: Method) -> Iterator[list[int]]:
-    """Hide what `method` would prune for as long as the block lasts.
+    """Hide what `method` would drop for as long as the block lasts.
 
     Yields:
         The visual tokens each layer attends to, filled at the prefill.
@@ -57,7 +57,7 @@ def masked(model: PreTrainedModel, method: Method) -> Iterator[list[int]]:
 class _Masks:
     def __init__(self, config, method: Method, sights: list[Sight]):
         if method.merged_tokens(1, 100) != 100:
-            raise ValueError("Masks cannot merge tokens; give a method that only prunes, such as AIM(merge_ratio=1).")
+            raise ValueError("Masks cannot merge tokens; give a method that only drops, such as AIM(merge_ratio=1).")
         self.config, self.method, self.sights = config, method, sights
         self.attends = [sight.attends for sight in sights]
         self.attended: list[int] = []

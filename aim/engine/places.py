@@ -2,7 +2,7 @@
 
 Tokens see those before them. In some text models they see no further back than a window, and in some the tokens of one picture, or of all
 pictures, see one another in both directions. Both are told by the places that tokens entered the LLM with: a compact prompt is a shorter
-prompt, and what is pruned inside the LLM leaves a gap, as if it had been masked. With "renumbered" positions every cut closes the gaps.
+prompt, and what is dropped inside the LLM leaves a gap, as if it had been masked. With "renumbered" positions every cut closes the gaps.
 
 The scores of a layer come from its queries and keys as if it had no window, so that the question can score the whole clip, and as if its
 tokens saw only those before them.

@@ -1,4 +1,4 @@
-"""One prefill under `aim.reduce`: it is merged before the first layer, and pruned inside the LLM.
+"""One prefill under `aim.reduce`: it is merged before the first layer, and tokens are dropped inside the LLM.
 
 `Prefill` is a batch, and each prompt in it is an `aim.engine.sequence.Sequence`. Prompts of different length are padded on the left. The
 method says how many visual tokens a layer runs on, and the scores say which.

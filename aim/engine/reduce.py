@@ -2,7 +2,7 @@
 
 Four places are hooked. `model.model` sees the prompt's ids, which tell where the pictures are. Its `language_model` receives the
 embeddings, in which the projected visual features stand at the placeholders, so that merging needs no code for each model. Each decoder
-layer receives the hidden states, so that pruning is slicing. Our own attention function sees queries and keys after RoPE, so that
+layer receives the hidden states, so that dropping is slicing. Our own attention function sees queries and keys after RoPE, so that
 importance needs no attention map from the model. The hooks belong to one `aim.engine.session.Session`. The state of a run lives in an
 `aim.engine.prefill.Prefill`, made at each prefill, and after that in an `aim.engine.decoding.Decoding`.
 
@@ -55,7 +55,7 @@ def reduce(
     Args:
         model: a supported `...ForConditionalGeneration` (see `aim.families.FAMILIES`), also one with PEFT adapters, on any device. No other
             `reduce` may be using it.
-        method: what to merge and prune, for example `aim.AIM(merge_ratio=0.25, l1=14, l2=22)`.
+        method: what to merge and drop, for example `aim.AIM(merge_ratio=0.25, l1=14, l2=22)`.
         scores: "pruning" scores only the layers whose scores decide something. "all" scores every layer that still has visual tokens, so
             that the scores can be looked at; the time this takes is reported apart, as `inspection`.
         attention: record for each generated token what it looked at, in `trace.attention` (`aim.engine.attended`). It costs one row of

@@ -19,7 +19,7 @@ from aim.methods import AIM, Full
 from aim.planning.plan import plan_for, tokens_per_frame
 
 LAYERS, FRAMES, NEEDLE = 12, 8, "needle"
-OFF, RAMP = {"l1": 12, "l2": 13}, {"l1": 6, "l2": 9}  # no pruning; the paper's 14 and 22 of 28
+OFF, RAMP = {"l1": 12, "l2": 13}, {"l1": 6, "l2": 9}  # nothing is dropped; the paper's 14 and 22 of 28
 FULL = Setting(Full(), FRAMES)
 TEXT_TOKENS = range(4, 65)  # of any prompt the benchmark makes, with room
 
@@ -37,7 +37,7 @@ def findings(config) -> list[Finding]:
 
 
 def _merged(ratio: float, frames: int = FRAMES, **knobs) -> Setting:
-    """Merging without pruning, unless the knobs say otherwise."""
+    """Merging without dropping, unless the knobs say otherwise."""
     return Setting(AIM(**{"merge_ratio": ratio, **OFF, **knobs}), frames)
 
 
@@ -48,22 +48,22 @@ def _percent(ratio: float) -> str:
 def _retention() -> Finding:
     ratios = (0.5, 0.25, 0.125, 0.0625, 0.03125)
     merged = {ratio: _merged(ratio) for ratio in ratios}
-    pruned = {ratio: _merged(ratio, **RAMP) for ratio in (1.0, *ratios)}
+    dropped = {ratio: _merged(ratio, **RAMP) for ratio in (1.0, *ratios)}
     return Finding(
         number=1,
         title="Accuracy against retention",
         claim="Merging costs almost nothing down to 25 % of the tokens: 58.2 in full, 58.5 at 50 %, 58.0 at 25 %, and 58.2 with "
-        "pruning on top. Below that, accuracy falls: 56.6 at 12.5 %, 53.6 at 6.3 %, 52.3 at 3.1 %.",
+        "dropping on top. Below that, accuracy falls: 56.6 at 12.5 %, 53.6 at 6.3 %, 52.3 at 3.1 %.",
         axis="visual tokens kept by merging",
         points=[
             Point("merging only", "100 %", FULL),
             *(Point("merging only", _percent(ratio), setting) for ratio, setting in merged.items()),
-            *(Point("merging and pruning (l1 6, l2 9)", _percent(ratio), setting) for ratio, setting in pruned.items()),
+            *(Point("merging and dropping (l1 6, l2 9)", _percent(ratio), setting) for ratio, setting in dropped.items()),
         ],
         checks=[
             Check("merged to 50 % against full", merged[0.5], FULL, AS_GOOD, told=True),
             Check("merged to 25 % against full", merged[0.25], FULL, AS_GOOD, told=True),
-            Check("merged to 25 % and pruned against full", pruned[0.25], FULL, AS_GOOD, told=True),
+            Check("merged to 25 %, with dropping, against full", dropped[0.25], FULL, AS_GOOD, told=True),
             Check("25 % against 12.5 %", merged[0.25], merged[0.125], BETTER),
             Check("12.5 % against 6.3 %", merged[0.125], merged[0.0625], BETTER),
             Check("6.3 % against 3.1 %", merged[0.0625], merged[0.03125], BETTER),
@@ -73,25 +73,25 @@ def _retention() -> Finding:
 
 def _layers() -> Finding:
     pairs = ((9, 13), (6, 13), (3, 13), (9, 10), (6, 9), (3, 9), (6, 7), (3, 6), (3, 4))
-    pruned = {pair: _merged(1.0, l1=pair[0], l2=pair[1]) for pair in pairs}
+    dropped = {pair: _merged(1.0, l1=pair[0], l2=pair[1]) for pair in pairs}
     return Finding(
         number=2,
-        title="Early and late pruning",
+        title="Early and late dropping",
         claim="Late layers do without visual tokens, early ones do not. The model has 28 layers, and scores 58.0 when merged to "
-        "25 %. Pruning over layers 21 to 29 keeps 58.0, and over 14 to 22 it gives 58.2. Starting earlier lowers it to "
-        "56.8 (7 to 22). Pruning all at once lowers it to 54.3 (14 to 15). Doing both lowers it to 41.9 (7 to 8).",
+        "25 %. Dropping over layers 21 to 29 keeps 58.0, and over 14 to 22 it gives 58.2. Starting earlier lowers it to "
+        "56.8 (7 to 22). Dropping all at once lowers it to 54.3 (14 to 15). Doing both lowers it to 41.9 (7 to 8).",
         axis="l1 → l2, nothing merged",
         lines=False,
         points=[
-            Point("pruning only", "none", FULL),
-            *(Point("pruning only", f"{l1} → {l2}", setting) for (l1, l2), setting in pruned.items()),
+            Point("dropping only", "none", FULL),
+            *(Point("dropping only", f"{l1} → {l2}", setting) for (l1, l2), setting in dropped.items()),
         ],
         checks=[
-            Check("9 → 13 against full", pruned[9, 13], FULL, AS_GOOD, told=True),
-            Check("6 → 9 against full", pruned[6, 9], FULL, AS_GOOD, told=True),
-            Check("6 → 9 against 3 → 9 (starting earlier)", pruned[6, 9], pruned[3, 9], BETTER, told=True),
-            Check("6 → 9 against 6 → 7 (all at once)", pruned[6, 9], pruned[6, 7], BETTER, told=True),
-            Check("9 → 10 against 3 → 4 (early and at once)", pruned[9, 10], pruned[3, 4], BETTER),
+            Check("9 → 13 against full", dropped[9, 13], FULL, AS_GOOD, told=True),
+            Check("6 → 9 against full", dropped[6, 9], FULL, AS_GOOD, told=True),
+            Check("6 → 9 against 3 → 9 (starting earlier)", dropped[6, 9], dropped[3, 9], BETTER, told=True),
+            Check("6 → 9 against 6 → 7 (all at once)", dropped[6, 9], dropped[6, 7], BETTER, told=True),
+            Check("9 → 10 against 3 → 4 (early and at once)", dropped[9, 10], dropped[3, 4], BETTER),
         ],
     )
 
@@ -100,7 +100,7 @@ def _more_frames(config) -> Finding:
     counts = (16, 32, 64)
     reduced = {
         name: {frames: widest(config, frames, **knobs) for frames in counts}
-        for name, knobs in (("merging only", OFF), ("merging and pruning", RAMP))
+        for name, knobs in (("merging only", OFF), ("merging and dropping", RAMP))
     }
     points = [Point("full model (costs more)", str(frames), Setting(Full(), frames)) for frames in (FRAMES, 16, 32)]
     points += [

@@ -41,7 +41,7 @@ def tower_finding(vlm: VLM) -> Finding:
     """Finding 8. Times are measured beside it (`every_finding.tower_times`)."""
     methods: dict[str, Method] = {
         "full model": Full(),
-        "AIM, merged to 25 % and pruned": AIM(merge_ratio=0.25, l1=RAMP["l1"], l2=RAMP["l2"]),
+        "AIM, merged to 25 %, with dropping": AIM(merge_ratio=0.25, l1=RAMP["l1"], l2=RAMP["l2"]),
     }
     towers = {"full": None, **{name: vlm.fit_tower(tower) for name, tower in TOWERS.items()}}
     settings = {name: {kind: Setting(method, FRAMES, tower) for kind, tower in towers.items()} for name, method in methods.items()}

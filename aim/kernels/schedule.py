@@ -19,14 +19,14 @@ Number = TypeVar("Number", int, float)
 
 
 def ramp(num_layers: int, l1: int, l2: int) -> list[Fraction]:
-    """The linear pruning schedule (AIM, arXiv 2412.03248, the scheduler of section 3.3).
+    """The linear schedule of dropping (AIM, arXiv 2412.03248, the scheduler of section 3.3).
 
     keep(i) = 1 for i < l1 and max(0, 1 - (i - l1 + 1) / (l2 - l1)) for i ≥ l1: layers ≥ l2 - 1 run on no visual token. Layer 0 always keeps
-    everything, since no attention has been seen before it; with l1 = 0 pruning therefore starts at layer 1, where the ramp then is.
+    everything, since no attention has been seen before it; with l1 = 0 dropping therefore starts at layer 1, where the ramp then is.
 
     Args:
         num_layers: layers of the LLM, at least 1.
-        l1: first layer whose input is pruned, ≥ 0; with l1 ≥ num_layers nothing is pruned.
+        l1: first layer at which tokens are dropped, ≥ 0; with l1 ≥ num_layers nothing is dropped.
         l2: where the ramp would reach zero, > l1; may lie beyond the last layer.
 
     Returns:
@@ -49,7 +49,7 @@ def check_ramp(l1: int, l2: int) -> None:
     """
     FROM_0.check("l1", l1, "Layers are counted from 0.")
     if l1 >= l2:
-        raise Refusal(f"l1 is {l1} and l2 is {l2}; accepted: l1 < l2, since pruning ends after it starts. Raise l2 or lower l1.")
+        raise Refusal(f"l1 is {l1} and l2 is {l2}; accepted: l1 < l2, since dropping ends after it starts. Raise l2 or lower l1.")
 
 
 def drop_once(num_layers: int, layer: int, before: Number, after: Number) -> list[Number]:

@@ -1,4 +1,4 @@
-"""AIM: merge similar visual tokens frame by frame, then prune by PageRank on a linear ramp (ICCV 2025, arXiv 2412.03248)."""
+"""AIM: merge similar visual tokens frame by frame, then drop by PageRank on a linear ramp (ICCV 2025, arXiv 2412.03248)."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class AIM(Method):
     - LLaVA-1.5: tokens are compared by their projected embeddings; the code compares the keys of CLIP's last layer, and pairs overlap by
       0.15 to 0.30. `metric="keys"` does so.
     - Qwen2-VL: the code shrinks the grid to half its sides and merges down to 66 tokens of 13 x 23, and their positions with them; here 74
-      are left (76 with "official"), each at a position it had. As published its script never prunes, since it loads SDPA.
+      are left (76 with "official"), each at a position it had. As published its script never drops any, since it loads SDPA.
 
-    Pruning differs as follows, without a knob.
+    Dropping differs as follows, without a knob.
 
     - Layer: layer i runs on ⌊keep(i) · N⌋ visual tokens, as the FLOPs table counts; the code drops one layer later (14/22 then executes
       15.53 TFLOP, not the table's 14.76).

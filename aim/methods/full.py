@@ -1,4 +1,4 @@
-"""The full model, which merges and prunes nothing. Every other method is compared with it."""
+"""The full model, which merges and drops nothing. Every other method is compared with it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ PAPER_TEXT_TOKENS = 100  # of the prompt; with them its FLOPs add up
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluated setting. With l1 = 28 nothing is pruned. `remark` says what is odd about a row."""
+    """One evaluated setting. With l1 = 28 nothing is dropped. `remark` says what is odd about a row."""
 
     merge_ratio: float
     l1: int

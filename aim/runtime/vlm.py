@@ -89,7 +89,7 @@ class VLM(LoadedModel):
             clip: from `aim.read_video`, or a picture from `aim.read_image`, which goes in through the model's own image prompt, as a whole
                 and without tiles.
             question: 1 to 2,000 characters.
-            method: what to merge and prune; by default `aim.AIM()`, the paper's setting scaled to this model.
+            method: what to merge and drop; by default `aim.AIM()`, the paper's setting scaled to this model.
             max_new_tokens: at least 1.
             words: tell in `Answer.words` what each word looked at, and which words were next best. It costs nothing where it is left out.
             tower: merge patches inside the vision tower too, or reuse what stands still, for example `aim.Tower(merge=0.3)` or

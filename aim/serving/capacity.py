@@ -95,11 +95,11 @@ def served_ratio(method: Method) -> float:
     """The merge ratio of a method that a server can run: AIM's, where no other knob was moved.
 
     Raises:
-        Refusal: the method prunes inside the LLM, or merges in another way than the plugin does.
+        Refusal: the method drops tokens inside the LLM, or merges in another way than the plugin does.
     """
     if not isinstance(method, AIM) or method != AIM(method.merge_ratio):
         raise Refusal(
-            "--serving plans merging before the LLM alone, since paged KV has one length for all layers and tokens cannot be pruned inside "
+            "--serving plans merging before the LLM alone, since paged KV has one length for all layers and tokens cannot be dropped inside "
             "the LLM; another method or another knob was given. Give --merge-ratio alone."
         )
     return method.merge_ratio

@@ -4,7 +4,7 @@ Each clip comes with many questions, of each type as many as it is often wrong. 
 wording, since the model learns late to find the thing that is asked about. Clips are short at first and have 2 to 64 frames in the second
 half. Besides the answers there are two dense targets after layer `TOLD_AFTER`, read by heads that are thrown away later: every visual
 token must tell what its item has done so far (`told`), and the place that answers must point at the visual tokens of the items that it is
-asked about (`Pointer`). Merging and pruning are never on. Later in the training some clips have their visual positions closer together or
+asked about (`Pointer`). Nothing is ever merged or dropped. Later in the training some clips have their visual positions closer together or
 further apart by a random factor. No token is removed then, but the model gets to know positions such as the compact ones of a merged clip.
 """
 

@@ -1,7 +1,7 @@
 """Train the bundled model from scratch: `python -m aim.shapes.train --out assets/shapes-vlm`.
 
 Stage 0 (`vision_stage`) teaches the vision tower, stage 1 (`answer_stage`) the language model. Stage 2 goes on with that at a rate that
-rises anew, since stage 1 alone leaves shape, existence and order at 82 to 88 % right. Merging and pruning are never on.
+rises anew, since stage 1 alone leaves shape, existence and order at 82 to 88 % right. Nothing is ever merged or dropped.
 A run is seeded and its data is a function of the step, so that it resumes from the state in the work folder. It uses a GPU where there is
 one. On a CPU it runs two processes of one thread each, which beat one process of two threads. `--smoke` runs some steps of every stage
 and fails if a loss does not fall.

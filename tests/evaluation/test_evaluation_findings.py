@@ -48,7 +48,7 @@ def test_retention_goes_from_everything_to_one_token_a_frame(seven):
     assert all(counts(p.setting) == [counts(p.setting)[0]] * 12 for p in seven[1].points if p.series == "merging only")
 
 
-def test_pruning_is_compared_without_merging(seven):
+def test_dropping_is_compared_without_merging(seven):
     assert all(counts(setting)[0] == 8 * PER_FRAME for number in (2, 4) for setting in seven[number].settings())
 
 

@@ -107,9 +107,9 @@ def test_what_was_averaged_into_another_token_inside_the_model_is_no_lost_eviden
 
 
 def test_the_settings_under_test_do_lose_evidence_and_do_score_it(records):
-    pruned = [record for record in records if record.visual_per_layer[-1] < record.visual_per_layer[0]]
-    assert len(pruned) == 4
-    for record in pruned:
+    dropped = [record for record in records if record.visual_per_layer[-1] < record.visual_per_layer[0]]
+    assert len(dropped) == 4
+    for record in dropped:
         shares = [share for outcome in record.outcomes if outcome.recall for share in outcome.recall]
         assert min(shares) < 1 and max(shares) == 1
         assert any(ratio is not None for outcome in record.outcomes if outcome.localisation for ratio in outcome.localisation)

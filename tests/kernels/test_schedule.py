@@ -34,7 +34,7 @@ def test_pruning_from_layer_0_starts_at_layer_1():
     assert ramp(3, 0, 1) == [1.0, 0.0, 0.0]
 
 
-def test_pruning_that_starts_past_the_last_layer_prunes_nothing():
+def test_dropping_that_starts_past_the_last_layer_drops_nothing():
     assert ramp(28, 28, 29) == [1.0] * 28
     assert ramp(4, 9, 12) == [1.0] * 4
 

@@ -67,11 +67,11 @@ def test_each_part_lends_its_share(family, model):
     _, merged = run(model, inputs, merger)
     assert torch.equal(trace.assignment, merged.assignment) and torch.equal(trace.positions, merged.positions)
     assert [visual for visual, _ in trace.tokens_per_layer] == schedule.kept(LAYERS, merged.merged_tokens)
-    with aim.reduce(model, aim.Composed(merger=merger, scorer=scorer), scores="all") as unpruned, torch.no_grad():
+    with aim.reduce(model, aim.Composed(merger=merger, scorer=scorer), scores="all") as whole, torch.no_grad():
         model(**inputs)
-    best = unpruned.scores[1].argsort(descending=True, stable=True)[: len(trace.survivors[2])].sort().values
+    best = whole.scores[1].argsort(descending=True, stable=True)[: len(trace.survivors[2])].sort().values
     assert torch.equal(trace.survivors[2], best)  # by FastV's score of layer 1, on ToMe's tokens
-    assert torch.equal(trace.scores[1], unpruned.scores[1])
+    assert torch.equal(trace.scores[1], whole.scores[1])
 
 
 def test_a_scorer_that_looks_ahead_scores_by_the_layer_to_come(family, model):

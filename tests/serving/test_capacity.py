@@ -39,7 +39,7 @@ def test_the_command_says_so_with_and_without_merging(capsys):
 @pytest.mark.parametrize(
     "flags, sentence",
     [
-        ("--serving --l1 3 --l2 5", "cannot be pruned inside the LLM"),
+        ("--serving --l1 3 --l2 5", "cannot be dropped inside the LLM"),
         ("--serving --method fastv", "Give --merge-ratio alone"),
         ("--serving --merge-ratio 0.5 --merge-window 2", "another knob was given"),
         ("--serving --tower-merge 0.3", "--tower-merge was given"),

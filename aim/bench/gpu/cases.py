@@ -21,7 +21,7 @@ Case = tuple[PreTrainedModel, dict[str, Any]]  # a model, and the inputs of a pr
 
 
 def settings() -> dict[str, Method]:
-    """Every method by its name. AIM merges to a half and prunes, in as few layers as the tiny models have."""
+    """Every method by its name. AIM merges to a half and drops, in as few layers as the tiny models have."""
     return {name: kind() for name, kind in METHODS.items()} | {"aim": AIM(merge_ratio=0.5, l1=2, l2=5)}
 
 
