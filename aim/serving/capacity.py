@@ -99,7 +99,7 @@ def served_ratio(method: Method) -> float:
     """
     if not isinstance(method, AIM) or method != AIM(method.merge_ratio):
         raise Refusal(
-            "--serving plans merging before the LLM alone, since paged KV has one length for all layers and tokens cannot be dropped inside "
-            "the LLM; another method or another knob was given. Give --merge-ratio alone."
+            "--serving plans merging before the LLM alone, since paged KV has one length for all layers and tokens cannot be dropped "
+            "inside the LLM; another method or another knob was given. Give --merge-ratio alone."
         )
     return method.merge_ratio

@@ -18,6 +18,7 @@ from aim.families import FAMILIES
 from aim.families.granite4_vision import WholeViews
 from aim.families.pixel_change import KnownChange
 from aim.kernels.tower_attention import TowerAttention
+from tests.rows import one_in
 from tests.tiny import AXES, TINY, own_cache
 
 # Their number of tokens is the clip's, so the host has to wait for it.
@@ -121,7 +122,7 @@ class Waited(Exception):
 
 
 @pytest.mark.parametrize("scores", ["pruning", "all"])
-@pytest.mark.parametrize("method", SETTINGS, ids=lambda method: f"{method.name}-{getattr(method, 'restart', '')}")
+@pytest.mark.parametrize("method", one_in(2, SETTINGS), ids=lambda method: f"{method.name}-{getattr(method, 'restart', '')}")
 def test_a_prefill_waits_for_nothing_before_the_record_is_copied(family, model, method, scores, monkeypatch):
     def copied(_vectors):
         raise Waited
@@ -150,7 +151,7 @@ def test_recording_attention_waits_for_nothing_before_the_record_is_copied_eithe
     assert (len(trace.tokens_per_layer), blocking.count) == (6, by_the_cache(model))
 
 
-@pytest.mark.parametrize("method", SETTINGS[:-2], ids=lambda method: method.name)
+@pytest.mark.parametrize("method", one_in(2, SETTINGS[:-2]), ids=lambda method: method.name)
 def test_a_padded_batch_and_its_decoding_wait_for_nothing_but_that_copy(family, model, method, monkeypatch):
     copied = []
 

@@ -69,6 +69,7 @@ def test_a_report_without_digests_is_not_kept(records, report):
     assert kept is None and "measure it again" in why
 
 
+@pytest.mark.long
 def test_the_command_measures_anew_and_keeps_only_what_still_holds(tmp_path, monkeypatch):
     vlm = untrained(tmp_path / "model")
     monkeypatch.setattr(command, "load", lambda *_given, **_named: vlm)

@@ -111,12 +111,14 @@ def test_each_example_is_answered_right_and_its_counts_are_those_of_the_schedule
     }
 
 
+@pytest.mark.long
 def test_each_example_shows_what_the_line_beside_it_says():
     assert {Path(entry["file"]).stem: entry["shows"] for entry in LISTED} == {name: story.shows for name, story in STORIES.items()}
     told = check(aim.load("bundled", device="cpu"), EXAMPLES)
     assert all(told.values()), told
 
 
+@pytest.mark.long
 def test_the_answer_comes_first_when_printed_for_people():
     entry = LISTED[0]
     result = ask(EXAMPLES / entry["file"], entry["question"], "--merge-ratio", 0.5, "--l1", 6, "--l2", 9)
@@ -164,10 +166,10 @@ def test_a_mistake_is_no_more_than_that_line_in_a_process_of_its_own():
     assert result.stderr.count("\n") == 1 and result.stderr.startswith("aim: ")
 
 
-def test_plan_prints_the_papers_figure_as_json():
+def test_plan_prints_the_papers_figure_as_json(capsys):
     command = "plan llava-onevision-qwen2-7b --frames 32 --text-tokens 100 --merge-ratio 0.25 --l1 14 --l2 22 --json"
-    result = subprocess.run([sys.executable, "-m", "aim", *command.split()], capture_output=True, text=True, cwd=EXAMPLES.parents[1])
-    report = json.loads(result.stdout)
+    main(command.split())
+    report = json.loads(capsys.readouterr().out)
     assert round(report["prefill_tflops"], 2) == 14.76 and round(report["baseline_tflops"], 2) == 99.63
     assert set(report) >= {"prefill_tflops", "baseline_tflops", "speedup", "kv_bytes", "tokens_per_layer"}
 

@@ -70,7 +70,7 @@ def check_order(kind, names, answer, there):
     assert abs(moments[ordered[1]] - moments[ordered[0]]) >= (CLEARLY_LATER - 0.04) * len(TIMES)
 
 
-@pytest.mark.parametrize("index", [pytest.param(index, marks=() if index < 15 else pytest.mark.whole) for index in range(60)])
+@pytest.mark.parametrize("index", [pytest.param(index, marks=() if index < 8 else pytest.mark.whole) for index in range(60)])
 def test_every_answer_can_be_read_off_the_pixels(index):
     scene, questions = questions_of(index)
     frames, masks = render(scene, TIMES, 112)
@@ -147,6 +147,7 @@ def test_a_scene_depends_on_split_and_number_alone():
         assert np.array_equal(first, again)
 
 
+@pytest.mark.long
 def test_splits_share_no_scene_not_even_one_alike():
     kinds = {split: {split_of(make_scene(split, index)) for index in range(100)} for split in SPLITS}
     assert kinds == {"train": {"train"}, "pretrain": {"train"}, "validation": {"validation"}, "test": {"test"}}

@@ -168,6 +168,7 @@ def plain(tuned) -> dict:
     return account
 
 
+@pytest.mark.long
 def test_a_seed_gives_one_search(vlm, clip):
     first, again, other = (plain(tune(vlm, clip, QUESTION, "8x", max_prefills=14, seed=seed)) for seed in (3, 3, 4))
     assert first == again

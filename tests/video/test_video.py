@@ -17,10 +17,11 @@ from aim.kernels.refusal import Refusal
 from aim.video.clip import Clip, clip_from_frames, read_video
 from aim.video.edit_list import stretches
 from tests.clips import encode, numbered_frame, numbers_of, on_at_centres, rotate, spoil, trim
+from tests.rows import one_in
 from tests.video.ordinary import CLIPS
 
 # One for each reader, and one of each kind that decord and PyAV have got wrong.
-BY_DEFAULT = ("h264.mp4", "open groups.mp4", "vp9.webm", "without times.avi", "hardly any times.mpg")
+BY_DEFAULT = ("open groups.mp4", "hardly any times.mpg")
 HELD = [0, 100, 200, 300, 1300, 1400, 1500, 5000, 5040, 5080]
 
 
@@ -76,7 +77,16 @@ def test_a_clip_with_fewer_frames_than_asked_gives_each_once(frames: int, contai
 
 @pytest.mark.parametrize(
     ("stretch", "numbers"),
-    [((1.5, 4.5), range(15, 60)), ((1.25, 2.0), range(13, 33)), ((0, 2.0), range(20)), ((0, 5.9), range(59)), ((2.0, 1.5), range(20, 35))],
+    one_in(
+        3,
+        [
+            ((1.5, 4.5), range(15, 60)),
+            ((1.25, 2.0), range(13, 33)),
+            ((0, 2.0), range(20)),
+            ((0, 5.9), range(59)),
+            ((2.0, 1.5), range(20, 35)),
+        ],
+    ),
 )
 def test_frames_hidden_by_an_edit_list_are_not_taken(stretch: tuple[float, float], numbers: range, plain: Path, folder: Path):
     path = trim(plain, folder / "trimmed.mp4", stretch)
@@ -136,8 +146,8 @@ def test_stretches_of_an_edit_list(plain: Path, folder: Path):
         assert all(length >= 0 for length in seconds(folder / "t.mp4"))
 
 
-@pytest.mark.parametrize("turns", [1, 2, 3])
-@pytest.mark.parametrize("max_side", [640, 48])
+@pytest.mark.parametrize("turns", one_in(2, [1, 2, 3]))
+@pytest.mark.parametrize("max_side", one_in(2, [640, 48]))
 def test_rotated_clips_come_out_upright(turns: int, max_side: int, folder: Path):
     source = encode(folder / "level.mp4", width=96, height=64)
     clip = read_video(rotate(source, folder / "turned.mp4", turns), 8, max_side=max_side)
@@ -170,7 +180,7 @@ def test_frames_are_reduced_to_the_longer_side_in_proportion_and_never_enlarged(
         assert numbers_of(clip.frames) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("width", [2, 4, 6, 8, 12, 16, 24, 32, 48, 72, 96, 144])
+@pytest.mark.parametrize("width", one_in(3, [2, 4, 6, 8, 12, 16, 24, 32, 48, 72, 96, 144]))
 def test_narrow_clips_keep_their_size_and_picture(width: int, folder: Path):
     path = encode(folder / "narrow.mp4", frames=6, width=width, height=32)
     clip = read_video(path, 6)

@@ -24,6 +24,7 @@ from aim.video.intake.process import decode
 from aim.video.intake.refusals import Refused
 from aim.video.intake.worker import end
 from tests.clips import encode, numbers_of
+from tests.rows import one_in
 
 ROOT = Path(__file__).parents[2]
 posix = pytest.mark.skipif(os.name != "posix", reason="process groups and limits of POSIX")
@@ -103,7 +104,7 @@ def wait_for_mark(folder: Path) -> int:
 
 
 @posix
-@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("failure", one_in(3, FAILURES))
 def test_a_decoder_that_fails_costs_one_sentence_and_the_next_file_reads(
     failure: str, clip: Path, tmp_path: Path, use, monkeypatch: pytest.MonkeyPatch
 ):
@@ -134,6 +135,7 @@ def test_an_answer_is_a_line_of_json_and_bytes(clip: Path, use):
     assert read_video(clip).frames.ravel().tolist() == list(range(12))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux")
 def test_a_video_that_needs_more_memory_than_allowed_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     large = encode(tmp_path / "large.mp4", frames=6, width=3840, height=2160)
@@ -144,7 +146,7 @@ def test_a_video_that_needs_more_memory_than_allowed_is_told_so(tmp_path: Path, 
 
 
 @posix
-@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("lie", one_in(3, LIES))
 def test_an_answer_that_cannot_be_is_not_taken(lie: str, clip: Path, use):
     use(saying(LIES[lie]))
     assert "the decoder breaks down on it" in refusal(clip)

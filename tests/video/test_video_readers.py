@@ -14,6 +14,7 @@ import pytest
 
 from aim.video.clip import read_video
 from tests.clips import encode, lay, numbers_of, on_at_centres, trim
+from tests.rows import one_in
 from tests.video.ordinary import CLIPS
 
 HEVC = {"codec": "libx265", "options": {"x265-params": "log-level=none"}}
@@ -61,7 +62,7 @@ def decord(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return put_first
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", one_in(2, FILES))
 def test_the_reader_is_chosen_by_what_the_file_is(name: str, tmp_path: Path, decord, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SVT_LOG", "0")
     make, right = FILES[name]
@@ -74,7 +75,10 @@ def test_the_reader_is_chosen_by_what_the_file_is(name: str, tmp_path: Path, dec
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize(
     "code",
-    ["import os; os.abort()", "import ctypes; ctypes.string_at(0)", "raise SystemExit", "raise ImportError", "raise OSError", "x = 1"],
+    one_in(
+        3,
+        ["import os; os.abort()", "import ctypes; ctypes.string_at(0)", "raise SystemExit", "raise ImportError", "raise OSError", "x = 1"],
+    ),
     ids=["aborts", "segfaults", "exits", "is missing", "has no library", "is another package"],
 )
 def test_whatever_becomes_of_decord_pyav_reads_the_file(code: str, tmp_path: Path, decord):
@@ -84,7 +88,7 @@ def test_whatever_becomes_of_decord_pyav_reads_the_file(code: str, tmp_path: Pat
     assert clip.timestamps == pytest.approx(np.arange(24) / 10) and clip.duration == pytest.approx(2.4)
 
 
-@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("name", one_in(3, CLIPS))
 def test_without_decord_the_same_frames_come_at_the_same_times(name: str, tmp_path: Path, decord):
     settings = CLIPS[name]
     path, rate = encode(tmp_path / name, frames=60, **settings), settings.get("rate", 10)
