@@ -14,6 +14,8 @@ from aim.evaluation.weights_marks import MARK
 from aim.evaluation.weights_marks import marked as weights_marked
 from aim.kernels.refusal import Refusal
 
+# What was chosen and not measured: the level of intervals, a share to merge to, the step of a budget, and a limit.
+CHOSEN = {"95 %", "25 %", "30 %", "2 %", "−2 points", "4.8 GB"}
 BLOCKS = [
     (document, found["part"], found["text"])
     for document in WITH_FIGURES
@@ -72,6 +74,14 @@ def test_every_table_of_figures_in_the_evaluations_readme_stands_between_marks()
     text = BLOCK.sub("", (ROOT / "aim/evaluation/README.md").read_text(encoding="utf-8"))
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert not any(re.search(r"\d %|[+−]\d", row) and "merged to 25 %" not in row for row in rows)
+
+
+@pytest.mark.parametrize("document", ["aim/evaluation/README.md", "aim/bench/README.md", "aim/tuning/README.md"])
+def test_no_measured_figure_stands_outside_the_marks(document):
+    text = (ROOT / document).read_text(encoding="utf-8").split("\n### Measured on an H200\n")[0]  # which says what of it no file holds
+    text = re.sub(r"```.*?```|`[^`]*`", "", BLOCK.sub("", text), flags=re.S)
+    measured = re.findall(r"[−+]?\d+(?:[.,]\d+)*(?:x|[ ]points?|[ ]%|[ ][mµ]?s|[ ][MG]B)(?!\w)", text)
+    assert set(measured) <= CHOSEN | {f"{budget}x" for budget in (4, 10, 25)}
 
 
 def test_each_part_of_the_table_stands_in_a_document():
