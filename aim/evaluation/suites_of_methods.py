@@ -140,10 +140,10 @@ def claims_finding(vlm: VLM) -> Finding:
         "keeps nearly all (99.1 %), more than FastVID and VisionZip.",
         axis="tokens kept",
         lines=False,
-        points=[Point(setting.method.name, _share(setting), setting) for setting in points],
+        points=[Point(setting.method.name, f"{100 * _kept(setting):g} %", setting) for setting in sorted(points, key=_kept, reverse=True)],
         checks=[Check(label, first, second, expected, told=True, claim=claim) for claim, label, first, second, expected in rows],
     )
 
 
-def _share(setting: Setting) -> str:
-    return f"{100 * setting.method.params().get('keep_ratio', 1):g} %"
+def _kept(setting: Setting) -> float:
+    return setting.method.params().get("keep_ratio", 1.0)
