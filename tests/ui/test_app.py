@@ -73,7 +73,6 @@ def test_an_upload_of_ones_own_is_answered_on_enter(visit, own_clip, vlm):
     assert visitor.answer() == opinion(vlm, own_clip, visitor) != ""
 
 
-@pytest.mark.long
 def test_the_bundled_model_says_what_world_it_knows(visit):
     visitor = visit()
     assert "moving coloured shapes" in visitor.text("#model")

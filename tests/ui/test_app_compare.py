@@ -52,7 +52,6 @@ def test_chosen_methods_and_budget_are_followed(visit):
     assert full.text == rows.nth(0).locator("td").nth(0).inner_text()
 
 
-@pytest.mark.long
 def test_comparing_without_a_question_or_a_method_says_so_and_keeps_everything(tab):
     visitor = tab()
     visitor.open("Methods")

@@ -169,7 +169,6 @@ OUTLINED = """() => [document.activeElement, document.activeElement.closest("lab
     .some(node => node && parseFloat(getComputedStyle(node).outlineWidth) >= 2 && getComputedStyle(node).outlineStyle !== "none")"""
 
 
-@pytest.mark.long
 def test_the_first_paint_is_told(visit):
     """Told and not asserted: a clock says nothing on a busy machine."""
     visitor = visit()

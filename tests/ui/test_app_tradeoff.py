@@ -122,7 +122,6 @@ def test_the_saving_is_spent_on_more_frames_and_both_answers_stand_side_by_side(
     assert cells[0][0] == aim.load("bundled").ask(clip, visitor.question.input_value(), aim.Full(), 8).text
 
 
-@pytest.mark.long
 def test_tuning_without_a_question_says_so_and_keeps_everything(tab):
     visitor = tab()
     visitor.open("Tune")

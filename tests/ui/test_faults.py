@@ -145,7 +145,6 @@ def opened(vlm):
     demo.close()
 
 
-@pytest.mark.long
 def test_a_full_disk_is_told_on_the_page_and_the_next_run_saves_again(opened, monkeypatch):
     example = examples()[0]
     opened.upload(EXAMPLES / example["file"])

@@ -29,7 +29,6 @@ def test_a_word_of_the_answer_shows_what_it_looked_at_and_the_next_best_words(vi
     visitor.tab.locator(".aim-instead").wait_for(state="hidden")
 
 
-@pytest.mark.long
 def test_patches_are_painted_and_the_model_is_asked_without_them_and_with_all_of_them(visit):
     visitor = visit()
     visitor.run()
@@ -53,7 +52,6 @@ def test_patches_are_painted_and_the_model_is_asked_without_them_and_with_all_of
     assert visitor.answer() == said
 
 
-@pytest.mark.long
 def test_the_tour_sets_knobs_and_view_and_its_last_step_breaks_the_answer(visit):
     visitor = visit()
     visitor.settled()

@@ -66,7 +66,6 @@ def test_the_answer_and_the_picture_follow_a_drag_without_run_and_nothing_old_is
     assert canvas(visitor) != before
 
 
-@pytest.mark.long
 def test_the_opening_example_breaks_as_tokens_go_and_the_full_model_stands_beside(visit):
     visitor = visit()
     visitor.settled()
@@ -164,7 +163,6 @@ def test_a_reload_brings_an_upload_back_and_a_new_tab_asks_for_it(visit, own_cli
     other.wait_for_text("#note", "upload it, then press Run")
 
 
-@pytest.mark.long
 def test_a_link_that_cannot_be_followed_says_so_beside_the_result(visit):
     visitor = visit(query="?example=nope.mp4&merge_ratio=9&model=other")
     visitor.wait_for_text("#note", "This app has no such value for: example, merge_ratio.")

@@ -40,7 +40,6 @@ def test_a_clip_that_the_browser_cannot_play_is_run_without_an_error_and_with_a_
     assert visitor.answer() == examples()[1]["answer"] and visitor.tab.locator(".toast-body").count() == 0
 
 
-@pytest.mark.long
 def test_a_clip_that_the_browser_plays_has_no_hint_and_a_cleared_one_takes_its_hint_along(visit, own_clip, tmp_path):
     visitor = visit()
     visitor.upload(own_clip)

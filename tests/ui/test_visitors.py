@@ -15,7 +15,6 @@ from aim.ui.page import QUEUE
 from tests.engine.at_a_layer import At, layers_of
 from tests.fakes import FakeVlm
 from tests.page import PATIENCE, Page, wait_until
-from tests.rows import one_in
 from tests.visitor import EXAMPLES, examples, needs_browser, serve
 
 CLIP = EXAMPLES / examples()[0]["file"]
@@ -85,7 +84,7 @@ def running(demo) -> list:
 
 
 @pytest.mark.parametrize(("part", "layer"), [("tower", 0), ("llm", 3)])
-@pytest.mark.parametrize("leave", one_in(2, ["stop", "closed tab"]))
+@pytest.mark.parametrize("leave", ["stop", "closed tab"])
 def test_stop_and_a_closed_tab_end_the_run_before_the_next_layer(real, pages, caplog, part, layer, leave):
     vlm, demo, address = real
     vlm.features.clear()
