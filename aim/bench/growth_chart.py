@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from textwrap import fill
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -13,39 +12,26 @@ from aim.views.look import LINES, MARKS
 
 
 def growth_chart(report: dict) -> go.Figure:
-    """Prefill time and working memory against frames, with a line a variant, and the reason where one ends."""
+    """Prefill time and working memory against frames, with a line a variant. The legend says why one ends."""
     figure = make_subplots(rows=1, cols=2, subplot_titles=("Prefill, seconds", "Working memory, GB"))
     for place, (name, title) in enumerate(report["titles"].items()):
         points = [point for point in report["growth"] if point["variant"] == name]
         ran = [point for point in points if not point["ended"]]
-        ends = [point for point in points if point["ended"]]
+        ends = [f"{point['frames']} frames: {point['ended']}" for point in points if point["ended"]]
+        label = f"{title} ({ends[0]})" if ends else title
         look = {"marker": {"symbol": MARKS[place % len(MARKS)], "color": LINES[place % len(LINES)], "size": 9}}
         for column, (key, unit) in enumerate((("prefill_seconds", 1), ("working_bytes", 1e9)), start=1):
             shown = [point for point in ran if point[key] is not None]
             heights = [point[key] / unit for point in shown]
             frames = [point["frames"] for point in shown]
             figure.add_scatter(
-                x=frames, y=heights, name=title, legendgroup=name, showlegend=column == 1, mode="lines+markers", row=1, col=column, **look
+                x=frames, y=heights, name=label, legendgroup=name, showlegend=column == 1, mode="lines+markers", row=1, col=column, **look
             )
-            for end in ends[:1] if frames else ():
-                reason = fill(f"{end['frames']} frames: {end['ended']}", 20).replace("\n", "<br>")
-                text = {"text": reason, "align": "left", "font": {"color": look["marker"]["color"]}}
-                figure.add_annotation(
-                    x=frames[-1],
-                    y=heights[-1],
-                    xanchor="left",
-                    yanchor="bottom",
-                    xshift=-6,
-                    yshift=8,
-                    showarrow=False,
-                    row=1,
-                    col=column,
-                    **text,
-                )
     most = max(point["frames"] for point in report["growth"])
     figure.update_xaxes(title="frames", range=[0, 1.05 * most])
     figure.update_yaxes(rangemode="tozero")
-    figure.update_layout(template="plotly_white", height=520, title=head_of(report).splitlines()[0])
+    legend = {"yanchor": "top", "x": 0, "y": -0.2}  # below, where no line can run through its words
+    figure.update_layout(template="plotly_white", height=560, title=head_of(report).splitlines()[0], legend=legend)
     return figure
 
 
