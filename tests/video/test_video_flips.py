@@ -11,7 +11,7 @@ import pytest
 from aim.video.clip import Clip, read_video
 from tests.clips import encode, trim, wrote
 
-FEW, MANY = 6, pytest.param(40, marks=pytest.mark.every)  # damaged copies of each file
+FEW, MANY = 6, pytest.param(40, marks=pytest.mark.long)  # damaged copies of each file
 SOURCES = {
     "clip.mp4": {},
     "clip.mkv": {},
