@@ -91,7 +91,6 @@ def test_the_answer_stands_on_the_frames_and_is_the_stock_models(bench, variants
     assert torch.allclose(stock, ours, atol=1e-5)
 
 
-@pytest.mark.whole
 def test_a_video_is_read_anew_in_each_run(bench, variants, tmp_path):
     file = tmp_path / "clip.mp4"
     encode(file, frames=6, width=64, height=48)

@@ -182,7 +182,6 @@ def test_a_grid_that_does_not_divide_the_picture_is_refused():
         film(held_out_clip(0), 2, 9)
 
 
-@pytest.mark.whole
 def test_a_reduced_tower_is_a_setting_of_its_own_beside_the_full_one(vlm, clip, records):
     towers = (None, aim.Tower(merge=0.5, layer=1), aim.Tower(reuse=0.05, layer=1))
     settings = [Setting(aim.Full(), FRAMES, tower) for tower in towers]

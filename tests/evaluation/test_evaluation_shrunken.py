@@ -48,7 +48,6 @@ def test_they_stand_beside_merging_reuse_and_both_under_each_method():
     assert settings[3].reference == settings[3].with_full_tower == settings[0] and "shrunk" not in json.loads(settings[0].key)
 
 
-@pytest.mark.whole
 def test_only_the_pixels_change(vlm):
     """The answers are those to a clip whose frames somebody has made smaller before."""
     clip = held_out_clip(4)

@@ -83,7 +83,6 @@ def test_a_module_that_is_renamed_changes_the_hash(package):
     assert fresh_hash() != first
 
 
-@pytest.mark.whole
 def test_the_answers_depend_on_what_makes_them():
     """Every room and module of a forward pass counts, the methods of the table among them, and no page does."""
     counted = set(modules_of(ENTRIES["records"]))
@@ -99,7 +98,6 @@ def test_every_name_of_the_tables_is_a_module():
     assert [name for name in named if provenance._file(name) is None] == []
 
 
-@pytest.mark.whole
 @pytest.mark.skipif(shutil.which("python3.12") is None, reason="there is no second Python here")
 def test_another_python_makes_the_same_hash(tmp_path):
     import subprocess

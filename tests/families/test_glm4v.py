@@ -109,7 +109,6 @@ def test_tokens_receive_what_their_patches_do(name, monkeypatch):
     assert seen.keys.shape == (3, 35, 32) and seen.heads == 4
 
 
-@pytest.mark.whole
 @pytest.mark.parametrize("dense", [0, 2, 8])
 def test_a_plan_counts_the_experts_that_begin_behind_the_first_layers(dense):
     """Against the matrices of a tiny model of 6 layers."""

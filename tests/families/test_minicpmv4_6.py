@@ -53,7 +53,6 @@ def test_tokens_receive_what_their_patches_do_in_the_last_layer(mode, monkeypatc
     assert seen[0].keys.shape == (3, rows * columns // 4, 32) and seen[0].heads == 4
 
 
-@pytest.mark.whole
 @pytest.mark.parametrize("run", ["forward", "generate"])
 def test_four_times_as_many_tokens_are_read_where_nothing_is_joined_inside_the_tower(run):
     model, inputs = TINY["minicpmv4_6"].model(), TINY["minicpmv4_6"].video_inputs(2)

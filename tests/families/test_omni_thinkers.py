@@ -17,7 +17,6 @@ pytestmark = pytest.mark.skipif(not qwen2_5_omni.IS_UNIFORM, reason="transformer
 WHOLE = {"qwen2_5_omni_thinker": "qwen2_5_omni", "qwen3_omni_moe_thinker": "qwen3_omni_moe"}
 
 
-@pytest.mark.whole
 @pytest.mark.parametrize("name", WHOLE)
 def test_of_a_whole_checkpoint_the_thinker_is_loaded_and_planned(name, tmp_path):
     from safetensors.torch import load_file, save_file

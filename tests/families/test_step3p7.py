@@ -57,7 +57,6 @@ def test_a_frame_is_the_whole_view_that_its_processor_makes(shape, model):
     assert (left, top) == (0, 0) and (right, bottom) == ((max(shape[1:]),) * 2 if ribbon else (shape[2], shape[1]))
 
 
-@pytest.mark.whole
 def test_a_checkpoint_without_picture_settings_gets_those_of_its_processor(tmp_path):
     folder = save_checkpoint("step3p7", tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()

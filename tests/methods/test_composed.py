@@ -126,7 +126,6 @@ def test_it_is_planned_matched_and_written_as_json():
     assert aim.plan(SEVEN_B, 32, 100, aim.match(dropping, SEVEN_B, 32, target_tflops=30)).prefill_tflops == pytest.approx(30, rel=0.01)
 
 
-@pytest.mark.whole
 def test_a_loaded_model_answers_under_it():
     vlm, clip = aim.load("bundled"), aim.read_video("assets/examples/colour.mp4", num_frames=4)
     method = aim.Composed(merger=aim.PruMerge(keep_ratio=0.5), scorer=aim.AIM(), schedule=aim.PyramidDrop())

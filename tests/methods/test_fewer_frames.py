@@ -50,7 +50,6 @@ def test_the_tower_saves_what_is_not_taken_and_is_told_apart():
     assert full.vision_tflops == full.baseline_vision_tflops == planned.baseline_vision_tflops
 
 
-@pytest.mark.whole
 def test_an_answers_account_has_the_taken_frames_alone():
     vlm, clip = aim.load("bundled"), aim.read_video("assets/examples/colour.mp4", num_frames=4)
     answer = vlm.ask(clip, "what colour is the circle?", aim.FewerFrames(keep_ratio=0.5), max_new_tokens=2)

@@ -83,7 +83,6 @@ def test_no_method_encodes_again_and_an_equal_clip_is_the_same_clip(vlm, encoded
     assert len(encoded) == 2
 
 
-@pytest.mark.whole
 def test_the_towers_attention_is_recorded_from_the_first_method_on_that_reads_it(vlm, encoded):
     file, question = EXAMPLES / examples()[0]["file"], "what colour is the circle?"
     clip, other, third = (read_video(file, frames) for frames in (1, 2, 3))

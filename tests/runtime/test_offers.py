@@ -41,7 +41,6 @@ def test_every_published_shape_is_offered_once_the_smallest_first_and_each_says_
     assert all(offer.good_for.endswith(".") for offer in known)
 
 
-@pytest.mark.whole
 def test_quantised_models_take_less_and_those_with_experts_are_left_out():
     whole = {offer.name: offer.weight_bytes for offer in offers(2)}
     eight = {offer.name: offer.weight_bytes for offer in offers(2, "8bit")}

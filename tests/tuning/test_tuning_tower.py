@@ -13,7 +13,6 @@ from aim.tuning.fidelity import Subject
 from aim.tuning.trust import guard
 from tests.visitor import EXAMPLES
 
-pytestmark = pytest.mark.whole
 QUESTION, TOWER = "what colour is the circle?", aim.Tower(merge=0.2)
 
 
