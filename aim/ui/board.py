@@ -33,13 +33,13 @@ def build_board(file: Path) -> None:
         gr.Plot(board_chart(report, frames), show_label=False, container=False, elem_classes="aim-finding-chart")
     gr.HTML(SORTING, padding=False)
     head = [*HEAD, *CONTROL_HEAD, *kinds_of(report)]
+    # Without Gradio's search box, whose name a screen reader does not read: the menus of the heads filter too.
     gr.Dataframe(
         board_rows(report),
         headers=head,
         datatype=["str" if column in TEXTS else "number" for column in head],
         show_label=False,
         interactive=False,
-        show_search="filter",
         pinned_columns=1,
         column_widths=[_width(column) for column in head],
     )

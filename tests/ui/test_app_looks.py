@@ -110,8 +110,7 @@ def test_a_phone_has_one_column_and_the_knobs_in_a_sheet_at_its_foot(visit):
         assert visitor.overflow() == 0, name
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("dark", [pytest.param(False, id="light"), pytest.param(True, id="dark", marks=pytest.mark.long)])
 def test_the_page_follows_light_and_dark_and_axe_finds_nothing_serious(visit, dark):
     visitor = visit(dark=dark)
     visitor.settled()
