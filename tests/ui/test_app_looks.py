@@ -110,6 +110,7 @@ def test_a_phone_has_one_column_and_the_knobs_in_a_sheet_at_its_foot(visit):
         assert visitor.overflow() == 0, name
 
 
+@pytest.mark.timeout(290)  # eight looks of axe: half a minute, and more than two on a busy machine
 @pytest.mark.parametrize("dark", [pytest.param(False, id="light"), pytest.param(True, id="dark", marks=pytest.mark.long)])
 def test_the_page_follows_light_and_dark_and_axe_finds_nothing_serious(visit, dark):
     visitor = visit(dark=dark)
