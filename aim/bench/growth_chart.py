@@ -12,7 +12,11 @@ from aim.views.look import LINES, MARKS
 
 
 def growth_chart(report: dict) -> go.Figure:
-    """Prefill time and working memory against frames, with a line a variant. The legend says why one ends."""
+    """Prefill time in seconds and working memory in GB against frames, with a line a variant. The legend says why a line ends.
+
+    Args:
+        report: what `python -m aim bench --growth --json` prints.
+    """
     figure = make_subplots(rows=1, cols=2, subplot_titles=("Prefill, seconds", "Working memory, GB"))
     for place, (name, title) in enumerate(report["titles"].items()):
         points = [point for point in report["growth"] if point["variant"] == name]
