@@ -1,5 +1,6 @@
 """Tests never reach for the network, in this process or in those they start. Set before anything imports huggingface_hub or gradio."""
 
+import gc
 import importlib.util
 import os
 import tempfile
@@ -34,6 +35,12 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path not in patient)
 
 
+def pytest_collection_finish():
+    """What stays until the end, the tests and the libraries, is not looked through each time that a test collects garbage."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def products_are_exact():
     """Tests compare bits, also on a processor whose runs would multiply in bfloat16."""
@@ -58,7 +65,8 @@ def browser():
         pytest.fail("CI has no Chromium, so the browser tests cannot run. Install it or set AIM_CHROMIUM.")
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield started
-        started.close()
+    # With a profile on the disk it keeps the page's scripts as it compiled them. Otherwise every tab would compile them anew.
+    with tempfile.TemporaryDirectory(prefix="aim-browser-", ignore_cleanup_errors=True) as profile, sync_playwright() as playwright:
+        with_profile = playwright.chromium.launch_persistent_context(profile, executable_path=CHROMIUM, args=ARGUMENTS)
+        yield with_profile.browser
+        with_profile.close()
