@@ -18,7 +18,6 @@ from aim.families import FAMILIES
 from aim.families.granite4_vision import WholeViews
 from aim.families.pixel_change import KnownChange
 from aim.kernels.tower_attention import TowerAttention
-from tests.rows import one_in
 from tests.tiny import AXES, TINY, own_cache
 
 # Their number of tokens is the clip's, so the host has to wait for it.
@@ -34,18 +33,27 @@ SETTINGS = [
 
 # The first family runs by default. CI runs those that differ in what the engine does for them: positions with three axes, features at
 # several depths, layers without attention, windows, pictures that see one another.
-BY_DEFAULT = {next(iter(TINY))}
-DIFFERENT = {"qwen2_5_vl", "qwen3_vl", "granite4_vision", "qwen3_5", "gemma4", "molmo2"}
+FIRST = next(iter(TINY))
+DIFFERENT = ("qwen2_5_vl", "qwen3_vl", "granite4_vision", "qwen3_5", "gemma4", "molmo2")
 
 
-def marks_of(name):
-    """Those of a family's tests."""
-    return () if name in BY_DEFAULT else pytest.mark.whole if name in DIFFERENT else pytest.mark.every
-
-
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=marks_of(name)) for name in TINY])
+@pytest.fixture(scope="module")
 def family(request):
     return TINY[request.param]
+
+
+def on_families(name: str, values: list, share: int):
+    """A test's families beside its `values`. CI runs all values on the first family, every `share`-th of them by default. Families that
+    differ take them in turns, so that each value runs on half of these."""
+
+    def mark(family, number):
+        if family == FIRST:
+            return () if number % share == 0 else pytest.mark.whole
+        in_turn = family in DIFFERENT and (number + DIFFERENT.index(family)) % 2 == 0
+        return pytest.mark.whole if in_turn else pytest.mark.every
+
+    rows = [pytest.param(family, value, marks=mark(family, number)) for family in TINY for number, value in enumerate(values)]
+    return pytest.mark.parametrize(("family", name), rows, indirect=["family"], ids=lambda value: getattr(value, "name", None))
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +130,7 @@ class Waited(Exception):
 
 
 @pytest.mark.parametrize("scores", ["pruning", "all"])
-@pytest.mark.parametrize("method", one_in(2, SETTINGS), ids=lambda method: f"{method.name}-{getattr(method, 'restart', '')}")
+@on_families("method", SETTINGS, 2)
 def test_a_prefill_waits_for_nothing_before_the_record_is_copied(family, model, method, scores, monkeypatch):
     def copied(_vectors):
         raise Waited
@@ -137,7 +145,8 @@ def test_a_prefill_waits_for_nothing_before_the_record_is_copied(family, model, 
     assert blocking.count == by_the_cache(model)
 
 
-def test_recording_attention_waits_for_nothing_before_the_record_is_copied_either(family, model, monkeypatch):
+@on_families("method", [aim.AIM(merge_ratio=0.5, l1=2, l2=5), aim.FastV()], 1)
+def test_recording_attention_waits_for_nothing_before_the_record_is_copied_either(family, model, method, monkeypatch):
     def copied(_vectors):
         raise Waited
 
@@ -145,13 +154,12 @@ def test_recording_attention_waits_for_nothing_before_the_record_is_copied_eithe
     inputs = family.video_inputs()
     kind = "video" if "pixel_values_videos" in inputs else "image"
     seen = without_values(model, family.tokens(4) // family.per_frame, family.per_frame, monkeypatch)
-    method = aim.AIM(merge_ratio=0.5, l1=2, l2=5)
     with pytest.raises(Waited), aim.reduce(model, method, attention=True) as trace, torch.no_grad(), BlockingCopies() as blocking:
         model.model(**words_of(inputs), mm_encoder_outputs={kind: seen})
     assert (len(trace.tokens_per_layer), blocking.count) == (6, by_the_cache(model))
 
 
-@pytest.mark.parametrize("method", one_in(2, SETTINGS[:-2]), ids=lambda method: method.name)
+@on_families("method", SETTINGS[:-2], 2)
 def test_a_padded_batch_and_its_decoding_wait_for_nothing_but_that_copy(family, model, method, monkeypatch):
     copied = []
 
@@ -178,7 +186,7 @@ def test_a_padded_batch_and_its_decoding_wait_for_nothing_but_that_copy(family, 
     assert len(copied) == expected and output.last_hidden_state.shape == (2, 1, 32)
 
 
-@pytest.mark.parametrize("name", BY_THE_CLIP)
+@on_families("name", BY_THE_CLIP, 1)
 def test_only_a_number_of_tokens_that_the_pictures_decide_is_waited_for(family, model, name, monkeypatch):
     inputs = family.video_inputs()
     kind = "video" if "pixel_values_videos" in inputs else "image"

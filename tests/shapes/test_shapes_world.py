@@ -76,13 +76,13 @@ def test_every_answer_can_be_read_off_the_pixels(index):
     frames, masks = render(scene, TIMES, 112)
     seen = [Seen(frames, masks, number) for number in range(len(scene.items))]
     shapes = [item.shape for item in scene.items]
+    colours = {number: {one.colour(frame) for frame in one.clear()} for number, one in enumerate(seen)}
     checked = Counter()
     for question in questions:
         assert question.type in TYPES and question.answer in WORDS_OF_ANSWERS
         about = [seen[number] for number in question.about]
         [(kind, names)] = meanings_of(question.text)
         checked[question.type] += 1
-        colours = {number: {one.colour(frame) for frame in one.clear()} for number, one in enumerate(seen)}
         if question.answer == "none":
             assert names["shape"] not in shapes if kind == "colour" else names["colour"] not in set().union(*colours.values())
         elif kind == "colour":
