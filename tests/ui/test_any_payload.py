@@ -58,21 +58,23 @@ def test_any_request_is_accepted_whole_or_refused_in_one_sentence(video, questio
 
 
 @pytest.fixture(scope="module")
-def address():
+def server():
+    """One client for all calls: to set one up takes longer than most of them."""
     demo, address = serve(FakeVlm())
-    yield address
+    with httpx.Client(base_url=f"{address}gradio_api/", timeout=PATIENCE) as client:
+        yield client
     demo.close()
 
 
-def call(address: str, endpoint: str, data) -> tuple[int, str]:
+def call(server: httpx.Client, endpoint: str, data) -> tuple[int, str]:
     """(status, text) of a call with this payload, over HTTP as it is."""
     import json
 
     body = json.dumps({"data": data})  # NaN and Infinity included, which Python writes and JSON does not know
-    begun = httpx.post(f"{address}gradio_api/call/{endpoint}", content=body, headers={"content-type": "application/json"}, timeout=PATIENCE)
+    begun = server.post(f"call/{endpoint}", content=body, headers={"content-type": "application/json"})
     if begun.status_code != 200:
         return begun.status_code, begun.text
-    told = httpx.get(f"{address}gradio_api/call/{endpoint}/{begun.json()['event_id']}", timeout=PATIENCE)
+    told = server.get(f"call/{endpoint}/{begun.json()['event_id']}")
     return told.status_code, told.text
 
 
@@ -91,25 +93,25 @@ KNOBS = [name for name in FIELDS if name not in ("video", "question")]
 @example(name="num_frames", value=math.nan)
 @example(name="l1", value="3")
 @example(name="merge_ratio", value=None)
-def test_any_value_for_any_knob_of_ask_is_answered_cleanly(address, name, value):
+def test_any_value_for_any_knob_of_ask_is_answered_cleanly(server, name, value):
     values = USUAL | {name: value}
-    status, text = call(address, "ask", [None, "what is it?", *(values[knob] for knob in KNOBS)])
+    status, text = call(server, "ask", [None, "what is it?", *(values[knob] for knob in KNOBS)])
     assert clean(status, text) and "event: complete" not in text, (status, text)
 
 
 @QUICK
 @given(data=st.lists(JSON, max_size=17))
-def test_any_list_of_parameters_is_answered_cleanly(address, data):
+def test_any_list_of_parameters_is_answered_cleanly(server, data):
     for endpoint in ("ask", "plan"):
-        status, text = call(address, endpoint, data)
+        status, text = call(server, endpoint, data)
         assert clean(status, text), (endpoint, status, text)
 
 
 @QUICK
 @given(question=JSON, merge_ratio=JSON, l1=JSON, l2=JSON, num_frames=JSON, merge_window=JSON)
 @example(question="x", merge_ratio=0.5, l1=1, l2=3, num_frames=2, merge_window=1)
-def test_any_plan_is_a_plan_or_one_error(address, question, merge_ratio, l1, l2, num_frames, merge_window):
-    status, text = call(address, "plan", [question, merge_ratio, l1, l2, num_frames, merge_window])
+def test_any_plan_is_a_plan_or_one_error(server, question, merge_ratio, l1, l2, num_frames, merge_window):
+    status, text = call(server, "plan", [question, merge_ratio, l1, l2, num_frames, merge_window])
     assert clean(status, text), (status, text)
 
 
@@ -134,16 +136,16 @@ ODD = {
 }
 
 
-def test_an_odd_value_is_told_in_a_sentence_of_ours_and_leaves_no_traceback_in_the_log(address, own_clip, capfd):
+def test_an_odd_value_is_told_in_a_sentence_of_ours_and_leaves_no_traceback_in_the_log(server, own_clip, capfd):
 
     with own_clip.open("rb") as file:
-        [path] = httpx.post(f"{address}gradio_api/upload", files={"files": file}, timeout=PATIENCE).json()
+        [path] = server.post("upload", files={"files": file}).json()
     video = {"path": path, "meta": {"_type": "gradio.FileData"}}
     capfd.readouterr()
     for name, values in ODD.items():
         for value in values:
             asked = USUAL | {name: value}
-            status, text = call(address, "ask", [video, "what is it?", *(asked[knob] for knob in KNOBS)])
+            status, text = call(server, "ask", [video, "what is it?", *(asked[knob] for knob in KNOBS)])
             told = text.partition("event: error\ndata: ")[2]
             assert status == 200 and ("accepted" in told or "this model takes" in told), (name, value, text)
             assert "Traceback" not in capfd.readouterr().err, (name, value)
@@ -159,14 +161,14 @@ NO_UPLOADS = {
 
 
 @pytest.mark.parametrize("given", NO_UPLOADS.values(), ids=NO_UPLOADS)
-def test_a_video_that_is_no_upload_is_told_in_a_sentence_and_leaves_no_traceback_in_the_log(address, given, capfd):
-    status, text = call(address, "ask", [given, "what is it?", *(USUAL[knob] for knob in KNOBS)])
+def test_a_video_that_is_no_upload_is_told_in_a_sentence_and_leaves_no_traceback_in_the_log(server, given, capfd):
+    status, text = call(server, "ask", [given, "what is it?", *(USUAL[knob] for knob in KNOBS)])
     assert status == 200 and "The parameter video is no uploaded file; accepted: " in text.partition("event: error\ndata: ")[2], text
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_what_the_api_describes_is_what_it_takes(address):
-    described = httpx.get(f"{address}gradio_api/info", timeout=PATIENCE).json()["named_endpoints"]["/ask"]["parameters"]
+def test_what_the_api_describes_is_what_it_takes(server):
+    described = server.get("info").json()["named_endpoints"]["/ask"]["parameters"]
     types = {parameter["parameter_name"]: parameter["type"] for parameter in described}
     assert types["merge_window"]["type"] == "integer" and "enum" not in types["merge_window"]
     assert types["positions"]["enum"] == ["compact", "original"] and types["compare"]["type"] == "boolean"
