@@ -22,7 +22,7 @@ def app():
 
 @pytest.fixture(scope="package")
 def context(browser):
-    """What tabs share. It has the browser's profile, which keeps the page's files: a tab opens in a third of the time."""
+    """What tabs share. It has the profile, which keeps the page and its compiled scripts: a tab opens in two thirds of the time."""
     return browser.contexts[0]
 
 
